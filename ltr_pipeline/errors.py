@@ -1,0 +1,69 @@
+"""Everything this package raises on purpose, in one tree.
+
+::
+
+    LtrError
+    ├── SettingsError          an environment variable, Airflow Variable or Param is wrong
+    ├── MappingError           the declarative event mapping is wrong
+    ├── SourceError            events cannot be read: file missing, unreadable, not landed
+    ├── DatasetError           no dataset can be built from what has landed
+    ├── RankerError            training or scoring cannot go on
+    ├── WeightsError           a weights document is altered, truncated or inconsistent
+    ├── RegistryError          a version cannot be published, promoted or found
+    │   └── UnknownVersionError
+    └── StorageError           an object cannot be read or written
+        ├── NotFoundError
+        └── AlreadyExistsError
+
+A message says what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class LtrError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class SettingsError(LtrError):
+    """An environment variable, an Airflow Variable or a run Param has a wrong value."""
+
+
+class MappingError(LtrError):
+    """The event mapping cannot be read or contradicts itself."""
+
+
+class SourceError(LtrError):
+    """Events cannot be read from their source, or a needed range never landed."""
+
+
+class DatasetError(LtrError):
+    """What has landed does not make a dataset."""
+
+
+class RankerError(LtrError):
+    """A model cannot be trained, loaded or scored."""
+
+
+class WeightsError(LtrError):
+    """A weights document was altered, truncated, or contradicts itself."""
+
+
+class RegistryError(LtrError):
+    """A version cannot be published, promoted, pinned or rolled back."""
+
+
+class UnknownVersionError(RegistryError):
+    """No version of that name is in the registry."""
+
+
+class StorageError(LtrError):
+    """An object cannot be read from or written to storage."""
+
+
+class NotFoundError(StorageError):
+    """No object has that key."""
+
+
+class AlreadyExistsError(StorageError):
+    """An object with that key exists already and is never overwritten."""

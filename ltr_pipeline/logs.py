@@ -1,0 +1,73 @@
+"""One event a line, with run, date and version, wherever the process already logs and in the training log too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import structlog
+
+__all__ = ["FILE_NAME", "run_log"]
+
+FILE_NAME = "ltr_training.log"
+
+
+@contextmanager
+def run_log(folder: Path | None, *, style: Literal["json", "text"] = "json", **context: object) -> Iterator[None]:
+    """Bind `context` to every event logged inside, and copy the events to ``<folder>/ltr_training.log``.
+
+    Where events go otherwise (Airflow's task log, a terminal) is left as it is configured.
+
+    Parameters
+    ----------
+    folder
+        Made if missing; None = no copy.
+    style
+        ``json`` for machines, ``text`` for people.
+    **context
+        Keys of every event, such as ``run`` and ``date``.
+    """
+    with structlog.contextvars.bound_contextvars(**context):
+        if folder is None:
+            yield
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        # Airflow caches its loggers, and those keep the list they were made with: extend it in place.
+        processors = structlog.get_config()["processors"]
+        copy = _Copy(folder / FILE_NAME, style)
+        processors.insert(0, copy)
+        try:
+            yield
+        finally:
+            processors.remove(copy)
+
+
+class _Copy:
+    """A structlog processor that appends the event to a file and passes it on unchanged."""
+
+    def __init__(self, path: Path, style: str) -> None:
+        self._path = path
+        self._processors = [
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.EventRenamer("event"),
+        ]
+        self._render = (
+            structlog.processors.JSONRenderer(default=str)
+            if style == "json"
+            else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])
+        )
+
+    def __call__(
+        self, logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        line: MutableMapping[str, Any] = dict(event)
+        for process in self._processors:
+            line = process(logger, method, line)  # type: ignore[assignment]
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{self._render(logger, method, line)}\n")
+        return event

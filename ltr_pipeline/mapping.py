@@ -1,0 +1,123 @@
+"""The declarative mapping from another domain's messages to impressions and feedback.
+
+One TOML file says which field means what, which messages are impressions and which feedback, which features are
+allowed in and what an action is worth. The package's default reads the lawyers-for-cases wire format.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from ltr_pipeline.errors import MappingError
+
+__all__ = ["Fields", "Mapping", "load_mapping"]
+
+MAX_RELEVANCE = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+_FEATURE_NAME = re.compile(r"[\w.-]+")
+
+
+class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where each column is found: dotted paths, tried in order; an empty tuple means "not in these messages"."""
+
+    query_id: tuple[str, ...]
+    item_id: tuple[str, ...]
+    time: tuple[str, ...]
+    features: tuple[str, ...]
+    user_id: tuple[str, ...] = ()
+    position: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    event_id: tuple[str, ...] = ()
+    ranking_id: tuple[str, ...] = ()
+    protected_group: tuple[str, ...] = ()
+    available: tuple[str, ...] = ()
+    policy: tuple[str, ...] = ()
+    propensity: tuple[str, ...] = ()
+    team: tuple[str, ...] = ()
+    shadow: tuple[str, ...] = ()
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a message means.
+
+    Attributes
+    ----------
+    kind
+        Paths of the field that tells a message's kind.
+    impression_kinds, feedback_kinds
+        Its values that make an impression or an interaction; every other message is ignored and counted.
+    items
+        Paths of the list in a message that shows a whole list at once.
+    features
+        Allow-list of feature names, in model order.
+    fields
+        Paths of every column.
+    relevance
+        Graded relevance of each feedback action.
+    legacy_weights
+        Weights of the linear ranker this one replaces, by feature; empty when there was none.
+    """
+
+    kind: tuple[str, ...]
+    impression_kinds: tuple[str, ...]
+    feedback_kinds: tuple[str, ...]
+    features: tuple[str, ...]
+    fields: Fields
+    relevance: dict[str, int]
+    items: tuple[str, ...] = ()
+    legacy_weights: dict[str, float] = {}
+
+    @property
+    def max_relevance(self) -> int:
+        """Highest relevance any action has."""
+        return max(self.relevance.values())
+
+
+def load_mapping(path: Path | None = None) -> Mapping:
+    """Mapping in a TOML file, or the package's default.
+
+    Raises
+    ------
+    MappingError
+        The file cannot be read, has unknown or missing keys, or contradicts itself.
+
+    Examples
+    --------
+    >>> load_mapping().relevance["won"]
+    3
+    """
+    where = str(path) if path else "the default mapping"
+    try:
+        data = path.read_bytes() if path else files(__package__).joinpath("default_mapping.toml").read_bytes()
+        mapping = msgspec.toml.decode(data, type=Mapping)
+    except OSError as error:
+        raise MappingError(f"{where}: {error.strerror}; check LTR_MAPPING") from error
+    except msgspec.DecodeError as error:
+        raise MappingError(f"{where}: {error}; compare it with the default mapping in docs/events.md") from error
+    problems = _contradictions(mapping)
+    if problems:
+        raise MappingError(f"{where}: {'; '.join(problems)}")
+    return mapping
+
+
+def _contradictions(mapping: Mapping) -> list[str]:
+    problems = []
+    if not mapping.features or len(set(mapping.features)) != len(mapping.features):
+        problems.append("features must name at least one feature, each once")
+    if unfit := [name for name in mapping.features if not _FEATURE_NAME.fullmatch(name)]:
+        problems.append(f"features {unfit} cannot be names in a LightGBM model; use letters, digits, '_', '.' and '-'")
+    if not mapping.impression_kinds:
+        problems.append("impression_kinds is empty, so no message would be an impression")
+    if both := set(mapping.impression_kinds) & set(mapping.feedback_kinds):
+        problems.append(f"{sorted(both)} cannot be both impression and feedback")
+    if not mapping.relevance or not all(0 <= r <= MAX_RELEVANCE for r in mapping.relevance.values()):
+        problems.append(f"relevance must give each action a whole number from 0 to {MAX_RELEVANCE}")
+    if unknown := set(mapping.legacy_weights) - set(mapping.features):
+        problems.append(f"legacy_weights names {sorted(unknown)}, which are not features")
+    if any(weight < 0 for weight in mapping.legacy_weights.values()):
+        problems.append("legacy_weights must not be negative")
+    return problems

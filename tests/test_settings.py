@@ -1,0 +1,68 @@
+"""Every variable is documented, validated and named in its error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.settings import Settings, example, load_settings, variable
+
+NAMES = sorted(variable(field) for field in Settings.model_fields.values())
+
+
+def test_example_file_is_the_settings() -> None:
+    assert Path("config_env.example").read_text() == example()
+
+
+def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    defaults = load_settings()
+    lines = [line for line in example().splitlines() if line and not line.startswith("#")]
+    for line in lines:
+        monkeypatch.setenv(*line.split("=", 1))
+    assert len(lines) == len(NAMES)
+    assert load_settings() == defaults
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("LTR_WINDOW_DAYS", "abc", "valid integer"),
+        ("LTR_WINDOW_DAYS", "366", "less than or equal to 365"),
+        ("LTR_BUCKETS", "0", "greater than or equal to 1"),
+        ("LTR_PARAMETERS", "[1]", "not a JSON object"),
+        ("LTR_PARAMETERS", "{", "not JSON"),
+        ("S3_PREFIX", "../other", "pattern"),
+        ("LTR_DEBIAS", "perhaps", "valid boolean"),
+        ("LTR_LOG_FORMAT", "xml", "'json' or 'text'"),
+    ],
+)
+def test_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}: .*{problem}"):
+        load_settings()
+
+
+def test_days_that_do_not_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTR_WINDOW_DAYS", "9")  # 3 attribution + 3 test + 3 validation leave nothing to train on
+    monkeypatch.setenv("LTR_VALID_DAYS", "3")
+    with pytest.raises(SettingsError, match="LTR_WINDOW_DAYS 9 .* no day to train on"):
+        load_settings()
+
+
+def test_secrets_are_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LTR_NOTIFY_URLS", "json://user:hunter2@localhost")
+    monkeypatch.setenv("LTR_BUCKETS", "none")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+    monkeypatch.delenv("LTR_BUCKETS")
+    assert "hunter2" not in repr(load_settings())
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().seed = 1  # type: ignore[misc]
