@@ -1,0 +1,239 @@
+"""Version ids, and the ledger: every move of `latest`, one object each, in one line without gaps.
+
+``history/00000001.json``, ``history/00000002.json``, ... are created only if absent. That one primitive decides every
+race: of several processes that see the same newest entry exactly one creates the next; the others read again and
+decide again. The newest entry is the whole state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError, UnknownVersionError
+from ltr_pipeline.storage import Storage
+
+__all__ = ["Act", "Ledger", "Move", "Version"]
+
+HISTORY: Final = "history"
+Kind = Literal["publish", "rollback", "pin", "unpin"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """Version id: the run's minute in UTC, and a number from 2 up when that minute was taken.
+
+    >>> str(Version.parse("20250714_0215_2"))
+    '20250714_0215_2'
+    >>> Version.parse("20250714_0215_2") < Version.parse("20250714_0215_10")
+    True
+    """
+
+    time: datetime
+    number: int = 1
+
+    def __str__(self) -> str:
+        base = f"{self.time.year:04}{self.time:%m%d_%H%M}"
+        return base if self.number == 1 else f"{base}_{self.number}"
+
+    @classmethod
+    def of(cls, time: datetime) -> Version:
+        """First version of a run at `time`, which must know its time zone (else RegistryError); seconds are dropped."""
+        if time.tzinfo is None:
+            raise RegistryError(f"{time.isoformat()} has no time zone, so it names no version; give it in UTC")
+        return cls(time.astimezone(UTC).replace(second=0, microsecond=0))
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Version in `text`, such that ``str`` gives `text` back; UnknownVersionError for anything else."""
+        unknown = f"{text!r} is no version id; ids look like 20250714_0215, and `ltr versions` lists them"
+        parts = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?", text)
+        if not parts or parts[6] == "1":
+            raise UnknownVersionError(unknown)
+        year, month, day, hour, minute, number = (int(part or 1) for part in parts.groups())
+        try:
+            return cls(datetime(year, month, day, hour, minute, tzinfo=UTC), number)
+        except ValueError as error:
+            raise UnknownVersionError(f"{unknown} ({error})") from error
+
+
+class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"before": "from"}):
+    """One entry.
+
+    Attributes
+    ----------
+    seq
+        1, 2, 3, ...
+    version
+        What the move is about: published, rolled back to, pinned or unpinned.
+    before, to
+        What `latest` was and is; equal when it did not move. `before` is ``"from"`` in JSON, null in the first entry.
+    pin
+        Whether `latest` is pinned from now on.
+    who, when, why
+        For people; `when` is UTC.
+    note
+        Why a publish left `latest` alone, else empty.
+    move_id
+        Identity of the act: the same act tried again finds its own entry instead of making a second one.
+    sha256
+        Of the version's document, where the move read it.
+    """
+
+    seq: int
+    move: Kind
+    version: str
+    before: str | None
+    to: str
+    pin: bool
+    who: str
+    when: datetime
+    why: str
+    note: str
+    move_id: str
+    sha256: str | None
+
+    @property
+    def moved(self) -> bool:
+        """Whether `latest` changed."""
+        return self.before != self.to
+
+
+class Act(NamedTuple):
+    """Who does something and why, with one identity however often it is tried."""
+
+    who: str
+    why: str
+    move_id: str
+
+    @classmethod
+    def of(cls, who: str, why: str, move_id: str | None) -> Act:
+        """Give an act without an identity one of its own."""
+        return cls(who, why, move_id or uuid4().hex)
+
+    def entry(
+        self,
+        head: Move | None,
+        move: Kind,
+        version: str,
+        *,
+        to: str,
+        pin: bool,
+        note: str = "",
+        sha256: str | None = None,
+    ) -> Move:
+        """Entry that follows `head`."""
+        return Move(
+            seq=_seq(head) + 1,
+            move=move,
+            version=version,
+            before=head.to if head else None,
+            to=to,
+            pin=pin,
+            who=self.who,
+            when=datetime.now(UTC),
+            why=self.why,
+            note=note,
+            move_id=self.move_id,
+            sha256=sha256,
+        )
+
+
+class Ledger:
+    """Entries below ``history/`` in a storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def head(self) -> Move | None:
+        """Newest entry; None when there is none yet. One listing and one read."""
+        found = (re.fullmatch(rf"{HISTORY}/([0-9]{{8}})\.json", key) for key in self.storage.keys(HISTORY))
+        newest = max((int(match[1]) for match in found if match), default=0)
+        return self._read(newest) if newest else None
+
+    def append(self, decide: Callable[[Move | None], Move]) -> Move:
+        """Enter what `decide` makes of the head; when another process was first, decide again on the new head.
+
+        `decide` returns an entry that is there already when nothing is left to do.
+        """
+        while True:
+            head = self.head()
+            move = decide(head)
+            if move.seq <= _seq(head) or self._create(move):
+                return move
+
+    def backwards(self, head: Move | None, after: int = 0) -> Iterator[Move]:
+        """Entries from `head` down to the one that follows entry `after`, read one by one.
+
+        Raises
+        ------
+        RegistryError
+            An entry is missing or altered.
+        """
+        if head and head.seq > after:
+            yield head
+            yield from map(self._read, range(head.seq - 1, after, -1))
+
+    def find(self, head: Move | None, wanted: Callable[[Move], bool], after: int = 0) -> Move | None:
+        """Newest entry that is `wanted`, from `head` down to the one that follows entry `after`."""
+        return next((move for move in self.backwards(head, after) if wanted(move)), None)
+
+    def former(self, head: Move) -> str:
+        """Version promoted before the present one, without those left for an older one since they were last promoted.
+
+        Raises
+        ------
+        RegistryError
+            None is left.
+        """
+        left = {head.to}
+        for move in self.backwards(head):
+            if move.to not in left:
+                return move.to
+            if move.move == "rollback" and move.before and Version.parse(move.to) < Version.parse(move.before):
+                left.add(move.before)
+        raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
+
+    def _create(self, move: Move) -> bool:
+        """Whether the entry is ours; an answer lost on its way is recognised by the move id."""
+        try:
+            self.storage.create(_key(move.seq), msgspec.json.encode(move))
+        except StorageError as error:
+            if not self.storage.exists(_key(move.seq)):
+                raise
+            if self._read(move.seq).move_id == move.move_id:
+                return True
+            if isinstance(error, AlreadyExistsError):
+                return False
+            raise
+        log.info("ledger_entry", seq=move.seq, move=move.move, version=move.version, latest=move.to, pinned=move.pin)
+        return True
+
+    def _read(self, seq: int) -> Move:
+        uri = self.storage.uri(_key(seq))
+        try:
+            move = msgspec.json.decode(self.storage.get(_key(seq)), type=Move)
+        except NotFoundError as error:
+            raise RegistryError(f"the ledger has a gap: {uri} is missing; restore it from a copy") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
+        if move.seq != seq:
+            raise RegistryError(f"{uri} holds entry {move.seq}; restore it from a copy")
+        return move
+
+
+def _key(seq: int) -> str:
+    return f"{HISTORY}/{seq:08}.json"
+
+
+def _seq(head: Move | None) -> int:
+    return head.seq if head else 0

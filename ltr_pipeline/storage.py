@@ -1,0 +1,244 @@
+"""Bytes under keys: few verbs with stated atomicity.
+
+A *key* is a relative POSIX path (``"history/000001.json"``). Keys with empty, ``.`` or ``..`` segments are
+refused, so that nothing outside the root is ever touched.
+
+========== ==========================================================================
+verb       promise
+========== ==========================================================================
+get        the whole object, or NotFoundError
+put        readers see the old object or the new one, never a part
+create     as put, but exactly one of several racing writers wins; the others get
+           AlreadyExistsError
+put_file   put, from a local file, without holding it in memory
+point      from then on a key reads as another key's object; readers see the former
+           target or the new one, whole (on disk a symlink swapped by rename; a store
+           without links copies the object, byte for byte)
+local_file a readable local path of the object
+keys       the keys below a prefix, sorted
+delete     gone afterwards; deleting what is not there is no error
+========== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+
+__all__ = ["LocalStorage", "Storage", "open_storage"]
+
+
+class Storage(Protocol):
+    """What every backend promises; see the module's table for the atomicity of each verb."""
+
+    def uri(self, key: str = "") -> str:
+        """Address of `key` for people and for XCom."""
+
+    def get(self, key: str) -> bytes:
+        """Whole object; NotFoundError when absent."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Create or replace atomically."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Create atomically; AlreadyExistsError when present."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Create or replace atomically with the content of a local file."""
+
+    def point(self, key: str, target: str) -> None:
+        """Make `key` read as the object `target` of the same name; NotFoundError when there is none."""
+
+    def local_file(self, key: str) -> Path:
+        """Local path with the object's content, for readers that need a file; NotFoundError when absent."""
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Sorted keys of all objects in the folder `prefix`, recursively."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+
+
+class LocalStorage:
+    """The local disk. Atomic by rename, exclusive by hard link, durable by fsync.
+
+    Parameters
+    ----------
+    root
+        Folder of all keys; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def __repr__(self) -> str:
+        return f"LocalStorage({str(self.root)!r})"
+
+    def uri(self, key: str = "") -> str:
+        """Return the ``file://`` address."""
+        return (self._path(key) if key else self.root).as_uri()
+
+    def get(self, key: str) -> bytes:
+        """Read the file."""
+        with _storage_errors(self.uri(key)):
+            return self._path(key).read_bytes()
+
+    def put(self, key: str, data: bytes) -> None:
+        """Rename a complete file over the former one."""
+        with self._staged(key) as (staged, path):
+            staged.write_bytes(data)
+            _sync(staged)
+            staged.replace(path)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Link a complete file to its name, which fails when the name is taken."""
+        with self._staged(key) as (staged, path):
+            staged.write_bytes(data)
+            _sync(staged)
+            os.link(staged, path)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Copy, then rename over the former file."""
+        with self._staged(key) as (staged, target):
+            shutil.copyfile(path, staged)
+            _sync(staged)
+            staged.replace(target)
+
+    def point(self, key: str, target: str) -> None:
+        """Swap the folder of `key` for a relative symlink to the folder of `target`, whose other objects come along."""
+        link, folder = self._path(key).parent, self.local_file(target).parent
+        if link in (self.root, folder) or PurePosixPath(key).name != PurePosixPath(target).name:
+            raise StorageError(f"{key!r} cannot point to {target!r}: give the same name in another folder")
+        if link.is_dir() and not link.is_symlink():
+            raise StorageError(f"{link} is a folder where a link belongs: move it away, then try again")
+        staged = link.with_name(_STAGED + uuid4().hex)
+        with _storage_errors(self.uri(key)):
+            _make_folder(link.parent)
+            staged.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+            try:
+                staged.replace(link)
+                _sync(link.parent)
+            finally:
+                staged.unlink(missing_ok=True)
+
+    def local_file(self, key: str) -> Path:
+        """Return the object itself: it is not to be written to."""
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFoundError(f"{self.uri(key)} does not exist")
+        return path
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        return self._path(key).is_file()
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """List files below a folder; unfinished writes are left out."""
+        folder = self._path(prefix) if prefix else self.root
+        return sorted(_objects(folder, f"{prefix}/" if prefix else ""))
+
+    def delete(self, key: str) -> None:
+        """Unlink the file if it is there."""
+        with _storage_errors(self.uri(key)):
+            self._path(key).unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if any(part in ("", ".", "..") for part in parts) or "\\" in key or "\0" in key:
+            raise StorageError(f"{key!r} is not a storage key: use a relative path without '.' or '..'")
+        return self.root.joinpath(*PurePosixPath(key).parts)
+
+    @contextmanager
+    def _staged(self, key: str) -> Iterator[tuple[Path, Path]]:
+        """Yield a temporary file beside the target for the caller to rename or link; it is removed in any case."""
+        path = self._path(key)
+        with _storage_errors(self.uri(key)):
+            _make_folder(path.parent)
+            descriptor, name = tempfile.mkstemp(prefix=_STAGED, dir=path.parent)
+            os.close(descriptor)
+            staged = Path(name)
+            staged.chmod(0o644)
+            try:
+                yield staged, path
+                _sync(path.parent)
+            finally:
+                staged.unlink(missing_ok=True)
+
+
+_STAGED = ".staged-"
+
+
+@contextmanager
+def _storage_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{uri} does not exist") from error
+    except FileExistsError as error:
+        raise AlreadyExistsError(f"{uri} exists already and is never overwritten") from error
+    except OSError as error:
+        raise StorageError(
+            f"{uri}: {error.strerror or error}; check the path, its permissions and free space"
+        ) from error
+
+
+def _objects(folder: Path, prefix: str) -> Iterator[str]:
+    """Keys of the files below `folder`; links to folders are not followed, unfinished writes are left out."""
+    with _storage_errors(str(folder)):
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _objects(Path(entry.path), f"{prefix}{entry.name}/")
+        elif entry.is_file() and not entry.name.startswith(_STAGED):
+            yield prefix + entry.name
+
+
+def _make_folder(folder: Path) -> None:
+    """Make `folder` and its parents so that a power cut cannot lose them."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, f"{folder} is a file where a folder belongs") from error
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_storage(uri: str) -> Storage:
+    """Storage for a folder path or a ``file://`` URI.
+
+    Raises
+    ------
+    StorageError
+        For any other scheme.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return LocalStorage(Path(unquote(parts.path)))
+    if parts.scheme == "":
+        return LocalStorage(Path(uri))
+    raise StorageError(f"{uri}: no storage for the scheme {parts.scheme!r}; use a folder or a file:// URI")

@@ -1,0 +1,328 @@
+"""The weights document: one self-contained JSON file is a whole model.
+
+Written once as canonical bytes: UTF-8, no white space, members in the order declared here, the keys of maps sorted.
+The last member, ``content_sha256``, is the SHA-256 of the document without that member, so that any altered byte is
+noticed; anybody can check it by cutting the tail off::
+
+    {"schema_version":1, ... }                            hashed
+    {"schema_version":1, ... ,"content_sha256":"<hex>"}   written
+
+The hash protects against accidents, not against somebody who can compute one; a signature by a key belongs in that
+same tail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from ltr_pipeline.errors import WeightsError
+
+__all__ = ["SCHEMA_VERSION", "Data", "Feature", "Golden", "Model", "Weights", "Window", "decode", "encode"]
+
+SCHEMA_VERSION: Final = 1
+SUM_TOLERANCE: Final = 1e-9  # of the linear weights' sum; a sum of a thousand rounded doubles is off by less
+
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+Utc = Annotated[datetime, msgspec.Meta(tz=True)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One column of the model, in the model's order.
+
+    Attributes
+    ----------
+    missing
+        What a missing value means to this model: LightGBM reads NaN as 0 in a feature that had no NaN in training.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1)]
+    missing: str
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The LightGBM model itself.
+
+    Attributes
+    ----------
+    text
+        ``Booster.model_to_string()``; never a pickle.
+    sha256
+        Of `text` in UTF-8.
+    trees
+        Trees in `text`.
+    importance
+        Share of the total gain by feature; a feature no tree uses may be left out.
+    """
+
+    format: Annotated[str, msgspec.Meta(pattern=r"\Alightgbm\Z")] = "lightgbm"
+    text: str
+    sha256: Sha256
+    trees: Count
+    importance: dict[str, float]
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A half-open stretch of event time, ``[start, end)``, UTC."""
+
+    start: Utc
+    end: Utc
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model was made of.
+
+    Attributes
+    ----------
+    window
+        All event time the dataset was built from; its end orders runs (a backfill ends before what is promoted).
+    train, valid, test
+        The parts of the window.
+    counts
+        Records, rankings, dropped rows and whatever else was counted.
+    hashes
+        SHA-256 of each table and of the mapping, by name.
+    """
+
+    window: Window
+    train: Window
+    valid: Window
+    test: Window
+    counts: dict[str, Count]
+    hashes: dict[str, Sha256]
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request and the scores the model gave it; every reader must reproduce them within 1e-9.
+
+    Attributes
+    ----------
+    items
+        Features by name, one map per candidate; null = missing. Values are exact in float32.
+    scores
+        One per item, in the same order.
+    """
+
+    query_id: str
+    items: list[dict[str, float | None]]
+    scores: list[float]
+
+
+class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One published model, whole.
+
+    Attributes
+    ----------
+    version
+        ``YYYYMMDD_HHMM`` (UTC) or with ``_2``, ``_3``, ... after it.
+    created_at
+        When the document was written, UTC.
+    features
+        In model order.
+    label_gain
+        Gain of relevance 0, 1, 2, ... as trained with.
+    relevance
+        Relevance of each feedback action.
+    metrics
+        By name, each ``{"value", "low", "high", "n", ...}``; ``ndcg_at_5`` must be there (its value null when it could
+        not be evaluated).
+    gate
+        Every check with threshold, observed value and verdict.
+    champion
+        What the model was compared with and the difference; null when there was nothing.
+    lineage, libraries, latency
+        Parent and mode of training, versions of libraries, measured latency in ms.
+    golden
+        At least one.
+    linear_weights
+        Non-negative, sum 1, one per feature: what consumers rank with that cannot load the model.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{8}_[0-9]{4}(_[0-9]+)?\Z")]
+    created_at: Utc
+    model: Model
+    features: list[Feature]
+    label_gain: list[float]
+    relevance: dict[str, Count]
+    data: Data
+    metrics: dict[str, dict[str, Any]]
+    gate: dict[str, Any]
+    champion: dict[str, Any] | None
+    lineage: dict[str, Any]
+    libraries: dict[str, str]
+    latency: dict[str, Any]
+    golden: Annotated[list[Golden], msgspec.Meta(min_length=1)]
+    linear_weights: dict[str, float]
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names in model order."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def ndcg_at_5(self) -> float | None:
+        """Headline metric; None when no test ranking was eligible."""
+        value: float | None = self.metrics["ndcg_at_5"]["value"]
+        return value
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of what was learned from what: model, features, labels, data; no version, time or measurement.
+
+        Two documents with one identity are the same result, whenever and however often it was computed.
+        """
+        parts = (self.model.sha256, self.features, self.label_gain, self.relevance, self.data)
+        return hashlib.sha256(_encode(parts)).hexdigest()
+
+
+def encode(weights: Weights) -> bytes:
+    """Canonical bytes of a document, its hash at the end; equal documents give equal bytes.
+
+    Raises
+    ------
+    WeightsError
+        The document contradicts itself, or holds NaN, infinity or something JSON has no form for.
+    """
+    try:
+        for path in _not_finite(msgspec.to_builtins(weights), "$"):
+            raise WeightsError(f"{weights.version}: {path} is NaN or infinite; write null where there is no number")
+        content = _encode(weights)
+    except (TypeError, RecursionError, msgspec.MsgspecError) as error:
+        raise WeightsError(f"{weights.version}: {error}; use plain JSON values only") from error
+    data = content[:-1] + _TAIL_START + hashlib.sha256(content).hexdigest().encode() + _TAIL_END
+    decode(data, where=weights.version)
+    return data
+
+
+def decode(data: bytes, *, where: str = "weights document") -> Weights:
+    """Document in `data`, checked whole; only the scores of the golden requests are left to who can score.
+
+    Parameters
+    ----------
+    data
+        As written by `encode`, to the byte.
+    where
+        What the error message calls it, e.g. its address.
+
+    Raises
+    ------
+    WeightsError
+        The bytes were altered or cut, are no weights document or one of another schema, or the parts of the document
+        contradict each other.
+    """
+    content = _content(data, where)
+    try:
+        schema_version = msgspec.json.decode(content, type=_Envelope).schema_version
+        if schema_version != SCHEMA_VERSION:
+            raise WeightsError(
+                f"{where}: schema_version {schema_version}, but this library reads {SCHEMA_VERSION}; "
+                "use the library version that wrote it"
+            )
+        weights = msgspec.json.decode(content, type=Weights)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WeightsError(f"{where} is not a weights document: {error}") from error
+    if problems := list(_contradictions(weights)):
+        raise WeightsError(
+            f"{where} contradicts itself: {'; '.join(problems)}; publish the model again or use another version"
+        )
+    return weights
+
+
+class _Envelope(msgspec.Struct):
+    schema_version: int
+
+
+_TAIL_START = b',"content_sha256":"'
+_TAIL_END = b'"}'
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def _content(data: bytes, where: str) -> bytes:
+    """Cut the tail off, when it holds the hash of the rest."""
+    content, tail = data[:-_TAIL_LENGTH] + b"}", data[-_TAIL_LENGTH:]
+    if tail != _TAIL_START + hashlib.sha256(content).hexdigest().encode() + _TAIL_END:
+        raise WeightsError(
+            f"{where} was altered or truncated, or is no weights document: it does not end with the content_sha256 of "
+            "its bytes; restore it from a copy or use another version"
+        )
+    return content
+
+
+_TAIL_LENGTH = len(_TAIL_START) + 64 + len(_TAIL_END)
+
+
+def _not_finite(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
+    """Paths of the numbers that JSON has no form for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_finite(item, f"{path}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, f"{path}[{index}]")
+
+
+def _contradictions(weights: Weights) -> Iterator[str]:
+    names = weights.feature_names
+    yield from _model_problems(weights.model, names)
+    for golden in weights.golden:
+        yield from _golden_problems(golden, set(names))
+    yield from _linear_problems(weights.linear_weights, names)
+    yield from _time_problems(weights)
+    if len(weights.label_gain) <= (highest := max(weights.relevance.values(), default=0)):
+        yield f"{len(weights.label_gain)} label gains do not cover relevance {highest}"
+    if not isinstance(weights.metrics.get("ndcg_at_5", {}).get("value", ""), float | int | None):
+        yield "metrics.ndcg_at_5.value is not there or not a number"
+
+
+def _model_problems(model: Model, names: Sequence[str]) -> Iterator[str]:
+    if hashlib.sha256(model.text.encode()).hexdigest() != model.sha256:
+        yield "model.sha256 is not the hash of model.text"
+    header = dict(re.findall(r"^(feature_names|max_feature_idx)=(.*)$", model.text.partition("\n\n")[0], re.MULTILINE))
+    if header.get("feature_names", "").split(" ") != list(names):
+        yield f"features are {list(names)}, but the model was trained on {header.get('feature_names', 'nothing')!r}"
+    if header.get("max_feature_idx") != str(len(names) - 1):
+        yield f"{len(names)} features, but the model's max_feature_idx is {header.get('max_feature_idx')}"
+    if (trees := len(re.findall(r"^Tree=", model.text, re.MULTILINE))) != model.trees:
+        yield f"model.trees is {model.trees}, but model.text has {trees}"
+    if unknown := set(model.importance) - set(names):
+        yield f"model.importance names {sorted(unknown)}, which are not features"
+
+
+def _golden_problems(golden: Golden, names: set[str]) -> Iterator[str]:
+    if not golden.items or len(golden.items) != len(golden.scores):
+        yield f"golden request {golden.query_id} has {len(golden.items)} items and {len(golden.scores)} scores"
+    for wrong in (names.symmetric_difference(item) for item in golden.items):
+        if wrong:
+            yield f"golden request {golden.query_id} and the features differ in {sorted(wrong)}"
+
+
+def _linear_problems(linear: dict[str, float], names: Sequence[str]) -> Iterator[str]:
+    if wrong := set(linear).symmetric_difference(names):
+        yield f"linear_weights and the features differ in {sorted(wrong)}"
+    if negative := [name for name, weight in linear.items() if weight < 0]:
+        yield f"linear_weights of {negative} are negative"
+    if abs(math.fsum(linear.values()) - 1) > SUM_TOLERANCE:
+        yield f"linear_weights sum to {math.fsum(linear.values())}, not 1"
+
+
+def _time_problems(weights: Weights) -> Iterator[str]:
+    data = weights.data
+    windows = {"window": data.window, "train": data.train, "valid": data.valid, "test": data.test}
+    times = {"created_at": weights.created_at}
+    times |= {f"data.{name}.{side}": getattr(w, side) for name, w in windows.items() for side in ("start", "end")}
+    for name, time in times.items():
+        if time.utcoffset() != timedelta(0):
+            yield f"{name} is not UTC"
+    for name, window in windows.items():
+        if window.start > window.end:
+            yield f"data.{name} ends before it starts"

@@ -1,0 +1,20 @@
+"""Shared by all tests: an Airflow of their own, set up before anything imports Airflow."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
+os.environ.update(
+    AIRFLOW_HOME=HOME,
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__CORE__DAGS_FOLDER=str(Path("dags").resolve()),
+    AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    OMP_WAIT_POLICY="PASSIVE",
+)
+for name in [
+    name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name != "LTR_REQUIRE_SERVICES"
+]:
+    del os.environ[name]

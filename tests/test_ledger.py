@@ -1,0 +1,132 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltr_pipeline.errors import AlreadyExistsError, RegistryError, StorageError, UnknownVersionError
+from ltr_pipeline.ledger import Act, Ledger, Move, Version
+from ltr_pipeline.storage import LocalStorage
+
+versions = st.builds(
+    Version,
+    st.datetimes(timezones=st.just(UTC)).map(lambda time: time.replace(second=0, microsecond=0)),
+    st.integers(1, 999_999),
+)
+
+
+@given(versions, versions)
+def test_version_ids_round_trip_and_keep_their_order(one, other):
+    assert Version.parse(str(one)) == one
+    assert (str(one) == str(other)) == (one == other)
+    assert (one < other) == ((one.time, one.number) < (other.time, other.number))
+
+
+@given(st.text() | st.from_regex(r"[0-9]{8}_[0-9]{4}(_[0-9]+)?", fullmatch=True))
+def test_whatever_parses_renders_as_it_was(text):
+    try:
+        version = Version.parse(text)
+    except UnknownVersionError:
+        return
+    assert str(version) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "..", "../..", "../../etc/passwd", "/etc/passwd", "latest", "history", "20250714_0215/../20250714_0215"),
+        *("20250714_0215\0", "20250714_0215\n", " 20250714_0215", "20250714-0215", "20250714_0215_", "20250714_0215_x"),
+        *("20250714_0215_0", "20250714_0215_1", "20250714_0215_02", "20250714_0215_1000000", "20250714_0215_2_2"),
+        *("20250230_0215", "20250714_2460", "00000101_0000", "２０２５０７１４_0215", "2025071４_0215", "é"),
+    ],
+)
+def test_nothing_else_is_a_version_id(text):
+    with pytest.raises(UnknownVersionError, match="no version id"):
+        Version.parse(text)
+
+
+def test_a_run_names_its_version_in_utc_to_the_minute():
+    cest = timezone(timedelta(hours=2))
+    assert str(Version.of(datetime(2025, 7, 14, 4, 15, 59, 9, tzinfo=cest))) == "20250714_0215"
+    with pytest.raises(RegistryError, match="no time zone"):
+        Version.of(datetime(2025, 7, 14, 4, 15))  # noqa: DTZ001 - the naive time is the case
+
+
+def entry(head: Move | None, move_id: str = "") -> Move:
+    return Act.of("ann", "test", move_id or None).entry(head, "publish", "20250714_0215", to="20250714_0215", pin=False)
+
+
+def filled(storage: LocalStorage, entries: int) -> Ledger:
+    ledger = Ledger(storage)
+    for _ in range(entries):
+        ledger.append(entry)
+    return ledger
+
+
+def test_entries_are_numbered_and_read_back(tmp_path):
+    ledger = filled(LocalStorage(tmp_path), 12)
+    (tmp_path / "history/README.txt").write_text("put here by somebody")
+    assert ledger.head().seq == 12
+    assert [move.seq for move in ledger.backwards(ledger.head())] == [*range(12, 0, -1)]
+    assert [move.seq for move in ledger.backwards(ledger.head(), after=9)] == [12, 11, 10]
+    assert ledger.find(ledger.head(), lambda move: move.seq < 5).seq == 4
+    assert ledger.find(ledger.head(), lambda move: move.seq < 5, after=4) is None
+    assert filled(LocalStorage(tmp_path / "new"), 0).head() is None
+
+
+def test_the_loser_of_a_race_decides_again_on_the_new_head(tmp_path):
+    ledger = filled(LocalStorage(tmp_path), 1)
+    heads = []
+
+    def decide(head):
+        heads.append(head.seq)
+        if len(heads) < 3:
+            ledger.append(entry)  # somebody else is first, twice
+        return entry(head, "mine")
+
+    assert ledger.append(decide).seq == 4
+    assert heads == [1, 2, 3]
+    assert [move.move_id == "mine" for move in ledger.backwards(ledger.head())] == [True, False, False, False]
+
+
+class LostAnswer(LocalStorage):
+    """Creates, but the answer never arrives: a time-out, or the client's own second try that finds the first one's."""
+
+    def __init__(self, root, error, creates):
+        super().__init__(root)
+        self.error, self.creates = error, creates
+
+    def create(self, key, data):
+        if self.creates:
+            super().create(key, data)
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [StorageError("timed out"), AlreadyExistsError("412 precondition failed")])
+def test_an_answer_lost_after_the_write_is_recognised_by_the_move_id(tmp_path, error):
+    ledger = Ledger(LostAnswer(tmp_path, error, creates=True))
+    assert ledger.append(lambda head: entry(head, "mine")).move_id == "mine"
+    assert [move.move_id for move in ledger.backwards(ledger.head())] == ["mine"]
+
+
+@pytest.mark.parametrize("error", [StorageError("timed out"), AlreadyExistsError("412 precondition failed")])
+def test_a_failure_without_a_write_is_an_error_and_no_endless_loop(tmp_path, error):
+    with pytest.raises(type(error), match=str(error)):
+        Ledger(LostAnswer(tmp_path, error, creates=False)).append(entry)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.unlink(), "gap: .*00000002.json is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "00000002.json was altered or truncated"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b'"pin":false', b'"pin":0')), "altered"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "altered"),
+        (lambda path: path.write_bytes((path.parent / "00000001.json").read_bytes()), "holds entry 1"),
+    ],
+)
+def test_a_damaged_ledger_is_not_read_over(tmp_path, damage, message):
+    ledger = filled(LocalStorage(tmp_path), 3)
+    damage(tmp_path / "history/00000002.json")
+    with pytest.raises(RegistryError, match=message):
+        list(ledger.backwards(ledger.head()))
