@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+import json
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -49,25 +50,23 @@ class _Copy:
 
     def __init__(self, path: Path, style: str) -> None:
         self._path = path
-        self._processors = [
+        render: Callable[..., Any] = (
+            structlog.processors.JSONRenderer(json.dumps, default=str)
+            if style == "json"
+            else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])
+        )
+        self._line: list[Callable[..., Any]] = [
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.EventRenamer("event"),
+            render,
         ]
-        self._render = (
-            structlog.processors.JSONRenderer(default=str)
-            if style == "json"
-            else structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])
-        )
 
-    def __call__(
-        self, logger: object, method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        line: MutableMapping[str, Any] = dict(event)
-        for process in self._processors:
-            line = process(logger, method, line)  # type: ignore[assignment]
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line: Any = dict(event)
+        for process in self._line:
+            line = process(logger, method, line)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{self._render(logger, method, line)}\n")
+            file.write(f"{line}\n")
         return event

@@ -68,9 +68,14 @@ class Settings(BaseSettings):
     threads: int = _env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
     notify_urls: Annotated[tuple[str, ...], NoDecode] = _env(
-        "LTR_NOTIFY_URLS", (), "Apprise URLs, separated by spaces; they may hold secrets and are never logged.", repr=False
+        "LTR_NOTIFY_URLS",
+        (),
+        "Apprise URLs, separated by spaces; they may hold secrets and are never logged.",
+        repr=False,
     )
-    log_folder: Path | None = _env("LTR_LOG_FOLDER", None, "Folder of ltr_training.log; empty = logs go where Airflow or the terminal puts them.")
+    log_folder: Path | None = _env(
+        "LTR_LOG_FOLDER", None, "Folder of ltr_training.log; empty = logs go where Airflow or the terminal puts them."
+    )
     log_format: LogFormat = _env("LTR_LOG_FORMAT", "json", "Format of that file: json or text.")
 
     @field_validator("parameters", mode="before")

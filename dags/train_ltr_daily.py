@@ -1,0 +1,163 @@
+"""### Train, gate and publish the ranker, every night.
+
+At 02:15 UTC this DAG lands the events that arrived since the last run, builds query groups with graded relevance,
+trains a LightGBM LambdaMART ranker, and lets a quality gate judge it. What passes is published under its own version,
+and `latest` moves to it; what does not pass changes nothing.
+
+| task | does |
+|---|---|
+| `extract_events` | lands new events as one partition, with a manifest and a quarantine |
+| `build_dataset` | joins feedback to impressions and splits by time |
+| `train_ranker` | LambdaMART, early stopping on the validation days |
+| `evaluate_ranker` | nDCG@5, fairness, latency, champion against challenger, on the test days |
+| `quality_gate` | decides: publish or keep (a branch) |
+| `publish_weights`, `keep_previous` | moves `latest`, or leaves it; writes the report |
+| `notify` | tells the channels in `LTR_NOTIFY_URLS` |
+
+**A rejected model is a normal outcome**: the run is green, `keep_previous` ran, report and notification say why. A red
+run is a fault.
+
+**Tune the gate** with Airflow Variables, read when a task runs: `ltr_ndcg_min` (0.65), `ltr_fairness_max` (0.05),
+`ltr_latency_p95_max_ms` (15), `ltr_min_samples` (100), `ltr_min_queries` (100), `ltr_regression_max` (0.01),
+`ltr_suspicious_gain` (0.10), `ltr_quarantined_share_max` (0.01), `ltr_gate_mode` (enforce or dry_run),
+`ltr_on_inconclusive` and `ltr_on_not_evaluable` (keep or publish).
+
+**Roll back** with `ltr rollback --reason "…"` or
+`from ltr_pipeline.registry import rollback_weights; rollback_weights("20250714_0215", reason="…")`.
+That pins the version until `ltr unpin`.
+
+**Follow it** from another DAG with `schedule=[Asset("ltr_weights")]`: the event is emitted only when `latest` moved and
+carries the version and its metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.sdk import (
+    Asset,
+    AssetAlias,
+    AsyncCallback,
+    DeadlineAlert,
+    DeadlineReference,
+    Metadata,
+    Param,
+    dag,
+    get_current_context,
+    task,
+)
+
+from ltr_pipeline.airflow.callbacks import deadline_missed, task_failed
+from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request
+
+WEIGHTS = Asset(name="ltr_weights", uri="ltr://weights/latest")
+WEIGHTS_MOVED = AssetAlias("ltr_weights_moved")
+LATE_AFTER = timedelta(hours=2)
+
+PARAMS = {
+    "date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Date",
+        description="Repeat the nightly run of this day (UTC).",
+    ),
+    "window_days": Param(
+        None, type=["null", "integer"], minimum=9, maximum=365, title="Window", description="Training window in days."
+    ),
+    "dry_run": Param(False, type="boolean", title="Dry run", description="Judge, but publish nothing."),
+}
+
+
+@dag(
+    dag_display_name="Train the ranker, nightly",
+    doc_md=__doc__,
+    schedule="15 2 * * *",
+    start_date=datetime(2025, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=6),
+    params=PARAMS,
+    tags=["ltr", "nightly"],
+    deadline=DeadlineAlert(
+        reference=DeadlineReference.DAGRUN_QUEUED_AT,
+        interval=LATE_AFTER,
+        callback=AsyncCallback(deadline_missed, kwargs={"limit": str(LATE_AFTER)}),
+    ),
+    default_args={
+        "owner": "ranking",
+        "retries": 3,
+        "retry_delay": timedelta(minutes=1),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=15),
+        "retry_policy": RETRY_POLICY,
+        "execution_timeout": timedelta(hours=1),
+        "on_failure_callback": task_failed,
+    },
+)
+def train_ltr_daily() -> None:
+    """Train, gate and publish the ranker, every night."""
+
+    @task(doc_md="Lands the events that arrived since the last run. All gate Variables are validated here already.")
+    def extract_events() -> dict[str, Any]:
+        from ltr_pipeline import jobs
+
+        return jobs.extract_events(run_request(get_current_context()), gate_variables())
+
+    @task(doc_md="Joins feedback to impressions, labels them, splits by time. A pure function of each hash bucket.")
+    def build_dataset(inputs: dict[str, Any]) -> dict[str, Any]:
+        from ltr_pipeline import jobs
+
+        return jobs.build_dataset(inputs, gate_variables())
+
+    @task(doc_md="LightGBM LambdaMART. Position is debiased and never a feature.", execution_timeout=timedelta(hours=3))
+    def train_ranker(dataset: dict[str, Any]) -> dict[str, Any]:
+        from ltr_pipeline import jobs
+
+        return jobs.train_ranker(dataset)
+
+    @task(inlets=[WEIGHTS], doc_md="Measures the challenger, the champion and the baselines on the test days.")
+    def evaluate_ranker(trained: dict[str, Any]) -> dict[str, Any]:
+        from ltr_pipeline import jobs
+
+        return jobs.evaluate_ranker(trained)
+
+    @task.branch(doc_md="Judges the evidence by the Airflow Variables and freezes the document that may be published.")
+    def quality_gate(evidence: dict[str, Any]) -> str:
+        from ltr_pipeline import jobs
+
+        decision = jobs.quality_gate(evidence, gate_variables())
+        get_current_context()["ti"].xcom_push("decision", decision)
+        return "publish_weights" if decision["verdict"] == "publish" else "keep_previous"
+
+    @task(
+        outlets=[WEIGHTS_MOVED], doc_md="Creates the version, verifies it, moves `latest`. Emits the Asset if it moved."
+    )
+    def publish_weights(decision: dict[str, Any]) -> Iterator[Metadata]:
+        from ltr_pipeline import jobs
+
+        outcome = jobs.publish_weights(decision, who=f"airflow/{get_current_context()['dag_run'].run_id}")
+        if outcome["moved"]:
+            yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
+
+    @task(doc_md="Leaves `latest` where it is and writes the report that says why.")
+    def keep_previous(decision: dict[str, Any]) -> None:
+        from ltr_pipeline import jobs
+
+        jobs.keep_previous(decision)
+
+    @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
+    def notify(decision: dict[str, Any]) -> None:
+        from ltr_pipeline import outcomes
+
+        outcomes.notify_outcome(decision)
+
+    gate = quality_gate(evaluate_ranker(train_ranker(build_dataset(extract_events()))))
+    decision = gate["decision"]
+    published, kept = publish_weights(decision), keep_previous(decision)
+    gate >> [published, kept] >> notify(decision)
+
+
+train_ltr_daily()

@@ -1,0 +1,46 @@
+"""The command line: ``ltr``.
+
+`nightly` runs, tries, simulates; `models` looks after versions; `events` shows what landed. Commands print for people;
+``--json`` prints for machines.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+import typer
+
+from ltr_pipeline.cli import events, letor, models, nightly, stack
+from ltr_pipeline.errors import LtrError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ltr",
+    help="Train, judge, publish and roll back a ranker.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (nightly, models, events, letor, stack):
+    group.register(app)
+
+
+def main() -> None:
+    """Run a command; an error this package raises on purpose is one line, not a traceback."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except LtrError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)

@@ -1,0 +1,57 @@
+"""How the command line prints: tables and small JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ltr_pipeline.events import Manifest
+from ltr_pipeline.gate import Decision
+from ltr_pipeline.wording import gate_rows
+
+__all__ = ["console", "print_gate", "print_json", "print_manifest", "print_table"]
+
+console = Console(highlight=False, soft_wrap=True)
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not evaluable": "yellow", "skipped": "dim"}
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print text cells, which may hold rich's markup, in aligned columns."""
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_gate(decision: Decision) -> None:
+    """Print the gate table, the verdict, and why the former model is kept if it is."""
+    rows = [(*row[:-1], f"[{_COLOURS[row[-1]]}]{row[-1]}[/]") for row in gate_rows(decision)]
+    print_table(("Check", "Observed", "95 % CI", "Threshold", "Verdict"), rows)
+    colour = "green" if decision.verdict == "publish" else "yellow"
+    console.print(f"\nVerdict: [bold {colour}]{decision.verdict}[/]")
+    for reason in decision.reasons:
+        console.print(f"  - {reason}", markup=False)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Print where the records of a landing went."""
+    console.print(
+        f"{manifest.read:,} records read: {manifest.impressions:,} impressions, {manifest.feedback:,} interactions, "
+        f"{manifest.quarantined:,} quarantined, {manifest.ignored:,} ignored"
+    )
+    if manifest.unknown_features:
+        console.print(f"features that the mapping does not list: {', '.join(manifest.unknown_features)}", markup=False)
+    reasons = [("quarantined", *item) for item in sorted(manifest.quarantine_reasons.items())]
+    reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
+    if reasons:
+        print_table(("Fate", "Because", "Records"), [(fate, escape(why), f"{n:,}") for fate, why, n in reasons])
+
+
+def print_json(value: object) -> None:
+    """Print any record as indented JSON."""
+    console.print(msgspec.json.format(msgspec.json.encode(value)).decode(), markup=False)

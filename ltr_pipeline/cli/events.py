@@ -1,0 +1,64 @@
+"""What landed, and what was refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ltr_pipeline import events
+from ltr_pipeline.cli.console import console, print_json, print_manifest, print_table
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.settings import load_settings
+
+__all__ = ["day", "register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command("events", rich_help_panel="Nights")(show_events)
+
+
+def day(text: str) -> dt.date:
+    """A day as people type it; SettingsError when it is none."""
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is no day: {error}; write it as 2025-07-15") from error
+
+
+def show_events(
+    date: Annotated[
+        str | None, typer.Argument(help="Day (UTC) of a nightly run; without one, all landed days.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Quarantined records to print.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show a night's manifest and its quarantine."""
+    data = load_settings().data
+    if date is None:
+        _print_days([events.read_manifest(data, landed) for landed in events.landed_dates(data)])
+        return
+    manifest = events.read_manifest(data, day(date))
+    if as_json:
+        print_json(manifest)
+        return
+    print_manifest(manifest)
+    for segment in manifest.range.segments:
+        console.print(f"read {segment.source} from byte {segment.start:,} to {segment.end:,}", markup=False)
+    refused = list(islice(events.read_quarantine(data, manifest.date), limit))
+    if refused:
+        console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
+        cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in refused]
+        print_table(("Place", "Reason", "Detail", "Begins with"), [[escape(text) for text in row] for row in cells])
+
+
+def _print_days(manifests: list[events.Manifest]) -> None:
+    rows = [
+        (str(m.date), *(f"{n:,}" for n in (m.read, m.impressions, m.feedback, m.quarantined, m.ignored)), m.fallback)
+        for m in manifests
+    ]
+    print_table(("Date", "Read", "Impressions", "Interactions", "Quarantined", "Ignored", "Fallback"), rows)

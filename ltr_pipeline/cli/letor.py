@@ -1,0 +1,59 @@
+"""Score a public ranking file, to check this package's figures against published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from ltr_pipeline import letor, ranker
+from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.evaluation import Estimate
+from ltr_pipeline.wording import figure
+
+__all__ = ["register"]
+
+SEED = 0
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command(rich_help_panel="Figures")(evaluate)
+
+
+def evaluate(
+    test: Annotated[Path, typer.Option("--letor", help="Test part of a LETOR/LibSVM ranking set.")],
+    train: Annotated[Path | None, typer.Option(help="Its training part; default: the same name with 'train'.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train on the training part of a public ranking set and score its test part."""
+    with console.status("searching the grid on the training part"):
+        report = letor.evaluate_letor(train or letor.training_part(test), test, _fit)
+    if as_json:
+        print_json(report)
+        return
+    rows = []
+    for name, score in (("stated", report.stated), ("chosen on train", report.chosen)):
+        m = score.metrics
+        cells = [_cell(e) for e in (m.ndcg_at_5, m.linear_ndcg_at_5, m.mrr, m.hit_at_3)]
+        rows.append((name, *cells, figure(score.cross_validated)))
+    print_table(("Parameters", "nDCG@5 (95 % CI)", "linear nDCG@5", "MRR", "Hit@3", "cross-validated"), rows)
+    ndcg = report.stated.metrics.ndcg_at_5
+    console.print(
+        f"\n{ndcg.n} eligible rankings, {ndcg.excluded} excluded; chosen: {report.chosen.parameters}", markup=False
+    )
+
+
+def _cell(estimate: Estimate) -> str:
+    if estimate.value is None or estimate.low is None or estimate.high is None:
+        return figure(estimate.value)
+    return f"{estimate.value:.4f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _fit(part: letor.Letor, parameters: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+    booster = ranker.boost(part, dict(parameters) | {"label_gain": ranker.label_gain(letor.MAX_RELEVANCE)}, seed=SEED)
+    return lambda features: np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)

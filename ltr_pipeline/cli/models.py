@@ -1,0 +1,106 @@
+"""Versions: list, show, verify, roll back, pin and unpin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from ltr_pipeline import registry
+from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.versions import Move
+from ltr_pipeline.wording import figure
+
+__all__ = ["register"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    for command in (versions, show, history, verify, rollback, pin, unpin):
+        app.command(rich_help_panel="Versions")(command)
+
+
+def versions(as_json: AsJson = False) -> None:
+    """List every version, newest first."""
+    found = registry.open_registry().versions()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            listed.version,
+            listed.created_at.strftime("%Y-%m-%d %H:%M") if listed.created_at else "",
+            figure(listed.ndcg_at_5),
+            ("latest" if listed.is_latest else "") + (", pinned" if listed.pinned else ""),
+            listed.sha256[:12],
+            listed.problem or "",
+        )
+        for listed in found
+    ]
+    print_table(("Version", "Created (UTC)", "nDCG@5", "", "sha256", ""), rows)
+
+
+def show(version: Annotated[str, typer.Argument(help="Version id, such as 20250714_0215.")]) -> None:
+    """Print a version's document without the model text."""
+    document = msgspec.to_builtins(registry.open_registry().load(version))
+    document["model"]["text"] = f"{len(document['model']['text'])} characters"
+    print_json(document)
+
+
+def history(as_json: AsJson = False) -> None:
+    """Print the ledger: every publish, rollback, pin and unpin, oldest first."""
+    moves = registry.open_registry().history()
+    if as_json:
+        print_json(moves)
+        return
+    rows = [
+        (
+            str(move.seq),
+            move.when.strftime("%Y-%m-%d %H:%M:%S"),
+            move.move,
+            move.version,
+            f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
+            "pinned" if move.pin else "",
+            move.who,
+            move.note or move.why,
+        )
+        for move in moves
+    ]
+    print_table(("#", "When (UTC)", "Move", "Version", "latest", "Pin", "Who", "Why"), rows)
+
+
+def verify() -> None:
+    """Check that every version loads and its golden requests score as recorded; exit 1 if one does not."""
+    verified = registry.open_registry().verify()
+    print_table(("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", v.problem or "") for v in verified])
+    if not all(v.ok for v in verified):
+        raise typer.Exit(1)
+
+
+def rollback(
+    version: Annotated[str | None, typer.Argument(help="Where to; without one, the previous good version.")] = None,
+    *,
+    reason: Reason,
+) -> None:
+    """Move `latest` back and pin it there."""
+    _print_move(registry.rollback_weights(version, reason=reason))
+    console.print("Pinned: later versions are published but latest stays until `ltr unpin`.")
+
+
+def pin(*, reason: Reason) -> None:
+    """Keep `latest` where it is until `ltr unpin`."""
+    _print_move(registry.pin_weights(reason=reason))
+
+
+def unpin(reason: Reason = "unpinned by hand") -> None:
+    """Let the next publish move `latest` again; moves nothing by itself."""
+    _print_move(registry.unpin_weights(reason=reason))
+
+
+def _print_move(move: Move) -> None:
+    state = "pinned" if move.pin else "not pinned"
+    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}")

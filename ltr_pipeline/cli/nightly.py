@@ -1,0 +1,159 @@
+"""Run a night, try a log, simulate one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ltr_pipeline import events, jobs, outcomes
+from ltr_pipeline.cli import simulated
+from ltr_pipeline.cli.console import console, print_gate, print_manifest
+from ltr_pipeline.cli.events import day as day_of
+from ltr_pipeline.cli.stack import airflow_home
+from ltr_pipeline.errors import LtrError, SettingsError
+from ltr_pipeline.gate import Decision
+from ltr_pipeline.runs import Outcome, Run, run_name
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.storage import open_storage
+
+__all__ = ["register"]
+
+DAG = "train_ltr_daily"
+
+Day = Annotated[str | None, typer.Option("--date", help="Day (UTC), YYYY-MM-DD.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command(rich_help_panel="Nights")(run)
+    app.command("try", rich_help_panel="Nights")(try_log)
+    app.command(rich_help_panel="Nights")(simulate)
+
+
+def run(date: Day = None) -> None:
+    """Run the DAG train_ltr_daily once: the next unprocessed day, or the given one again."""
+    settings = load_settings()
+    home = airflow_home()
+    day = day_of(date) if date else _next_day(settings)
+    simulated.up_to(settings, day)
+    log = home / f"{DAG}.log"
+    console.print(f"Running {DAG} for {day} (log: {log})")
+    _run_dag(day, log)
+    _print_run(run_name(dt.datetime.combine(day, dt.time(2, 15), dt.UTC)), settings)
+    console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
+
+
+def _next_day(settings: Settings) -> dt.date:
+    """The day after the last landed one; of a real log the newest slot, since a run reads all that has arrived."""
+    newest_slot = simulated.newest_slot()
+    landed = events.landed_dates(settings.data)
+    if simulated.is_wanted(settings):
+        return landed[-1] + dt.timedelta(days=1) if landed else newest_slot - dt.timedelta(days=1)
+    if landed and landed[-1] >= newest_slot:
+        raise SettingsError(
+            f"{landed[-1]} is processed and the next night has not come; `make run DATE={landed[-1]}` repeats it"
+        )
+    return newest_slot
+
+
+def _run_dag(day: dt.date, log: Path) -> None:
+    """Run the DAG in a process of its own and say which task is at work."""
+    command = [sys.executable, "-m", "ltr_pipeline.airflow.once", DAG, json.dumps({"date": day.isoformat()})]
+    with log.open("w") as file, console.status("starting Airflow") as status:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        failed = ""
+        for line in process.stdout:
+            file.write(line)
+            if started := re.search(r"\[DAG TEST\] starting task_id=(\w+)", line):
+                status.update(started[1])
+            if error := re.search(r"task failed.*?error=(?:'(.*?)'|\"(.*?)\")", line):
+                failed = error[1] or error[2]
+    if process.wait() != 0:
+        raise LtrError(f"the run failed: {failed or 'see its log'}; the former model stays; log: {log}")
+
+
+def _print_run(name: str, settings: Settings) -> None:
+    night = Run(name, settings)
+    decision, outcome = night.read("decision.json", Decision), night.read("outcome.json", Outcome)
+    print_gate(decision)
+    console.print(f"\nRun {name}: {outcome.reason}", markup=False)
+    if outcome.latest:
+        console.print(f"latest:  {outcome.latest}  {settings.registry_storage.uri('latest/ltr_weights.json')}")
+    console.print(f"report:  {settings.data.uri(f'runs/{name}/report.html')}")
+
+
+def try_log(
+    log: Annotated[Path, typer.Argument(help="JSONL log, folder or glob of them (also .gz).")],
+    variable: Annotated[list[str] | None, typer.Option(help="Gate variable, such as ltr_ndcg_min=0.6.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Scratch folder; default: a new temporary one.")] = None,
+) -> None:
+    """Would this log pass the gate, and if not, why? Publishes nothing; exits 1 if it would not pass."""
+    variables = dict(_pair(text) for text in variable or [])
+    scratch = folder or Path(tempfile.mkdtemp(prefix="ltr-try-"))
+    settings = load_settings(
+        events_path=str(log), data_uri=str(scratch / "data"), registry_uri=str(scratch / "registry"), notify_urls=()
+    )
+    with console.status("reading, training, judging"):
+        manifest, night = _trial(settings, variables)
+    print_manifest(manifest)
+    console.print()
+    decision = night.read("decision.json", Decision)
+    print_gate(decision)
+    console.print(f"\nreport:  {settings.data.uri(night.key(outcomes.REPORT))}")
+    if decision.verdict != "publish":
+        raise typer.Exit(1)
+
+
+def _trial(settings: Settings, variables: dict[str, str]) -> tuple[events.Manifest, Run]:
+    """Every task but publishing, as of the day after the newest event; what landed, and the run."""
+    now = dt.datetime.now(dt.UTC)
+    newest = min(_newest(settings) or now, now)
+    moment = dt.datetime.combine(newest.date() + dt.timedelta(days=1), dt.time(2, 15), dt.UTC)
+    inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings)
+    trained = jobs.train_ranker(jobs.build_dataset(inputs, variables, settings), settings)
+    jobs.quality_gate(jobs.evaluate_ranker(trained, settings), variables, settings)
+    night = Run(run_name(moment), settings)
+    reason = "tried only, nothing is published"
+    outcomes.finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+    return events.read_manifest(settings.data, moment.date()), night
+
+
+def _newest(settings: Settings) -> dt.datetime | None:
+    """Time of the newest event: the log is landed once, whole, to find it."""
+    with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
+        source = events.FileSource(settings.events_path)
+        since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
+        storage = open_storage(folder)
+        landed = events.land(storage, dt.date.max, source, settings.mapping, buckets=1, since=since)
+        return landed.last_time
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise SettingsError(f"--variable {text}: write it as name=value")
+    return name, value
+
+
+def simulate(
+    days: Annotated[int, typer.Option(min=1, help="Days to write.")] = simulated.DAYS,
+    first: Annotated[str | None, typer.Option(help="First day (UTC); default: so that the log ends now.")] = None,
+    rankings_per_day: Annotated[int | None, typer.Option(min=1, help="Shown lists a day.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another world.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Log to write; default LTR_EVENTS_PATH.")] = None,
+) -> None:
+    """Write a simulated event log of lawyers for cases."""
+    settings = load_settings(**({"events_path": str(path)} if path else {}))
+    begin = day_of(first) if first else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
+    simulated.start(settings, begin, days, rankings_per_day=rankings_per_day, seed=seed)

@@ -1,0 +1,85 @@
+"""The simulated log that `make run` learns from when there is none: started once, a day longer each night.
+
+Its world is kept beside it, so that a day appended later is the day that would have been simulated at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+
+import msgspec
+
+from ltr_pipeline.cli.console import console
+from ltr_pipeline.errors import SourceError
+from ltr_pipeline.settings import Settings
+from ltr_pipeline.simulate import World, write_log
+
+__all__ = ["DAYS", "catch_up", "is_wanted", "newest_slot", "start", "up_to"]
+
+DAYS = 31
+SLOT = dt.timedelta(hours=2, minutes=15)
+
+
+class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a log was simulated with, and the day after its last."""
+
+    world: World
+    end: dt.date
+
+
+def newest_slot() -> dt.date:
+    """Day of the newest 02:15 UTC that has passed."""
+    return (dt.datetime.now(dt.UTC) - SLOT).date()
+
+
+def is_simulated(settings: Settings) -> bool:
+    """Whether the event log is a simulated one."""
+    return _record(settings).exists()
+
+
+def start(settings: Settings, first: dt.date, days: int, **world: object) -> None:
+    """Write a new simulated log; SourceError when the log is there already."""
+    path = Path(settings.events_path)
+    if path.exists():
+        raise SourceError(f"{path} is there already and is not overwritten; move it away or name another --path")
+    chosen = {name: value for name, value in world.items() if value is not None}
+    made = World(legacy_weights=settings.mapping.legacy_weights, **chosen)  # type: ignore[arg-type]
+    _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
+
+
+def is_wanted(settings: Settings) -> bool:
+    """Whether to learn from a simulated log: there is one, or no event log is configured and none is there."""
+    return is_simulated(settings) or not (os.environ.get("LTR_EVENTS_PATH") or Path(settings.events_path).exists())
+
+
+def up_to(settings: Settings, day: dt.date) -> None:
+    """Simulate until the night of `day`, if that is wanted: a month before it, or the days that are missing."""
+    if is_simulated(settings):
+        _extend(settings, msgspec.json.decode(_record(settings).read_bytes(), type=_Simulated), day)
+    elif is_wanted(settings):
+        start(settings, day - dt.timedelta(days=DAYS), DAYS)
+
+
+def catch_up(settings: Settings) -> None:
+    """Let a simulated log reach the newest slot, as a real one would have."""
+    if is_simulated(settings):
+        up_to(settings, newest_slot())
+
+
+def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:
+    days = (end - simulated.end).days
+    if days <= 0:
+        return
+    path = Path(settings.events_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with console.status(f"simulating {days} days"):
+        summary = write_log(path, simulated.world, simulated.end, days, append=path.exists())
+    record = _Simulated(world=simulated.world, end=end)
+    _record(settings).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+    console.print(f"Simulated {days} days until {end}: {summary.impressions:,} impressions in {path}")
+
+
+def _record(settings: Settings) -> Path:
+    return Path(f"{settings.events_path}.world.json")

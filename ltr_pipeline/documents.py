@@ -1,0 +1,123 @@
+"""From a run's artefacts to the weights document that may be published."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping as Table
+from importlib.metadata import version as library_version
+from typing import Any
+
+import msgspec
+
+from ltr_pipeline import evidence, scoring, weights
+from ltr_pipeline.dataset import Dataset, DatasetManifest, Span
+from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.ranker import Trained, label_gain
+from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.weights import Weights
+
+__all__ = ["document", "frozen", "libraries"]
+
+GOLDEN_REQUESTS = 5
+LIBRARIES = ("lightgbm", "ltr-pipeline", "numpy", "polars", "pyarrow")
+
+
+def document(
+    version: str,
+    model_text: str,
+    *,
+    mapping: Mapping,
+    manifest: DatasetManifest,
+    test: Dataset,
+    trained: Trained,
+    found: Evidence,
+    decision: Decision,
+    lineage: Table[str, Any],
+) -> Weights:
+    """Everything a reader of the model needs, in one record.
+
+    Parameters
+    ----------
+    test
+        Where the golden requests are taken from; at least one ranking.
+    lineage
+        How the model came to be: mode, parent, seed.
+    """
+    return Weights(
+        version=version,
+        created_at=dt.datetime.now(dt.UTC),
+        model=weights.Model(
+            text=model_text, sha256=_sha256(model_text.encode()), trees=trained.trees, importance=trained.importance
+        ),
+        features=[weights.Feature(name=name, missing=trained.missing_rules[name]) for name in manifest.features],
+        label_gain=label_gain(mapping.max_relevance),
+        relevance=mapping.relevance,
+        data=_data(manifest, mapping),
+        metrics=msgspec.to_builtins(found.metrics),
+        gate=msgspec.to_builtins(decision),
+        champion=msgspec.to_builtins(found.champion),
+        lineage={**lineage, "parameters": trained.parameters},
+        libraries=libraries(),
+        latency=msgspec.to_builtins(found.latency),
+        golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
+        linear_weights=trained.linear_weights,
+    )
+
+
+def libraries() -> dict[str, str]:
+    """Versions of the libraries that a model's scores depend on."""
+    return {name: library_version(name) for name in LIBRARIES}
+
+
+def frozen(former: bytes | None, new: Weights) -> bytes:
+    """Bytes of `new`, or those of an earlier attempt's document that is the same result, judged the same way.
+
+    Measurements and times differ from attempt to attempt; keeping the first bytes makes a retried publish publish
+    what the first try would have.
+    """
+    if former is not None:
+        try:
+            document = weights.decode(former)
+        except WeightsError:
+            return weights.encode(new)
+        if document.identity == new.identity and _judgement(document.gate) == _judgement(new.gate):
+            return former
+    return weights.encode(new)
+
+
+def _judgement(decision: Table[str, Any]) -> tuple[object, ...]:
+    return decision["verdict"], decision["policy"], [(check["name"], check["status"]) for check in decision["checks"]]
+
+
+def _golden(test: Dataset, scorer: Scorer) -> list[weights.Golden]:
+    return [
+        weights.Golden(
+            query_id=request.query_id,
+            items=[candidate.features for candidate in request.items],
+            scores=scorer.score(scoring.matrix(request, scorer.features)).tolist(),
+        )
+        for request in evidence.requests(test, GOLDEN_REQUESTS)
+    ]
+
+
+def _data(manifest: DatasetManifest, mapping: Mapping) -> weights.Data:
+    parts = {"train": manifest.train, "valid": manifest.valid, "test": manifest.test}
+    counts = {f"{name}_impressions": part.rows for name, part in parts.items()}
+    counts |= {f"{name}_rankings": part.rankings for name, part in parts.items()}
+    return weights.Data(
+        window=weights.Window(start=manifest.windows.start, end=manifest.windows.cutoff),
+        **{name: _window(part) for name, part in parts.items()},
+        counts=counts,
+        hashes=manifest.tables | {"mapping": _sha256(msgspec.json.encode(mapping, order="deterministic"))},
+    )
+
+
+def _window(span: Span) -> weights.Window:
+    return weights.Window(start=span.start, end=span.end)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,257 @@
+"""Everything the gate looks at, measured on the test days: the challenger, its rivals, the baselines."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import structlog
+from numpy.typing import NDArray
+
+from ltr_pipeline import evaluation, fairness, scoring
+from ltr_pipeline.dataset import Dataset
+from ltr_pipeline.errors import LtrError
+from ltr_pipeline.evaluation import Metrics
+from ltr_pipeline.gate import Comparison, Evidence, Landed
+from ltr_pipeline.resampling import cluster_codes
+from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
+from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.versions import Registry, Version
+
+__all__ = ["Rival", "gather", "load_rival", "requests", "rivals"]
+
+log = structlog.get_logger(__name__)
+
+RECENT = dt.timedelta(days=28)
+
+LATENCY_REQUESTS = 1000
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A published version that the challenger is compared with.
+
+    Attributes
+    ----------
+    version
+        Its id.
+    scorer
+        Its model, loaded.
+    seen_until
+        End of the days it was trained and validated on; only later rankings compare fairly.
+    """
+
+    version: str
+    scorer: Scorer
+    seen_until: dt.datetime
+
+
+def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | None]:
+    """Versions that a run at `moment` is compared with.
+
+    Returns
+    -------
+    champion, best_recent
+        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before; None
+        where there is none.
+    """
+    champion = registry.promoted()
+    recent = {move.to for move in registry.history() if move.moved and move.to != champion}
+    scored = [
+        (listed.ndcg_at_5, listed.version)
+        for listed in registry.versions()
+        if listed.version in recent
+        and listed.ndcg_at_5 is not None
+        and dt.timedelta() <= moment - Version.parse(listed.version).time <= RECENT
+    ]
+    return champion, max(scored)[1] if scored else None
+
+
+def load_rival(registry: Registry, version: str | None) -> Rival | None:
+    """A version as a rival; one that does not load is no rival, and the log says so."""
+    if version is None:
+        return None
+    try:
+        document = registry.load(version)
+    except LtrError as error:
+        log.warning("rival cannot be compared", version=version, error=str(error))
+        return None
+    scorer = Scorer.from_model(document.model.text, document.feature_names)
+    return Rival(version=version, scorer=scorer, seen_until=document.data.valid.end)
+
+
+class _Test:
+    """The test rankings with what every measurement of them shares."""
+
+    def __init__(self, test: Dataset, seed: int) -> None:
+        self.data = test
+        self.seed = seed
+        first = np.cumsum(test.group) - test.group
+        self.users = test.ids[USER_ID].gather(first)
+        self.times = test.ids[TIME].gather(first)
+        self.clusters = cluster_codes(self.users)
+
+    def metrics(self, score: NDArray[np.float64]) -> Metrics:
+        return evaluation.measure(self.data.relevance, score, self.data.group, self.clusters, self.seed)
+
+    def ndcg(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        return evaluation.ndcg(self.data.relevance, score, self.data.group)
+
+    def aligned(self, scorer: Scorer) -> NDArray[np.float32]:
+        """The feature matrix in the scorer's own order; KeyError names a feature that is gone."""
+        column = {name: index for index, name in enumerate(self.data.feature_names)}
+        return self.data.features[:, [column[name] for name in scorer.features]]
+
+
+def gather(
+    test: Dataset,
+    challenger: Scorer,
+    *,
+    train_impressions: int,
+    known_items: pl.Series,
+    landed: Landed | None,
+    champion: Rival | None,
+    best_recent: Rival | None,
+    legacy_weights: Mapping[str, float],
+    min_queries: int,
+    seed: int,
+) -> Evidence:
+    """Measure the challenger and everything it is compared with.
+
+    Parameters
+    ----------
+    test
+        The test rankings.
+    known_items
+        Item ids that training saw, in any number; the others make the slice ``new``.
+    landed
+        What arrived for this run; None for a backfill.
+    champion, best_recent
+        Published rivals, if there are any; without a champion the legacy weights take its place.
+    min_queries
+        A rival that was trained on part of the test days is compared on the rest, if that has this many rankings.
+    """
+    table = _Test(test, seed)
+    score = challenger.score(table.aligned(challenger))
+    ndcg = table.ndcg(score)
+    tied = np.zeros(len(score))
+    baselines = {"random": table.metrics(tied)}
+    if test.position is not None:
+        baselines["logged_order"] = table.metrics(-test.position.astype(np.float64))
+    legacy = Scorer.from_linear(legacy_weights, test.feature_names) if legacy_weights else None
+    if legacy is not None:
+        baselines["legacy_linear"] = table.metrics(legacy.score(table.aligned(legacy)))
+    return Evidence(
+        train_impressions=train_impressions,
+        test_queries=int((~np.isnan(ndcg)).sum()),
+        metrics=table.metrics(score),
+        baselines=baselines,
+        against_random=evaluation.paired(ndcg, table.ndcg(tied), table.clusters, seed),
+        champion=_against_champion(table, ndcg, champion, legacy, baselines, min_queries),
+        best_recent=_against(table, ndcg, best_recent, "best_recent", min_queries) if best_recent else None,
+        slices=_slices(table, score, known_items),
+        fairness=_fairness(table, score),
+        latency=scoring.measure_latency(challenger, requests(test, LATENCY_REQUESTS)),
+        landed=landed,
+    )
+
+
+def requests(data: Dataset, limit: int) -> list[scoring.Request]:
+    """Ranking requests as a service would get them: one for each ranking, evenly spread, at most `limit`."""
+    first = np.cumsum(data.group) - data.group
+    if not len(first):
+        return []
+    chosen = np.unique(np.linspace(0, len(first) - 1, min(limit, len(first))).astype(int))
+    return [_request(data, int(first[index]), int(data.group[index])) for index in chosen]
+
+
+def _request(data: Dataset, start: int, size: int) -> scoring.Request:
+    rows = data.features[start : start + size]
+    items = data.ids[ITEM_ID].slice(start, size)
+    return scoring.Request(
+        query_id=data.ids["query_id"][start],
+        items=[
+            scoring.Candidate(
+                item_id=item,
+                features={
+                    name: None if np.isnan(value) else float(value)
+                    for name, value in zip(data.feature_names, row, strict=True)
+                },
+            )
+            for item, row in zip(items, rows, strict=True)
+        ],
+    )
+
+
+def _against_champion(
+    table: _Test,
+    ndcg: NDArray[np.float64],
+    champion: Rival | None,
+    legacy: Scorer | None,
+    baselines: Mapping[str, Metrics],
+    min_queries: int,
+) -> Comparison:
+    if champion is not None:
+        return _against(table, ndcg, champion, "champion", min_queries)
+    if legacy is None:
+        return Comparison(version=None, kind="none", reason="nothing is published yet and no legacy weights are set")
+    other = table.ndcg(legacy.score(table.aligned(legacy)))
+    return Comparison(
+        version=None,
+        kind="legacy_linear",
+        metrics=baselines["legacy_linear"],
+        delta=evaluation.paired(ndcg, other, table.clusters, table.seed),
+    )
+
+
+def _against(table: _Test, ndcg: NDArray[np.float64], rival: Rival, kind: str, min_queries: int) -> Comparison:
+    """Compare on the rankings that the rival was not trained on."""
+    missing = sorted(set(rival.scorer.features) - set(table.data.feature_names))
+    if missing:
+        reason = f"{rival.version} needs features that are gone: {', '.join(missing)}"
+        return Comparison(version=rival.version, kind=kind, reason=reason)  # type: ignore[arg-type]
+    score = rival.scorer.score(table.aligned(rival.scorer))
+    unseen = (table.times >= rival.seen_until).to_numpy()
+    other = np.where(unseen, table.ndcg(score), np.nan)
+    eligible = int((~np.isnan(other)).sum())
+    if eligible < min(min_queries, int((~np.isnan(ndcg)).sum())):
+        reason = (
+            f"{rival.version} was trained up to {rival.seen_until:%Y-%m-%d}: {eligible} test rankings are new to it"
+        )
+        return Comparison(version=rival.version, kind=kind, reason=reason)  # type: ignore[arg-type]
+    return Comparison(
+        version=rival.version,
+        kind=kind,  # type: ignore[arg-type]
+        metrics=table.metrics(score),
+        delta=evaluation.paired(ndcg, other, table.clusters, table.seed),
+    )
+
+
+def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) -> list[evaluation.Slice]:
+    data = table.data
+    return evaluation.slices(
+        data.relevance,
+        score,
+        data.group,
+        table.clusters,
+        table.seed,
+        protected_group=data.ids[PROTECTED_GROUP],
+        time=table.times,
+        new_item=~data.ids[ITEM_ID].is_in(known_items.unique().implode()).to_numpy(),
+    )
+
+
+def _fairness(table: _Test, score: NDArray[np.float64]) -> fairness.Fairness:
+    data = table.data
+    return fairness.measure(
+        data.relevance,
+        score,
+        data.group,
+        protected_group=data.ids[PROTECTED_GROUP],
+        item=data.ids[ITEM_ID],
+        clusters=table.clusters,
+        seed=table.seed,
+    )

@@ -1,0 +1,296 @@
+"""One function for each task of the nightly run: small JSON in, small JSON out.
+
+Tasks hand each other only a reference (run, address, sha256, a few counts); the artefacts are files in the run's
+folder, each written whole or not at all, so that tasks may run on different machines and be retried. A retried task
+gives the same result: what the run reads is frozen in ``inputs.json`` when it starts, what it may publish is frozen in
+``ltr_weights.json`` by the gate.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+import msgspec
+import structlog
+
+from ltr_pipeline import dataset, documents, events, evidence, gate, outcomes, ranker, weights
+from ltr_pipeline.dataset import DatasetManifest, Windows
+from ltr_pipeline.errors import RegistryError, SettingsError
+from ltr_pipeline.gate import Decision, Evidence, Landed, Policy
+from ltr_pipeline.ranker import Trained
+from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
+from ltr_pipeline.schema import ITEM_ID
+from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.versions import DOCUMENT, Registry
+
+__all__ = [
+    "build_dataset",
+    "evaluate_ranker",
+    "extract_events",
+    "keep_previous",
+    "publish_weights",
+    "quality_gate",
+    "train_ranker",
+]
+
+log = structlog.get_logger(__name__)
+
+
+def extract_events(request: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
+    """Land what arrived since the last run, and freeze what this run reads.
+
+    Everything a user can set is validated here, not after an hour of training.
+
+    Parameters
+    ----------
+    request
+        A `Request` as JSON.
+    variables
+        The Airflow Variables of the gate that are set.
+
+    Raises
+    ------
+    SettingsError
+        A Variable, Param or environment variable has a wrong value.
+    SourceError
+        The events cannot be read, or the day was never landed.
+    """
+    settings = settings or load_settings()
+    try:
+        asked = msgspec.convert(request, Request)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"the run's parameters are wrong: {error}") from error
+    Policy.from_variables(variables)
+    moment = asked.moment.astimezone(dt.UTC)
+    with logged(run_name(moment), settings, "extract_events") as run:
+        inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked)
+        landed = dict(msgspec.to_builtins(inputs.landed)) if inputs.landed else {}
+        log.info("inputs frozen", partitions=len(inputs.partitions), champion=inputs.champion, **landed)
+        return run.write("inputs.json", inputs, counts=landed)
+
+
+def _freeze(run: Run, moment: dt.datetime, asked: Request) -> Inputs:
+    settings, date = run.settings, moment.date()
+    window_days = asked.window_days or settings.window_days
+    start = _windows(date, window_days, settings, Policy()).start
+    landed = None
+    if not events.is_backfill(settings.data, date):
+        manifest = events.land(
+            settings.data,
+            date,
+            events.FileSource(settings.events_path),
+            settings.mapping,
+            buckets=settings.buckets,
+            since=start,
+        )
+        landed = Landed(
+            records_read=manifest.read,
+            records_quarantined=manifest.quarantined,
+            impressions=manifest.impressions,
+            feedback=manifest.feedback,
+        )
+    champion, best_recent = evidence.rivals(Registry(settings.registry_storage), moment)
+    return Inputs(
+        run=run.name,
+        date=date,
+        window_days=window_days,
+        dry_run=asked.dry_run,
+        partitions=events.partitions_for(settings.data, date, start),
+        landed=landed,
+        champion=champion,
+        best_recent=best_recent,
+    )
+
+
+def _windows(date: dt.date, window_days: int, settings: Settings, policy: Policy) -> Windows:
+    return Windows(
+        cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
+        window_days=window_days,
+        attribution_days=settings.attribution_days,
+        test_days=settings.test_days,
+        valid_days=settings.valid_days,
+        min_queries=policy.min_queries,
+    )
+
+
+def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
+    """Label what has landed and split it by time.
+
+    Raises
+    ------
+    DatasetError
+        The window or the landed tables contradict the settings.
+    """
+    settings = settings or load_settings()
+    reference = opened(inputs)
+    with logged(reference.run, settings, "build_dataset") as run:
+        frozen = run.verified("inputs.json", reference, Inputs)
+        manifest = dataset.build(
+            settings.data,
+            run.key("dataset"),
+            frozen.partitions,
+            settings.mapping,
+            _windows(frozen.date, frozen.window_days, settings, Policy.from_variables(variables)),
+        )
+        counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
+        log.info("dataset built", **counts)
+        return run.write("dataset.json", manifest, counts=counts)
+
+
+def train_ranker(built: Json, settings: Settings | None = None) -> Json:
+    """Train LambdaMART on the training days, stopping early on the validation days.
+
+    Raises
+    ------
+    RankerError
+        There is nothing to learn from.
+    """
+    settings = settings or load_settings()
+    reference = opened(built)
+    with logged(reference.run, settings, "train_ranker") as run:
+        manifest = run.verified("dataset.json", reference, DatasetManifest)
+        text, trained = ranker.train(
+            dataset.load(settings.data, run.key("dataset"), manifest, "train"),
+            dataset.load(settings.data, run.key("dataset"), manifest, "valid"),
+            parameters=settings.parameters,
+            max_relevance=settings.mapping.max_relevance,
+            seed=settings.seed,
+            threads=settings.threads,
+            debias=settings.debias,
+        )
+        run.storage.put(run.key("model.txt"), text.encode())
+        log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
+        return run.write("trained.json", trained, counts={"trees": trained.trees})
+
+
+def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
+    """Measure the challenger, its rivals and the baselines on the test days.
+
+    Raises
+    ------
+    RankerError
+        The model cannot be loaded or scores NaN.
+    """
+    settings = settings or load_settings()
+    reference = opened(trained)
+    with logged(reference.run, settings, "evaluate_ranker") as run:
+        run.verified("trained.json", reference, Trained)
+        manifest, inputs = run.read("dataset.json", DatasetManifest), run.read("inputs.json", Inputs)
+        registry = Registry(settings.registry_storage)
+        found = evidence.gather(
+            dataset.load(settings.data, run.key("dataset"), manifest, "test"),
+            _challenger(run, manifest),
+            train_impressions=manifest.train.rows,
+            known_items=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=[ITEM_ID]).ids[ITEM_ID],
+            landed=inputs.landed,
+            champion=evidence.load_rival(registry, inputs.champion),
+            best_recent=evidence.load_rival(registry, inputs.best_recent),
+            legacy_weights=settings.mapping.legacy_weights,
+            min_queries=manifest.windows.min_queries,
+            seed=settings.seed,
+        )
+        log.info("ranker evaluated", ndcg_at_5=found.metrics.ndcg_at_5.value, test_queries=found.test_queries)
+        return run.write("evidence.json", found, counts={"test_queries": found.test_queries})
+
+
+def _challenger(run: Run, manifest: DatasetManifest) -> Scorer:
+    return Scorer.from_model(run.storage.get(run.key("model.txt")).decode(), manifest.features)
+
+
+def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
+    """Judge the evidence and freeze the document that may be published.
+
+    The document of an earlier attempt stays when it is the same result judged the same way, so that a retried
+    publish publishes the same bytes.
+
+    Raises
+    ------
+    SettingsError
+        A Variable has a wrong value.
+    """
+    settings = settings or load_settings()
+    reference = opened(evaluated)
+    with logged(reference.run, settings, "quality_gate") as run:
+        found = run.verified("evidence.json", reference, Evidence)
+        inputs = run.read("inputs.json", Inputs)
+        policy = Policy.from_variables(variables)
+        if inputs.dry_run:
+            policy = msgspec.structs.replace(policy, gate_mode="dry_run")
+        decision = gate.decide(found, policy)
+        run.storage.put(run.key(DOCUMENT), _frozen_document(run, found, decision))
+        log.info("gate decided", verdict=decision.verdict, reasons=decision.reasons)
+        return run.write("decision.json", decision, verdict=decision.verdict)
+
+
+def _frozen_document(run: Run, found: Evidence, decision: Decision) -> bytes:
+    manifest = run.read("dataset.json", DatasetManifest)
+    new = documents.document(
+        run.name,
+        run.storage.get(run.key("model.txt")).decode(),
+        mapping=run.settings.mapping,
+        manifest=manifest,
+        test=dataset.load(run.storage, run.key("dataset"), manifest, "test"),
+        trained=run.read("trained.json", Trained),
+        found=found,
+        decision=decision,
+        lineage={"mode": "daily", "parent": None, "seed": run.settings.seed},
+    )
+    return documents.frozen(run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None, new)
+
+
+def publish_weights(judged: Json, who: str, settings: Settings | None = None) -> Json:
+    """Publish the frozen document, byte for byte, and write the report.
+
+    Parameters
+    ----------
+    judged
+        Reference to the decision.
+    who
+        For the ledger; the same for every try of one run, so that a retry finds what the first try did.
+
+    Returns
+    -------
+    The `Outcome` as JSON, with the version's metrics for those who follow the Asset.
+
+    Raises
+    ------
+    RegistryError
+        The gate's verdict is not "publish".
+    WeightsError
+        The document does not score here as it did when it was frozen.
+    """
+    settings = settings or load_settings()
+    reference = opened(judged)
+    with logged(reference.run, settings, "publish_weights") as run:
+        decision = run.verified("decision.json", reference, Decision)
+        if decision.verdict != "publish":
+            raise RegistryError(f"run {run.name} was judged {decision.verdict!r}, so it is not published")
+        document = weights.decode(run.storage.get(run.key(DOCUMENT)), where=run.storage.uri(run.key(DOCUMENT)))
+        registry = Registry(settings.registry_storage)
+        published = registry.publish(
+            document, who=who, why="passed the gate", move_id=f"{who}:{run.name}:{document.identity}"
+        )
+        outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
+        log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
+        page = outcomes.finish(run, outcome)
+        registry.attach(published.version, outcomes.REPORT, page)
+        metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
+        return {**msgspec.to_builtins(outcome), "metrics": metrics}
+
+
+def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
+    """Leave ``latest`` where it is and write the report that says why."""
+    settings = settings or load_settings()
+    reference = opened(judged)
+    with logged(reference.run, settings, "keep_previous") as run:
+        decision = run.verified("decision.json", reference, Decision)
+        latest = Registry(settings.registry_storage).promoted()
+        stays = f"{latest} stays in use" if latest else "nothing is published yet"
+        outcome = Outcome(
+            run=run.name, version=None, moved=False, latest=latest, reason=f"{stays}: {'; '.join(decision.reasons)}"
+        )
+        log.info("former model kept", latest=latest)
+        outcomes.finish(run, outcome)
+        return dict(msgspec.to_builtins(outcome))

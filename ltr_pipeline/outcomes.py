@@ -1,0 +1,97 @@
+"""How a run ended, told to people: the outcome, the report, the notifications."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import structlog
+
+from ltr_pipeline import documents, events, notify, report, weights
+from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.errors import LtrError
+from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.ranker import Trained
+from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.versions import Registry, Version
+
+__all__ = ["REPORT", "finish", "notify_failure", "notify_late", "notify_outcome"]
+
+log = structlog.get_logger(__name__)
+
+REPORT = "report.html"
+
+
+def finish(run: Run, outcome: Outcome) -> bytes:
+    """Write the outcome and the report; the report's bytes."""
+    run.write("outcome.json", outcome)
+    page = report.render(_night(run, outcome)).encode()
+    run.storage.put(run.key(REPORT), page)
+    return page
+
+
+def _night(run: Run, outcome: Outcome) -> report.Night:
+    """All that the run has to tell."""
+    inputs, settings = run.read("inputs.json", Inputs), run.settings
+    manifest, decision = run.read("dataset.json", DatasetManifest), run.read("decision.json", Decision)
+    yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
+    return report.Night(
+        run=run.name,
+        date=inputs.date,
+        landing=events.read_manifest(settings.data, inputs.date) if inputs.landed else None,
+        dataset=manifest,
+        trained=run.read("trained.json", Trained),
+        evidence=run.read("evidence.json", Evidence),
+        decision=decision,
+        version=outcome.version,
+        promoted=outcome.moved,
+        latest=outcome.latest,
+        note="" if outcome.moved or outcome.version is None else outcome.reason,
+        former=_champion_document(Registry(settings.registry_storage), inputs.champion),
+        yesterday=yesterday.read_if_there("evidence.json", Evidence),
+        yesterday_dataset=yesterday.read_if_there("dataset.json", DatasetManifest),
+        hashes=manifest.tables,
+        libraries=documents.libraries(),
+        lineage={"mode": "daily", "seed": settings.seed},
+    )
+
+
+def _champion_document(registry: Registry, version: str | None) -> weights.Weights | None:
+    try:
+        return registry.load(version) if version else None
+    except LtrError:
+        return None  # evaluate_ranker has logged why
+
+
+def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
+    """Tell the channels how the run ended; a dead channel never fails it."""
+    settings = settings or load_settings()
+    with logged(opened(judged).run, settings, "notify") as run:
+        outcome, decision = run.read("outcome.json", Outcome), run.read("decision.json", Decision)
+        page = run.storage.uri(run.key(REPORT))
+        if outcome.version is None:
+            message = notify.rejection(run.name, decision, latest=outcome.latest, report=page)
+        else:
+            note = "" if outcome.moved else outcome.reason
+            message = notify.success(outcome.version, decision, promoted=outcome.moved, note=note, report=page)
+        notify.send(settings.notify_urls, message)
+
+
+def notify_failure(
+    run: str, task: str, error: BaseException | str, *, logs: str = "", settings: Settings | None = None
+) -> None:
+    """Tell the channels that a task failed for good; what is published stays as it is."""
+    settings = settings or load_settings()
+    try:
+        latest = Registry(settings.registry_storage).promoted()
+    except LtrError:
+        latest = None
+    log.error("run failed", run=run, task=task, error=str(error))
+    notify.send(settings.notify_urls, notify.failure(run, task, error, latest=latest, logs=logs))
+
+
+def notify_late(run: str, limit: str, settings: Settings | None = None) -> None:
+    """Tell the channels that a run has not finished in time."""
+    notify_failure(
+        run, "any task", f"the run has not finished within {limit}; look at it in Airflow", settings=settings
+    )

@@ -1,0 +1,79 @@
+"""The registry with settings resolved: what operators call.
+
+::
+
+    from ltr_pipeline.registry import publish_weights, rollback_weights
+
+    rollback_weights("20250714_0215", reason="offers dropped after the last release")
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from pathlib import Path
+
+from ltr_pipeline import weights
+from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.versions import Move, Published, Registry
+
+__all__ = ["open_registry", "pin_weights", "publish_weights", "rollback_weights", "unpin_weights"]
+
+
+def open_registry(settings: Settings | None = None) -> Registry:
+    """Registry that the environment names (default ``var/registry/ltr``)."""
+    return Registry((settings or load_settings()).registry_storage)
+
+
+def publish_weights(path: str | Path, *, reason: str = "published by hand", who: str | None = None) -> Published:
+    """Publish a weights document, such as the one a run's gate has frozen.
+
+    Parameters
+    ----------
+    path
+        File of the document.
+    reason, who
+        For the ledger; without `who`, user and host.
+
+    Raises
+    ------
+    WeightsError
+        The file is missing, altered, truncated or contradicts itself, or its golden requests score differently here.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror}; give the path of an ltr_weights.json") from error
+    return open_registry().publish(weights.decode(data, where=str(path)), who=who or _me(), why=reason)
+
+
+def rollback_weights(
+    version: str | None = None, *, reason: str = "rolled back by hand", who: str | None = None
+) -> Move:
+    """Move ``latest`` to `version`, or to the previous good one, and pin it there until `unpin_weights`.
+
+    Raises
+    ------
+    UnknownVersionError
+        There is no such version.
+    RegistryError
+        No former version is left to go back to.
+    WeightsError
+        The version does not load, or does not score as recorded.
+    """
+    return open_registry().rollback(version, who=who or _me(), why=reason)
+
+
+def pin_weights(*, reason: str = "pinned by hand", who: str | None = None) -> Move:
+    """Keep ``latest`` where it is; RegistryError when nothing was published yet."""
+    return open_registry().pin(who=who or _me(), why=reason)
+
+
+def unpin_weights(*, reason: str = "unpinned by hand", who: str | None = None) -> Move:
+    """Let the next publish move ``latest`` again; moves nothing. RegistryError when nothing was published yet."""
+    return open_registry().unpin(who=who or _me(), why=reason)
+
+
+def _me() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

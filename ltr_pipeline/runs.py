@@ -1,0 +1,165 @@
+"""One run's folder: what it was asked for, what each task left there, and its line in every log.
+
+A run is named after its moment, ``YYYYMMDD_HHMM`` (UTC), and so is the version it may publish. Its artefacts are
+written whole or not at all; what one task hands to the next is a small reference: address, sha256, a few counts.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import structlog
+
+from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
+from ltr_pipeline.gate import Landed
+from ltr_pipeline.logs import run_log
+from ltr_pipeline.settings import Settings
+from ltr_pipeline.storage import Storage
+
+__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "logged", "opened", "run_name"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run was asked for.
+
+    Attributes
+    ----------
+    moment
+        The run's logical date, or when it was triggered; names the run and its version.
+    window_days
+        Instead of ``LTR_WINDOW_DAYS``.
+    dry_run
+        Judge, but publish nothing.
+    """
+
+    moment: dt.datetime
+    window_days: int | None = None
+    dry_run: bool = False
+
+
+class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where an artefact is and what it must hash to."""
+
+    run: str
+    uri: str
+    sha256: str
+    counts: Json = {}
+    verdict: str | None = None
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run reads, frozen when it starts.
+
+    Attributes
+    ----------
+    run
+        Name of the run, its folder and its version: ``YYYYMMDD_HHMM``.
+    partitions
+        Folders of the landed partitions the dataset is built from.
+    landed
+        What arrived for this run; None for a backfill, which reads no source.
+    champion, best_recent
+        Versions to compare with.
+    """
+
+    run: str
+    date: dt.date
+    window_days: int
+    dry_run: bool
+    partitions: list[str]
+    landed: Landed | None
+    champion: str | None
+    best_recent: str | None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a run ended: the version it created, if any, and whether ``latest`` moved to it."""
+
+    run: str
+    version: str | None
+    moved: bool
+    reason: str
+    latest: str | None
+
+
+class Run:
+    """The artefacts of one run."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.storage: Storage = settings.data
+
+    def key(self, artefact: str) -> str:
+        """Storage key of an artefact."""
+        return f"runs/{self.name}/{artefact}"
+
+    def write(self, artefact: str, record: object, **about: Any) -> Json:  # noqa: ANN401 - see Reference
+        """Write an artefact; the reference to hand on, with the fields `about` it."""
+        data = msgspec.json.format(msgspec.json.encode(record, order="deterministic"))
+        self.storage.put(self.key(artefact), data)
+        return self._reference(artefact, data, **about)
+
+    def _reference(self, artefact: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
+        reference = Reference(
+            run=self.name, uri=self.storage.uri(self.key(artefact)), sha256=hashlib.sha256(data).hexdigest(), **about
+        )
+        return dict(msgspec.to_builtins(reference))
+
+    def read(self, artefact: str, kind: type[T]) -> T:
+        """An artefact; NotFoundError when its task has not run."""
+        return msgspec.json.decode(self.storage.get(self.key(artefact)), type=kind)
+
+    def read_if_there(self, artefact: str, kind: type[T]) -> T | None:
+        """An artefact, or None."""
+        try:
+            return self.read(artefact, kind)
+        except NotFoundError:
+            return None
+
+    def verified(self, artefact: str, reference: Reference, kind: type[T]) -> T:
+        """The artefact, if it is still the one that the task before wrote."""
+        data = self.storage.get(self.key(artefact))
+        if hashlib.sha256(data).hexdigest() != reference.sha256:
+            raise SourceError(
+                f"{reference.uri} changed since the task before wrote it; clear that task and all after it"
+            )
+        return msgspec.json.decode(data, type=kind)
+
+
+@contextmanager
+def logged(name: str, settings: Settings, task: str) -> Iterator[Run]:
+    """The run, with its name, date and task on every log line, and the end of the task logged."""
+    date = f"{name[:4]}-{name[4:6]}-{name[6:8]}"
+    with run_log(settings.log_folder, style=settings.log_format, run=name, date=date, task=task):
+        log.info("task started")
+        try:
+            yield Run(name, settings)
+        except LtrError as error:
+            log.error("task failed", error=str(error), kind=type(error).__name__)  # noqa: TRY400 - the message says it all
+            raise
+        log.info("task finished")
+
+
+def opened(reference: Json) -> Reference:
+    """The reference that a task was handed."""
+    return msgspec.convert(reference, Reference)
+
+
+def run_name(moment: dt.datetime) -> str:
+    """Name of the run at `moment`.
+
+    >>> run_name(dt.datetime(2025, 7, 14, 2, 15, tzinfo=dt.UTC))
+    '20250714_0215'
+    """
+    return f"{moment.astimezone(dt.UTC):%Y%m%d_%H%M}"

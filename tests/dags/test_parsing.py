@@ -1,0 +1,85 @@
+"""What the scheduler sees: import errors, schedule, policies, and nothing heavy at parse time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+
+from ltr_pipeline.airflow.bundle import LtrDagBundle
+from ltr_pipeline.policy import VARIABLES
+
+HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag("dags")
+
+
+def test_files_parse(bag: DagBag) -> None:
+    assert bag.import_errors == {}
+    assert sorted(bag.dags) == ["train_ltr_daily"]
+
+
+def test_schedule_and_policies(bag: DagBag) -> None:
+    dag = bag.dags["train_ltr_daily"]
+    assert dag.schedule == "15 2 * * *"
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
+    assert dag.tags == {"ltr", "nightly"}
+    assert {"date", "window_days", "dry_run"} == set(dag.params)
+    assert dag.deadline
+    for task in dag.tasks:
+        assert task.owner == "ranking"
+        assert task.retries == 3
+        assert task.retry_exponential_backoff
+        assert task.retry_policy
+        assert timedelta() < task.execution_timeout <= timedelta(hours=3)
+        assert [callback.__name__ for callback in task.on_failure_callback] == ["task_failed"]
+        assert task.doc_md
+
+
+def test_order_of_tasks(bag: DagBag) -> None:
+    dag = bag.dags["train_ltr_daily"]
+    after = {task.task_id: task.downstream_task_ids for task in dag.tasks}
+    assert after == {
+        "extract_events": {"build_dataset"},
+        "build_dataset": {"train_ranker"},
+        "train_ranker": {"evaluate_ranker"},
+        "evaluate_ranker": {"quality_gate"},
+        "quality_gate": {"publish_weights", "keep_previous", "notify"},  # notify reads the decision, too
+        "publish_weights": {"notify"},
+        "keep_previous": {"notify"},
+        "notify": set(),
+    }
+    assert dag.get_task("notify").trigger_rule == "none_failed_min_one_success"
+
+
+def test_documentation_names_every_variable(bag: DagBag) -> None:
+    doc = bag.dags["train_ltr_daily"].doc_md
+    assert [variable.name for variable in VARIABLES if f"`{variable.name}`" not in doc] == []
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    script = f"import sys, train_ltr_daily; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd="dags", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_bundle_serves_the_dag_files() -> None:
+    assert sorted(path.name for path in LtrDagBundle(name="ltr").path.glob("*.py")) == ["train_ltr_daily.py"]
+
+
+def test_wheel_holds_what_runs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("ltr_pipeline-*.whl")
+    names = set(ZipFile(wheel).namelist())
+    assert "ltr_pipeline/airflow/dags/train_ltr_daily.py" in names
+    for path in (path for path in Path("ltr_pipeline").rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        assert path.as_posix() in names
