@@ -73,6 +73,7 @@ PARAMS = {
 
 @dag(
     dag_display_name="Train the ranker, nightly",
+    description="Land events, train a LambdaMART ranker, judge it, publish it or keep the former one",
     doc_md=__doc__,
     schedule="15 2 * * *",
     start_date=datetime(2025, 1, 1, tzinfo=UTC),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ltr_pipeline import evaluation, fairness, scoring
 from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.evaluation import Metrics
+from ltr_pipeline.evaluation import Metrics, Slice
 from ltr_pipeline.gate import Comparison, Evidence, Landed
 from ltr_pipeline.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
@@ -141,6 +141,7 @@ def gather(
     baselines = {"random": table.metrics(tied)}
     if test.position is not None:
         baselines["logged_order"] = table.metrics(-test.position.astype(np.float64))
+    slices = _slices(table, score, known_items)
     legacy = Scorer.from_linear(legacy_weights, test.feature_names) if legacy_weights else None
     if legacy is not None:
         baselines["legacy_linear"] = table.metrics(legacy.score(table.aligned(legacy)))
@@ -152,8 +153,8 @@ def gather(
         against_random=evaluation.paired(ndcg, table.ndcg(tied), table.clusters, seed),
         champion=_against_champion(table, ndcg, champion, legacy, baselines, min_queries),
         best_recent=_against(table, ndcg, best_recent, "best_recent", min_queries) if best_recent else None,
-        slices=_slices(table, score, known_items),
-        fairness=_fairness(table, score),
+        slices=slices,
+        fairness=_fairness(table, score, slices),
         latency=scoring.measure_latency(challenger, requests(test, LATENCY_REQUESTS)),
         landed=landed,
     )
@@ -230,7 +231,7 @@ def _against(table: _Test, ndcg: NDArray[np.float64], rival: Rival, kind: str, m
     )
 
 
-def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) -> list[evaluation.Slice]:
+def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) -> list[Slice]:
     data = table.data
     return evaluation.slices(
         data.relevance,
@@ -244,8 +245,9 @@ def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) ->
     )
 
 
-def _fairness(table: _Test, score: NDArray[np.float64]) -> fairness.Fairness:
+def _fairness(table: _Test, score: NDArray[np.float64], slices: list[Slice]) -> fairness.Fairness:
     data = table.data
+    ndcg = {part.value: part.ndcg_at_5.value for part in slices if part.dimension == PROTECTED_GROUP}
     return fairness.measure(
         data.relevance,
         score,
@@ -254,4 +256,5 @@ def _fairness(table: _Test, score: NDArray[np.float64]) -> fairness.Fairness:
         item=data.ids[ITEM_ID],
         clusters=table.clusters,
         seed=table.seed,
+        ndcg_at_5=ndcg,
     )

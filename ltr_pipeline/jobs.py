@@ -62,9 +62,9 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
         asked = msgspec.convert(request, Request)
     except msgspec.ValidationError as error:
         raise SettingsError(f"the run's parameters are wrong: {error}") from error
-    Policy.from_variables(variables)
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
+        Policy.from_variables(variables)
         inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked)
         landed = dict(msgspec.to_builtins(inputs.landed)) if inputs.landed else {}
         log.info("inputs frozen", partitions=len(inputs.partitions), champion=inputs.champion, **landed)

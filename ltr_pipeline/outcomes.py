@@ -10,6 +10,7 @@ from ltr_pipeline import documents, events, notify, report, weights
 from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
 from ltr_pipeline.settings import Settings, load_settings
@@ -86,8 +87,9 @@ def notify_failure(
         latest = Registry(settings.registry_storage).promoted()
     except LtrError:
         latest = None
-    log.error("run failed", run=run, task=task, error=str(error))
-    notify.send(settings.notify_urls, notify.failure(run, task, error, latest=latest, logs=logs))
+    with run_log(settings.log_folder, style=settings.log_format, run=run, task=task):
+        log.error("run failed", error=str(error), latest=latest)
+        notify.send(settings.notify_urls, notify.failure(run, task, error, latest=latest, logs=logs))
 
 
 def notify_late(run: str, limit: str, settings: Settings | None = None) -> None:

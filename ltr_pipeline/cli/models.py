@@ -60,7 +60,7 @@ def history(as_json: AsJson = False) -> None:
     rows = [
         (
             str(move.seq),
-            move.when.strftime("%Y-%m-%d %H:%M:%S"),
+            move.when.strftime("%Y-%m-%d %H:%M"),
             move.move,
             move.version,
             f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",

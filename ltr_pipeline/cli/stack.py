@@ -65,23 +65,30 @@ def down() -> None:
     if not _running(home):
         console.print("Airflow is not running.")
         return
-    group = int(_pid_file(home).read_text())
-    os.killpg(group, signal.SIGTERM)
+    _stop(home)
+    console.print("Airflow has stopped.")
+
+
+def _stop(home: Path) -> None:
+    """Ask the whole process group to end, and make it end when it takes too long."""
     deadline = time.monotonic() + STOP_SECONDS
+    asked = False
     while _running(home):
-        if time.monotonic() > deadline:
-            os.killpg(group, signal.SIGKILL)
+        if not asked or time.monotonic() > deadline:
+            os.killpg(int(_pid_file(home).read_text()), signal.SIGKILL if asked else signal.SIGTERM)
+            asked = True
         time.sleep(0.2)
     _pid_file(home).unlink(missing_ok=True)
-    console.print("Airflow has stopped.")
 
 
 def _start(home: Path) -> None:
     """Start in a process group of its own, so that all of it can be stopped."""
-    airflow = Path(sys.executable).with_name("airflow")
+    programs = Path(sys.executable).parent
+    path = f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # standalone starts `airflow` by name
     with (home / "standalone.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own environment's airflow
-            [str(airflow), "standalone"],
+            [str(programs / "airflow"), "standalone"],
+            env=os.environ | {"PATH": path},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
