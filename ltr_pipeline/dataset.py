@@ -1,0 +1,387 @@
+"""Training, validation and test rankings, built from what has landed.
+
+Two phases, so that memory stays that of one bucket. First each hash bucket becomes a labelled table of its own
+(`labels.label_bucket`) and is counted by day. Then the counts decide the split, whose parts are stretches of time and
+so mere filters on the labelled tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ltr_pipeline.errors import DatasetError, NotFoundError
+from ltr_pipeline.labels import FEEDBACK_TYPES, Account, impression_types, label_bucket
+from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.schema import (
+    FEEDBACK,
+    IMPRESSIONS,
+    ITEM_ID,
+    LABELLED,
+    MAX_GROUP_ROWS,
+    POSITION,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    RELEVANCE,
+    TIME,
+    USER_ID,
+    feature_column,
+    table_key,
+)
+from ltr_pipeline.storage import Storage
+from ltr_pipeline.windows import Span, Windows, split
+
+__all__ = ["IDS", "Account", "Dataset", "DatasetManifest", "Part", "Span", "Windows", "build", "load"]
+
+IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
+UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
+"""Where an item was shown when nobody logged it: below every place there is."""
+
+_WORKERS: Final = 2  # buckets at a time; their tables are too small to keep more than one core busy
+_ROW_GROUP: Final = 2**14  # rows; tables are in order of time, so a part reads only its own row groups
+PartName = Literal["train", "valid", "test"]
+
+
+class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One part of the split.
+
+    Attributes
+    ----------
+    rows, rankings, eligible
+        Candidates, rankings, and rankings with a relevance above 0.
+    labels
+        Rows by relevance.
+    positions
+        Rows by the position they were shown at; 0 = not logged.
+    feature_missing
+        Share of rows without a value, by feature; 0 in a part without rows.
+    """
+
+    rows: int
+    rankings: int
+    eligible: int
+    labels: dict[str, int]
+    positions: dict[str, int]
+    feature_missing: dict[str, float]
+
+
+class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a dataset was made of and where every landed record went.
+
+    Attributes
+    ----------
+    windows
+        As asked for; `train`, `valid` and `test` are what came of them.
+    features
+        Names, in model order.
+    buckets
+        Labelled tables.
+    impressions, feedback
+        ``landed = used + duplicates + dropped`` of both inputs. The used impressions are the rows of the three parts.
+    vanished
+        Features without a single value in the test part, while it has rows.
+    appeared
+        Features without a single value in the training part, but with some later.
+    tables
+        SHA-256 of each labelled table, by file name.
+    """
+
+    windows: Windows
+    features: list[str]
+    buckets: int
+    impressions: Account
+    feedback: Account
+    train: Part
+    valid: Part
+    test: Part
+    vanished: list[str]
+    appeared: list[str]
+    tables: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rankings one after the other, as arrays of `n` rows.
+
+    Attributes
+    ----------
+    features
+        float32 (n, features), row-major; NaN = missing.
+    feature_names
+        Names of the columns.
+    relevance
+        int8 (n,).
+    group
+        Rows of each ranking, int32 (rankings,).
+    position
+        Where each item was shown, int32 (n,), 1-based; `UNKNOWN_POSITION` where it was not logged, None when it never
+        was. It is never a feature.
+    ids
+        The columns of `IDS` that were asked for, n rows.
+    """
+
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    relevance: NDArray[np.int8]
+    group: NDArray[np.int32]
+    position: NDArray[np.int32] | None
+    ids: pl.DataFrame
+
+
+def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mapping, windows: Windows) -> DatasetManifest:
+    """Label everything in the landed `partitions` and split it by time.
+
+    Writes one labelled table a bucket below `folder`. The same landed tables give the same bytes again. Partitions
+    that were landed in different numbers of buckets are joined in as many buckets as divide all of them. Without
+    impressions or feedback the dataset is empty, and its manifest says so.
+
+    Parameters
+    ----------
+    partitions
+        Folders of landed tables, such as ``events/date=2025-07-15``.
+
+    Raises
+    ------
+    DatasetError
+        No partition is given, one has not landed whole, or a landed table cannot be read.
+    """
+    if not partitions:
+        days = f"the {windows.window_days} days before {windows.cutoff:%Y-%m-%d}"
+        raise DatasetError(f"nothing has landed for {days}; extract events first")
+    landed = _Landed(data, partitions)
+    with ThreadPoolExecutor(_WORKERS) as workers:
+        built = list(
+            workers.map(lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows), range(landed.buckets))
+        )
+    counts = pl.concat([bucket.counts for bucket in built]).group_by(_COUNTED).agg(pl.col("n").sum())
+    spans = split(_eligible_by_day(counts, windows), windows)
+    train, valid, test = (_part(counts, span, windows.start, mapping.features) for span in spans)
+    newest = next((part for part in (test, valid, train) if part.rows), train)
+    return DatasetManifest(
+        windows=windows,
+        features=list(mapping.features),
+        buckets=landed.buckets,
+        impressions=sum((bucket.impressions for bucket in built), Account()),
+        feedback=sum((bucket.feedback for bucket in built), Account()),
+        train=train,
+        valid=valid,
+        test=test,
+        vanished=_without_value(newest),
+        appeared=[name for name in _without_value(train) if newest.feature_missing[name] < 1],
+        tables={bucket.table: bucket.sha256 for bucket in built},
+    )
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    """What is kept of a bucket once its table is written."""
+
+    table: str
+    sha256: str
+    counts: pl.DataFrame
+    impressions: Account
+    feedback: Account
+
+
+def _build_bucket(landed: _Landed, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
+    labelled = label_bucket(
+        landed.read(IMPRESSIONS, bucket, impression_types(mapping.features)),
+        landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+        relevance=mapping.relevance,
+        features=mapping.features,
+        windows=windows,
+    )
+    key = table_key(folder, LABELLED, bucket)
+    return _Bucket(
+        table=key.removeprefix(f"{folder}/"),
+        sha256=_write(landed.data, key, labelled.table),
+        counts=_counts(labelled.table, mapping.features, windows.start),
+        impressions=labelled.impressions,
+        feedback=labelled.feedback,
+    )
+
+
+class _Landed:
+    """The landed tables of all partitions, seen as `buckets` buckets.
+
+    A bucket of *k* is the hash modulo *k*, so where a partition has a multiple of `buckets`, every one of its tables
+    belongs to a single bucket here.
+    """
+
+    def __init__(self, data: Storage, partitions: Sequence[str]) -> None:
+        self.data = data
+        self._buckets = {partition: _bucket_count(data, partition) for partition in partitions}
+        self.buckets = math.gcd(*self._buckets.values())
+
+    def read(self, table: str, bucket: int, types: dict[str, Any]) -> pl.DataFrame:
+        """All rows of one bucket, partition after partition."""
+        keys = [
+            table_key(partition, table, landed)
+            for partition, count in self._buckets.items()
+            for landed in range(bucket, count, self.buckets)
+        ]
+        try:
+            return pl.scan_parquet(
+                [self.data.local_file(key) for key in keys],
+                schema=types,
+                missing_columns="insert",
+                extra_columns="ignore",
+                hive_partitioning=False,
+            ).collect()
+        except (pl.exceptions.PolarsError, NotFoundError, OSError) as error:
+            raise DatasetError(
+                f"bucket {bucket} of the landed {table} cannot be read: {error}; land the partition again"
+            ) from error
+
+
+class _LandedManifest(msgspec.Struct):
+    """All that is read of a landing manifest here."""
+
+    buckets: Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _bucket_count(data: Storage, partition: str) -> int:
+    key = f"{partition}/manifest.json"
+    try:
+        return msgspec.json.decode(data.get(key), type=_LandedManifest).buckets
+    except (NotFoundError, msgspec.DecodeError) as error:
+        raise DatasetError(
+            f"{data.uri(key)} does not say that {partition} has landed whole: {error}; land it"
+        ) from error
+
+
+def _write(data: Storage, key: str, table: pl.DataFrame) -> str:
+    """Write a table; its SHA-256. Nothing in the file depends on when or where it is written."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "table.parquet"
+        table.write_parquet(path, compression="lz4", row_group_size=_ROW_GROUP)
+        data.put_file(key, path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl.DataFrame:
+    """Count what the manifest tells by day, additive over buckets and days: columns (day, measure, value, n)."""
+    rows = table.with_columns(((pl.col(TIME) - start).dt.total_days()).alias("day"))
+    rankings = rows.group_by(QUERY_ID, RANKING_ID, "day").agg((pl.col(RELEVANCE).max() > 0).alias("eligible"))
+    missing = rows.group_by("day").agg(pl.col(feature_column(name)).is_nan().sum().alias(name) for name in features)
+    measures = [
+        rows.group_by("day", value=pl.lit("")).agg(n=pl.len(), measure=pl.lit("rows")),
+        rankings.group_by("day", value=pl.lit("")).agg(n=pl.len(), measure=pl.lit("rankings")),
+        rankings.group_by("day", value=pl.lit("")).agg(n=pl.col("eligible").sum(), measure=pl.lit("eligible")),
+        rows.group_by("day", value=RELEVANCE).agg(n=pl.len(), measure=pl.lit("labels")),
+        rows.group_by("day", value=POSITION).agg(n=pl.len(), measure=pl.lit("positions")),
+        missing.unpivot(index="day", variable_name="value", value_name="n").with_columns(measure=pl.lit("missing")),
+    ]
+    return pl.concat([m.select(*_COUNTED, "n").cast(_COUNT_TYPES) for m in measures])
+
+
+_COUNTED: Final = ("day", "measure", "value")
+_COUNT_TYPES: Final[dict[Any, Any]] = {"day": pl.Int64, "measure": pl.String, "value": pl.String, "n": pl.Int64}
+
+
+def _eligible_by_day(counts: pl.DataFrame, windows: Windows) -> list[int]:
+    eligible = counts.filter(pl.col("measure") == "eligible")
+    by_day = dict(zip(eligible["day"], eligible["n"], strict=True))
+    return [by_day.get(day, 0) for day in range(windows.window_days - windows.attribution_days)]
+
+
+def _part(counts: pl.DataFrame, span: Span, start: datetime, features: Sequence[str]) -> Part:
+    first, last = (span.start - start).days, (span.end - start).days
+    inside = counts.filter(pl.col("day").is_between(first, last, closed="left"))
+    summed = inside.group_by("measure", "value").agg(pl.col("n").sum()).sort("measure", "value")
+    found: defaultdict[str, dict[str | None, int]] = defaultdict(dict)
+    for measure, value, n in summed.iter_rows():
+        found[measure][value] = n
+    rows = found["rows"].get("", 0)
+    return Part(
+        start=span.start,
+        end=span.end,
+        rows=rows,
+        rankings=found["rankings"].get("", 0),
+        eligible=found["eligible"].get("", 0),
+        labels=_histogram(found["labels"]),
+        positions=_histogram(found["positions"]),
+        feature_missing={name: found["missing"].get(name, 0) / max(rows, 1) for name in features},
+    )
+
+
+def _histogram(found: dict[str | None, int]) -> dict[str, int]:
+    return {value or "0": found[value] for value in sorted(found, key=lambda value: int(value or 0))}
+
+
+def _without_value(part: Part) -> list[str]:
+    return [name for name, share in part.feature_missing.items() if share == 1]
+
+
+def load(data: Storage, folder: str, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS) -> Dataset:
+    """One part of a built dataset, as arrays; beside them only one bucket is in memory at a time.
+
+    Parameters
+    ----------
+    folder
+        Where `build` wrote the labelled tables.
+    ids
+        Which columns of `IDS` to load; training needs none.
+
+    Raises
+    ------
+    DatasetError
+        A labelled table is missing, unreadable, or not the one the manifest was written for.
+    """
+    span: Part = getattr(manifest, part)
+    names = [feature_column(name) for name in manifest.features]
+    features = np.empty((span.rows, len(names)), dtype=np.float32)
+    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, *ids]))
+    narrow, groups, filled = [], [], 0
+    for file, sha256 in manifest.tables.items():
+        table = _rows(data, f"{folder}/{file}", sha256, span).select(*columns, *names).collect()
+        features[filled : filled + table.height] = table.select(names).to_numpy()
+        filled += table.height
+        narrow.append(table.select(RELEVANCE, POSITION, *ids))
+        groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
+    rest = pl.concat(narrow, rechunk=True)
+    return Dataset(
+        features=features,
+        feature_names=tuple(manifest.features),
+        relevance=rest[RELEVANCE].to_numpy(),
+        group=np.concatenate(groups),
+        position=_positions(rest[POSITION]),
+        ids=rest.select(ids),
+    )
+
+
+def _rows(data: Storage, key: str, sha256: str, span: Span) -> pl.LazyFrame:
+    path = data.local_file(key)
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise DatasetError(
+                f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
+            )
+    return pl.scan_parquet(path, hive_partitioning=False).filter(
+        pl.col(TIME).is_between(span.start, span.end, closed="left")
+    )
+
+
+def _run_lengths(run: pl.Series) -> NDArray[np.int32]:
+    return np.bincount(run.to_numpy()).astype(np.int32)
+
+
+def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
+    if logged.null_count() == len(logged):
+        return None
+    return logged.fill_null(UNKNOWN_POSITION).to_numpy()

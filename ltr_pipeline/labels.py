@@ -1,0 +1,323 @@
+"""From landed impressions and feedback to labelled rankings: a pure function of one hash bucket.
+
+Buckets are by `query_id` and everything here happens within one query, so buckets are independent of each other:
+one bucket or eight give the same rows. Every landed record gets exactly one fate: used, duplicate, or dropped for
+one reason; the reasons are those of `DROPPED_IMPRESSIONS` and `DROPPED_FEEDBACK`, the first that holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from ltr_pipeline.schema import (
+    ACTION,
+    AVAILABLE,
+    EVENT_ID,
+    ITEM_ID,
+    ITEM_INDEX,
+    LABEL,
+    MAX_GROUP_ROWS,
+    OFFSET,
+    PARTITION,
+    POLICY,
+    POSITION,
+    PROPENSITY,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    RELEVANCE,
+    SHADOW,
+    SOURCE,
+    TEAM,
+    TIME,
+    USER_ID,
+    feature_column,
+)
+from ltr_pipeline.windows import Windows
+
+__all__ = [
+    "DROPPED_FEEDBACK",
+    "DROPPED_IMPRESSIONS",
+    "FEEDBACK_TYPES",
+    "Account",
+    "Labelled",
+    "impression_types",
+    "label_bucket",
+]
+
+DROPPED_IMPRESSIONS: Final = {
+    "after_cutoff": "event time at or after the end of the window",
+    "shadow": "ranked, but not shown",
+    "unavailable": "the item was not available: censored demand, not a missing interaction",
+    "repeated": "shown before in the same ranking; its interactions count for the first time it was shown",
+    "before_window": "the ranking began before the window",
+    "immature": "the ranking's attribution window has not closed yet",
+    "list_too_long": f"more than {MAX_GROUP_ROWS:,} candidates, which LightGBM cannot train on",
+    "single_candidate": "nothing to rank: no other candidate is left",
+}
+DROPPED_FEEDBACK: Final = {
+    "after_cutoff": "event time at or after the end of the window",
+    "unknown_action": "the mapping gives its action no relevance (any more)",
+    "no_impression": "the item was never shown for that query, or not in the ranking it names",
+    "before_impression": "older than every impression it could belong to",
+    "too_late": "the attribution window had closed",
+    "impression_dropped": "its impression is not used",
+}
+
+_PLACE: Final = (PARTITION, SOURCE, OFFSET, ITEM_INDEX)
+_RANKING: Final = (QUERY_ID, RANKING_ID)
+_CANDIDATE: Final = (QUERY_ID, RANKING_ID, ITEM_ID)
+_UTC: Final = pl.Datetime("us", "UTC")
+_REASON: Final = "reason"
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where landed records went: ``landed = used + duplicates + sum(dropped)``.
+
+    >>> one = Account(landed=3, used=1, duplicates=1, dropped={"shadow": 1})
+    >>> one + Account(landed=1, used=0, duplicates=0, dropped={"shadow": 1})
+    Account(landed=4, used=1, duplicates=1, dropped={'shadow': 2})
+    """
+
+    landed: int = 0
+    used: int = 0
+    duplicates: int = 0
+    dropped: dict[str, int] = {}
+
+    def __add__(self, other: Account) -> Account:
+        return Account(
+            landed=self.landed + other.landed,
+            used=self.used + other.used,
+            duplicates=self.duplicates + other.duplicates,
+            dropped=dict(Counter(self.dropped) + Counter(other.dropped)),
+        )
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One bucket of labelled rankings and what became of every landed record.
+
+    Attributes
+    ----------
+    table
+        One row per candidate; `time` is its ranking's: the earliest impression of it that is used. Rankings are
+        contiguous, in order of (time, query_id, ranking_id); inside them rows are in order of item_id, which tells
+        nothing about the order they were shown in.
+    impressions, feedback
+        Accounts of both inputs.
+    """
+
+    table: pl.DataFrame
+    impressions: Account
+    feedback: Account
+
+
+def label_bucket(
+    impressions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    *,
+    relevance: Mapping[str, int],
+    features: Sequence[str],
+    windows: Windows,
+) -> Labelled:
+    """Labelled rankings of one bucket.
+
+    Duplicates go first: the same `event_id` for the same candidate, else the same parsed fields; the first (partition,
+    source, offset, item_index) stays, then the first row. Feedback that names a ranking belongs to the latest
+    impression of its item in that ranking that is not newer than the feedback, other feedback to the latest such
+    impression of that item for that query. The relevance of a candidate is the largest of: its interactions not later
+    than `attribution_days` after the impression they belong to, the label it was logged with, 0.
+
+    Parameters
+    ----------
+    impressions, feedback
+        Landed tables, rows in any order; columns that are missing are taken as null.
+    relevance
+        Relevance of each action.
+    features
+        Names of the features to keep, in model order; null becomes NaN.
+    """
+    shown = _shown(_deduplicated(_typed(impressions, impression_types(features))), windows.cutoff)
+    live = shown.filter(pl.col(_REASON).is_null())
+    once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
+    candidates = once.filter(pl.col(_REASON).is_null())
+    seen = shown.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "unavailable"))
+    joined = _with_impression(_deduplicated(_typed(feedback, FEEDBACK_TYPES)), seen)
+    judged = _feedback_reasons(joined, candidates, relevance, windows)
+    table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
+    repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
+    fates = pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]])
+    return Labelled(
+        table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
+        impressions=_account(impressions.height, fates),
+        feedback=_account(feedback.height, judged[_REASON]),
+    )
+
+
+_COMMON_TYPES: Final[dict[str, Any]] = {
+    QUERY_ID: pl.String,
+    RANKING_ID: pl.String,
+    ITEM_ID: pl.String,
+    USER_ID: pl.String,
+    EVENT_ID: pl.String,
+    TIME: _UTC,
+    SOURCE: pl.String,
+    PARTITION: pl.Int32,
+    OFFSET: pl.Int64,
+    ITEM_INDEX: pl.Int32,
+}
+FEEDBACK_TYPES: Final = _COMMON_TYPES | {ACTION: pl.String}
+"""Columns that are read of landed feedback, with their polars types."""
+
+_IMPRESSION_TYPES: Final = _COMMON_TYPES | {
+    POSITION: pl.Int32,
+    PROTECTED_GROUP: pl.String,
+    AVAILABLE: pl.Boolean,
+    POLICY: pl.String,
+    PROPENSITY: pl.Float32,
+    TEAM: pl.String,
+    SHADOW: pl.Boolean,
+    LABEL: pl.Int8,
+}
+_LABELLED_COLUMNS: Final = (
+    *_CANDIDATE,
+    USER_ID,
+    TIME,
+    POSITION,
+    PROTECTED_GROUP,
+    POLICY,
+    PROPENSITY,
+    TEAM,
+    RELEVANCE,
+)
+
+
+def impression_types(features: Sequence[str]) -> dict[str, Any]:
+    """Columns that are read of landed impressions, with their polars types."""
+    return _IMPRESSION_TYPES | {feature_column(name): pl.Float32 for name in features}
+
+
+def _typed(table: pl.DataFrame, types: Mapping[str, Any]) -> pl.DataFrame:
+    """`table` with exactly these columns, null where it has none."""
+    columns = [
+        (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in types.items()
+    ]
+    return table.select(columns).with_columns(pl.col(pl.Float32).fill_null(float("nan")))
+
+
+def _deduplicated(table: pl.DataFrame) -> pl.DataFrame:
+    """First of each event, in order of time; within one moment in order of place."""
+    ordered = table.sort(_PLACE, maintain_order=True)
+    named = ordered.filter(pl.col(EVENT_ID).is_not_null())
+    nameless = ordered.filter(pl.col(EVENT_ID).is_null())
+    parsed = [name for name in table.columns if name not in _PLACE]
+    events = [_first_of(named, [QUERY_ID, ITEM_ID, EVENT_ID]), _first_of(nameless, parsed)]
+    return pl.concat(events).sort(TIME, *_PLACE, maintain_order=True)
+
+
+def _first_of(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+    """First row of each key, in order; as `unique` gives them, but other columns are only copied if any row goes."""
+    kept = table.select(*keys, pl.row_index("row")).unique(keys, keep="first")["row"]
+    return table if len(kept) == table.height else table[kept.sort()]
+
+
+def _shown(impressions: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
+    """Impressions with the reason why they are no candidates, null where they are."""
+    return impressions.with_columns(
+        pl.when(pl.col(TIME) >= cutoff)
+        .then(pl.lit("after_cutoff"))
+        .when(pl.col(SHADOW).fill_null(value=False))
+        .then(pl.lit("shadow"))
+        .when(~pl.col(AVAILABLE).fill_null(value=True))
+        .then(pl.lit("unavailable"))
+        .alias(_REASON)
+    )
+
+
+def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """`candidates` with their ranking's time and the reason to drop the ranking as a whole.
+
+    A ranking's time is that of its earliest candidate, and it is mature when its latest is.
+    """
+    rankings = candidates.group_by(_RANKING).agg(
+        pl.col(TIME).min().alias("began"), pl.col(TIME).max().alias("ended"), pl.len().alias("size")
+    )
+    reason = (
+        pl.when(pl.col("began") < windows.start)
+        .then(pl.lit("before_window"))
+        .when(pl.col("ended") >= windows.mature_end)
+        .then(pl.lit("immature"))
+        .when(pl.col("size") > MAX_GROUP_ROWS)
+        .then(pl.lit("list_too_long"))
+        .when(pl.col("size") == 1)
+        .then(pl.lit("single_candidate"))
+    )
+    whole = rankings.select(*_RANKING, pl.col("began").alias(TIME), reason.alias(_REASON))
+    return candidates.drop(TIME, _REASON).join(whole, on=_RANKING, how="left")
+
+
+def _feedback_reasons(
+    joined: pl.DataFrame, candidates: pl.DataFrame, relevance: Mapping[str, int], windows: Windows
+) -> pl.DataFrame:
+    """Add the relevance of each interaction, and the reason to drop it, null where there is none."""
+    used = candidates.select(_CANDIDATE).with_columns(used=True)
+    value = pl.col(ACTION).replace_strict(dict(relevance), default=None, return_dtype=pl.Int8)
+    return joined.join(used, on=_CANDIDATE, how="left").with_columns(
+        value.alias(RELEVANCE),
+        pl.when(pl.col(TIME) >= windows.cutoff)
+        .then(pl.lit("after_cutoff"))
+        .when(value.is_null())
+        .then(pl.lit("unknown_action"))
+        .when(pl.col("shown_at").is_null() & pl.col("shown_later_at").is_null())
+        .then(pl.lit("no_impression"))
+        .when(pl.col("shown_at").is_null())
+        .then(pl.lit("before_impression"))
+        .when(pl.col(TIME) - pl.col("shown_at") > timedelta(days=windows.attribution_days))
+        .then(pl.lit("too_late"))
+        .when(pl.col("used").is_null())
+        .then(pl.lit("impression_dropped"))
+        .alias(_REASON),
+    )
+
+
+def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+    """Feedback with the ranking it belongs to and the times of the impressions just before and after it."""
+    names_ranking = pl.col(RANKING_ID).is_not_null()
+    return pl.concat(
+        [
+            _nearest(feedback.filter(names_ranking), seen, [*_CANDIDATE]),
+            _nearest(feedback.filter(~names_ranking).drop(RANKING_ID), seen, [QUERY_ID, ITEM_ID]),
+        ],
+        how="diagonal",
+    )
+
+
+def _nearest(feedback: pl.DataFrame, seen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    shown = seen.join(feedback, on=keys, how="semi", maintain_order="left")
+    before = shown.select(*_CANDIDATE, TIME, pl.col(TIME).alias("shown_at"))
+    after = shown.select(*keys, TIME, pl.col(TIME).alias("shown_later_at"))
+    return feedback.join_asof(before, on=TIME, by=keys, strategy="backward", check_sortedness=False).join_asof(
+        after, on=TIME, by=keys, strategy="forward", check_sortedness=False
+    )
+
+
+def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
+    best = interactions.group_by(_CANDIDATE).agg(pl.col(RELEVANCE).max())
+    return candidates.join(best, on=_CANDIDATE, how="left").with_columns(
+        pl.max_horizontal(RELEVANCE, LABEL, pl.lit(0, pl.Int8)).alias(RELEVANCE)
+    )
+
+
+def _account(landed: int, reasons: pl.Series) -> Account:
+    """`reasons` of every record but the duplicates."""
+    counts = dict(reasons.value_counts().iter_rows())
+    used = counts.pop(None, 0)
+    return Account(landed=landed, used=used, duplicates=landed - len(reasons), dropped=dict(sorted(counts.items())))

@@ -1,0 +1,339 @@
+"""LambdaMART through `lgb.train`: deterministic, debiased by position, stopped early on validation days only."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from ltr_pipeline import evaluation
+from ltr_pipeline.errors import RankerError
+
+__all__ = ["PARAMETERS", "Trained", "TrainingData", "boost", "label_gain", "train"]
+
+log = structlog.get_logger(__name__)
+
+PARAMETERS: Final[dict[str, Any]] = {
+    "learning_rate": 0.1,
+    "num_leaves": 15,
+    "min_data_in_leaf": 50,
+    "lambda_l2": 1.0,
+    "lambdarank_truncation_level": 10,
+    "lambdarank_position_bias_regularization": 0.1,
+    "num_iterations": 300,
+    "early_stopping_round": 30,
+}
+"""Defaults for 100,000 to 1,000,000 impressions; any LightGBM parameter that is not reserved may join or replace them.
+
+`num_iterations` is the cap where validation days stop earlier. `min_data_in_leaf` is at most a twentieth of the rows,
+so that a small log, too, gives a model that can be judged.
+"""
+
+_FIXED: Final[dict[str, Any]] = {
+    "objective": "lambdarank",
+    "metric": "ndcg",
+    "eval_at": [5],
+    "deterministic": True,
+    "force_row_wise": True,  # else LightGBM times both layouts and takes the faster, which is not deterministic
+    "verbosity": -1,  # its warnings are a line for every tree that could not grow further
+}
+_RESERVED: Final = {*_FIXED, "label_gain", "num_threads", "seed"}  # set by this module or by arguments
+
+_MIN_GAIN: Final = 1e-6  # of the validation nDCG@5, to count as better: rounding by number of threads is far below it
+_SMALLEST_LEAF_SHARE: Final = 20
+_DISTILLED_ROWS: Final = 20_000
+_WEIGHT_DECIMALS: Final = 6
+_MISSING_RULES: Final = {"NaN": "learned", "None": "as zero", "Zero": "learned, for zero too"}
+_UNUSED: Final = "unused"
+
+
+class TrainingData(Protocol):
+    """Rankings one after the other, n rows: what is read of `dataset.Dataset` or a LETOR file."""
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """Shape (n, features); NaN = missing."""
+
+    @property
+    def feature_names(self) -> Sequence[str]:
+        """Names of the columns."""
+
+    @property
+    def relevance(self) -> NDArray[np.int8]:
+        """Shape (n,)."""
+
+    @property
+    def group(self) -> NDArray[np.int32]:
+        """Rows of each ranking."""
+
+    @property
+    def position(self) -> NDArray[np.int32] | None:
+        """Where each item was shown, shape (n,); None = not known."""
+
+
+class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How training went.
+
+    Attributes
+    ----------
+    trees
+        In the model text: those up to the best validation score.
+    importance
+        Share of the total gain, by feature; sums to 1.
+    valid_ndcg_at_5
+        Mean over the eligible validation rankings; None without any. It chose the number of trees, so it flatters.
+    parameters
+        In effect, without those that do not change the model.
+    missing_rules
+        What a missing value means to the model, by feature: ``learned`` (sent to the better side of each split),
+        ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`)
+        or ``unused``.
+    linear_weights
+        The fallback: non-negative, sum 1.
+    seconds
+        Wall-clock time of the whole training.
+    """
+
+    trees: int
+    importance: dict[str, float]
+    valid_ndcg_at_5: float | None
+    parameters: dict[str, Any]
+    missing_rules: dict[str, str]
+    linear_weights: dict[str, float]
+    seconds: float
+
+
+def label_gain(max_relevance: int) -> list[float]:
+    """Gain 2^r − 1 of each relevance up to the highest.
+
+    >>> label_gain(3)
+    [0.0, 1.0, 3.0, 7.0]
+    """
+    return [2.0**relevance - 1 for relevance in range(max_relevance + 1)]
+
+
+def train(
+    train: TrainingData,
+    valid: TrainingData,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    max_relevance: int = 0,
+    seed: int,
+    threads: int = 1,
+    debias: bool = True,
+) -> tuple[str, Trained]:
+    """Train a ranker; its text form and how it went.
+
+    The same data, parameters and seed give the same text, byte for byte, with any number of threads. Validation
+    rankings choose the number of trees by nDCG@5 and nothing else; without eligible ones all trees are kept. Positions
+    go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the model
+    (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
+
+    Parameters
+    ----------
+    parameters
+        LightGBM parameters on top of `PARAMETERS`, by any of their aliases.
+    max_relevance
+        Highest relevance there can be, when higher than in the data.
+    threads
+        For LightGBM. With several, the process needs ``OMP_WAIT_POLICY=PASSIVE`` from its start.
+    debias
+        Estimate and remove position bias, where positions were logged.
+
+    Raises
+    ------
+    RankerError
+        A parameter is unknown, reserved or wrong; or there is nothing to learn: fewer than two training rankings with
+        a preference, constant features, no split found.
+    """
+    started = time.perf_counter()
+    _check(train)
+    chosen = _fitted_to(PARAMETERS | _canonical(parameters or {}), len(train.relevance))
+    highest = max(max_relevance, *(int(part.relevance.max(initial=0)) for part in (train, valid)))
+    judged = valid if _preferences(valid) else None
+    if judged is None:
+        log.warning("no validation ranking has a preference: all trees are kept", trees=chosen["num_iterations"])
+    booster = boost(
+        train,
+        chosen | {"label_gain": label_gain(highest)},
+        valid=judged,
+        seed=seed,
+        threads=threads,
+        debias=debias,
+    )
+    text = _text(booster)
+    return text, Trained(
+        trees=text.count("\nTree="),
+        importance=_importance(booster),
+        valid_ndcg_at_5=_ndcg(booster, judged) if judged else None,
+        parameters=chosen | {"seed": seed, "debias": debias and train.position is not None},
+        missing_rules=missing_rules(booster),
+        linear_weights=linear_weights(booster, train),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def boost(
+    train: TrainingData,
+    parameters: Mapping[str, Any],
+    *,
+    valid: TrainingData | None = None,
+    seed: int,
+    threads: int = 1,
+    debias: bool = False,
+) -> lgb.Booster:
+    """Bare LightGBM, made deterministic: `parameters` by their first names, nothing checked, nothing filled in."""
+    if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
+        log.warning("set OMP_WAIT_POLICY=PASSIVE before the process starts: waiting threads burn the cores")
+    options = dict(parameters)
+    rounds, patience = options.pop("num_iterations", 100), options.pop("early_stopping_round", 0)
+    options |= _FIXED | {"seed": seed, "num_threads": threads}
+    rows = _lightgbm_rows(train, options, position=train.position if debias else None)
+    held_out = [_lightgbm_rows(valid, options, reference=rows)] if valid else []
+    stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
+    try:
+        return lgb.train(options, rows, rounds, valid_sets=held_out, callbacks=[stop] if valid and patience else [])
+    except (lgb.basic.LightGBMError, ValueError, TypeError) as error:
+        raise RankerError(f"LightGBM refuses to train: {error}; check the parameters {options}") from error
+
+
+def _lightgbm_rows(
+    data: TrainingData,
+    options: dict[str, Any],
+    *,
+    position: NDArray[np.int32] | None = None,
+    reference: lgb.Dataset | None = None,
+) -> lgb.Dataset:
+    return lgb.Dataset(
+        data.features,
+        label=data.relevance,
+        group=data.group,
+        position=position,
+        feature_name=list(data.feature_names),
+        reference=reference,
+        params=options,
+    )
+
+
+def _canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """`parameters` by their first names, so that an alias replaces a default instead of losing to it."""
+    names = {
+        alias: name for name, aliases in lgb.basic._ConfigAliases._get_all_param_aliases().items() for alias in aliases
+    }
+    if unknown := sorted(set(parameters) - set(names)):
+        raise RankerError(f"LightGBM has no parameters {unknown}; see its list of parameters")
+    if taken := sorted(name for name in parameters if names[name] in _RESERVED):
+        raise RankerError(f"the parameters {taken} are set by the pipeline; take them out")
+    return {names[name]: value for name, value in parameters.items()}
+
+
+def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
+    smallest = min(parameters["min_data_in_leaf"], max(1, rows // _SMALLEST_LEAF_SHARE))
+    return parameters | {"min_data_in_leaf": smallest}
+
+
+def _preferences(data: TrainingData) -> int:
+    """Rankings in which one item is more relevant than another."""
+    if not len(data.group):
+        return 0
+    starts = np.cumsum(data.group) - data.group
+    high, low = np.maximum.reduceat(data.relevance, starts), np.minimum.reduceat(data.relevance, starts)
+    return int((high > low).sum())
+
+
+def _check(train: TrainingData) -> None:
+    rankings = len(train.group)
+    if not rankings:
+        raise RankerError("there is no training ranking; wait for more days of events or widen the window")
+    if (found := _preferences(train)) < 2:
+        raise RankerError(
+            f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from; "
+            "is feedback logged, and does the mapping give its actions a relevance?"
+        )
+    first = np.repeat(np.cumsum(train.group) - train.group, train.group)
+    if not any(_differ(column, column[first]) for column in train.features.T):
+        raise RankerError(
+            f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "
+            "are they logged under these names?"
+        )
+
+
+def _differ(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
+    return bool(((left != right) & ~(np.isnan(left) & np.isnan(right))).any())
+
+
+def _text(booster: lgb.Booster) -> str:
+    """Model text without what depends on the machine."""
+    text: str = booster.model_to_string()
+    return re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 1]", text, flags=re.MULTILINE)
+
+
+def _importance(booster: lgb.Booster) -> dict[str, float]:
+    gain = booster.feature_importance("gain")
+    if not gain.sum() > 0:
+        raise RankerError(
+            "LightGBM found no split that orders the training rankings better: the features say nothing about "
+            "relevance, or there are too few rows"
+        )
+    return dict(zip(booster.feature_name(), (gain / gain.sum()).tolist(), strict=True))
+
+
+def _ndcg(booster: lgb.Booster, valid: TrainingData) -> float:
+    scores = np.asarray(booster.predict(valid.features, raw_score=True))
+    return float(np.nanmean(evaluation.ndcg(valid.relevance, scores, valid.group)))
+
+
+def missing_rules(booster: lgb.Booster) -> dict[str, str]:
+    """Tell from the trees what a missing value means, by feature; see `Trained.missing_rules`."""
+    names = booster.feature_name()
+    rules = dict.fromkeys(names, _UNUSED)
+    nodes = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
+    while nodes:
+        node = nodes.pop()
+        if "split_feature" in node:
+            rules[names[node["split_feature"]]] = _MISSING_RULES[node["missing_type"]]
+            nodes += [node["left_child"], node["right_child"]]
+    return rules
+
+
+def linear_weights(booster: lgb.Booster, data: TrainingData) -> dict[str, float]:
+    """Distil the model into the non-negative linear ranker that comes closest: weights that sum to 1, by feature.
+
+    Non-negative least squares of the scores on the features (missing = 0), both centred in each ranking since only
+    differences inside a ranking matter, on about 20,000 evenly spread rows. Six decimals; more would be noise.
+    All equal when no feature has a positive effect.
+    """
+    group, rows = _sample(data.group, _DISTILLED_ROWS)
+    features = np.nan_to_num(data.features[rows].astype(np.float64), nan=0.0)
+    scores = np.asarray(booster.predict(data.features[rows], raw_score=True))
+    table = _centred(np.column_stack([features, scores]), group)
+    triangle = np.asarray(np.linalg.qr(table, mode="r"))  # the same problem in few rows
+    weights, _ = nnls(triangle[:, :-1], triangle[:, -1])
+    if not weights.sum() > 0:
+        weights = np.ones(len(weights))
+    shares = (weights / weights.sum()).round(_WEIGHT_DECIMALS)
+    top = shares.argmax()
+    shares[top] = round(1 - np.delete(shares, top).sum(), _WEIGHT_DECIMALS)
+    return dict(zip(data.feature_names, shares.tolist(), strict=True))
+
+
+def _sample(group: NDArray[np.int32], rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Every n-th ranking: their row counts, and the indices of their rows."""
+    step = -(-int(group.sum()) // rows)
+    chosen = np.zeros(len(group), dtype=bool)
+    chosen[::step] = True
+    return group[chosen], np.flatnonzero(np.repeat(chosen, group))
+
+
+def _centred(table: NDArray[np.float64], group: NDArray[np.int32]) -> NDArray[np.float64]:
+    means = np.add.reduceat(table, np.cumsum(group) - group, axis=0) / group[:, None]
+    return np.asarray(table - np.repeat(means, group, axis=0))

@@ -1,0 +1,248 @@
+import zlib
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from ltr_pipeline import dataset
+from ltr_pipeline.dataset import UNKNOWN_POSITION, DatasetManifest, build, load
+from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.events import FileSource, partitions_for
+from ltr_pipeline.events import land as land_events
+from ltr_pipeline.labels import FEEDBACK_TYPES, impression_types
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.simulate import World
+from ltr_pipeline.simulate.log import truth, write_log
+from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.windows import Windows
+
+MAPPING = load_mapping()
+WINDOWS = Windows(
+    cutoff=datetime(2025, 7, 15, tzinfo=UTC),
+    window_days=10,
+    attribution_days=2,
+    test_days=2,
+    valid_days=1,
+    min_queries=1,
+)
+IMPRESSIONS, FEEDBACK = impression_types(MAPPING.features), FEEDBACK_TYPES
+PARTS = ("train", "valid", "test")
+
+
+def events(rankings_a_day=4, items=3):
+    """Ten days of rankings, one interaction each; feature A is the item's number, S is missing in the test days."""
+    impressions, feedback = [], []
+    for day in range(10):
+        for number in range(rankings_a_day):
+            query, at = f"case-{day}-{number}", WINDOWS.start + timedelta(days=day, hours=number)
+            place = {"query_id": query, "source": "log", "partition": 0, "item_index": 0}
+            for item in range(items):
+                row = {
+                    "item_id": f"lawyer-{item}",
+                    "time": at,
+                    "position": item + 1,
+                    "ranking_id": f"{query}|{at:%Y-%m-%d}",
+                }
+                values = {"feature_A": float(item), "feature_S": None if day >= 6 else 0.5, "user_id": f"u-{number}"}
+                impressions.append(place | row | values | {"offset": len(impressions)})
+            answer = {"item_id": "lawyer-1", "action": "accepted", "time": at + timedelta(hours=1)}
+            feedback.append(place | answer | {"offset": len(feedback)})
+    return pl.DataFrame(impressions, schema=IMPRESSIONS), pl.DataFrame(feedback, schema=FEEDBACK)
+
+
+def land(storage, impressions, feedback, buckets=4, date="2025-07-15"):
+    """Land the tables as one partition."""
+    folder = f"events/date={date}"
+    path = storage.root / folder
+    path.mkdir(parents=True, exist_ok=True)
+    for name, table in (("impressions", impressions), ("feedback", feedback)):
+        bucket = pl.Series([zlib.crc32(query.encode()) % buckets for query in table["query_id"]], dtype=pl.Int64)
+        for index in range(buckets):
+            table.filter(bucket == index).write_parquet(path / f"{name}-{index:03d}.parquet")
+    storage.put(f"{folder}/manifest.json", msgspec.json.encode({"buckets": buckets, "read": 7}))
+    return folder
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return LocalStorage(tmp_path)
+
+
+def built(storage, *partitions, folder="runs/r/dataset", windows=WINDOWS):
+    return build(storage, folder, partitions, MAPPING, windows)
+
+
+def rows(storage, manifest, folder="runs/r/dataset"):
+    """Every row of the dataset with its part, in an order that no bucket decides."""
+    frames = []
+    for part in PARTS:
+        data = load(storage, folder, manifest, part)
+        table = data.ids.with_columns(
+            pl.Series("relevance", data.relevance),
+            pl.Series("ranking", np.repeat(np.arange(len(data.group)), data.group)),
+            *pl.DataFrame(data.features, schema=[f"feature_{name}" for name in data.feature_names]),
+            part=pl.lit(part),
+        )
+        frames.append(table.with_columns(ranking=pl.col("ranking_id").n_unique().over("ranking")))
+    return pl.concat(frames).sort("ranking_id", "item_id")
+
+
+def test_the_manifest_accounts_for_every_record(storage):
+    manifest = built(storage, land(storage, *events()))
+    # 10 days of 4 rankings of 3; the last two days are immature, their feedback has no impression that is used
+    assert (manifest.impressions.landed, manifest.impressions.used) == (120, 96)
+    assert manifest.impressions.dropped == {"immature": 24}
+    assert (manifest.feedback.landed, manifest.feedback.used) == (40, 32)
+    assert manifest.feedback.dropped == {"impression_dropped": 8}
+    assert sum(part.rows for part in (manifest.train, manifest.valid, manifest.test)) == manifest.impressions.used
+
+
+def test_the_manifest_tells_what_each_part_holds(storage):
+    manifest = built(storage, land(storage, *events()))
+    train, valid, test = manifest.train, manifest.valid, manifest.test
+    assert [part.start.day for part in (train, valid, test)] == [5, 10, 11]
+    assert test.end == WINDOWS.mature_end
+    assert (train.rows, train.rankings, train.eligible) == (5 * 4 * 3, 5 * 4, 5 * 4)
+    assert (test.rows, test.rankings, test.eligible) == (2 * 4 * 3, 2 * 4, 2 * 4)
+    assert train.labels == {"0": 40, "2": 20}
+    assert train.positions == {"1": 20, "2": 20, "3": 20}
+    assert train.feature_missing == dict.fromkeys(MAPPING.features, 1.0) | {"A": 0.0, "S": 0.0}
+
+
+def test_features_that_vanished_or_appeared_are_named(storage):
+    manifest = built(storage, land(storage, *events()))
+    assert manifest.vanished == [name for name in MAPPING.features if name != "A"]
+    assert manifest.appeared == []
+    impressions, feedback = events()
+    late = impressions.with_columns(feature_T=pl.when(pl.col("time") >= manifest.test.start).then(0.5).cast(pl.Float32))
+    manifest = built(storage, land(storage, late, feedback))
+    assert "T" not in manifest.vanished
+    assert manifest.appeared == ["T"]
+
+
+def test_arrays_hold_the_rows_of_their_part(storage):
+    manifest = built(storage, land(storage, *events()))
+    data = load(storage, "runs/r/dataset", manifest, "valid")
+    assert data.features.dtype == np.float32
+    assert data.features.flags.c_contiguous
+    assert data.features[:, 0].tolist() == [0, 1, 2] * 4
+    assert np.isnan(data.features[:, 2:]).all()
+    assert data.relevance.tolist() == [0, 2, 0] * 4
+    assert data.group.tolist() == [3] * 4
+    assert data.position.tolist() == [1, 2, 3] * 4
+    assert data.ids["item_id"].to_list() == ["lawyer-0", "lawyer-1", "lawyer-2"] * 4
+    assert set(data.ids["time"].dt.date()) == {manifest.valid.start.date()}
+    assert load(storage, "runs/r/dataset", manifest, "valid", ids=()).ids.width == 0
+
+
+def test_rankings_stay_whole_and_in_one_part(storage):
+    manifest = built(storage, land(storage, *events()))
+    table = rows(storage, manifest)
+    assert table["ranking"].unique().to_list() == [1]  # contiguous: one ranking_id in each group
+    assert table.group_by("ranking_id").agg(pl.col("part").n_unique()).get_column("part").unique().to_list() == [1]
+    ends = dict(table.group_by("part").agg(pl.col("time").max()).iter_rows())
+    assert ends["train"] < manifest.valid.start <= ends["valid"] < manifest.test.start <= ends["test"]
+
+
+def test_the_number_of_buckets_changes_no_row(storage):
+    one = built(storage, land(storage, *events(), buckets=1), folder="runs/one/dataset")
+    eight = built(storage, land(storage, *events(), buckets=8), folder="runs/eight/dataset")
+    assert (one.buckets, eight.buckets) == (1, 8)
+    assert rows(storage, one, "runs/one/dataset").equals(rows(storage, eight, "runs/eight/dataset"))
+    assert (one.impressions, one.feedback, one.train) == (eight.impressions, eight.feedback, eight.train)
+
+
+def test_partitions_of_different_bucket_counts_are_joined(storage):
+    impressions, feedback = events()
+    first = land(storage, impressions, feedback.clear(), buckets=4, date="2025-07-14")
+    second = land(storage, impressions.clear(), feedback, buckets=6)
+    whole = built(storage, land(storage, impressions, feedback, date="2025-07-13"), folder="runs/whole/dataset")
+    manifest = built(storage, first, second)
+    assert manifest.buckets == 2
+    assert rows(storage, manifest).equals(rows(storage, whole, "runs/whole/dataset"))
+
+
+def test_a_retry_writes_the_same_bytes(storage):
+    folder = land(storage, *events())
+    first, second = built(storage, folder, folder="runs/a"), built(storage, folder, folder="runs/b")
+    assert first == second
+    for name in first.tables:
+        assert storage.get(f"runs/a/{name}") == storage.get(f"runs/b/{name}")
+
+
+def test_a_record_landed_twice_is_a_duplicate(storage):
+    folders = [land(storage, *events(), date=date) for date in ("2025-07-14", "2025-07-15")]
+    manifest = built(storage, *folders)
+    assert (manifest.impressions.landed, manifest.impressions.duplicates, manifest.impressions.used) == (240, 120, 96)
+    assert (manifest.feedback.landed, manifest.feedback.duplicates, manifest.feedback.used) == (80, 40, 32)
+
+
+def test_nothing_to_rank_is_an_empty_dataset(storage):
+    impressions, feedback = events()
+    quiet = built(storage, land(storage, impressions, feedback.clear()))
+    assert (quiet.train.rows > 0, quiet.train.eligible, quiet.test.eligible) == (True, 0, 0)
+    empty = built(storage, land(storage, impressions.clear(), feedback.clear()))
+    assert (empty.impressions, empty.feedback) == (dataset.Account(), dataset.Account())
+    for part in PARTS:
+        data = load(storage, "runs/r/dataset", empty, part)
+        assert (data.features.shape, data.group.shape, data.position) == ((0, 8), (0,), None)
+
+
+def test_positions_that_were_not_logged_come_last(storage):
+    impressions, feedback = events()
+    some = impressions.with_columns(position=pl.when(pl.col("item_id") != "lawyer-0").then("position"))
+    manifest = built(storage, land(storage, some, feedback))
+    data = load(storage, "runs/r/dataset", manifest, "train")
+    assert data.position[:3].tolist() == [UNKNOWN_POSITION, 2, 3]
+    assert data.position.dtype == np.int32
+    assert manifest.train.positions == {"0": 20, "2": 20, "3": 20}
+    none = impressions.with_columns(position=pl.lit(None, pl.Int32))
+    manifest = built(storage, land(storage, none, feedback))
+    assert load(storage, "runs/r/dataset", manifest, "train").position is None
+
+
+def test_the_manifest_survives_json(storage):
+    manifest = built(storage, land(storage, *events()))
+    text = msgspec.json.encode(manifest, order="deterministic")
+    assert msgspec.json.decode(text, type=DatasetManifest) == manifest
+
+
+def test_what_has_not_landed_whole_is_an_error(storage):
+    with pytest.raises(DatasetError, match="nothing has landed for the 10 days before 2025-07-15"):
+        built(storage)
+    with pytest.raises(DatasetError, match="landed whole"):
+        built(storage, "events/date=2025-07-01")
+    folder = land(storage, *events())
+    storage.put(f"{folder}/impressions-001.parquet", b"torn")
+    with pytest.raises(DatasetError, match="bucket 1 of the landed impressions cannot be read"):
+        built(storage, folder)
+    storage.delete(f"{folder}/impressions-001.parquet")
+    with pytest.raises(DatasetError, match=r"impressions-001\.parquet does not exist"):
+        built(storage, folder)
+
+
+def test_a_table_of_another_build_is_refused(storage):
+    manifest = built(storage, land(storage, *events()))
+    built(storage, land(storage, *events(rankings_a_day=5)))
+    with pytest.raises(DatasetError, match="build the dataset again"):
+        load(storage, "runs/r/dataset", manifest, "train")
+
+
+def test_the_labels_of_a_simulated_log_are_the_true_ones(storage, tmp_path):
+    """Late, duplicate and broken messages included; the truth leaves out the very last second of the attribution."""
+    first, cutoff = date(2025, 7, 1), date(2025, 7, 15)
+    world = World(legacy_weights=MAPPING.legacy_weights, rankings_per_day=60)
+    windows = Windows(cutoff=datetime(2025, 7, 15, tzinfo=UTC), window_days=14)
+    write_log(tmp_path / "audit.log", world, first, 14)
+    landed = land_events(
+        storage, cutoff, FileSource(str(tmp_path / "audit.log")), MAPPING, buckets=3, since=windows.start
+    )
+    manifest = built(storage, *partitions_for(storage, cutoff), windows=windows)
+    true = truth(world, first, 14).filter(pl.col("available") & (pl.col("time") < windows.mature_end))
+    found = rows(storage, manifest)
+    joined = found.join(true, on=["query_id", "ranking_id", "item_id"], suffix="_true")
+    assert joined.height == found.height == true.height > 5000
+    assert (joined["relevance"] != joined["relevance_true"]).sum() <= 1e-3 * joined.height
+    assert (manifest.impressions.landed, manifest.feedback.landed) == (landed.impressions, landed.feedback)

@@ -1,0 +1,257 @@
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ltr_pipeline.labels import (
+    DROPPED_FEEDBACK,
+    DROPPED_IMPRESSIONS,
+    FEEDBACK_TYPES,
+    Account,
+    impression_types,
+    label_bucket,
+)
+from ltr_pipeline.schema import MAX_GROUP_ROWS
+from ltr_pipeline.windows import Windows
+
+RELEVANCE = {"lost": 0, "declined": 1, "accepted": 2, "won": 3}
+WINDOWS = Windows(cutoff=datetime(2025, 1, 21, tzinfo=UTC), window_days=14, attribution_days=3)
+NOON = datetime(2025, 1, 10, 12, tzinfo=UTC)  # of the fourth day of 14; mature until 18 January
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MOMENT = timedelta(microseconds=1)
+PLACE = {"source": "log", "partition": 0, "item_index": 0}
+
+
+def shown(item, after=timedelta(), query="q", **more):
+    at = NOON + after
+    return {"query_id": query, "ranking_id": f"{query}|{at:%Y-%m-%d}", "item_id": item, "time": at, **more}
+
+
+def said(item, action, after, query="q", **more):
+    return {"query_id": query, "item_id": item, "action": action, "time": NOON + after, **more}
+
+
+def label(impressions, feedback=(), windows=WINDOWS):
+    """Place every row where it stands, and label them."""
+
+    def table(rows, types):
+        return pl.DataFrame([{**PLACE, "offset": n, **row} for n, row in enumerate(rows)], schema=types)
+
+    return label_bucket(
+        table(impressions, impression_types(["A"])),
+        table(feedback, FEEDBACK_TYPES),
+        relevance=RELEVANCE,
+        features=["A"],
+        windows=windows,
+    )
+
+
+def relevance(labelled):
+    return {(row["ranking_id"], row["item_id"]): row["relevance"] for row in labelled.table.iter_rows(named=True)}
+
+
+def items(labelled):
+    return dict(labelled.table.select("item_id", "relevance").iter_rows())
+
+
+def test_relevance_is_the_largest_of_the_interactions():
+    feedback = [said("a", "accepted", HOUR), said("a", "declined", 2 * HOUR), said("b", "lost", HOUR)]
+    labelled = label([shown("a"), shown("b"), shown("c")], feedback)
+    assert items(labelled) == {"a": max(2, 1), "b": 0, "c": 0}
+    assert labelled.feedback == Account(landed=3, used=3)
+    assert labelled.table["relevance"].dtype == pl.Int8
+
+
+@pytest.mark.parametrize(
+    ("after", "expected", "dropped"),
+    [
+        (timedelta(), 3, {}),
+        (3 * DAY, 3, {}),
+        (3 * DAY + MOMENT, 0, {"too_late": 1}),
+        (-MOMENT, 0, {"before_impression": 1}),
+        (11 * DAY, 0, {"after_cutoff": 1}),
+    ],
+)
+def test_the_attribution_window_is_closed_on_both_sides(after, expected, dropped):
+    labelled = label([shown("a"), shown("b")], [said("a", "won", after)])
+    assert items(labelled) == {"a": expected, "b": 0}
+    assert labelled.feedback.dropped == dropped
+
+
+def test_feedback_without_a_ranking_belongs_to_the_latest_earlier_impression():
+    impressions = [shown(item, after) for after in (timedelta(), DAY) for item in "ab"]
+    feedback = [said("a", "won", DAY - MOMENT), said("b", "won", DAY)]
+    first, second = "q|2025-01-10", "q|2025-01-11"
+    expected = {(first, "a"): 3, (first, "b"): 0, (second, "a"): 0, (second, "b"): 3}
+    assert relevance(label(impressions, feedback)) == expected
+
+
+def test_feedback_that_names_a_ranking_belongs_to_it():
+    impressions = [shown(item, n * HOUR, ranking_id=ranking) for n, ranking in enumerate(["r1", "r2"]) for item in "ab"]
+    feedback = [said("a", "won", 2 * HOUR, ranking_id="r1"), said("a", "accepted", 2 * HOUR, ranking_id="r3")]
+    labelled = label(impressions, feedback)
+    assert relevance(labelled) == {("r1", "a"): 3, ("r1", "b"): 0, ("r2", "a"): 0, ("r2", "b"): 0}
+    assert labelled.feedback.dropped == {"no_impression": 1}
+
+
+def test_feedback_without_an_impression_or_a_meaning_is_dropped():
+    feedback = [said("c", "won", HOUR), said("a", "won", HOUR, query="other"), said("a", "hired", HOUR)]
+    labelled = label([shown("a"), shown("b")], feedback)
+    assert items(labelled) == {"a": 0, "b": 0}
+    assert labelled.feedback.dropped == {"no_impression": 2, "unknown_action": 1}
+
+
+def test_the_first_place_of_an_event_stays():
+    again = {"event_id": "e1", "position": 7, "offset": 100}
+    labelled = label([shown("a", **again), shown("a", event_id="e1", position=1), shown("b", event_id="e2")])
+    assert labelled.table.filter(item_id="a")["position"].to_list() == [1]
+    assert labelled.impressions == Account(landed=3, used=2, duplicates=1)
+
+
+def test_an_event_that_shows_a_list_is_no_duplicate_of_itself():
+    listed = label([shown("a", event_id="e"), shown("b", event_id="e"), shown("a", query="p", event_id="e")])
+    assert listed.impressions == Account(landed=3, used=2, dropped={"single_candidate": 1})
+
+
+def test_without_an_event_id_equal_fields_are_a_duplicate():
+    nan = float("nan")
+    same = [shown("a", feature_A=nan), shown("a", feature_A=nan), shown("a", event_id="e", feature_A=nan), shown("b")]
+    assert label(same).impressions == Account(landed=4, used=2, duplicates=1, dropped={"repeated": 1})
+    other = [shown("a", position=1), shown("a", position=2), shown("b")]
+    assert label(other).impressions == Account(landed=3, used=2, dropped={"repeated": 1})
+    twice = [said("a", "won", HOUR)] * 2 + [said("a", "won", 2 * HOUR)]
+    assert label([shown("a"), shown("b")], twice).feedback == Account(landed=3, used=2, duplicates=1)
+
+
+def test_an_unavailable_item_is_no_candidate_and_not_labelled_0():
+    labelled = label([shown("a"), shown("b"), shown("c", available=False)], [said("c", "declined", HOUR)])
+    assert items(labelled) == {"a": 0, "b": 0}
+    assert labelled.impressions.dropped == {"unavailable": 1}
+    assert labelled.feedback.dropped == {"impression_dropped": 1}
+
+
+def test_what_was_not_shown_gets_no_feedback():
+    labelled = label([shown("a"), shown("b"), shown("a", HOUR, shadow=True)], [said("a", "won", 2 * HOUR)])
+    assert items(labelled) == {"a": 3, "b": 0}
+    assert labelled.impressions.dropped == {"shadow": 1}
+
+
+def test_an_item_repeated_in_a_ranking_is_one_candidate():
+    impressions = [shown("a", position=4), shown("b"), shown("a", 2 * HOUR, position=1)]
+    labelled = label(impressions, [said("a", "declined", HOUR), said("a", "won", 3 * HOUR)])
+    assert items(labelled) == {"a": max(1, 3), "b": 0}
+    assert labelled.table.filter(item_id="a")["position"].to_list() == [4]
+    assert labelled.impressions.dropped == {"repeated": 1}
+
+
+def test_a_logged_label_counts_as_an_interaction():
+    labelled = label([shown("a", label=2), shown("b", label=0), shown("c")], [said("b", "declined", HOUR)])
+    assert items(labelled) == {"a": 2, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        ([-4 * DAY + 12 * HOUR, timedelta()], None),  # midnight of the first day
+        ([-4 * DAY + 12 * HOUR - MOMENT, timedelta()], "before_window"),
+        ([timedelta(), 7 * DAY + 12 * HOUR - MOMENT], None),  # the last moment that is mature
+        ([timedelta(), 7 * DAY + 12 * HOUR], "immature"),
+    ],
+)
+def test_rankings_are_kept_or_dropped_whole(times, reason):
+    labelled = label([shown(item, after, ranking_id="r") for item, after in zip("ab", times, strict=True)])
+    assert labelled.impressions == Account(landed=2, used=0 if reason else 2, dropped={reason: 2} if reason else {})
+    assert labelled.table["time"].to_list() == ([] if reason else [NOON + times[0]] * 2)
+
+
+def test_events_from_the_future_are_dropped_one_by_one():
+    labelled = label([shown("a", ranking_id="r"), shown("b", ranking_id="r"), shown("c", 20 * DAY, ranking_id="r")])
+    assert labelled.impressions == Account(landed=3, used=2, dropped={"after_cutoff": 1})
+
+
+def test_lists_of_one_and_of_more_than_lightgbm_can_train_on_are_dropped():
+    longest = [shown(f"i{n}") for n in range(MAX_GROUP_ROWS)]
+    assert label(longest).impressions.used == MAX_GROUP_ROWS
+    labelled = label([*longest, shown("one more"), shown("a", query="single")])
+    assert labelled.impressions.dropped == {"list_too_long": MAX_GROUP_ROWS + 1, "single_candidate": 1}
+
+
+def test_the_order_of_rows_says_nothing_about_the_order_shown():
+    for places in ((1, 2, 3), (3, 1, 2)):
+        labelled = label([shown(item, position=place) for item, place in zip("cab", places, strict=True)])
+        assert labelled.table["item_id"].to_list() == ["a", "b", "c"]
+
+
+def test_columns_that_are_missing_are_empty():
+    bare = pl.DataFrame([{**PLACE, "offset": n, **shown(item)} for n, item in enumerate("ab")])
+    labelled = label_bucket(
+        bare, pl.DataFrame(schema=FEEDBACK_TYPES), relevance=RELEVANCE, features=["A"], windows=WINDOWS
+    )
+    assert labelled.table["feature_A"].is_nan().to_list() == [True, True]
+    assert labelled.table["user_id"].to_list() == [None, None]
+
+
+def test_nothing_landed_is_nothing_used():
+    labelled = label([])
+    assert (labelled.table.height, labelled.impressions, labelled.feedback) == (0, Account(), Account())
+
+
+QUERIES = st.sampled_from(["p", "q", "r"])
+ITEMS = st.sampled_from(["a", "b", "c"])
+HOURS = st.integers(-5 * 24, 12 * 24).map(lambda hours: timedelta(hours=hours))
+EVENTS = st.sampled_from([None, None, "e1", "e2"])
+IMPRESSION = st.builds(
+    shown,
+    ITEMS,
+    HOURS,
+    QUERIES,
+    event_id=EVENTS,
+    available=st.sampled_from([True, True, False, None]),
+    shadow=st.sampled_from([False, False, True, None]),
+    position=st.sampled_from([None, 1, 2]),
+    label=st.sampled_from([None, None, 1]),
+    feature_A=st.sampled_from([0.5, float("nan")]),
+)
+INTERACTION = st.builds(
+    said,
+    ITEMS,
+    st.sampled_from([*RELEVANCE, "hired"]),
+    HOURS,
+    QUERIES,
+    event_id=EVENTS,
+    ranking_id=st.sampled_from([None, None, "q|2025-01-10", "q|2025-01-12"]),
+)
+IMPRESSION_ROWS = st.lists(IMPRESSION, max_size=30)
+FEEDBACK_ROWS = st.lists(INTERACTION, max_size=15)
+
+
+@settings(max_examples=150, deadline=None)
+@given(IMPRESSION_ROWS, FEEDBACK_ROWS)
+def test_every_record_has_one_fate(impressions, feedback):
+    labelled = label(impressions, feedback)
+    for account, reasons in ((labelled.impressions, DROPPED_IMPRESSIONS), (labelled.feedback, DROPPED_FEEDBACK)):
+        assert account.landed == account.used + account.duplicates + sum(account.dropped.values())
+        assert set(account.dropped) <= set(reasons)
+    assert labelled.impressions.landed == len(impressions)
+    assert labelled.impressions.used == labelled.table.height
+    assert labelled.feedback.landed == len(feedback)
+
+
+@settings(max_examples=100, deadline=None)
+@given(IMPRESSION_ROWS, FEEDBACK_ROWS, st.randoms(use_true_random=False))
+def test_neither_buckets_nor_the_order_of_rows_change_a_label(impressions, feedback, random):
+    impressions, feedback = ([row | {"offset": n} for n, row in enumerate(rows)] for rows in (impressions, feedback))
+    whole = label(impressions, feedback)
+    random.shuffle(impressions)
+    random.shuffle(feedback)
+    buckets = [
+        label([row for row in impressions if row["query_id"] == q], [row for row in feedback if row["query_id"] == q])
+        for q in "pqr"
+    ]
+    table = pl.concat([bucket.table for bucket in buckets]).sort("time", "query_id", "ranking_id", "item_id")
+    assert table.equals(whole.table)
+    assert sum((bucket.impressions for bucket in buckets), Account()) == whole.impressions
+    assert sum((bucket.feedback for bucket in buckets), Account()) == whole.feedback

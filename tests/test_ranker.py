@@ -1,0 +1,240 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from ltr_pipeline.dataset import UNKNOWN_POSITION, Dataset
+from ltr_pipeline.errors import RankerError
+from ltr_pipeline.evaluation import ndcg
+from ltr_pipeline.ranker import PARAMETERS, boost, label_gain, linear_weights, missing_rules, train
+from ltr_pipeline.scoring import Scorer
+
+NAMES = ("A", "S", "T")
+ITEMS = 8
+QUICK = {"num_iterations": 15, "early_stopping_round": 5}
+
+
+def rankings(count, seed=0, bias=0.0):
+    """Rankings of 8 shown by A; users like A and S, not T, and look at position p with probability p^-bias."""
+    random = np.random.default_rng(seed)
+    features = random.random((count * ITEMS, 3), dtype=np.float32)
+    position = 1 + np.argsort(np.argsort(-features[:, 0].reshape(count, ITEMS), axis=1), axis=1).ravel()
+    liked = features[:, 0] + 2 * features[:, 1] + random.normal(0, 0.3, count * ITEMS) > 2
+    relevance = liked & (random.random(count * ITEMS) < position**-bias)
+    features[random.random(count * ITEMS) < 0.1, 1] = np.nan
+    group = np.full(count, ITEMS, dtype=np.int32)
+    return Dataset(features, NAMES, relevance.astype(np.int8), group, position.astype(np.int32), None)
+
+
+TRAIN, VALID, TEST = rankings(300, 1), rankings(60, 2), rankings(200, 3)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train(TRAIN, VALID, seed=7)
+
+
+def reached(text, data=TEST):
+    return np.nanmean(ndcg(data.relevance, Scorer.from_model(text, NAMES).score(data.features), data.group))
+
+
+def test_it_learns_the_order(trained):
+    text, about = trained
+    random_order = np.nanmean(ndcg(TEST.relevance, np.zeros(len(TEST.relevance)), TEST.group))
+    assert reached(text) > random_order + 0.2
+    assert max(about.importance, key=about.importance.get) == "S"
+    assert sum(about.importance.values()) == pytest.approx(1)
+    assert about.seconds > 0
+
+
+def test_the_text_is_the_model_that_validation_chose(trained):
+    text, about = trained
+    assert about.trees == Scorer.from_model(text, NAMES).trees < PARAMETERS["num_iterations"]
+    assert about.valid_ndcg_at_5 == pytest.approx(reached(text, VALID), abs=1e-12)
+
+
+def test_the_test_days_are_not_looked_at_but_the_validation_days_are():
+    shuffled = replace(VALID, relevance=np.random.default_rng(0).permutation(VALID.relevance))
+    assert train(TRAIN, VALID, seed=7)[1].trees != train(TRAIN, shuffled, seed=7)[1].trees
+
+
+@pytest.mark.parametrize("debias", [True, False])
+def test_threads_change_no_byte(debias):
+    data, valid = rankings(3000, 4, bias=0.5), rankings(300, 5, bias=0.5)
+    texts = {train(data, valid, parameters=QUICK, seed=7, threads=n, debias=debias)[0] for n in (1, 2, 2)}
+    assert len(texts) == 1
+    assert "[num_threads: 1]" in texts.pop()
+
+
+def test_a_seed_decides_what_is_random():
+    sampled = QUICK | {"feature_fraction": 0.5}
+    first, again, other = (train(TRAIN, VALID, parameters=sampled, seed=seed) for seed in (7, 7, 8))
+    assert first[0] == again[0] != other[0]
+    assert replace_seconds(first[1]) == replace_seconds(again[1])
+
+
+def replace_seconds(about):
+    return {name: getattr(about, name) for name in about.__struct_fields__ if name != "seconds"}
+
+
+def test_positions_are_used_but_are_no_feature(trained):
+    biased = rankings(2000, 6, bias=1.0)
+    text, about = train(biased, VALID, parameters=QUICK, seed=7)
+    plain, _ = train(biased, VALID, parameters=QUICK, seed=7, debias=False)
+    assert text != plain
+    header = dict(line.split("=", 1) for line in text.split("\n\n")[0].splitlines() if "=" in line)
+    assert header["feature_names"] == "A S T"
+    assert (about.parameters["debias"], set(about.importance)) == (True, set(NAMES))
+
+
+def test_debiasing_brings_the_order_closer_to_what_users_like():
+    """Shown by A, seen from the top: without debiasing A looks better than it is."""
+    biased, loose = rankings(4000, 8, bias=1.5), QUICK | {"lambdarank_position_bias_regularization": 0.0}
+    with_bias, without = (train(biased, VALID, parameters=loose, seed=7, debias=debias)[0] for debias in (False, True))
+    assert reached(without) > reached(with_bias) + 0.005
+
+
+def test_positions_that_are_partly_or_nowhere_known_are_no_obstacle():
+    part = TRAIN.position.copy()
+    part[::3] = UNKNOWN_POSITION
+    assert train(replace(TRAIN, position=part), VALID, parameters=QUICK, seed=7)[1].parameters["debias"]
+    nowhere = train(replace(TRAIN, position=None), VALID, parameters=QUICK, seed=7)
+    assert not nowhere[1].parameters["debias"]
+    assert nowhere[0] == train(TRAIN, VALID, parameters=QUICK, seed=7, debias=False)[0]
+
+
+def test_the_missing_rule_is_what_the_model_does():
+    """A has no missing value in training, S has, T says nothing and cannot be split."""
+    data = replace(TRAIN, features=TRAIN.features.copy())
+    data.features[:, 2] = 0.5
+    booster = boost(data, {"num_iterations": 20}, seed=7)
+    rules = missing_rules(booster)
+    assert rules == {"A": "as zero", "S": "learned", "T": "unused"}
+    for column, name in enumerate(NAMES):
+        missing, zero = TEST.features.copy(), TEST.features.copy()
+        missing[:, column], zero[:, column] = np.nan, 0
+        same = np.array_equal(booster.predict(missing), booster.predict(zero))
+        assert same == (rules[name] != "learned")
+    told = boost(data, {"num_iterations": 20, "zero_as_missing": True}, seed=7)
+    assert missing_rules(told)["S"] == "learned, for zero too"
+
+
+def test_linear_weights_distil_the_model(trained):
+    weights = trained[1].linear_weights
+    assert list(weights) == list(NAMES)
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-12)
+    assert weights["S"] > weights["A"] > weights["T"] >= 0
+    linear = Scorer.from_linear(weights, NAMES).score(np.nan_to_num(TEST.features))
+    assert np.nanmean(ndcg(TEST.relevance, linear, TEST.group)) > 0.9 * reached(trained[0])
+
+
+class Straight:
+    """A model that is a weighted sum already, with one term for the ranking."""
+
+    def __init__(self, weights):
+        self.weights = np.array(weights)
+
+    def predict(self, features, **_):
+        return features.astype(float) @ self.weights + np.repeat(np.arange(len(features) // ITEMS) * 100, ITEMS)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-3, 3), min_size=3, max_size=3))
+def test_linear_weights_are_shares_of_what_helps(weights):
+    data = replace(TEST, features=np.nan_to_num(TEST.features, nan=0.5))
+    shares = linear_weights(Straight(weights), data)
+    assert min(shares.values()) >= 0
+    assert abs(sum(shares.values()) - 1) <= 1e-9
+    if min(weights) >= 0 and sum(weights) > 0.1:
+        expected = np.array(weights) / sum(weights)
+        assert list(shares.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_linear_weights_are_equal_when_nothing_helps():
+    data = replace(TEST, features=np.nan_to_num(TEST.features))
+    assert list(linear_weights(Straight([-1, -1, -1]), data).values()) == pytest.approx([1 / 3] * 3, abs=1e-6)
+
+
+def test_a_small_log_gives_a_model_to_judge():
+    assert train(rankings(6, 9), VALID, seed=7)[1].parameters["min_data_in_leaf"] == 6 * ITEMS // 20
+
+
+def test_without_a_judgment_in_validation_all_trees_are_kept():
+    nothing = replace(VALID, relevance=np.zeros_like(VALID.relevance))
+    empty = Dataset(VALID.features[:0], NAMES, VALID.relevance[:0], VALID.group[:0], None, None)
+    for valid in (nothing, empty):
+        with capture_logs() as logs:
+            _, about = train(TRAIN, valid, parameters={"num_iterations": 12}, seed=7)
+        assert (about.trees, about.valid_ndcg_at_5) == (12, None)
+        assert [entry["event"] for entry in logs] == ["no validation ranking has a preference: all trees are kept"]
+
+
+def one_ranking():
+    return Dataset(TRAIN.features[:ITEMS], NAMES, np.arange(ITEMS, dtype=np.int8), TRAIN.group[:1], None, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Dataset(TRAIN.features[:0], NAMES, TRAIN.relevance[:0], TRAIN.group[:0], None, None), "no training ranking"),
+        (replace(TRAIN, relevance=np.zeros_like(TRAIN.relevance)), "0 of 300 training rankings prefer"),
+        (one_ranking(), "1 of 1 training rankings prefer"),
+        (replace(TRAIN, features=np.full_like(TRAIN.features, np.nan)), "none of the features"),
+        (replace(TRAIN, features=np.full_like(TRAIN.features, 0.5)), "none of the features"),
+        (
+            replace(TRAIN, features=TRAIN.features[::ITEMS].repeat(ITEMS, axis=0)),
+            "tells two items of a training ranking",
+        ),
+        (replace(TRAIN, relevance=np.ones_like(TRAIN.relevance)), "0 of 300 training rankings prefer"),
+    ],
+)
+def test_nothing_to_learn_is_an_error(data, message):
+    with pytest.raises(RankerError, match=message):
+        train(data, VALID, seed=7)
+
+
+def test_a_model_without_a_split_is_an_error():
+    with pytest.raises(RankerError, match="found no split"):
+        train(TRAIN, VALID, parameters={"min_gain_to_split": 1e9}, seed=7)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"num_leafs": 7}, r"no parameters \['num_leafs'\]"),
+        ({"application": "binary"}, r"parameters \['application'\] are set by the pipeline"),
+        ({"n_jobs": 4}, "are set by the pipeline"),
+        ({"num_leaves": "many"}, "LightGBM refuses to train"),
+        ({"learning_rate": -1}, "LightGBM refuses to train"),
+    ],
+)
+def test_a_wrong_parameter_is_an_error(parameters, message):
+    with pytest.raises(RankerError, match=message):
+        train(TRAIN, VALID, parameters=parameters, seed=7)
+
+
+def test_an_alias_replaces_the_default():
+    assert train(TRAIN, VALID, parameters=QUICK | {"eta": 0.3}, seed=7)[1].parameters["learning_rate"] == 0.3
+    assert train(TRAIN, VALID, parameters={"n_estimators": 3}, seed=7)[1].trees <= 3
+
+
+def test_gains_are_exponential_and_reach_the_highest_relevance():
+    assert label_gain(3) == [2.0**0 - 1, 2.0**1 - 1, 2.0**2 - 1, 2.0**3 - 1]
+    text, _ = train(TRAIN, VALID, parameters=QUICK, max_relevance=3, seed=7)
+    assert "[label_gain: 0,1,3,7]" in text
+
+
+def test_spinning_threads_are_warned_about(monkeypatch):
+    for policy, threads, warned in (("", 2, True), ("PASSIVE", 2, False), ("", 1, False)):
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        with capture_logs() as logs:
+            boost(TRAIN, {"num_iterations": 1}, seed=7, threads=threads)
+        assert any("OMP_WAIT_POLICY" in entry["event"] for entry in logs) == warned
+
+
+def test_training_prints_nothing(capfd):
+    train(rankings(6, 9), VALID, seed=7)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,115 @@
+import msgspec
+import numpy as np
+import pytest
+
+from ltr_pipeline import ranker
+from ltr_pipeline.errors import RankerError
+from ltr_pipeline.letor import Letor
+from ltr_pipeline.scoring import MIN_CALLS, Candidate, Request, Scorer, measure_latency, rank
+
+NAMES = ("A", "S")
+WEIGHTS = {"A": 2.0, "S": 0.5}
+
+
+def request(*features):
+    items = [Candidate(item_id=f"item-{n}", features=values) for n, values in enumerate(features)]
+    return Request(query_id="case-1", items=items)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model of 200 rankings of two, in which the higher A wins; A is missing now and then."""
+    features = np.random.default_rng(1).random((400, 2), dtype=np.float32)
+    relevance = (features[:, 0] > 0.5).astype(np.int8)
+    features[::7, 0] = np.nan
+    data = Letor(features, NAMES, relevance, np.full(200, 2, dtype=np.int32))
+    return ranker.boost(data, {"num_iterations": 5, "num_leaves": 4}, seed=1)
+
+
+def test_a_linear_ranker_sums_weighted_features_with_missing_as_0():
+    linear = Scorer.from_linear(WEIGHTS, NAMES)
+    matrix = np.array([[1, 2], [np.nan, 2], [np.nan, np.nan]], dtype=np.float32)
+    assert linear.score(matrix).tolist() == [2.0 * 1 + 0.5 * 2, 0.5 * 2, 0.0]
+    assert linear.score(matrix).dtype == np.float64
+    assert (linear.features, linear.trees) == (NAMES, 0)
+
+
+def test_a_feature_without_a_weight_counts_nothing_but_not_the_other_way_round():
+    assert Scorer.from_linear({"A": 1.0}, NAMES).score(np.array([[3, 9]], dtype=np.float32)).tolist() == [3.0]
+    with pytest.raises(RankerError, match="weights for \\['X'\\]"):
+        Scorer.from_linear({"X": 1.0}, NAMES)
+
+
+def test_items_are_ordered_by_score_and_equal_ones_as_requested():
+    ranked = rank(request({"A": 0.25}, {"A": 0.5}, {"A": 0.25}, {"A": 0.75}), Scorer.from_linear(WEIGHTS, NAMES))
+    assert [(r.item_id, r.score, r.rank) for r in ranked] == [
+        ("item-3", 1.5, 1),
+        ("item-1", 1.0, 2),
+        ("item-0", 0.5, 3),
+        ("item-2", 0.5, 4),
+    ]
+
+
+def test_null_and_absent_features_are_missing_and_unknown_ones_ignored():
+    ranked = rank(request({"A": None, "S": 1.0}, {"S": 1.0, "other": 99.0}, {}), Scorer.from_linear(WEIGHTS, NAMES))
+    assert [r.score for r in ranked] == [0.5, 0.5, 0.0]
+
+
+def test_no_items_have_no_ranks(model):
+    for scorer in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
+        assert rank(request(), scorer) == []
+
+
+def test_a_loaded_model_scores_to_the_bit_as_the_trained_one(model):
+    scorer = Scorer.from_model(model.model_to_string(), NAMES)
+    matrix = np.random.default_rng(2).random((50, 2), dtype=np.float32)
+    matrix[::5, 0] = np.nan
+    expected = model.predict(matrix)
+    assert scorer.score(matrix).tolist() == expected.tolist()
+    assert len(set(expected.tolist())) > 2
+    items = [dict(zip(NAMES, (None if np.isnan(a) else float(a), float(s)), strict=True)) for a, s in matrix]
+    assert {r.item_id: r.score for r in rank(request(*items), scorer)} == {
+        f"item-{n}": score for n, score in enumerate(expected.tolist())
+    }
+    assert scorer.trees == 5
+
+
+def test_features_are_float32_as_in_training():
+    from_json = msgspec.json.decode(
+        b'{"query_id": "q", "items": [{"item_id": "a", "features": {"A": 0.1}}]}', type=Request
+    )
+    assert rank(from_json, Scorer.from_linear({"A": 1.0}, ["A"]))[0].score == float(np.float32(0.1)) != 0.1
+
+
+def test_many_equal_items_keep_their_order():
+    ranked = rank(request(*[{"A": 0.5}, {"A": 0.25}] * 200), Scorer.from_linear(WEIGHTS, NAMES))
+    assert [r.item_id for r in ranked] == [f"item-{n}" for n in [*range(0, 400, 2), *range(1, 400, 2)]]
+
+
+@pytest.mark.parametrize("features", [("S", "A"), ("A",), ("A", "S", "T")])
+def test_a_model_of_other_features_is_refused(model, features):
+    with pytest.raises(RankerError, match="trained on the features \\['A', 'S'\\]"):
+        Scorer.from_model(model.model_to_string(), features)
+
+
+@pytest.mark.parametrize("text", ["", "tree\nversion=v4\n", "no model"])
+def test_what_is_no_model_is_refused(text):
+    with pytest.raises(RankerError, match="no LightGBM model"):
+        Scorer.from_model(text, NAMES)
+
+
+def test_a_matrix_of_another_width_is_refused():
+    with pytest.raises(RankerError, match=r"shape \(3, 1\) does not have 2 features"):
+        Scorer.from_linear(WEIGHTS, NAMES).score(np.zeros((3, 1), dtype=np.float32))
+
+
+def test_latency_says_what_it_was_measured_on(model):
+    scorer = Scorer.from_model(model.model_to_string(), NAMES)
+    requests = [request({"A": 1.0}), request({"A": 1.0}, {"A": 0.0}, {"S": 0.5})]
+    latency = measure_latency(scorer, requests)
+    assert latency.requests == MIN_CALLS
+    assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
+    assert (latency.candidates_p50, latency.candidates_max, latency.trees) == ((1 + 3) / 2, 3, 5)
+    assert latency.cpu
+    with pytest.raises(RankerError, match="at least one request"):
+        measure_latency(scorer, [])

@@ -1,0 +1,85 @@
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.windows import Windows, split
+
+CUTOFF = datetime(2025, 7, 15, tzinfo=UTC)
+DEFAULT = Windows(cutoff=CUTOFF)  # 28 days, of which 25 are mature
+
+
+def days(eligible, windows=DEFAULT):
+    """Lengths of train, valid and test."""
+    return tuple((span.end - span.start).days for span in split(eligible, windows))
+
+
+def test_the_parts_follow_each_other_up_to_the_mature_end():
+    train, valid, test = split([50] * 25, DEFAULT)
+    assert train.start == datetime(2025, 6, 17, tzinfo=UTC) == DEFAULT.start
+    assert train.end == valid.start == datetime(2025, 7, 7, tzinfo=UTC)
+    assert valid.end == test.start == datetime(2025, 7, 9, tzinfo=UTC)
+    assert test.end == datetime(2025, 7, 12, tzinfo=UTC) == DEFAULT.mature_end
+
+
+@pytest.mark.parametrize(
+    ("a_day", "expected"),
+    [
+        (50, (20, 2, 3)),
+        (34, (20, 2, 3)),  # 3 * 34 = 102 are enough
+        (33, (19, 2, 4)),  # 3 * 33 = 99 are not, 4 * 33 = 132 are
+        (10, (13, 2, 10)),  # 10 * 10 = 100: as far back as it may go, 25 // 2 = 12 days are held out
+        (9, (13, 2, 10)),
+        (0, (13, 2, 10)),
+    ],
+)
+def test_the_test_part_grows_back_until_it_is_large_enough(a_day, expected):
+    assert days([a_day] * 25) == expected
+
+
+@pytest.mark.parametrize(
+    ("young", "expected"),
+    [
+        (25, (20, 2, 3)),
+        (6, (20, 2, 3)),
+        (5, (23, 1, 1)),
+        (4, (23, 1, 1)),
+        (3, (24, 0, 1)),
+        (2, (24, 0, 1)),
+        (1, (25, 0, 0)),
+    ],
+)
+def test_young_data_keeps_half_of_its_days_for_training(young, expected):
+    assert days([0] * (25 - young) + [1000] * young) == expected
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=25, max_size=25), st.integers(1, 6), st.integers(0, 6), st.integers(0, 400)
+)
+def test_growing_leaves_training_its_half(eligible, test_days, valid_days, min_queries):
+    windows = Windows(cutoff=CUTOFF, test_days=test_days, valid_days=valid_days, min_queries=min_queries)
+    train, valid, test = days(eligible, windows)
+    assert train + valid + test == 25
+    first = next((day for day, count in enumerate(eligible) if count), 0)
+    if test > test_days:
+        assert train - first >= (25 - first) // 2
+        assert sum(eligible[25 - test + 1 :]) < min_queries
+    assert train > first
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cutoff": CUTOFF + timedelta(hours=2)}, "not a midnight in UTC"),
+        ({"cutoff": datetime(2025, 7, 15)}, "not a midnight in UTC"),  # noqa: DTZ001
+        ({"cutoff": CUTOFF.replace(tzinfo=timezone(timedelta(hours=2)))}, "not a midnight in UTC"),
+        ({"window_days": 3}, "use a longer window"),
+        ({"test_days": 0}, "test_days at least 1"),
+        ({"valid_days": -1}, "must not be negative"),
+    ],
+)
+def test_windows_that_contradict_themselves_are_refused(wrong, message):
+    with pytest.raises(DatasetError, match=message):
+        Windows(**{"cutoff": CUTOFF} | wrong)
