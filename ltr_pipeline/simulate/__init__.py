@@ -1,0 +1,32 @@
+"""Lawyers for cases: a small world that knows the truth, and the log that it would have left.
+
+=======  ================================================================
+world    what is simulated, and what a lawyer is truly worth for a case
+draw     lists and answers as columns, a day's or any number
+log      the same lists as messages in order of arrival, faults included
+=======  ================================================================
+
+Start with ``World(legacy_weights=…)``; `write_log` writes what `make run` learns from, `truth` says what was true of
+it, `sample` draws lists without messages.
+"""
+
+from ltr_pipeline.simulate.draw import rankings_on, sample
+from ltr_pipeline.simulate.log import HORIZON_DAYS, Summary, arrivals, truth, write_log
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, Outage, Rankings, World, utility
+
+__all__ = [
+    "ACTIONS",
+    "FEATURES",
+    "GROUPS",
+    "HORIZON_DAYS",
+    "Outage",
+    "Rankings",
+    "Summary",
+    "World",
+    "arrivals",
+    "rankings_on",
+    "sample",
+    "truth",
+    "utility",
+    "write_log",
+]
