@@ -1,0 +1,206 @@
+"""Notifications through Apprise URLs: what is said, and saying it without ever failing or delaying a run.
+
+A message is built by a pure function of records; `send` delivers it to every channel at once, within one deadline,
+and turns whatever goes wrong into an `Outcome`. Addresses hold secrets: of a channel only its scheme and its masked
+host are ever shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+import apprise
+import msgspec
+import structlog
+
+from ltr_pipeline.gate import Decision
+from ltr_pipeline.wording import gate_table
+
+__all__ = ["Message", "Outcome", "failure", "rejection", "send", "success"]
+
+_LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
+_THREAD = "ltr-notify"
+
+log = structlog.get_logger(__name__)
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is said, and how urgently; `kind` is Apprise's notify type."""
+
+    title: str
+    body: str
+    kind: Literal["info", "success", "warning", "failure"]
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What became of a message on one channel; `reason` is empty when it was delivered."""
+
+    channel: str
+    delivered: bool
+    reason: str = ""
+
+
+def success(version: str, decision: Decision, *, promoted: bool = True, note: str = "", report: str = "") -> Message:
+    """Say that a version was published.
+
+    Parameters
+    ----------
+    version
+        The new version.
+    decision
+        Why the gate let it through.
+    promoted
+        Whether ``latest`` moved to it; false under a pin and in a backfill.
+    note
+        Why it did not move, or anything else worth saying.
+    report
+        Address of the HTML report.
+    """
+    outcome = f"latest is now {version}." if promoted else "latest stays where it was."
+    title = f"LTR {version} published" if promoted else f"LTR {version} published, latest unchanged"
+    return Message(title=title, body=_body(outcome, note, gate_table(decision), _report(report)), kind="success")
+
+
+def rejection(run: str, decision: Decision, *, latest: str | None, report: str = "") -> Message:
+    """Say that the gate kept the former version; a normal outcome, not an error.
+
+    Parameters
+    ----------
+    run
+        The run whose model was not published.
+    decision
+        Every check and the reasons in plain words.
+    latest
+        The version that stays in use, if there is any.
+    report
+        Address of the HTML report.
+    """
+    outcome = f"{latest} stays in use." if latest else "No version is in use yet."
+    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
+    body = _body(outcome, reasons, gate_table(decision), _report(report))
+    return Message(title=f"LTR run {run} not published", body=body, kind="warning")
+
+
+def failure(run: str, task: str, error: BaseException | str, *, latest: str | None = None, logs: str = "") -> Message:
+    """Say that a task crashed.
+
+    Parameters
+    ----------
+    run, task
+        Where it happened.
+    error
+        The exception, or its text; long texts are cut.
+    latest
+        The version in use, if known.
+    logs
+        Address of the task's log.
+    """
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    in_use = f"{latest} is in use." if latest else ""
+    body = _body(text[:_LONGEST_ERROR], in_use, f"Log: {logs}" if logs else "")
+    return Message(title=f"LTR run {run} failed in {task}", body=body, kind="failure")
+
+
+def _body(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _report(address: str) -> str:
+    return f"Report: {address}" if address else ""
+
+
+def send(urls: Sequence[str], message: Message, *, timeout_seconds: float = 20.0) -> list[Outcome]:
+    """Deliver `message` to every channel at once; never raises, and returns within `timeout_seconds`.
+
+    Parameters
+    ----------
+    urls
+        Apprise URLs.
+    message
+        What to say.
+    timeout_seconds
+        Deadline for all channels together; one that is still busy then counts as not delivered and is left behind.
+
+    Returns
+    -------
+    list of Outcome
+        One for each URL, in their order. Each that failed is also logged as a warning.
+    """
+    deliveries = [_Delivery(number, url, message) for number, url in enumerate(urls, 1)]
+    deadline = time.monotonic() + timeout_seconds
+    for delivery in deliveries:
+        delivery.start()
+    for delivery in deliveries:
+        delivery.join(max(0.0, deadline - time.monotonic()))
+    outcomes = [delivery.outcome(f"no answer within {timeout_seconds:g} s") for delivery in deliveries]
+    for outcome in outcomes:
+        if not outcome.delivered:
+            log.warning("notification not delivered", channel=outcome.channel, reason=outcome.reason)
+    return outcomes
+
+
+class _Delivery(threading.Thread):
+    """One message on its way to one channel.
+
+    A daemon thread: those of an executor would hold up the exit of the process while a channel hangs.
+    """
+
+    def __init__(self, number: int, url: str, message: Message) -> None:
+        super().__init__(name=f"{_THREAD}-{number}", daemon=True)
+        self.url = url
+        self.message = message
+        self.channel = f"channel {number}"
+        self.problem: str | None = None  # empty once delivered
+
+    def run(self) -> None:
+        try:
+            self.problem = self._deliver()
+        except Exception as error:
+            self.problem = f"the channel's plugin raised {type(error).__name__}"
+
+    def outcome(self, late: str) -> Outcome:
+        reason = late if self.problem is None else self.problem
+        return Outcome(channel=self.channel, delivered=not reason, reason=reason)
+
+    def _deliver(self) -> str:
+        service = apprise.Apprise.instantiate(self.url)
+        if service is None:
+            return "not an Apprise URL, or incomplete; compare LTR_NOTIFY_URLS with https://appriseit.com/services/"
+        masked: str = service.url(privacy=True)  # type: ignore[no-untyped-call]
+        self.channel += f" ({_address(masked)})"
+        if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
+            service.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than a refused one
+        # Not through an Apprise object: its pool of threads would outlive this one.
+        sent = service.notify(
+            title=self.message.title,
+            body=self.message.body,
+            notify_type=apprise.NotifyType(self.message.kind),
+            body_format=apprise.NotifyFormat.TEXT,
+        )
+        return "" if sent else "not accepted: unreachable, refused, or wrong credentials"
+
+
+def _address(masked_url: str) -> str:
+    """Scheme and host of a URL whose secrets Apprise masked; its path and query can hold unmasked ones.
+
+    >>> _address("json://user:****@10.0.0.7:8080/hook/5f2c?+Authorization=Bearer%20x")
+    'json://10.0.0.7:8080'
+    """
+    parts = urlsplit(masked_url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+class _NotFromUs(logging.Filter):
+    """Drops what libraries log while we deliver: at DEBUG, and for bad URLs at any level, whole addresses."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.threadName or "").startswith(_THREAD)
+
+
+for _library in ("apprise", "urllib3.connectionpool"):
+    logging.getLogger(_library).addFilter(_NotFromUs())

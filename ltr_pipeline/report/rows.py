@@ -1,0 +1,284 @@
+"""What the tables of the report say, row by row, worked out from the records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from ltr_pipeline.dataset import Account, DatasetManifest, Part
+from ltr_pipeline.evaluation import Delta, Metrics, Slice
+from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.gate import Check, Comparison, Evidence
+from ltr_pipeline.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS
+from ltr_pipeline.ranker import Trained
+from ltr_pipeline.report.scale import Scale
+from ltr_pipeline.report.text import points
+from ltr_pipeline.weights import Weights
+from ltr_pipeline.windows import Span
+from ltr_pipeline.wording import NONE, Kind, figure, signed
+
+
+class Ranker(NamedTuple):
+    """One line of the comparison of rankers; `delta` is this model minus the other on the same rankings."""
+
+    name: str
+    note: str
+    metrics: Metrics | None
+    delta: Delta | None
+    own: bool = False
+
+
+def rankers(evidence: Evidence) -> list[Ranker]:
+    """Lines for this model, what it is compared with, and the baselines."""
+    rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
+    if evidence.best_recent is not None:
+        rows.append(_rival("Best of 28 days", evidence.best_recent))
+    linear = evidence.baselines.get("legacy_linear")
+    if linear and evidence.champion.kind != "legacy_linear":
+        rows.append(Ranker("Legacy linear weights", "", linear, None))
+    if logged := evidence.baselines.get("logged_order"):
+        rows.append(Ranker("Logged order", "as the lists were shown", logged, None))
+    if random := evidence.baselines.get("random"):
+        rows.append(Ranker("Random order", "exact expectation", random, evidence.against_random))
+    known = {"legacy_linear", "logged_order", "random"}
+    return rows + [Ranker(name, "", m, None) for name, m in evidence.baselines.items() if name not in known]
+
+
+def _rival(name: str, other: Comparison) -> Ranker:
+    if other.kind == "legacy_linear":
+        return Ranker("Legacy linear weights", "the first champion", other.metrics, other.delta)
+    return Ranker(name, other.reason or other.version or "", other.metrics, other.delta)
+
+
+def bounds(measured: Iterable[Metrics | Slice | None]) -> Iterator[float | None]:
+    """Every end of some intervals of nDCG@5, for their common axis."""
+    for found in measured:
+        if found is not None:
+            yield from (found.ndcg_at_5.low, found.ndcg_at_5.value, found.ndcg_at_5.high)
+
+
+def check_scale(check: Check) -> Scale | None:
+    """Axis of one check: from 0 where a share, a time or a count is judged, else around what is drawn."""
+    drawn = (check.observed, check.low, check.high, check.threshold)
+    if any(value is not None and value < 0 for value in drawn) or check.name in _AROUND:
+        return Scale.around(*drawn)
+    return Scale.from_zero(*(value * 1.1 for value in drawn if value is not None))
+
+
+_AROUND = {"ndcg_at_5", "beats_random", "champion", "best_recent", "suspicious_gain"}
+
+DIMENSIONS = {
+    "protected_group": "Protected group",
+    "day_part": "Part of the day (UTC)",
+    "items": "Items seen in training",
+}
+
+
+def slice_groups(slices: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
+    """Slices under the name of their dimension, in the given order."""
+    return [
+        (DIMENSIONS.get(dimension, dimension.replace("_", " ").capitalize()), list(members))
+        for dimension, members in groupby(slices, key=lambda s: s.dimension)
+    ]
+
+
+class FeatureRow(NamedTuple):
+    """One feature: share of the model's gain now and in the version in use before, missing share, and what is new."""
+
+    name: str
+    share: float | None
+    was: float | None
+    missing: float | None
+    rule: str
+    state: str
+
+    @property
+    def change(self) -> str:
+        """Change of the share in percentage points."""
+        return NONE if self.share is None or self.was is None else points(self.share - self.was)
+
+
+def feature_rows(trained: Trained, former: Weights | None, dataset: DatasetManifest | None) -> list[FeatureRow]:
+    """All features of this model and the former one, the most important first."""
+    now = trained.importance
+    was = former.model.importance if former else {}
+    listed = set(dataset.features if dataset else ()) | set(now)
+    names = sorted(listed | set(was), key=lambda name: (-now.get(name, 0.0), -was.get(name, 0.0), name))
+    return [
+        FeatureRow(
+            name=name,
+            share=now.get(name, 0.0) if name in listed else None,
+            was=was.get(name, 0.0) if former and name in former.feature_names else None,
+            missing=dataset.train.feature_missing.get(name) if dataset else None,
+            rule=trained.missing_rules.get(name, ""),
+            state=_state(name, listed, former, dataset),
+        )
+        for name in names
+    ]
+
+
+def _state(name: str, listed: set[str], former: Weights | None, dataset: DatasetManifest | None) -> str:
+    if name not in listed:
+        return "removed since the version before"
+    states = []
+    if former and name not in former.feature_names:
+        states.append("new since the version before")
+    if dataset and name in dataset.vanished:
+        states.append("vanished: no value in the test days")
+    if dataset and name in dataset.appeared:
+        states.append("appeared: no value in the training days, but later")
+    return "; ".join(states)
+
+
+class Change(NamedTuple):
+    """One line of what changed since the run before."""
+
+    name: str
+    before: str
+    now: str
+    difference: str
+    relative: str = ""
+
+
+_LARGE = 0.01  # smaller changes of a feature's missing share are left out
+
+
+def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
+    """Figures of two runs side by side."""
+    for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
+        yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
+    yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
+    if before.latency and now.latency:
+        yield _change("Latency p95", before.latency.p95_ms, now.latency.p95_ms, "ms")
+    yield _change("Training impressions", before.train_impressions, now.train_impressions, "count")
+    yield _change("Eligible test rankings", before.test_queries, now.test_queries, "count")
+    if (was := before.landed) and (arrived := now.landed):
+        yield _change("Records that arrived", was.records_read, arrived.records_read, "count")
+        yield _change("Quarantined records", was.records_quarantined, arrived.records_quarantined, "count")
+
+
+def dataset_changes(before: DatasetManifest, now: DatasetManifest) -> Iterator[Change]:
+    """Features whose missing share in training moved by at least one percentage point."""
+    for name in now.features:
+        was, share = before.train.feature_missing.get(name), now.train.feature_missing.get(name)
+        if was is not None and share is not None and abs(share - was) >= _LARGE:
+            yield Change(f"Missing values of {name}", figure(was, "share"), figure(share, "share"), points(share - was))
+
+
+def _change(name: str, before: float | None, now: float | None, kind: Kind = "score") -> Change:
+    if before is None or now is None:
+        return Change(name, figure(before, kind), figure(now, kind), NONE)
+    by = now - before
+    relative = f"{signed(100 * by / before, 1)} %" if by and before and kind != "score" else ""
+    return Change(
+        name, figure(before, kind), figure(now, kind), signed(by, {"score": 3, "ms": 2}.get(kind, 0)), relative
+    )
+
+
+class PartRow(NamedTuple):
+    """One stretch of the data window; `part` is None for the days that are too young to judge."""
+
+    key: str
+    name: str
+    span: Span
+    part: Part | None
+
+
+def part_rows(dataset: DatasetManifest) -> list[PartRow]:
+    """Parts of the window in order of time."""
+    young = Span(start=dataset.windows.mature_end, end=dataset.windows.cutoff)
+    return [
+        PartRow("train", "Training", dataset.train, dataset.train),
+        PartRow("valid", "Validation", dataset.valid, dataset.valid),
+        PartRow("test", "Test", dataset.test, dataset.test),
+        PartRow("young", "Too young to judge", young, None),
+    ]
+
+
+class FateRow(NamedTuple):
+    """What became of some landed records, and how many impressions and interactions met that fate."""
+
+    name: str
+    note: str
+    impressions: int
+    feedback: int
+
+
+def fate_rows(impressions: Account, feedback: Account) -> list[FateRow]:
+    """Count what was used, duplicate, and dropped by reason; together everything that landed."""
+    fates = [
+        FateRow("Used", "in training, validation or test", impressions.used, feedback.used),
+        FateRow("Duplicates", "the first one counts", impressions.duplicates, feedback.duplicates),
+    ]
+    for reason in sorted({*impressions.dropped, *feedback.dropped}):
+        notes = {table[reason] for table in (DROPPED_IMPRESSIONS, DROPPED_FEEDBACK) if reason in table}
+        name = f"Dropped: {reason.replace('_', ' ')}"
+        counts = impressions.dropped.get(reason, 0), feedback.dropped.get(reason, 0)
+        fates.append(FateRow(name, "; ".join(sorted(notes)), *counts))
+    return fates
+
+
+class LandingRow(NamedTuple):
+    """What became of some records that were read for this run."""
+
+    name: str
+    note: str
+    records: int
+
+
+def landing_rows(landing: Manifest) -> list[LandingRow]:
+    """Landed, quarantined and ignored by reason; together everything that was read."""
+    landed = [LandingRow("Impressions", "", landing.impressions), LandingRow("Feedback", "", landing.feedback)]
+    quarantined = [LandingRow("Quarantined", reason, n) for reason, n in _largest_first(landing.quarantine_reasons)]
+    ignored = [LandingRow("Ignored", reason, n) for reason, n in _largest_first(landing.ignored_reasons)]
+    return landed + quarantined + ignored
+
+
+def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+class Column(NamedTuple):
+    """One column of the histogram of positions."""
+
+    name: str
+    share: float
+
+
+_SHOWN_POSITIONS = 20
+
+
+def position_columns(positions: Mapping[int, int]) -> list[Column]:
+    """Share of the impressions at each position that was logged, the tail as one column.
+
+    >>> position_columns({0: 50, 1: 30, 2: 10})
+    [Column(name='1', share=0.75), Column(name='2', share=0.25)]
+    """
+    logged = {position: count for position, count in positions.items() if position > 0}
+    if not logged:
+        return []
+    total = sum(logged.values())
+    last = min(max(logged), _SHOWN_POSITIONS)
+    columns = [Column(str(position), logged.get(position, 0) / total) for position in range(1, last + 1)]
+    if tail := sum(count for position, count in logged.items() if position > last):
+        columns.append(Column(f"{last + 1}+", tail / total))
+    return columns
+
+
+def relevances(dataset: DatasetManifest) -> list[str]:
+    """Every relevance that occurs, ascending."""
+    return sorted({relevance for part in _parts(dataset) for relevance in part.labels}, key=int)
+
+
+def positions(dataset: DatasetManifest) -> tuple[list[Column], int]:
+    """Histogram of the positions of all parts, and how many impressions have none."""
+    counts: Counter[int] = Counter()
+    for part in _parts(dataset):
+        counts.update({int(position): count for position, count in part.positions.items()})
+    return position_columns(counts), counts[0]
+
+
+def _parts(dataset: DatasetManifest) -> tuple[Part, Part, Part]:
+    return dataset.train, dataset.valid, dataset.test

@@ -1,0 +1,83 @@
+"""How the report writes figures, intervals and days; a lone dash stands where there is nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from ltr_pipeline.evaluation import Delta, Estimate
+from ltr_pipeline.fairness import Fairness
+from ltr_pipeline.gate import Check
+from ltr_pipeline.windows import Span
+from ltr_pipeline.wording import NONE, Kind, figure, interval, label, limit, observed, signed
+
+__all__ = ["between", "day", "days", "difference", "percent", "points", "sentence", "spoken"]
+
+
+def between(found: Delta | Estimate | Fairness | None, kind: Kind = "score") -> str:
+    """Interval of an estimate, such as ``0.684 to 0.740``."""
+    if found is None or found.low is None or found.high is None:
+        return NONE
+    return f"{figure(found.low, kind)} to {figure(found.high, kind)}"
+
+
+def difference(delta: Delta | None) -> str:
+    """Paired difference and its interval."""
+    return NONE if delta is None else f"{signed(delta.value)} ({between(delta, 'delta')})"
+
+
+def percent(share: float | None) -> str:
+    """Share to one decimal.
+
+    >>> percent(0.1234), percent(None)
+    ('12.3 %', '–')
+    """
+    return NONE if share is None else f"{100 * share:.1f} %"
+
+
+def points(change: float) -> str:
+    """Change of a share in percentage points.
+
+    >>> points(-0.0123)
+    '−1.2 pp'
+    """
+    return f"{signed(100 * change, 1)} pp"
+
+
+def day(when: dt.date) -> str:
+    """Day, written out.
+
+    >>> day(dt.date(2025, 11, 20))
+    '20 November 2025'
+    """
+    return f"{when.day} {when:%B %Y}"
+
+
+def days(span: Span) -> str:
+    """First and last day of a span.
+
+    >>> days(Span(start=dt.datetime(2025, 11, 12, tzinfo=dt.UTC), end=dt.datetime(2025, 11, 15, tzinfo=dt.UTC)))
+    '12 Nov – 14 Nov 2025'
+    """
+    if span.end <= span.start:
+        return "none"
+    last = span.end - dt.timedelta(microseconds=1)
+    return f"{span.start.day} {span.start:%b} – {last.day} {last:%b %Y}"
+
+
+def sentence(text: str) -> str:
+    """Clause as a sentence; names such as nDCG@5 keep their spelling.
+
+    >>> sentence("latency is fine"), sentence("nDCG@5 is 0.7.")
+    ('Latency is fine.', 'nDCG@5 is 0.7.')
+    """
+    if not text:
+        return ""
+    first = text.split()[0].rstrip(":,;")
+    if first.isalpha() and first.islower():
+        text = text[0].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def spoken(check: Check) -> str:
+    """Say what the graphic of a check shows, for who cannot see it."""
+    return f"{label(check)}: {observed(check)}, 95 % interval {interval(check)}, threshold {limit(check)}"

@@ -1,0 +1,125 @@
+"""Gate checks in people's words: the same on the report, in notifications and on the command line."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from ltr_pipeline.gate import Check, Decision
+
+__all__ = ["STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "signed"]
+
+Kind = Literal["score", "delta", "ms", "count", "share"]
+
+STATUS = {
+    "pass": "pass",
+    "fail": "fail",
+    "inconclusive": "inconclusive",
+    "not_evaluable": "not evaluable",
+    "skipped": "skipped",
+}
+"""How each status is written."""
+
+NONE = "–"
+"""What stands where there is no value."""
+
+
+class _Words(NamedTuple):
+    label: str
+    side: Literal["≥", "CI >", "≤", ""]
+    kind: Kind
+
+
+_CHECKS = {
+    "ndcg_at_5": _Words("nDCG@5", "≥", "score"),
+    "beats_random": _Words("Against random order", "CI >", "delta"),
+    "fairness_gap": _Words("Fairness gap", "≤", "score"),
+    "latency_p95": _Words("Latency p95", "≤", "ms"),
+    "samples": _Words("Training impressions", "≥", "count"),
+    "queries": _Words("Test rankings", "≥", "count"),
+    "champion": _Words("Against the champion", "CI >", "delta"),
+    "best_recent": _Words("Against the best of 28 days", "CI >", "delta"),
+    "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
+    "fresh_events": _Words("New events", "≥", "count"),
+    "quarantined_share": _Words("Quarantined records", "≤", "share"),
+}
+
+
+def _words(name: str) -> _Words:
+    return _CHECKS.get(name) or _Words(name.replace("_", " "), "", "score")
+
+
+def figure(value: float | None, kind: Kind = "score") -> str:
+    """Value as people read it; an en dash for None.
+
+    >>> figure(0.71234), figure(-0.0042, "delta"), figure(8.4, "ms"), figure(123456, "count"), figure(0.0123, "share")
+    ('0.712', '−0.004', '8.40 ms', '123,456', '1.23 %')
+    """
+    if value is None:
+        return NONE
+    match kind:
+        case "delta":
+            return signed(value)
+        case "ms":
+            return f"{value:.2f} ms"
+        case "count":
+            return f"{value:,.0f}"
+        case "share":
+            return f"{100 * value:.2f} %"
+        case _:
+            return f"{value:.3f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Difference with its sign, as a true minus; no sign on what rounds to zero.
+
+    >>> signed(0.0123), signed(-0.5), signed(-0.0001)
+    ('+0.012', '−0.500', '0.000')
+    """
+    rounded = round(value, digits)
+    return f"{rounded:+,.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+
+
+def label(check: Check) -> str:
+    """Name of a check."""
+    return _words(check.name).label
+
+
+def observed(check: Check) -> str:
+    """Observed value of a check."""
+    return figure(check.observed, _words(check.name).kind)
+
+
+def interval(check: Check) -> str:
+    """95 % interval of what was seen, such as ``0.684 to 0.740``."""
+    if check.low is None or check.high is None:
+        return NONE
+    kind = _words(check.name).kind
+    return f"{figure(check.low, kind)} to {figure(check.high, kind)}"
+
+
+def limit(check: Check) -> str:
+    """Threshold of a check, such as ``≥ 0.650``."""
+    if check.threshold is None:
+        return NONE
+    words = _words(check.name)
+    value = {"ms": f"{check.threshold:g} ms", "share": f"{100 * check.threshold:g} %"}.get(words.kind)
+    return f"{words.side} {value or figure(check.threshold, words.kind)}".strip()
+
+
+def side(check: Check) -> str:
+    """How what was seen must compare with the threshold: ``≥``, ``≤``, or ``CI >`` for the whole interval above it."""
+    return _words(check.name).side
+
+
+def gate_rows(decision: Decision) -> list[tuple[str, str, str, str, str]]:
+    """Check, observed, interval, threshold and verdict of every check, as text."""
+    return [(label(c), observed(c), interval(c), limit(c), STATUS[c.status]) for c in decision.checks]
+
+
+def gate_table(decision: Decision) -> str:
+    """Gate table as plain text: one line a check, columns aligned where the font is monospaced."""
+    rows = [("Check", "Observed", "95 % CI", "Threshold", "Verdict"), *gate_rows(decision)]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
