@@ -61,7 +61,7 @@ def document(
         champion=msgspec.to_builtins(found.champion),
         lineage={**lineage, "parameters": trained.parameters},
         libraries=libraries(),
-        latency=msgspec.to_builtins(found.latency),
+        latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
         linear_weights=trained.linear_weights,
     )

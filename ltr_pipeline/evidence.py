@@ -18,7 +18,7 @@ from ltr_pipeline.evaluation import Metrics, Slice
 from ltr_pipeline.gate import Comparison, Evidence, Landed
 from ltr_pipeline.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring import Latency, Scorer
 from ltr_pipeline.versions import Registry, Version
 
 __all__ = ["Rival", "gather", "load_rival", "requests", "rivals"]
@@ -155,7 +155,7 @@ def gather(
         best_recent=_against(table, ndcg, best_recent, "best_recent", min_queries) if best_recent else None,
         slices=slices,
         fairness=_fairness(table, score, slices),
-        latency=scoring.measure_latency(challenger, requests(test, LATENCY_REQUESTS)),
+        latency=_latency(test, challenger),
         landed=landed,
     )
 
@@ -167,6 +167,11 @@ def requests(data: Dataset, limit: int) -> list[scoring.Request]:
         return []
     chosen = np.unique(np.linspace(0, len(first) - 1, min(limit, len(first))).astype(int))
     return [_request(data, int(first[index]), int(data.group[index])) for index in chosen]
+
+
+def _latency(test: Dataset, challenger: Scorer) -> Latency | None:
+    asked = requests(test, LATENCY_REQUESTS)
+    return scoring.measure_latency(challenger, asked) if asked else None
 
 
 def _request(data: Dataset, start: int, size: int) -> scoring.Request:

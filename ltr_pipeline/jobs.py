@@ -152,8 +152,8 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     with logged(reference.run, settings, "train_ranker") as run:
         manifest = run.verified("dataset.json", reference, DatasetManifest)
         text, trained = ranker.train(
-            dataset.load(settings.data, run.key("dataset"), manifest, "train"),
-            dataset.load(settings.data, run.key("dataset"), manifest, "valid"),
+            dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=()),
+            dataset.load(settings.data, run.key("dataset"), manifest, "valid", ids=()),
             parameters=settings.parameters,
             max_relevance=settings.mapping.max_relevance,
             seed=settings.seed,
@@ -219,13 +219,14 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
         if inputs.dry_run:
             policy = msgspec.structs.replace(policy, gate_mode="dry_run")
         decision = gate.decide(found, policy)
-        run.storage.put(run.key(DOCUMENT), _frozen_document(run, found, decision))
+        manifest = run.read("dataset.json", DatasetManifest)
+        if manifest.test.rankings:  # else there is nothing to take golden requests from, and the gate keeps
+            run.storage.put(run.key(DOCUMENT), _frozen_document(run, manifest, found, decision))
         log.info("gate decided", verdict=decision.verdict, reasons=decision.reasons)
         return run.write("decision.json", decision, verdict=decision.verdict)
 
 
-def _frozen_document(run: Run, found: Evidence, decision: Decision) -> bytes:
-    manifest = run.read("dataset.json", DatasetManifest)
+def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decision: Decision) -> bytes:
     new = documents.document(
         run.name,
         run.storage.get(run.key("model.txt")).decode(),

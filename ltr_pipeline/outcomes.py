@@ -47,7 +47,7 @@ def _night(run: Run, outcome: Outcome) -> report.Night:
         version=outcome.version,
         promoted=outcome.moved,
         latest=outcome.latest,
-        note="" if outcome.moved or outcome.version is None else outcome.reason,
+        note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
         former=_champion_document(Registry(settings.registry_storage), inputs.champion),
         yesterday=yesterday.read_if_there("evidence.json", Evidence),
         yesterday_dataset=yesterday.read_if_there("dataset.json", DatasetManifest),

@@ -42,14 +42,14 @@ def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError, match=f"{name}: .*{problem}"):
+    with pytest.raises(SettingsError, match=rf"{name}: .*{problem}"):
         load_settings()
 
 
 def test_days_that_do_not_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LTR_WINDOW_DAYS", "9")  # 3 attribution + 3 test + 3 validation leave nothing to train on
     monkeypatch.setenv("LTR_VALID_DAYS", "3")
-    with pytest.raises(SettingsError, match="LTR_WINDOW_DAYS 9 .* no day to train on"):
+    with pytest.raises(SettingsError, match=r"LTR_WINDOW_DAYS 9 .* no day to train on"):
         load_settings()
 
 

@@ -10,6 +10,7 @@ import sys
 
 import structlog
 import typer
+from structlog.typing import EventDict
 
 from ltr_pipeline.cli import events, letor, models, nightly, stack
 from ltr_pipeline.errors import LtrError
@@ -31,6 +32,7 @@ def main() -> None:
     """Run a command; an error this package raises on purpose is one line, not a traceback."""
     structlog.configure(
         processors=[
+            _without_failures,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
@@ -44,3 +46,10 @@ def main() -> None:
     except LtrError as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
+
+
+def _without_failures(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Drop what `main` says once more in its own words."""
+    if event.get("event") == "task failed":
+        raise structlog.DropEvent
+    return event

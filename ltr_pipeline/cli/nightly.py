@@ -104,10 +104,7 @@ def try_log(
     settings = load_settings(
         events_path=str(log), data_uri=str(scratch / "data"), registry_uri=str(scratch / "registry"), notify_urls=()
     )
-    with console.status("reading, training, judging"):
-        manifest, night = _trial(settings, variables)
-    print_manifest(manifest)
-    console.print()
+    night = _trial(settings, variables)
     decision = night.read("decision.json", Decision)
     print_gate(decision)
     console.print(f"\nreport:  {settings.data.uri(night.key(outcomes.REPORT))}")
@@ -115,18 +112,22 @@ def try_log(
         raise typer.Exit(1)
 
 
-def _trial(settings: Settings, variables: dict[str, str]) -> tuple[events.Manifest, Run]:
-    """Every task but publishing, as of the day after the newest event; what landed, and the run."""
+def _trial(settings: Settings, variables: dict[str, str]) -> Run:
+    """Every task but publishing, as of the day after the newest event; what landed is printed on the way."""
     now = dt.datetime.now(dt.UTC)
-    newest = min(_newest(settings) or now, now)
-    moment = dt.datetime.combine(newest.date() + dt.timedelta(days=1), dt.time(2, 15), dt.UTC)
-    inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings)
-    trained = jobs.train_ranker(jobs.build_dataset(inputs, variables, settings), settings)
-    jobs.quality_gate(jobs.evaluate_ranker(trained, settings), variables, settings)
-    night = Run(run_name(moment), settings)
-    reason = "tried only, nothing is published"
-    outcomes.finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
-    return events.read_manifest(settings.data, moment.date()), night
+    with console.status("reading"):
+        newest = min(_newest(settings) or now, now)
+        moment = dt.datetime.combine(newest.date() + dt.timedelta(days=1), dt.time(2, 15), dt.UTC)
+        inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings)
+    print_manifest(events.read_manifest(settings.data, moment.date()))
+    console.print()
+    with console.status("training and judging"):
+        trained = jobs.train_ranker(jobs.build_dataset(inputs, variables, settings), settings)
+        jobs.quality_gate(jobs.evaluate_ranker(trained, settings), variables, settings)
+        night = Run(run_name(moment), settings)
+        reason = "tried only, nothing is published"
+        outcomes.finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+    return night
 
 
 def _newest(settings: Settings) -> dt.datetime | None:
@@ -134,8 +135,7 @@ def _newest(settings: Settings) -> dt.datetime | None:
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         source = events.FileSource(settings.events_path)
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        storage = open_storage(folder)
-        landed = events.land(storage, dt.date.max, source, settings.mapping, buckets=1, since=since)
+        landed = events.land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
         return landed.last_time
 
 

@@ -45,7 +45,7 @@ def start(settings: Settings, first: dt.date, days: int, **world: object) -> Non
     if path.exists():
         raise SourceError(f"{path} is there already and is not overwritten; move it away or name another --path")
     chosen = {name: value for name, value in world.items() if value is not None}
-    made = World(legacy_weights=settings.mapping.legacy_weights, **chosen)  # type: ignore[arg-type]
+    made = World(legacy_weights=settings.mapping.legacy_weights, start=first, **chosen)  # type: ignore[arg-type]
     _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
 
 
