@@ -1,6 +1,6 @@
 """40 nights in a row, unattended, through the real DAG: each night's verdict and the trend of nDCG@5.
 
-The simulated world has weekends, a declared event day, a day without events, a day whose feedback is lost and a day with
+The simulated world has weekends, an event day, a day without events, a day whose feedback is lost and a day with
 one broken message in twenty; the operator rolls back once and unpins three nights later. After every night the
 promises are checked: `latest` loads and scores as recorded, every record is accounted for, and what was kept or
 published is what the gate said. Exits 1 when one is broken.
