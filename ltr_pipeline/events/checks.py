@@ -1,0 +1,247 @@
+"""From a raw table to impressions and feedback: what a typed record must be to land.
+
+Both readers end here, so a record is judged the same whichever read it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ltr_pipeline.events import reasons
+from ltr_pipeline.events.raw import Columns, Raw, Refusal, blank_to_null, filtered
+from ltr_pipeline.events.shape import HAS_FEATURES, IS_FEEDBACK, LINE, Shape
+from ltr_pipeline.events.source import Block
+from ltr_pipeline.schema import (
+    ACTION,
+    AVAILABLE,
+    EVENT_ID,
+    ITEM_ID,
+    ITEM_INDEX,
+    LABEL,
+    MAX_GROUP_ROWS,
+    OFFSET,
+    PARTITION,
+    POLICY,
+    POSITION,
+    PROPENSITY,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    SHADOW,
+    SOURCE,
+    TEAM,
+    TIME,
+    USER_ID,
+)
+
+__all__ = ["Checked", "check", "feedback_schema", "impression_schema", "parse_times"]
+
+UTC: Final = pa.timestamp("us", "UTC")
+EARLIEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+LATEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+"""Times outside are a broken clock or another unit."""
+
+_HEAD: Final = [(name, pa.string()) for name in (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID)] + [(TIME, UTC)]
+_TAIL: Final = [(SOURCE, pa.string()), (PARTITION, pa.int32()), (OFFSET, pa.int64()), (ITEM_INDEX, pa.int32())]
+
+
+def impression_schema(shape: Shape) -> pa.Schema:
+    """Columns of the landed impressions."""
+    own = [(POSITION, pa.int32()), (PROTECTED_GROUP, pa.string()), (AVAILABLE, pa.bool_()), (POLICY, pa.string())]
+    own += [(PROPENSITY, pa.float32()), (TEAM, pa.string()), (SHADOW, pa.bool_()), (LABEL, pa.int8())]
+    return pa.schema([*_HEAD, *own, *((name, pa.float32()) for name in shape.feature_columns), *_TAIL])
+
+
+def feedback_schema() -> pa.Schema:
+    """Columns of the landed feedback."""
+    return pa.schema([*_HEAD, (ACTION, pa.string()), *_TAIL])
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Records that may land, and those that may not.
+
+    Attributes
+    ----------
+    impressions, feedback
+        In the columns of `impression_schema` and `feedback_schema`.
+    refused
+        Records to quarantine.
+    old
+        How many were fine but older than the window.
+    """
+
+    impressions: pa.Table
+    feedback: pa.Table
+    refused: list[Refusal]
+    old: int
+
+
+def check(raw: Raw, shape: Shape, block: Block, since: dt.datetime | None) -> Checked:
+    """Judge the records of a raw table; those before `since` are left out as too old."""
+    columns = {name: _whole(raw.table[name]) for name in raw.table.column_names}
+    columns = {name: values for name, values in columns.items() if values.null_count < len(values) or name == LINE}
+    columns |= {name: blank_to_null(values) for name, values in columns.items() if values.type == pa.string()}
+    answered = columns.get(IS_FEEDBACK, pa.array([], pa.bool_()))
+    shown = _Judge(filtered(columns, pc.invert(answered)), shape, since)
+    interactions = _Judge(filtered(columns, answered), shape, since)
+    return Checked(
+        impressions=shown.landed(_impressions(shown, shape), impression_schema(shape), block),
+        feedback=interactions.landed(_feedback(interactions, shape), feedback_schema(), block),
+        refused=sorted(shown.refused() + interactions.refused()),
+        old=shown.old() + interactions.old(),
+    )
+
+
+class _Judge:
+    """What is required of records; the first requirement that a record fails is the reason it is refused for."""
+
+    def __init__(self, columns: Columns, shape: Shape, since: dt.datetime | None) -> None:
+        nothing = {name: pa.nulls(len(columns[LINE]), kind) for name, kind in shape.absent(columns)}
+        self.records = records = columns | nothing
+        self.verdict = np.zeros(len(records[LINE]), np.int16)
+        self.findings: list[tuple[str, str, str]] = []
+        self.times = parse_times(records[TIME])
+        self._require_common()
+        late = pc.less(self.times, _instant(since)) if since else None
+        self.late = _numpy(pc.fill_null(late, False)) if late is not None else np.zeros(len(self.verdict), bool)
+
+    def require(self, holds: pa.Array, reason: str, column: str, expected: str) -> None:
+        """Refuse records for which `holds` is false; null holds."""
+        if pc.all(holds).as_py() is False:
+            self.findings.append((reason, column, expected))
+            self.verdict[~_numpy(pc.fill_null(holds, True)) & (self.verdict == 0)] = len(self.findings)
+
+    def _require_common(self) -> None:
+        for column, reason in ((QUERY_ID, reasons.MISSING_QUERY), (ITEM_ID, reasons.MISSING_ITEM)):
+            self.require(pc.is_valid(self.records[column]), reason, column, "text")
+        given = pc.is_valid(self.records[TIME])
+        self.require(given, reasons.MISSING_TIME, TIME, "an RFC 3339 time")
+        plausible = pc.and_(pc.greater_equal(self.times, _instant(EARLIEST)), pc.less(self.times, _instant(LATEST)))
+        expected = f"an RFC 3339 time with its offset from UTC, {EARLIEST.year} to {LATEST.year - 1}"
+        self.require(pc.or_(pc.fill_null(plausible, False), pc.invert(given)), reasons.BAD_TIME, TIME, expected)
+
+    def refused(self) -> list[Refusal]:
+        """Name what was found in each record that failed, and what was expected."""
+        return [self._refusal(index) for index in np.flatnonzero(self.verdict).tolist()]
+
+    def _refusal(self, index: int) -> Refusal:
+        reason, column, expected = self.findings[self.verdict[index] - 1]
+        value = self.records[column][index].as_py()
+        found = (
+            "missing" if value is None or value is False else f"{value:g}" if isinstance(value, float) else repr(value)
+        )
+        line, item = self.records[LINE][index].as_py(), self.records[ITEM_INDEX][index].as_py()
+        return Refusal(line, item, reason, f"{column} is {found}; expected {expected}")
+
+    def old(self) -> int:
+        """How many records are fine but too old."""
+        return int(np.count_nonzero((self.verdict == 0) & self.late))
+
+    def landed(self, columns: Columns, schema: pa.Schema, block: Block) -> pa.Table:
+        """Give the records that are fine and recent."""
+        line = self.records[LINE].to_numpy()
+        placed = {
+            SOURCE: pa.repeat(block.source, len(line)),
+            PARTITION: pa.repeat(pa.scalar(block.partition, pa.int32()), len(line)),
+            OFFSET: pa.array(block.offsets[line]),
+        }
+        columns = self.records | columns | {TIME: self.times} | placed
+        table = pa.table([columns[name] for name in schema.names], schema=schema)
+        fine = (self.verdict == 0) & ~self.late
+        return table if fine.all() else table.filter(pa.array(fine))
+
+
+def _impressions(judge: _Judge, shape: Shape) -> Columns:
+    records = judge.records
+    judge.require(records[HAS_FEATURES], reasons.MISSING_FEATURES, HAS_FEATURES, "an object of features")
+    columns = {name: pc.cast(records[name], pa.float32()) for name in shape.feature_columns}
+    for name in shape.feature_columns:
+        judge.require(pc.is_finite(columns[name]), reasons.NOT_FINITE, name, "a finite number")
+    whole = f"a whole number from 1 to {MAX_GROUP_ROWS}"
+    judge.require(_whole_within(records[POSITION], 1, MAX_GROUP_ROWS), reasons.BAD_POSITION, POSITION, whole)
+    highest = shape.mapping.max_relevance
+    labels = f"a whole number from 0 to {highest}"
+    judge.require(_whole_within(records[LABEL], 0, highest), reasons.BAD_LABEL, LABEL, labels)
+    propensity = pc.and_(pc.greater(records[PROPENSITY], 0.0), pc.less_equal(records[PROPENSITY], 1.0))
+    judge.require(propensity, reasons.BAD_PROPENSITY, PROPENSITY, "a number above 0, at most 1")
+    fine = pa.array(judge.verdict == 0)
+    return {name: _missing_as_nan(values) for name, values in columns.items()} | {
+        POSITION: _cast_where(fine, records[POSITION], pa.int32()),
+        LABEL: _cast_where(fine, records[LABEL], pa.int8()),
+        PROPENSITY: pc.cast(records[PROPENSITY], pa.float32()),
+        AVAILABLE: pc.fill_null(records[AVAILABLE], True),
+        SHADOW: pc.fill_null(records[SHADOW], False),
+        RANKING_ID: _ranking_ids(records, judge.times),
+    }
+
+
+def _feedback(judge: _Judge, shape: Shape) -> Columns:
+    action = judge.records[ACTION]
+    judge.require(pc.is_valid(action), reasons.MISSING_ACTION, ACTION, "text")
+    known = pa.array(list(shape.mapping.relevance), pa.string())
+    expected = "one of " + ", ".join(shape.mapping.relevance)
+    judge.require(pc.is_in(action, value_set=known), reasons.UNKNOWN_ACTION, ACTION, expected)
+    return {}
+
+
+def parse_times(texts: pa.Array) -> pa.Array:
+    """RFC 3339 times as ``timestamp[us, UTC]``, null where a text is not one or lacks its offset from UTC.
+
+    Digits beyond microseconds are cut off. All are parsed at once; around a text that is not a time, by halves.
+
+    >>> parse_times(pa.array(["2025-07-15T12:30:00.123456789+02:00", "yesterday"])).is_null().to_pylist()
+    [False, True]
+    """
+    try:
+        return texts.cast(pa.timestamp("ns", "UTC")).cast(UTC, safe=False)
+    except pa.ArrowInvalid:
+        if len(texts) == 1:
+            return pa.nulls(1, UTC)
+    half = len(texts) // 2
+    return pa.concat_arrays([parse_times(texts[:half]), parse_times(texts[half:])])
+
+
+def _ranking_ids(records: Columns, times: pa.Array) -> pa.Array:
+    """Name of the shown list; where there is none, the query and the day (UTC)."""
+    given = records[RANKING_ID]
+    if not given.null_count:
+        return given
+    days = times.cast(pa.date32()).dictionary_encode()
+    days = days.dictionary.cast(pa.string()).take(days.indices)
+    return pc.coalesce(given, pc.binary_join_element_wise(records[QUERY_ID], days, "|"))
+
+
+def _whole_within(values: pa.Array, low: int, high: int) -> pa.Array:
+    within = pc.and_(pc.greater_equal(values, float(low)), pc.less_equal(values, float(high)))
+    return pc.and_(within, pc.equal(values, pc.floor(values)))
+
+
+def _cast_where(fine: pa.Array, values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast those that were found fine; the others, which cannot be cast, are null."""
+    return pc.cast(values if pc.all(fine).as_py() else pc.if_else(fine, values, None), kind)
+
+
+def _missing_as_nan(values: pa.Array) -> pa.Array:
+    """Float32 with NaN for "missing"; adding 0 makes 0 of -0, so that equal values have equal bytes."""
+    return pc.fill_null(pc.add(values, pa.scalar(0.0, pa.float32())), pa.scalar(float("nan"), pa.float32()))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    chunks = column.combine_chunks()
+    return pa.concat_arrays(chunks.chunks) if isinstance(chunks, pa.ChunkedArray) else chunks
+
+
+def _numpy(values: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(values.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _instant(time: dt.datetime) -> pa.Scalar:
+    return pa.scalar(time, UTC)

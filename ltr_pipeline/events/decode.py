@@ -1,0 +1,140 @@
+"""A block of messages, decoded: the fast reader where it is sure, the strict one for the rest."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from ltr_pipeline.events import reasons
+from ltr_pipeline.events.checks import check
+from ltr_pipeline.events.fast import read_fast
+from ltr_pipeline.events.fits import Fitting
+from ltr_pipeline.events.lines import Lines, lines_in, suspicious
+from ltr_pipeline.events.parse import Parser
+from ltr_pipeline.events.raw import Raw, Refusal, merged
+from ltr_pipeline.events.shape import shape_of
+from ltr_pipeline.events.source import Block, Quarantined, excerpt
+from ltr_pipeline.events.strict import read_strict, unknown_features
+from ltr_pipeline.mapping import Mapping
+
+__all__ = ["Decoded", "Decoder"]
+
+MANY: Final = 2000  # lines that are worth another try in smaller pieces
+PIECES: Final = 4
+SAMPLED: Final = 64  # lines of a block that are looked at for unknown features
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a block held. ``read = impressions + feedback + quarantined + ignored``.
+
+    Attributes
+    ----------
+    impressions, feedback
+        Landed tables, in order of line and place in the list.
+    quarantined
+        Refused records, in the same order.
+    ignored
+        Records that do not concern us, by reason.
+    read
+        Expanded records.
+    unknown_features
+        Features that are not on the allow-list, seen in a sample of the lines.
+    """
+
+    impressions: pa.Table
+    feedback: pa.Table
+    quarantined: list[Quarantined]
+    ignored: Counter[str]
+    read: int
+    unknown_features: frozenset[str]
+
+
+class Decoder:
+    """Decodes blocks by a mapping.
+
+    Parameters
+    ----------
+    mapping
+        What a message means.
+    since
+        Records before are ignored as older than the window; None keeps all.
+    strict
+        Read every line with the strict reader; for tests.
+    """
+
+    def __init__(self, mapping: Mapping, since: dt.datetime | None = None, *, strict: bool = False) -> None:
+        self.shape = shape_of(mapping)
+        self.since = since
+        self.strict = strict
+        self._parser = Parser(self.shape.wire)
+        self._fitting = Fitting(self.shape.wire)
+
+    def decode(self, block: Block) -> Decoded:
+        """Decode a block; the result is the same whichever reader its lines go through."""
+        lines = lines_in(block)
+        raw = merged([*self._parts(lines)], self.shape.raw)
+        checked = check(raw, self.shape, block, self.since)
+        ignored = raw.ignored + Counter({reasons.TOO_OLD: checked.old})
+        refused = sorted([*raw.refused, *checked.refused])
+        return Decoded(
+            impressions=checked.impressions,
+            feedback=checked.feedback,
+            quarantined=[*block.rejected, *_quarantined(refused, block)],
+            ignored=ignored,
+            read=raw.read + len(block.rejected),
+            unknown_features=unknown_features(_sample(lines), self.shape),
+        )
+
+    def _parts(self, lines: Lines) -> Iterator[Raw]:
+        if self.strict:
+            yield read_strict(lines, self.shape)
+            return
+        odd = suspicious(lines)
+        if odd.any():
+            yield read_strict(lines.take(odd), self.shape)
+            lines = lines.take(~odd)
+        if len(lines):
+            yield from self._clean_parts(lines)
+
+    def _clean_parts(self, lines: Lines) -> Iterator[Raw]:
+        """Read lines fast. Around a line that does not fit, sort out all that do not; then be content with less."""
+        raw = read_fast(lines, self.shape, self._parser.parse)
+        if raw is None and len(lines) > MANY:
+            size = -(-len(lines) // PIECES)
+            for start in range(0, len(lines), size):
+                yield from self._clean_parts(lines.take(slice(start, start + size)))
+            return
+        if raw is None:
+            fits = self._fitting(lines)
+            if not fits.all():
+                yield read_strict(lines.take(~fits), self.shape)
+                lines = lines.take(fits)
+                raw = read_fast(lines, self.shape, self._parser.parse) if len(lines) else read_strict(lines, self.shape)
+        if raw is None:
+            self._parser.note_conflict()
+            raw = read_fast(lines, self.shape, self._parser.parse_all)
+        yield raw or read_strict(lines, self.shape)
+
+
+def _sample(lines: Lines) -> Lines:
+    return lines.take(slice(None, None, 1 + len(lines) // SAMPLED))
+
+
+def _quarantined(refused: list[Refusal], block: Block) -> Iterator[Quarantined]:
+    ends = [*block.starts[1:].tolist(), len(block.data)] if refused else []
+    for line, item_index, reason, detail in refused:
+        yield Quarantined(
+            source=block.source,
+            partition=block.partition,
+            offset=int(block.offsets[line]),
+            item_index=item_index,
+            reason=reason,
+            detail=detail,
+            excerpt=excerpt(block.data[block.starts[line] : ends[line] - 1]),
+        )

@@ -1,0 +1,44 @@
+"""Whether a line has the types that a schema wants, quickly: to find the few that Arrow stumbles over."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ltr_pipeline.events.lines import Lines
+
+__all__ = ["Fitting"]
+
+SCALARS: Final[dict[pa.DataType, Any]] = {pa.string(): str, pa.float64(): float, pa.bool_(): bool}
+
+
+class Fitting:
+    """Tells lines that have the types of `wire` from those that have not."""
+
+    def __init__(self, wire: pa.Schema) -> None:
+        self._decode = msgspec.json.Decoder(_type(pa.struct(list(wire)))).decode
+
+    def __call__(self, lines: Lines) -> NDArray[np.bool_]:
+        """Bool, shape (lines,); a line that fits can still be refused by Arrow, say for a field given twice."""
+        return np.fromiter((self._fits(line) for line in lines), np.bool_, len(lines))
+
+    def _fits(self, line: bytes) -> bool:
+        try:
+            self._decode(line)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        return True
+
+
+def _type(kind: pa.DataType) -> Any:  # noqa: ANN401 - a type
+    if kind in SCALARS:
+        return SCALARS[kind]
+    if pa.types.is_list(kind):
+        return list[_type(kind.value_type) | None]  # type: ignore[misc]
+    names = {f"field{index}": field.name for index, field in enumerate(kind)}  # a name need not be an identifier
+    fields = [(own, _type(field.type) | None, None) for own, field in zip(names, kind, strict=True)]
+    return msgspec.defstruct("Fields", fields, rename=names, gc=False)

@@ -1,0 +1,227 @@
+"""Landing: what arrived since the last night becomes one partition of typed, bucketed, accounted tables.
+
+The range to read is stored before its first byte is read, the manifest is written last and completes the partition,
+and everything between is a function of the range; so a landing that is killed and retried gives the same partition.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import structlog
+
+from ltr_pipeline.errors import AlreadyExistsError, SourceError
+from ltr_pipeline.events.checks import feedback_schema, impression_schema
+from ltr_pipeline.events.decode import Decoded, Decoder
+from ltr_pipeline.events.manifest import (
+    MANIFEST,
+    QUARANTINE,
+    Manifest,
+    folder_of,
+    landed_dates,
+    read_manifest,
+    verify,
+)
+from ltr_pipeline.events.source import Block, Range, Segment, Source
+from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info, in_buckets
+from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, table_key
+from ltr_pipeline.storage import Storage
+
+__all__ = ["land"]
+
+log = structlog.get_logger(__name__)
+
+RANGE: Final = "range.json"
+
+Parts = list[pa.Table]  # one for each bucket
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a partition will hold, fixed before anything is read: ``range.json``."""
+
+    range: Range
+    since: dt.datetime
+
+
+def land(
+    storage: Storage,
+    date: dt.date,
+    source: Source,
+    mapping: Mapping,
+    *,
+    buckets: int,
+    since: dt.datetime,
+    fallback: str = "",
+    threads: int | None = None,
+) -> Manifest:
+    """Land what arrived between the last partition's end and now; a partition that has landed is returned as it is.
+
+    Parameters
+    ----------
+    storage
+        The data storage; the partition is the folder `folder_of` the date.
+    date
+        The run's date.
+    source, mapping
+        Where events come from, and what they mean.
+    buckets
+        Hash buckets of each table.
+    since
+        Records of an event time before are ignored: the beginning of the training window, UTC.
+    fallback
+        Why another source than the configured one is read; goes into the manifest.
+    threads
+        Blocks decoded at once; default: one for each processor, at most 4.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read, a later partition has landed already (a backfill reads no source: see
+        `partitions_for`), or a landed file was altered.
+    """
+    landed = landed_dates(storage)
+    if date in landed:
+        manifest = read_manifest(storage, date)
+        verify(storage, manifest)
+        return manifest
+    if landed and landed[-1] > date:
+        raise SourceError(
+            f"{landed[-1]} has landed already: a run of {date} builds from what landed and reads no source"
+        )
+    plan = _plan(storage, date, source, since)
+    threads = threads or min(4, os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch:
+        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since))
+        writers.add(source.read(plan.range), threads)
+        manifest = Manifest(
+            date=date,
+            range=plan.range,
+            since=plan.since,
+            mapping_sha256=hashlib.sha256(msgspec.json.encode(mapping, order="deterministic")).hexdigest(),
+            buckets=buckets,
+            fallback=fallback,
+            files=writers.close(),
+            **writers.account(),
+        )
+        _store(storage, manifest, Path(scratch))
+    log.info("events landed", read=manifest.read, quarantined=manifest.quarantined, ignored=manifest.ignored)
+    return manifest
+
+
+def _plan(storage: Storage, date: dt.date, source: Source, since: dt.datetime) -> _Plan:
+    """Read the stored plan of the partition; make and store it if there is none yet."""
+    key = f"{folder_of(date)}/{RANGE}"
+    if not storage.exists(key):
+        plan = _Plan(range=source.stable_end(_cursor(storage, date, source.name)), since=since)
+        with suppress(AlreadyExistsError):  # another attempt of the same run was faster
+            storage.create(key, msgspec.json.format(msgspec.json.encode(plan)))
+    try:
+        plan = msgspec.json.decode(storage.get(key), type=_Plan)
+    except msgspec.DecodeError as error:
+        raise SourceError(f"{storage.uri(key)} was altered ({error}); delete it to start the day over") from error
+    if plan.range.source != source.name:
+        raise SourceError(
+            f"{storage.uri(key)} is a range of {plan.range.source}, but {source.name} is to be read; retry with "
+            f"{plan.range.source}, or delete that file to start the day over"
+        )
+    return plan
+
+
+def _cursor(storage: Storage, date: dt.date, name: str) -> Sequence[Segment]:
+    """Where the latest partition of the same source before `date` ends; nothing for the first."""
+    for landed in reversed(landed_dates(storage)):
+        if landed < date and (manifest := read_manifest(storage, landed)).range.source == name:
+            return manifest.range.segments
+    return ()
+
+
+def _store(storage: Storage, manifest: Manifest, scratch: Path) -> None:
+    folder = folder_of(manifest.date)
+    ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}"}
+    for key in set(storage.keys(folder)) - ours:  # of a killed attempt with other settings
+        storage.delete(key)
+    for info in manifest.files:
+        storage.put_file(f"{folder}/{info.name}", scratch / info.name)
+    storage.put(f"{folder}/{MANIFEST}", msgspec.json.format(msgspec.json.encode(manifest)))
+
+
+class _Writers:
+    """The files of a partition while they are written, and their account."""
+
+    def __init__(self, scratch: Path, buckets: int, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._impressions = BucketWriter(_paths(scratch, IMPRESSIONS, buckets), impression_schema(decoder.shape))
+        self._feedback = BucketWriter(_paths(scratch, FEEDBACK, buckets), feedback_schema())
+        self._quarantine = (scratch / QUARANTINE).open("wb")
+        self._read = 0
+        self._reasons: Counter[str] = Counter()
+        self._ignored: Counter[str] = Counter()
+        self._times: list[dt.datetime] = []
+        self._unknown: set[str] = set()
+
+    def add(self, blocks: Iterable[Block], threads: int) -> None:
+        """Add the records of blocks, decoding only a few of them at a time."""
+        with ThreadPoolExecutor(threads) as pool:
+            pending: deque[Future[tuple[Decoded, Parts, Parts]]] = deque()
+            for block in blocks:
+                pending.append(pool.submit(self._decoded, block))
+                if len(pending) > threads:
+                    self._write(*pending.popleft().result())
+            while pending:
+                self._write(*pending.popleft().result())
+
+    def _decoded(self, block: Block) -> tuple[Decoded, Parts, Parts]:
+        decoded = self._decoder.decode(block)
+        buckets = len(self._impressions.paths)
+        return decoded, in_buckets(decoded.impressions, buckets), in_buckets(decoded.feedback, buckets)
+
+    def _write(self, decoded: Decoded, impressions: Parts, feedback: Parts) -> None:
+        self._impressions.write(impressions)
+        self._feedback.write(feedback)
+        for table in (decoded.impressions, decoded.feedback):
+            if table.num_rows:
+                seen = pc.min_max(table[TIME]).as_py()
+                self._times = [min([*self._times, seen["min"]]), max([*self._times, seen["max"]])]
+        self._quarantine.writelines(msgspec.json.encode(record) + b"\n" for record in decoded.quarantined)
+        self._read += decoded.read
+        self._reasons.update(record.reason for record in decoded.quarantined)
+        self._ignored.update(decoded.ignored)
+        self._unknown.update(decoded.unknown_features)
+
+    def close(self) -> list[FileInfo]:
+        """Finish the files; what they are."""
+        self._quarantine.close()
+        quarantine = file_info(Path(self._quarantine.name), self._reasons.total())
+        return [*self._impressions.close(), *self._feedback.close(), quarantine]
+
+    def account(self) -> dict[str, Any]:
+        """Fields of the manifest that count."""
+        return {
+            "read": self._read,
+            "impressions": sum(self._impressions.rows),
+            "feedback": sum(self._feedback.rows),
+            "quarantined": self._reasons.total(),
+            "ignored": self._ignored.total(),
+            "quarantine_reasons": dict(sorted(self._reasons.items())),
+            "ignored_reasons": dict(sorted(self._ignored.items())),
+            "first_time": self._times[0] if self._times else None,
+            "last_time": self._times[1] if self._times else None,
+            "unknown_features": sorted(self._unknown),
+        }
+
+
+def _paths(scratch: Path, table: str, buckets: int) -> list[Path]:
+    return [scratch / Path(table_key("", table, bucket)).name for bucket in range(buckets)]

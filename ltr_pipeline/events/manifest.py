@@ -1,0 +1,191 @@
+"""What has landed: a manifest completes a partition and accounts for every record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from ltr_pipeline.errors import NotFoundError, SourceError
+from ltr_pipeline.events.source import Quarantined, Range
+from ltr_pipeline.events.tables import FileInfo
+from ltr_pipeline.storage import Storage
+
+__all__ = [
+    "Manifest",
+    "folder_of",
+    "is_backfill",
+    "landed_dates",
+    "partitions_for",
+    "read_manifest",
+    "read_quarantine",
+    "verify",
+]
+
+EVENTS: Final = "events"
+MANIFEST: Final = "manifest.json"
+QUARANTINE: Final = "quarantine.jsonl"
+
+_AGAIN: Final = "delete the partition's manifest.json and rerun the day to land the stored range again"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One partition. In expanded records, ``read = impressions + feedback + quarantined + ignored``.
+
+    Attributes
+    ----------
+    date
+        The run's date: partitions are by arrival.
+    range
+        What was read; where it ends, the next partition begins.
+    since
+        Records of an event time before were ignored.
+    mapping_sha256
+        Of the mapping that the records were read by.
+    buckets
+        Hash buckets of each table.
+    read, impressions, feedback, quarantined, ignored
+        Expanded records.
+    quarantine_reasons, ignored_reasons
+        The last two by reason.
+    first_time, last_time
+        Event times of the earliest and the latest landed record; None when nothing landed.
+    unknown_features
+        Features seen (in a sample) that are not on the allow-list.
+    files
+        Every file of the partition but this one and the range.
+    fallback
+        Why another source than the configured one was read; empty when it was not.
+    """
+
+    date: dt.date
+    range: Range
+    since: dt.datetime
+    mapping_sha256: str
+    buckets: int
+    read: int
+    impressions: int
+    feedback: int
+    quarantined: int
+    ignored: int
+    quarantine_reasons: dict[str, int]
+    ignored_reasons: dict[str, int]
+    first_time: dt.datetime | None
+    last_time: dt.datetime | None
+    unknown_features: list[str]
+    files: list[FileInfo]
+    fallback: str = ""
+
+    @property
+    def quarantined_share(self) -> float:
+        """Quarantined records among those read; 0 when nothing was read."""
+        return self.quarantined / self.read if self.read else 0.0
+
+
+def folder_of(date: dt.date) -> str:
+    """Folder of a partition.
+
+    >>> folder_of(dt.date(2025, 7, 15))
+    'events/date=2025-07-15'
+    """
+    return f"{EVENTS}/date={date.isoformat()}"
+
+
+def landed_dates(storage: Storage) -> list[dt.date]:
+    """Dates of the complete partitions, ascending."""
+    folders = (key.split("/")[1] for key in storage.keys(EVENTS) if key.endswith(f"/{MANIFEST}"))
+    return sorted(dt.date.fromisoformat(folder.removeprefix("date=")) for folder in folders)
+
+
+def read_manifest(storage: Storage, date: dt.date) -> Manifest:
+    """Manifest of a partition.
+
+    Raises
+    ------
+    SourceError
+        No partition of that date has landed, or its manifest was altered.
+    """
+    key = f"{folder_of(date)}/{MANIFEST}"
+    try:
+        return msgspec.json.decode(storage.get(key), type=Manifest)
+    except NotFoundError as error:
+        raise SourceError(f"no events have landed for {date}; dates that have: {_dates(storage)}") from error
+    except msgspec.DecodeError as error:
+        raise SourceError(f"{storage.uri(key)} was altered ({error}); {_AGAIN}") from error
+
+
+def _dates(storage: Storage) -> str:
+    landed = landed_dates(storage)
+    return f"{landed[0]} to {landed[-1]} ({len(landed)})" if landed else "none"
+
+
+def read_quarantine(storage: Storage, date: dt.date) -> Iterator[Quarantined]:
+    """Quarantined records of a landed partition, in the order they were read.
+
+    Raises
+    ------
+    SourceError
+        No partition of that date has landed.
+    """
+    read_manifest(storage, date)
+    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}").open("rb") as lines:
+        for line in lines:
+            yield msgspec.json.decode(line, type=Quarantined)
+
+
+def verify(storage: Storage, manifest: Manifest) -> None:
+    """Check that every file of a partition is as it landed.
+
+    Raises
+    ------
+    SourceError
+        A file is missing or was altered.
+    """
+    folder = folder_of(manifest.date)
+    for info in manifest.files:
+        key = f"{folder}/{info.name}"
+        try:
+            with storage.local_file(key).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except (NotFoundError, OSError):
+            digest = "missing"
+        if digest != info.sha256:
+            what = "is missing" if digest == "missing" else "was altered"
+            raise SourceError(f"{storage.uri(key)} {what} since it landed; {_AGAIN}")
+
+
+def is_backfill(storage: Storage, date: dt.date) -> bool:
+    """Whether a later partition has landed, so that a run of `date` reads no source and moves no cursor."""
+    return any(landed > date for landed in landed_dates(storage))
+
+
+def partitions_for(storage: Storage, date: dt.date, start: dt.datetime | None = None) -> list[str]:
+    """Folders of the partitions that a run of `date` builds from, in order of arrival.
+
+    These are all with an event before the run's cutoff, midnight UTC of `date`, and after `start`, whenever they
+    arrived; later partitions too, for what came late.
+
+    Raises
+    ------
+    SourceError
+        Nothing has landed, the run's own day has not and no later one either, or all that landed is younger.
+    """
+    cutoff = dt.datetime.combine(date, dt.time(), dt.UTC)
+    landed = [read_manifest(storage, day) for day in landed_dates(storage)]
+    if not landed or landed[-1].date < date:
+        raise SourceError(f"no landed range covers {date}; dates that have landed: {_dates(storage)}")
+    if landed[0].since >= cutoff:
+        raise SourceError(
+            f"no landed range covers {date}: the first, of {landed[0].date}, goes back to {landed[0].since:%Y-%m-%d}"
+        )
+    wanted = (manifest for manifest in landed if manifest.date == date or _within(manifest, start, cutoff))
+    return [folder_of(manifest.date) for manifest in wanted]
+
+
+def _within(manifest: Manifest, start: dt.datetime | None, cutoff: dt.datetime) -> bool:
+    if manifest.first_time is None or manifest.last_time is None:
+        return False
+    return manifest.first_time < cutoff and (start is None or manifest.last_time >= start)

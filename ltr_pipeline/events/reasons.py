@@ -1,0 +1,38 @@
+"""Why a record is quarantined or ignored: the words that manifests count by. docs/events.md explains each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ltr_pipeline.events.source import MAX_LINE_BYTES
+from ltr_pipeline.schema import MAX_GROUP_ROWS
+
+LONG_LINE: Final = "line over 1 MiB"
+NOT_UTF8: Final = "not UTF-8"
+NOT_JSON: Final = "not JSON"
+NOT_OBJECT: Final = "not an object"
+DEEP: Final = "nested too deep"
+TOO_MANY_ITEMS: Final = "too many items"
+WRONG_TYPE: Final = "wrong type"
+NOT_FINITE: Final = "not a finite number"
+MISSING_QUERY: Final = "missing query_id"
+MISSING_ITEM: Final = "missing item_id"
+MISSING_TIME: Final = "missing time"
+MISSING_FEATURES: Final = "missing features"
+MISSING_ACTION: Final = "missing action"
+BAD_TIME: Final = "bad time"
+BAD_POSITION: Final = "impossible position"
+BAD_LABEL: Final = "impossible label"
+BAD_PROPENSITY: Final = "impossible propensity"
+UNKNOWN_ACTION: Final = "unknown action"
+
+UNRELATED: Final = "unrelated message"
+EMPTY_LIST: Final = "list without items"
+TOO_OLD: Final = "older than the window"
+
+TOO_LONG: Final = f"the line is longer than {MAX_LINE_BYTES} bytes"
+
+
+def too_many(items: int) -> str:
+    """Say what is wrong with a list of so many items."""
+    return f"the list has {items} items, more than {MAX_GROUP_ROWS}"

@@ -1,0 +1,152 @@
+"""What a mapping looks for, as Arrow types: the schema that the vectorised reader parses with.
+
+A mapping's dotted paths make a tree whose leaves have the type of their column. Both readers give the same *raw*
+table: one row a record, typed but unchecked, in the columns of `Shape.raw`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ltr_pipeline.errors import MappingError
+from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.schema import (
+    ACTION,
+    AVAILABLE,
+    EVENT_ID,
+    ITEM_ID,
+    ITEM_INDEX,
+    LABEL,
+    POLICY,
+    POSITION,
+    PROPENSITY,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    SHADOW,
+    TEAM,
+    TIME,
+    USER_ID,
+    feature_column,
+)
+
+__all__ = ["BOTH", "FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "TYPES", "Path", "Shape", "shape_of"]
+
+Path = tuple[str, ...]
+
+LINE: Final = "line"  # int32: which line of the block
+IS_FEEDBACK: Final = "is_feedback"  # bool: else an impression
+HAS_FEATURES: Final = "features"  # bool: the message has an object of features
+
+TYPES: Final[dict[str, pa.DataType]] = {
+    **dict.fromkeys((QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID, TIME, ACTION), pa.string()),
+    **dict.fromkeys((PROTECTED_GROUP, POLICY, TEAM), pa.string()),
+    # Numbers are read as float64, so that 1.7 is seen and refused, not rounded.
+    **dict.fromkeys((POSITION, LABEL, PROPENSITY), pa.float64()),
+    **dict.fromkeys((AVAILABLE, SHADOW), pa.bool_()),
+}
+"""Type of each column in JSON; a field of the mapping has the name of its column."""
+
+BOTH: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID, TIME)
+"""Columns of impressions and of feedback."""
+
+FROM_ITEM: Final = frozenset({ITEM_ID, POSITION, LABEL, PROPENSITY})
+"""In a list message these are the item's own or absent; everything else an item takes from its message."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A mapping, compiled.
+
+    Attributes
+    ----------
+    mapping
+        What it was made of.
+    paths
+        Paths of each column.
+    kind, items, features
+        Paths of the message's kind, of its list of items, of its object of features.
+    wire
+        Arrow schema of a message: what the mapping looks for and nothing else.
+    raw
+        Arrow schema of a raw table.
+    """
+
+    mapping: Mapping
+    paths: dict[str, tuple[Path, ...]]
+    kind: tuple[Path, ...]
+    items: tuple[Path, ...]
+    features: tuple[Path, ...]
+    wire: pa.Schema
+    raw: pa.Schema
+
+    def absent(self, names: Iterable[str]) -> Iterator[tuple[str, pa.DataType]]:
+        """Columns of a raw table, with their types, that are not among `names`."""
+        present = set(names)
+        return ((field.name, field.type) for field in self.raw if field.name not in present)
+
+    @property
+    def feature_columns(self) -> list[str]:
+        """Columns of the allow-listed features, in model order."""
+        return [feature_column(name) for name in self.mapping.features]
+
+
+def shape_of(mapping: Mapping) -> Shape:
+    """Compile a mapping.
+
+    Raises
+    ------
+    MappingError
+        Two of its paths contradict each other: one goes through what is a value for the other.
+
+    Examples
+    --------
+    >>> from ltr_pipeline.mapping import load_mapping
+    >>> shape_of(load_mapping()).paths["query_id"]
+    (('context', 'case_id'), ('case_id',))
+    """
+    paths = {column: _split(getattr(mapping.fields, column)) for column in TYPES}
+    kind, items, features = _split(mapping.kind), _split(mapping.items), _split(mapping.fields.features)
+    record = [(path, kind) for column, kind in TYPES.items() for path in paths[column]]
+    record += [((*path, name), pa.float64()) for path in features for name in mapping.features]
+    message = [*record, *((path, pa.string()) for path in kind)]
+    message += [(path, pa.list_(_struct(_tree(record)))) for path in items]
+    raw = {LINE: pa.int32(), ITEM_INDEX: pa.int32(), IS_FEEDBACK: pa.bool_(), HAS_FEATURES: pa.bool_(), **TYPES}
+    raw |= {feature_column(name): pa.float64() for name in mapping.features}
+    wire = pa.schema(_struct(_tree(message)))
+    return Shape(mapping, paths, kind, items, features, wire, pa.schema(raw))
+
+
+def _split(paths: Iterable[str]) -> tuple[Path, ...]:
+    """Dotted paths as tuples; the empty path is the message itself."""
+    return tuple(tuple(path.split(".")) if path else () for path in paths)
+
+
+def _tree(leaves: Iterable[tuple[Path, pa.DataType]]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for path, kind in leaves:
+        if not path or "" in path:
+            raise MappingError(
+                f"{'.'.join(path)!r} is not a path in the mapping; only features may be the message itself"
+            )
+        node = root
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise _contradiction(path)
+        if node.setdefault(path[-1], kind) != kind:
+            raise _contradiction(path)
+    return root
+
+
+def _contradiction(path: Path) -> MappingError:
+    dotted = ".".join(path)
+    return MappingError(f"the mapping reads {dotted!r} in two ways: as two types, or as a value and an object")
+
+
+def _struct(tree: dict[str, Any]) -> pa.StructType:
+    return pa.struct([(name, _struct(node) if isinstance(node, dict) else node) for name, node in tree.items()])

@@ -1,0 +1,156 @@
+"""What landing needs of a source: where it ends now, and the bytes of a range.
+
+A source is read in *ranges*. `Source.stable_end` looks once at how far each of its parts reaches; the range from the
+cursor to there is stored before the first byte is read, and `Source.read` gives the same blocks for it however often
+it is asked. The end of one range is the cursor of the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MAX_LINE_BYTES", "Block", "Place", "Quarantined", "Range", "Segment", "Source", "excerpt", "lines_of"]
+
+MAX_LINE_BYTES: Final = 1 << 20
+"""Longest message that is read; a longer one is quarantined without being held."""
+
+EXCERPT_BYTES: Final = 200
+
+NEWLINE: Final = 10
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stretch of one part of a source, ``[start, end)``; as a cursor, only its end matters.
+
+    Attributes
+    ----------
+    source, partition
+        The part: a file (its partition is 0), or a topic's partition.
+    start, end
+        Byte offsets (files), or message offsets.
+    identity
+        How the source recognises the part again; its own business.
+    """
+
+    source: str
+    partition: int = 0
+    start: int
+    end: int
+    identity: dict[str, str | int] = {}
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one landing reads, in order. Parts without anything new are in it, too: it is also the next cursor.
+
+    Attributes
+    ----------
+    source
+        Name of the kind of source, ``"files"``.
+    segments
+        One for each part of it.
+    """
+
+    source: str
+    segments: tuple[Segment, ...]
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a record stands."""
+
+    source: str
+    partition: int
+    offset: int
+    item_index: int = 0
+
+
+class Quarantined(Place, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record that was refused: its place, why, and how it began.
+
+    Attributes
+    ----------
+    reason
+        One of the reasons in docs/events.md, for counting.
+    detail
+        What exactly was wrong.
+    excerpt
+        The first bytes of its message, undecodable ones replaced.
+    """
+
+    reason: str
+    detail: str
+    excerpt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    r"""Complete messages of one part, one a line.
+
+    Attributes
+    ----------
+    source, partition
+        The part they come from.
+    data
+        The messages, each ended by ``\n`` (or ``\r\n``).
+    starts
+        int64, shape (lines,): where each line begins in `data`.
+    offsets
+        int64, shape (lines,): each line's offset in its part.
+    rejected
+        What the source itself had to refuse, such as a line too long to be held.
+    """
+
+    source: str
+    partition: int
+    data: bytes
+    starts: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    rejected: tuple[Quarantined, ...] = ()
+
+
+class Source(Protocol):
+    """Where events come from."""
+
+    name: str
+
+    def stable_end(self, cursor: Sequence[Segment]) -> Range:
+        """From the cursor to where each part ends now; an empty cursor means everything there is.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be reached.
+        """
+
+    def read(self, span: Range) -> Iterator[Block]:
+        """Blocks of the range, in order, the same ones each time.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be read, or no longer has the range.
+        """
+
+
+def excerpt(message: bytes | memoryview) -> str:
+    r"""How a message begins, for people.
+
+    >>> excerpt(b'{"case_id": "\xff')
+    '{"case_id": "\ufffd'
+    """
+    return bytes(message[:EXCERPT_BYTES]).decode("utf-8", "replace")
+
+
+def lines_of(data: bytes) -> NDArray[np.int64]:
+    r"""Where each line of `data`, which ends with a line feed, begins: int64, shape (lines,).
+
+    >>> lines_of(b"a\n\nbc\n").tolist()
+    [0, 2, 3]
+    """
+    feeds = np.flatnonzero(np.frombuffer(data, np.uint8) == NEWLINE)
+    return np.concatenate(([0], feeds[:-1] + 1)).astype(np.int64) if len(feeds) else np.empty(0, np.int64)

@@ -1,0 +1,217 @@
+"""The strict reader: one line after the other, naming what is wrong with each.
+
+It defines what a line means; the vectorised reader only gets there sooner.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from ltr_pipeline.events import reasons
+from ltr_pipeline.events.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
+from ltr_pipeline.events.raw import Raw, Refusal
+from ltr_pipeline.events.shape import BOTH, FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
+from ltr_pipeline.events.source import MAX_LINE_BYTES
+from ltr_pipeline.schema import ACTION, EVENT_ID, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
+
+__all__ = ["read_strict", "unknown_features"]
+
+FEEDBACK_COLUMNS: Final = (*BOTH, ACTION)
+IMPRESSION_COLUMNS: Final = tuple(column for column in TYPES if column != ACTION)
+
+Record = dict[str, Any]
+
+_decode = msgspec.json.Decoder().decode
+
+
+class _Refused(Exception):  # noqa: N818 - a finding, not an error
+    """A record is not what it should be."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class _Ignored(Exception):  # noqa: N818
+    """A message does not concern us; its argument says why."""
+
+
+def read_strict(lines: Lines, shape: Shape) -> Raw:
+    """Read lines, whatever they are."""
+    rows: list[Record] = []
+    refused: list[Refusal] = []
+    ignored: Counter[str] = Counter()
+    for number, line in zip(lines.number.tolist(), lines, strict=True):
+        if line.isspace():
+            continue
+        try:
+            for index, record in enumerate(_records(_message(line), shape)):
+                if isinstance(record, _Refused):
+                    refused.append(Refusal(number, index, record.reason, record.detail))
+                else:
+                    rows.append({LINE: number, ITEM_INDEX: index, **record})
+        except _Refused as error:
+            refused.append(Refusal(number, 0, error.reason, error.detail))
+        except _Ignored as why:
+            ignored[str(why)] += 1
+    columns = [pa.array([row.get(column.name) for row in rows], column.type) for column in shape.raw]
+    table = pa.table(columns, schema=shape.raw)
+    return Raw(table, len(rows) + len(refused) + ignored.total(), refused, ignored)
+
+
+def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
+    """Numbers beside the allow-listed features of impressions; of a list, of its first item."""
+    mapped = {path[0] for paths in (shape.kind, shape.items, *shape.paths.values()) for path in paths if path}
+    unknown: set[str] = set()
+    for line in lines:
+        features = _features_in(line, shape)
+        unknown.update(name for name, value in features.items() if type(value) in (int, float))
+    return frozenset(unknown - set(shape.mapping.features) - (mapped if () in shape.features else set()))
+
+
+def _features_in(line: bytes, shape: Shape) -> Record:
+    try:
+        message = _message(line)
+    except _Refused:
+        return {}
+    if _first([message], shape.kind) not in shape.mapping.impression_kinds:
+        return {}
+    items = _first([message], shape.items)
+    item = items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else message
+    features = _first([item, message], shape.features)
+    return features if isinstance(features, dict) else {}
+
+
+def _message(line: bytes) -> Record:
+    if len(line) > MAX_LINE_BYTES:
+        raise _Refused(reasons.LONG_LINE, reasons.TOO_LONG)
+    if not is_utf8(line):
+        raise _Refused(reasons.NOT_UTF8, "some bytes are not UTF-8: the line is binary, or cut inside a character")
+    if is_deep(line):
+        raise _Refused(reasons.DEEP, f"objects and lists are nested more than {MAX_DEPTH} deep")
+    message = _parsed(line)
+    if not isinstance(message, dict):
+        raise _Refused(reasons.NOT_OBJECT, f"the line is {_kind_of(message)}, not an object")
+    return message
+
+
+def _parsed(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Value of a line. ``NaN`` and numbers beyond a double are read, and refused where they matter."""
+    try:
+        return _decode(line)
+    except msgspec.DecodeError as error:
+        if not isinstance(error, msgspec.ValidationError) and not NOT_NUMBERS.search(line):
+            raise _Refused(reasons.NOT_JSON, str(error)) from None
+    try:
+        message = json.loads(line.decode(), parse_int=float)
+        json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair cannot be encoded
+    except ValueError as error:
+        raise _Refused(reasons.NOT_JSON, str(error)) from None
+    return message
+
+
+def _records(message: Record, shape: Shape) -> Iterator[Record | _Refused]:
+    """Give the records of a message, each typed or refused."""
+    kind = _first([message], shape.kind)
+    if kind in shape.mapping.feedback_kinds:
+        yield _tried([message], FEEDBACK_COLUMNS, shape)
+        return
+    if kind not in shape.mapping.impression_kinds:
+        raise _Ignored(reasons.UNRELATED)
+    items = _first([message], shape.items)
+    if items is None:
+        yield _tried([message], IMPRESSION_COLUMNS, shape)
+        return
+    for index, item in enumerate(_checked_list(items)):
+        yield _item(index, item, message, shape)
+
+
+def _checked_list(items: object) -> list[object]:
+    if not isinstance(items, list):
+        raise _Refused(reasons.WRONG_TYPE, f"the items are {_kind_of(items)}, not a list")
+    if not items:
+        raise _Ignored(reasons.EMPTY_LIST)
+    if len(items) > MAX_GROUP_ROWS:
+        raise _Refused(reasons.TOO_MANY_ITEMS, reasons.too_many(len(items)))
+    return items
+
+
+def _item(index: int, item: object, message: Record, shape: Shape) -> Record | _Refused:
+    if item is None:
+        item = {}
+    if not isinstance(item, dict):
+        return _Refused(reasons.WRONG_TYPE, f"the item is {_kind_of(item)}, not an object")
+    record = _tried([item, message], IMPRESSION_COLUMNS, shape)
+    if isinstance(record, dict):
+        if record[POSITION] is None:
+            record[POSITION] = index + 1.0
+        if record[EVENT_ID] and _first([item], shape.paths[EVENT_ID]) is None:
+            record[EVENT_ID] += f"#{index}"
+    return record
+
+
+def _tried(levels: list[Record], columns: Iterable[str], shape: Shape) -> Record | _Refused:
+    try:
+        return _record(levels, columns, shape)
+    except _Refused as refused:
+        return refused
+
+
+def _record(levels: list[Record], columns: Iterable[str], shape: Shape) -> Record:
+    """Columns of a record, from the item and then from its message."""
+    record: Record = {IS_FEEDBACK: ACTION in columns, HAS_FEATURES: False}
+    for column in columns:
+        value = _first(levels[:1] if column in FROM_ITEM else levels, shape.paths[column])
+        record[column] = None if value is None else _typed(value, TYPES[column], column)
+    if record[IS_FEEDBACK]:
+        return record
+    features = _first(levels, shape.features)
+    if features is not None:
+        if not isinstance(features, dict):
+            raise _Refused(reasons.WRONG_TYPE, f"the features are {_kind_of(features)}, not an object")
+        record[HAS_FEATURES] = True
+        for name in shape.mapping.features:
+            value = features.get(name)
+            record[feature_column(name)] = None if value is None else _typed(value, pa.float64(), f"feature {name}")
+    return record
+
+
+def _first(levels: Iterable[Record], paths: tuple[Path, ...]) -> Any:  # noqa: ANN401 - any JSON value
+    """First value that is not null: all paths in the item, then all in its message."""
+    for level in levels:
+        for path in paths:
+            value: Any = level
+            for part in path:
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                return value
+    return None
+
+
+def _typed(value: object, kind: pa.DataType, name: str) -> object:
+    if pa.types.is_floating(kind):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return _as_float(value)
+    elif isinstance(value, str if pa.types.is_string(kind) else bool):
+        return value
+    wanted = {pa.float64(): "a number", pa.string(): "text", pa.bool_(): "true or false"}[kind]
+    raise _Refused(reasons.WRONG_TYPE, f"{name} is {_kind_of(value)}, not {wanted}")
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer beyond a double
+        return float("inf")
+
+
+def _kind_of(value: object) -> str:
+    names = {type(None): "null", bool: "true or false", str: "text", dict: "an object", list: "a list"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,93 @@
+"""Landings that are killed: before everything they ask the operating system for, or at random moments.
+
+Run as a script, so that children are forks of a process that has imported everything and started no thread. Leaves in
+each subfolder of the given folder what a killed landing left.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first scalar: once, rather than in every child
+
+from ltr_pipeline.events import FileSource, land
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.storage import LocalStorage
+
+DAY = dt.date(2025, 7, 16)
+SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
+RANDOM_KILLS = 12
+
+
+def landing(root: Path, log: Path) -> None:
+    """Land the log below `root`."""
+    land(LocalStorage(root), DAY, FileSource(log), load_mapping(), buckets=1, since=SINCE)
+
+
+def die(root: Path, before: int) -> None:
+    """Die right before the `before`-th thing that the operating system is asked to do below `root`."""
+    asked = count(1)
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if event.startswith(("open", "os.", "tempfile.")) and str(root) in repr(arguments) and next(asked) == before:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def fork(act: Callable[[], object]) -> int:
+    """Process id of a fork that does nothing but `act`."""
+    if child := os.fork():
+        return child
+    try:
+        act()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def finish(child: int) -> int:
+    """How a child ended: 0, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_everywhere(folder: Path, log: Path) -> None:
+    """Kill the landing before each of its steps, until it ends before it is killed."""
+    for before in count(1):
+        root = folder / f"step-{before}"
+        root.mkdir()
+
+        def act(root: Path = root, before: int = before) -> None:
+            die(root, before)
+            landing(root, log)
+
+        if finish(fork(act)) == 0:
+            return
+
+
+def kill_at_random(folder: Path, log: Path) -> None:
+    """Kill landings at moments spread over the time that one takes."""
+    begin = time.perf_counter()
+    assert finish(fork(lambda: landing(folder / "random-undisturbed", log))) == 0
+    seconds = time.perf_counter() - begin
+    moments = random.Random(7)
+    for kill in range(RANDOM_KILLS):
+        root = folder / f"random-{kill}"
+        child = fork(lambda root=root: landing(root, log))
+        time.sleep(moments.uniform(0, seconds))
+        os.kill(child, signal.SIGKILL)
+        finish(child)
+
+
+if __name__ == "__main__":
+    target, small, large = map(Path, sys.argv[1:])
+    kill_everywhere(target, small)
+    kill_at_random(target, large)
