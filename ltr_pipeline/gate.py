@@ -1,0 +1,360 @@
+"""The quality gate: evidence and a policy in, a decision out. Pure: no clock, no files, no randomness.
+
+A check that does not pass either fails, is inconclusive (the data cannot decide) or is not evaluable (there is no such
+data). ``docs/gate.md`` has the table of what each does to the verdict.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from ltr_pipeline.evaluation import Delta, Metrics, Slice
+from ltr_pipeline.fairness import Fairness, corrected
+from ltr_pipeline.policy import VARIABLES, Policy, Variable
+from ltr_pipeline.scoring import Latency
+
+__all__ = [
+    "RANDOM_MARGIN",
+    "VARIABLES",
+    "Check",
+    "Comparison",
+    "Decision",
+    "Evidence",
+    "Landed",
+    "Policy",
+    "Variable",
+    "blocks",
+    "decide",
+]
+
+RANDOM_MARGIN: Final = 0.01
+"""How much better than random order the whole interval must be: at 0, one random ranker in forty would pass."""
+
+Status = Literal["pass", "fail", "inconclusive", "not_evaluable", "skipped"]
+
+
+class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The challenger against another ranker on the same test rankings.
+
+    Attributes
+    ----------
+    version
+        The other's version id; None for linear weights and for none.
+    kind
+        ``none`` when there is nothing to compare with; `reason` says why.
+    reason
+        Why `delta` is None.
+    metrics, delta
+        The other's metrics, and challenger minus other; None when not evaluable.
+    """
+
+    version: str | None
+    kind: Literal["champion", "best_recent", "legacy_linear", "none"]
+    reason: str = ""
+    metrics: Metrics | None = None
+    delta: Delta | None = None
+
+
+class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What arrived for this run, in expanded records: all that were read, and some of their fates."""
+
+    records_read: int
+    records_quarantined: int
+    impressions: int
+    feedback: int
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the gate looks at.
+
+    Attributes
+    ----------
+    train_impressions
+        Rows trained on.
+    test_queries
+        Eligible test rankings.
+    metrics
+        The challenger's.
+    baselines
+        Metrics of ``logged_order``, ``legacy_linear``, ``random``.
+    against_random
+        Challenger minus the expected random order.
+    champion, best_recent
+        Comparisons with the published version and with the best version of the last 28 days.
+    latency
+        Of the challenger; None without test rankings to measure it on.
+    landed
+        What arrived for this run; None for a backfill, which reads no source.
+    """
+
+    train_impressions: int
+    test_queries: int
+    metrics: Metrics
+    against_random: Delta | None
+    champion: Comparison
+    fairness: Fairness
+    latency: Latency | None
+    landed: Landed | None = None
+    best_recent: Comparison | None = None
+    baselines: dict[str, Metrics] = {}
+    slices: list[Slice] = []
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One line of the gate table.
+
+    Attributes
+    ----------
+    status
+        ``pass``; ``fail``: blocks, always; ``inconclusive``: the data cannot decide; ``not_evaluable``: there is no
+        such data; ``skipped``: does not apply, never blocks.
+    observed, low, high
+        What was seen and its 95 % interval, in `unit`; None where there is none.
+    threshold
+        What it was held against.
+    reason
+        What the status means, in plain words.
+    """
+
+    name: str
+    status: Status
+    observed: float | None
+    low: float | None
+    high: float | None
+    threshold: float | None
+    unit: str
+    reason: str
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the gate decided.
+
+    Attributes
+    ----------
+    verdict
+        ``publish`` or ``keep`` the former model.
+    checks
+        All of them, in the order of the gate table.
+    reasons
+        Why the former model is kept, in plain words; empty when publishing.
+    mode, policy
+        What was applied.
+    """
+
+    verdict: Literal["publish", "keep"]
+    checks: list[Check]
+    reasons: list[str]
+    mode: str
+    policy: Policy
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Judge a challenger.
+
+    Every check is made, so that one run shows all that is wrong. A check blocks when its status does (see `blocks`);
+    nothing is published in a dry run, whose first reason says what an enforcing gate would have done.
+    """
+    checks = [
+        _ndcg(evidence, policy),
+        _beats_random(evidence),
+        _fairness(evidence.fairness, policy),
+        _latency(evidence, policy),
+        _enough("samples", evidence.train_impressions, policy.min_samples, "training impressions"),
+        _enough("queries", evidence.test_queries, policy.min_queries, "eligible test rankings"),
+        _not_worse("champion", evidence.champion, policy),
+        _best_recent(evidence, policy),
+        _suspicious_gain(evidence.champion, policy),
+        _fresh_events(evidence.landed),
+        _quarantined_share(evidence.landed, policy),
+    ]
+    reasons = [check.reason for check in checks if blocks(check.status, policy)]
+    if policy.gate_mode == "dry_run":
+        reasons.insert(0, f"dry run: would {'keep the former model' if reasons else 'publish'}")
+    verdict: Literal["publish", "keep"] = "keep" if reasons else "publish"
+    return Decision(verdict=verdict, checks=checks, reasons=reasons, mode=policy.gate_mode, policy=policy)
+
+
+def blocks(status: Status, policy: Policy) -> bool:
+    """Whether a check of this status keeps the former model.
+
+    >>> [blocks(status, Policy()) for status in ("pass", "skipped", "fail", "inconclusive", "not_evaluable")]
+    [False, False, True, True, True]
+    >>> blocks("inconclusive", Policy(on_inconclusive="publish"))
+    False
+    """
+    kept = {
+        "fail": True,
+        "inconclusive": policy.on_inconclusive == "keep",
+        "not_evaluable": policy.on_not_evaluable == "keep",
+    }
+    return kept.get(status, False)
+
+
+def _check(
+    name: str,
+    status: Status,
+    reason: str,
+    *,
+    observed: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    threshold: float | None = None,
+    unit: str = "",
+) -> Check:
+    return Check(
+        name=name, status=status, observed=observed, low=low, high=high, threshold=threshold, unit=unit, reason=reason
+    )
+
+
+def _ndcg(evidence: Evidence, policy: Policy) -> Check:
+    found = evidence.metrics.ndcg_at_5
+    status: Status
+    if found.value is None:
+        status, reason = "not_evaluable", "no test ranking is eligible, so there is no nDCG@5"
+    else:
+        status = "pass" if found.value >= policy.ndcg_min else "fail"
+        reason = f"nDCG@5 is {found.value:.3f}, {_side(status)} the minimum of {policy.ndcg_min:g}"
+    return _check(
+        "ndcg_at_5", status, reason, observed=found.value, low=found.low, high=found.high, threshold=policy.ndcg_min
+    )
+
+
+def _side(status: Status) -> str:
+    return "not below" if status == "pass" else "below"
+
+
+def _beats_random(evidence: Evidence) -> Check:
+    delta, name = evidence.against_random, "beats_random"
+    if delta is None:
+        reason = "too few test rankings or users to compare with random order"
+        return _check(name, "not_evaluable", reason, threshold=RANDOM_MARGIN)
+    interval = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against random order"
+    if delta.low > RANDOM_MARGIN:
+        return _versus(name, "pass", f"better than random: {interval}", delta, RANDOM_MARGIN)
+    reason = f"not shown to be better than random by more than {RANDOM_MARGIN:g}: {interval}"
+    return _versus(name, "fail", reason, delta, RANDOM_MARGIN)
+
+
+def _fairness(fairness: Fairness, policy: Policy) -> Check:
+    """Pass up to the limit; above it fail only when neither noise nor the choice of users explains it."""
+    limit, gap = policy.fairness_max, fairness.corrected_gap
+    status: Status
+    if not fairness.configured:
+        return _check("fairness_gap", "skipped", f"no groups configured: {fairness.reason}", threshold=limit)
+    if gap is None or fairness.gap is None or fairness.noise is None:
+        return _check("fairness_gap", "not_evaluable", f"groups are too thin: {fairness.reason}", threshold=limit)
+    found = f"the fairness gap is {gap:.3f} after noise correction (raw {fairness.gap:.3f})"
+    if gap > limit:
+        shown = fairness.gap > (fairness.null_p95 or 0.0) and (fairness.corrected_p20 or 0.0) > limit
+        status = "fail" if shown else "inconclusive"
+        doubt = "" if shown else ", but noise may explain that"
+        reason = f"{found}, above the limit of {limit:g}{doubt}"
+    elif fairness.evaluable:
+        status, reason = "pass", f"{found}, within the limit of {limit:g}"
+    else:
+        status, reason = "not_evaluable", f"groups are too thin: {fairness.reason}"
+    low, high = (corrected(end, fairness.noise) for end in (fairness.low or 0.0, fairness.high or 0.0))
+    return _check("fairness_gap", status, reason, observed=gap, low=low, high=high, threshold=limit)
+
+
+def _latency(evidence: Evidence, policy: Policy) -> Check:
+    limit, name = policy.latency_p95_max_ms, "latency_p95"
+    if evidence.latency is None:
+        return _check(name, "not_evaluable", "no test ranking to measure the latency on", threshold=limit, unit="ms")
+    found = evidence.latency.p95_ms
+    status: Status = "pass" if found <= limit else "fail"
+    side = "within" if status == "pass" else "above"
+    reason = f"ranking a request takes {found:.2f} ms at the 95th percentile, {side} the limit of {limit:g} ms"
+    return _check(name, status, reason, observed=found, threshold=limit, unit="ms")
+
+
+def _enough(name: str, found: int, least: int, what: str) -> Check:
+    status: Status = "pass" if found >= least else "fail"
+    reason = f"{found:,} {what}, {_side(status)} the minimum of {least:,}"
+    return _check(name, status, reason, observed=found, threshold=least, unit=what)
+
+
+def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
+    """Pass when a loss above ε is ruled out, fail when it is the best guess, else inconclusive."""
+    threshold, delta, other = -policy.regression_max, comparison.delta, _other(comparison)
+    if comparison.kind == "none":
+        return _check(name, "skipped", comparison.reason or "nothing to compare with", threshold=threshold)
+    if delta is None:
+        why = comparison.reason or "too few rankings or users in common"
+        return _check(name, "not_evaluable", f"not comparable with {other}: {why}", threshold=threshold)
+    interval = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    if delta.low > threshold:
+        return _versus(name, "pass", f"not worse by more than {-threshold:g}: {interval}", delta, threshold)
+    if delta.value < threshold:
+        sure = "" if delta.high < threshold else "probably "
+        return _versus(name, "fail", f"{sure}worse by more than {-threshold:g}: {interval}", delta, threshold)
+    reason = f"a loss above {-threshold:g} cannot be ruled out: {interval}"
+    return _versus(name, "inconclusive", reason, delta, threshold)
+
+
+def _best_recent(evidence: Evidence, policy: Policy) -> Check:
+    if evidence.best_recent is None:
+        reason = "no version of the last 28 days other than the champion"
+        return _check("best_recent", "skipped", reason, threshold=-policy.regression_max)
+    return _not_worse("best_recent", evidence.best_recent, policy)
+
+
+def _suspicious_gain(champion: Comparison, policy: Policy) -> Check:
+    """Pass when a gain above the limit is ruled out; against hand-set weights, easily beaten, when it is not seen."""
+    name, limit, delta, other = "suspicious_gain", policy.suspicious_gain, champion.delta, _other(champion)
+    if champion.kind == "none":
+        return _check(name, "skipped", champion.reason or "nothing to compare with", threshold=limit)
+    if delta is None:
+        return _check(name, "not_evaluable", f"not comparable with {other}", threshold=limit)
+    gain = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    if (delta.value if champion.kind == "legacy_linear" else delta.high) <= limit:
+        return _versus(name, "pass", f"a plausible gain: {gain}", delta, limit)
+    doubt = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
+    reason = f"{doubt}: {gain}; look for a feature that knows the outcome, or raise ltr_suspicious_gain"
+    return _versus(name, "inconclusive", reason, delta, limit)
+
+
+def _fresh_events(landed: Landed | None) -> Check:
+    """Fail without new impressions, or without any feedback: such a day teaches nothing, and a source may be broken."""
+    if landed is None:
+        return _check("fresh_events", "skipped", "a backfill reads no source", threshold=1)
+    fewest = min(landed.impressions, landed.feedback)
+    status: Status = "pass" if fewest > 0 else "fail"
+    reason = f"{landed.impressions:,} impressions and {landed.feedback:,} feedback events arrived for this run"
+    return _check("fresh_events", status, reason, observed=fewest, threshold=1, unit="events")
+
+
+def _quarantined_share(landed: Landed | None, policy: Policy) -> Check:
+    name, limit = "quarantined_share", policy.quarantined_share_max
+    if landed is None:
+        return _check(name, "skipped", "a backfill reads no source", threshold=limit)
+    if landed.records_read == 0:
+        return _check(name, "not_evaluable", "no record arrived for this run", threshold=limit)
+    share = landed.records_quarantined / landed.records_read
+    status: Status = "pass" if share <= limit else "fail"
+    side = "within" if status == "pass" else "above"
+    reason = f"{landed.records_quarantined:,} of {landed.records_read:,} records quarantined, {side} {100 * limit:g} %"
+    return _check(name, status, reason, observed=share, threshold=limit)
+
+
+def _versus(name: str, status: Status, reason: str, delta: Delta, threshold: float) -> Check:
+    return _check(name, status, reason, observed=delta.value, low=delta.low, high=delta.high, threshold=threshold)
+
+
+def _other(comparison: Comparison) -> str:
+    names = {
+        "champion": "the champion",
+        "best_recent": "the best version of the last 28 days",
+        "legacy_linear": "the legacy linear weights",
+    }
+    return f"{names.get(comparison.kind, 'nothing')} {comparison.version or ''}".strip()
+
+
+def _between(delta: Delta) -> str:
+    return f"95 % CI {_signed(delta.low)} to {_signed(delta.high)}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"

@@ -1,0 +1,112 @@
+"""The flat table of ranked items that every metric reads: checked once, with its ranks and ties."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ltr_pipeline.errors import DatasetError, RankerError
+
+__all__ = ["Rankings", "Ties", "discount_sums"]
+
+
+class Ties(NamedTuple):
+    """Rows in falling score within their ranking, and the ranks (1-based) of the block of equal scores each is in."""
+
+    order: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+class Rankings:
+    """Rankings one after the other in a flat table of `n` items.
+
+    Parameters
+    ----------
+    relevance
+        Graded judgment, whole numbers ≥ 0, shape (n,).
+    score
+        Model output, float without NaN, shape (n,).
+    group
+        Row count of each ranking, int, shape (rankings,).
+
+    Attributes
+    ----------
+    ranking
+        Ranking of each row, int64 (n,).
+    eligible
+        Whether a ranking counts, bool (rankings,): two candidates or more and one relevance above 0.
+
+    Raises
+    ------
+    DatasetError
+        The shapes do not fit together, or a relevance is negative.
+    RankerError
+        A score is NaN.
+    """
+
+    def __init__(self, relevance: ArrayLike, score: ArrayLike, group: ArrayLike) -> None:
+        self.relevance = np.asarray(relevance)
+        self.score = np.asarray(score, dtype=np.float64)
+        self.group = np.asarray(group, dtype=np.int64)
+        self._check(int(self.group.sum()))
+        self.ranking = np.repeat(np.arange(len(self.group)), self.group)
+        self.eligible = (self.group >= 2) & (self.count(self.relevance > 0) > 0)
+
+    def _check(self, rows: int) -> None:
+        if self.relevance.shape != (rows,) or self.score.shape != (rows,) or (self.group < 0).any():
+            shapes = f"relevance has shape {self.relevance.shape} and score {self.score.shape}"
+            raise DatasetError(f"group counts {rows} rows, but {shapes}; give one value for each row")
+        if rows and self.relevance.min() < 0:
+            raise DatasetError(f"relevance {self.relevance.min()} is below 0; grades start at 0")
+        if nan := int(np.isnan(self.score).sum()):
+            raise RankerError(f"{nan} of {rows} scores are NaN, so there is no order; check the model's features")
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """First row of each ranking, int64 (rankings,)."""
+        return np.cumsum(self.group) - self.group
+
+    def count(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """How many of the chosen rows, bool (n,), each ranking has, int64 (rankings,)."""
+        return np.bincount(self.ranking[chosen], minlength=len(self.group))
+
+    def total(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of a weight (n,) over the rows of each ranking, float64 (rankings,)."""
+        return np.bincount(self.ranking, weights=weight, minlength=len(self.group)).astype(np.float64, copy=False)
+
+    @cached_property
+    def ties(self) -> Ties:
+        """The order by score and its blocks of ties."""
+        order = np.lexsort((-self.score, self.ranking))
+        score = self.score[order]
+        rank = np.arange(1, len(order) + 1) - self.starts[self.ranking]
+        opens = np.ones(len(order), dtype=bool)
+        opens[1:] = (rank[1:] == 1) | (score[1:] != score[:-1])
+        at = np.flatnonzero(opens)
+        size = np.diff(at, append=len(order))
+        first = np.repeat(rank[at], size)
+        return Ties(order, first, first + np.repeat(size, size) - 1)
+
+    def discount(self, k: int) -> NDArray[np.float64]:
+        """Position discount of each row, float64 (n,): 1 / log2(rank + 1), 0 beyond `k`, averaged over ties.
+
+        >>> Rankings([0, 1, 0], [9, 5, 5], [3]).discount(2).round(4).tolist()
+        [1.0, 0.3155, 0.3155]
+        """
+        order, first, last = self.ties
+        sums = discount_sums(k)
+        discount = np.empty(len(order))
+        discount[order] = (sums[np.minimum(last, k)] - sums[np.minimum(first - 1, k)]) / (last - first + 1)
+        return discount
+
+
+def discount_sums(k: int) -> NDArray[np.float64]:
+    """Add up the first 0, 1, …, k position discounts 1 / log2(rank + 1), float64 (k + 1,)."""
+    return np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))])

@@ -1,0 +1,73 @@
+"""The Airflow Variables of the gate: defaults, ranges and messages."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.policy import VARIABLES, Policy
+
+BY_NAME = {variable.name: variable for variable in VARIABLES}
+
+
+def test_every_field_has_its_variable_with_the_same_default():
+    fields = {f"ltr_{field.name}": field.default for field in msgspec.structs.fields(Policy)}
+    assert {variable.name: variable.parse(variable.default) for variable in VARIABLES} == fields
+    assert list(fields) == list(BY_NAME)
+
+
+def test_nothing_set_is_the_default_and_other_variables_are_ignored():
+    assert Policy.from_variables({}) == Policy()
+    assert Policy.from_variables({"ltr_unknown": "abc", "team": "x"}) == Policy()
+
+
+def test_set_variables_count():
+    found = Policy.from_variables(
+        {
+            "ltr_ndcg_min": " 0.9 ",
+            "ltr_min_queries": "300",
+            "ltr_gate_mode": "dry_run",
+            "ltr_on_inconclusive": "publish",
+        }
+    )
+    assert found == Policy(ndcg_min=0.9, min_queries=300, gate_mode="dry_run", on_inconclusive="publish")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("ltr_ndcg_min", "abc", "a number from 0 to 1"),
+        ("ltr_ndcg_min", "1.7", "a number from 0 to 1"),
+        ("ltr_ndcg_min", "", "a number from 0 to 1"),
+        ("ltr_fairness_max", "-0.1", "a number from 0 to 1"),
+        ("ltr_fairness_max", "nan", "a number from 0 to 1"),
+        ("ltr_latency_p95_max_ms", "inf", "a number from 0 to 60000"),
+        ("ltr_min_samples", "0", "a whole number from 1 to 1000000000"),
+        ("ltr_min_queries", "99.5", "a whole number from 1 to 1000000000"),
+        ("ltr_regression_max", "1 %", "a number from 0 to 1"),
+        ("ltr_suspicious_gain", "1e3", "a number from 0 to 1"),
+        ("ltr_quarantined_share_max", "2", "a number from 0 to 1"),
+        ("ltr_gate_mode", "Enforce", "enforce or dry_run"),
+        ("ltr_on_inconclusive", "yes", "keep or publish"),
+        ("ltr_on_not_evaluable", "", "keep or publish"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_range(name, value, allowed):
+    with pytest.raises(SettingsError) as caught:
+        Policy.from_variables({name: value})
+    assert str(caught.value) == (
+        f"the Airflow Variable {name} is {value!r}; set it to {allowed}, or delete it for {BY_NAME[name].default}"
+    )
+
+
+def test_all_wrong_values_are_named_at_once():
+    with pytest.raises(SettingsError, match=r"ltr_ndcg_min.*ltr_min_samples"):
+        Policy.from_variables({"ltr_ndcg_min": "7", "ltr_min_samples": "few"})
+
+
+@given(st.sampled_from([v for v in VARIABLES if not v.choices]), st.floats(0, 1))
+def test_every_number_in_the_range_is_accepted(variable, share):
+    value = variable.low + share * (variable.high - variable.low)
+    text = str(round(value)) if variable.whole else repr(value)
+    assert variable.parse(text) == float(text)
