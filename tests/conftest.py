@@ -6,6 +6,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+import servers
+
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
     AIRFLOW_HOME=HOME,
@@ -18,3 +21,11 @@ for name in [
     name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name != "LTR_REQUIRE_SERVICES"
 ]:
     del os.environ[name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end which real servers were used."""
+    if servers.STATES:
+        terminalreporter.section("real servers")
+        for name, state in sorted(servers.STATES.items()):
+            terminalreporter.write_line(f"{name}: {state}")

@@ -1,4 +1,3 @@
-import os
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -6,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import servers
 from msgspec.structs import replace
 from nights import DATASET, EVIDENCE, FAIR, LANDING, NIGHTS, TRAINED, YESTERDAY, estimate, night, rejected, unjudgeable
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -292,11 +292,10 @@ def luminance(colour: str) -> float:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
-        if os.environ.get("LTR_REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{CHROMIUM} is missing; install the package chromium")
-        pytest.skip(f"{CHROMIUM} is missing; install the package chromium to test pages in a real browser")
+        servers.missing("Chromium", f"install the package chromium, for {CHROMIUM}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        servers.used("Chromium", browser.version)
         yield browser
         browser.close()
 

@@ -6,10 +6,12 @@ import datetime as dt
 import json
 import sqlite3
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import servers
 from airflow.dag_processing.dagbag import DagBag
 from airflow.utils.db import initdb
 from msgspec.structs import replace
@@ -30,6 +32,7 @@ Run = Callable[..., dict[str, str]]
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     initdb()
+    servers.used("Airflow, dag.test()", version("apache-airflow"))
 
 
 @pytest.fixture(scope="module")

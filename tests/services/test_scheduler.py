@@ -11,10 +11,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 
 DAG = "train_ltr_daily"
 PATIENCE_SECONDS = 300
@@ -83,6 +85,7 @@ def api(environment: dict[str, str]) -> Iterator[Api]:
     ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     try:
         ltr(environment, "up")
+        servers.used("Airflow", f"{version('apache-airflow')} standalone, SQLite, LocalExecutor")
         yield Api(environment)
     finally:
         ltr(environment, "down")
