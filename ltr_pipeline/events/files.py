@@ -173,7 +173,7 @@ def _too_long(segment: Segment, offset: int, data: bytes) -> Block:
         partition=segment.partition,
         offset=offset,
         reason=reasons.LONG_LINE,
-        detail=reasons.TOO_LONG,
+        detail=reasons.too_long(),
         excerpt=excerpt(data),
     )
     nothing = np.empty(0, np.int64)

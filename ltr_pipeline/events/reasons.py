@@ -30,7 +30,10 @@ UNRELATED: Final = "unrelated message"
 EMPTY_LIST: Final = "list without items"
 TOO_OLD: Final = "older than the window"
 
-TOO_LONG: Final = f"the line is longer than {MAX_LINE_BYTES} bytes"
+
+def too_long() -> str:
+    """Say what is wrong with a line over the limit."""
+    return f"the line is longer than {MAX_LINE_BYTES} bytes"
 
 
 def too_many(items: int) -> str:

@@ -91,7 +91,7 @@ def _features_in(line: bytes, shape: Shape) -> Record:
 
 def _message(line: bytes) -> Record:
     if len(line) > MAX_LINE_BYTES:
-        raise _Refused(reasons.LONG_LINE, reasons.TOO_LONG)
+        raise _Refused(reasons.LONG_LINE, reasons.too_long())
     if not is_utf8(line):
         raise _Refused(reasons.NOT_UTF8, "some bytes are not UTF-8: the line is binary, or cut inside a character")
     if is_deep(line):
