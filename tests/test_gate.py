@@ -87,6 +87,7 @@ CASES = {
     ("fairness_gap", "skipped"): replace(GOOD, fairness=Fairness(configured=False, evaluable=False, reason="none")),
     ("latency_p95", "pass"): GOOD,
     ("latency_p95", "fail"): replace(GOOD, latency=latency(15.01)),
+    ("latency_p95", "not_evaluable"): replace(GOOD, latency=None),
     ("samples", "pass"): GOOD,
     ("samples", "fail"): replace(GOOD, train_impressions=99),
     ("queries", "pass"): GOOD,
