@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 from documents import document
+from killing import die, finish, fork
 
 from ltr_pipeline.ledger import Move
 from ltr_pipeline.storage import LocalStorage
@@ -47,33 +48,6 @@ ACTS: dict[str, tuple[Act, Act]] = {
     "rollback": (three_pinned, lambda r: r.rollback(move_id="run", **BY)),
     "unpin": (three_pinned, lambda r: r.unpin(**BY)),
 }
-
-
-def die(root: Path, before: int) -> None:
-    """Die right before the `before`-th thing that the operating system is asked to do below `root`."""
-    asked = count(1)
-
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event.startswith(("open", "os.", "tempfile.")) and str(root) in repr(arguments) and next(asked) == before:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-
-def fork(act: Callable[[], object]) -> int:
-    """Process id of a fork that does nothing but `act`."""
-    if child := os.fork():
-        return child
-    try:
-        act()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def finish(child: int) -> int:
-    """How a child ended: 0, or minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def kill_everywhere(name: str, folder: Path) -> None:

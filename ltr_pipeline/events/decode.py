@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from ltr_pipeline.events import reasons
@@ -15,7 +17,7 @@ from ltr_pipeline.events.checks import check
 from ltr_pipeline.events.fast import read_fast
 from ltr_pipeline.events.fits import Fitting
 from ltr_pipeline.events.lines import Lines, lines_in, suspicious
-from ltr_pipeline.events.parse import Parser
+from ltr_pipeline.events.parse import Misfit, Parser
 from ltr_pipeline.events.raw import Raw, Refusal, merged
 from ltr_pipeline.events.shape import shape_of
 from ltr_pipeline.events.source import Block, Quarantined, excerpt
@@ -24,8 +26,7 @@ from ltr_pipeline.mapping import Mapping
 
 __all__ = ["Decoded", "Decoder"]
 
-MANY: Final = 2000  # lines that are worth another try in smaller pieces
-PIECES: Final = 4
+FEW: Final = 3  # tries, each of which singles out one line
 SAMPLED: Final = 64  # lines of a block that are looked at for unknown features
 
 
@@ -103,23 +104,35 @@ class Decoder:
             yield from self._clean_parts(lines)
 
     def _clean_parts(self, lines: Lines) -> Iterator[Raw]:
-        """Read lines fast. Around a line that does not fit, sort out all that do not; then be content with less."""
-        raw = read_fast(lines, self.shape, self._parser.parse)
-        if raw is None and len(lines) > MANY:
-            size = -(-len(lines) // PIECES)
-            for start in range(0, len(lines), size):
-                yield from self._clean_parts(lines.take(slice(start, start + size)))
-            return
-        if raw is None:
-            fits = self._fitting(lines)
-            if not fits.all():
-                yield read_strict(lines.take(~fits), self.shape)
-                lines = lines.take(fits)
-                raw = read_fast(lines, self.shape, self._parser.parse) if len(lines) else read_strict(lines, self.shape)
-        if raw is None:
-            self._parser.note_conflict()
+        """Read lines fast, but for those that do not fit; when these are many, find all of them first."""
+        for _ in range(FEW):
+            if not len(lines):
+                return
+            try:
+                raw = read_fast(lines, self.shape, self._parser.parse)
+            except Misfit as misfit:
+                odd = np.arange(len(lines)) == misfit.row
+                if not odd.any():
+                    break
+                yield read_strict(lines.take(odd), self.shape)
+                lines = lines.take(~odd)
+            else:
+                yield raw
+                return
+        fits = self._fitting(lines)
+        yield read_strict(lines.take(~fits), self.shape)
+        if fits.any():
+            yield self._fitting_part(lines.take(fits))
+
+    def _fitting_part(self, lines: Lines) -> Raw:
+        """Read lines that fit as far as concerns us: fast, if Arrow agrees."""
+        with suppress(Misfit):
+            return read_fast(lines, self.shape, self._parser.parse)
+        with suppress(Misfit):
             raw = read_fast(lines, self.shape, self._parser.parse_all)
-        yield raw or read_strict(lines, self.shape)
+            self._parser.note_conflict()
+            return raw
+        return read_strict(lines, self.shape)
 
 
 def _sample(lines: Lines) -> Lines:

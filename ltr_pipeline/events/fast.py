@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ltr_pipeline.events.lines import Lines
+from ltr_pipeline.events.parse import Misfit
 from ltr_pipeline.events.raw import Columns, Raw, Refusal, blank_to_null, filtered, merged
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
 from ltr_pipeline.events.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
@@ -21,18 +22,23 @@ from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_
 
 __all__ = ["read_fast"]
 
-Parse = Callable[[bytes | memoryview], pa.StructArray | None]
+Parse = Callable[[bytes | memoryview], pa.StructArray]
 
 
-def read_fast(lines: Lines, shape: Shape, parse: Parse) -> Raw | None:
-    """Read lines of which none is suspicious; None when some line needs the strict reader.
+def read_fast(lines: Lines, shape: Shape, parse: Parse) -> Raw:
+    """Read lines of which none is suspicious.
 
     As each line begins with ``{`` and ends with ``}``, no object spans lines; when there are as many objects as lines,
     each line is one.
+
+    Raises
+    ------
+    Misfit
+        Some line needs the strict reader.
     """
     messages = parse(lines.joined())
-    if messages is None or len(messages) != len(lines):
-        return None
+    if len(messages) != len(lines):
+        raise Misfit(None)
     kind, items = _first(messages, shape.kind), _first(messages, shape.items)
     shown = _is_one_of(kind, shape.mapping.impression_kinds, len(messages))
     answered = _is_one_of(kind, shape.mapping.feedback_kinds, len(messages))

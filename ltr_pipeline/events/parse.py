@@ -8,6 +8,7 @@ once more, for all fields. The result is the same as if that was done always.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,7 +17,7 @@ import pyarrow.json
 
 from ltr_pipeline.events.shape import Path
 
-__all__ = ["Parser"]
+__all__ = ["Misfit", "Parser"]
 
 ITEM: Final = "[]"  # stands in a path for the elements of a list
 MAX_INFERRED: Final = 64
@@ -24,6 +25,17 @@ MAX_INFERRED: Final = 64
 
 MAX_CONFLICTS: Final = 3
 """So often a field that does not concern us may change its type; afterwards nothing is inferred."""
+
+
+ROW: Final = re.compile(r"in row (\d+)")
+
+
+class Misfit(Exception):  # noqa: N818 - a finding, not an error
+    """A line does not fit the schema: the line `row`, where Arrow says which."""
+
+    def __init__(self, row: int | None) -> None:
+        super().__init__(row)
+        self.row = row
 
 
 class Parser:
@@ -42,24 +54,21 @@ class Parser:
         self._conflicts = 0
         self._inferring = True
 
-    def parse(self, data: bytes | memoryview) -> pa.StructArray | None:
-        """Parse messages, one a line; None when one of them does not fit, if only in a field that is no concern."""
+    def parse(self, data: bytes | memoryview) -> pa.StructArray:
+        """Parse messages, one a line; a Misfit may be in a field that is no concern."""
         seen = self._seen
         if not seen or not self._inferring:
             return self.parse_all(data)
         messages = _read(data, _narrowed(self._wire, seen), infer=True)
-        if messages is None:
-            return None
         found = frozenset(_paths(messages.type))
         if len(found - seen) > MAX_INFERRED:
             self._inferring = False
         return self.parse_all(data) if (found & self._wanted) - seen else messages
 
-    def parse_all(self, data: bytes | memoryview) -> pa.StructArray | None:
-        """Parse messages for all fields, whatever the others are; None when one of them does not fit."""
+    def parse_all(self, data: bytes | memoryview) -> pa.StructArray:
+        """Parse messages for all fields of the mapping, whatever the others are."""
         messages = _read(data, self._wire, infer=False)
-        if messages is not None:
-            self._seen |= frozenset(_filled(messages))
+        self._seen |= frozenset(_filled(messages))
         return messages
 
     def note_conflict(self) -> None:
@@ -69,7 +78,7 @@ class Parser:
             self._inferring = False
 
 
-def _read(data: bytes | memoryview, wire: pa.StructType, *, infer: bool) -> pa.StructArray | None:
+def _read(data: bytes | memoryview, wire: pa.StructType, *, infer: bool) -> pa.StructArray:
     others = "infer" if infer else "ignore"
     try:
         table = pyarrow.json.read_json(
@@ -81,8 +90,9 @@ def _read(data: bytes | memoryview, wire: pa.StructType, *, infer: bool) -> pa.S
         )
         # One block gives one chunk. This also validates: inferred lists of nulls can be broken.
         return pa.StructArray.from_arrays([column.chunk(0) for column in table.columns], fields=list(table.schema))
-    except (pa.ArrowInvalid, UnicodeDecodeError):  # the latter while Arrow words its error
-        return None
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:  # the latter while Arrow words its error
+        row = ROW.search(str(error))
+        raise Misfit(int(row[1]) if row else None) from None
 
 
 def _paths(kind: pa.DataType, above: Path = ()) -> Iterator[Path]:

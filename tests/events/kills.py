@@ -12,11 +12,11 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first scalar: once, rather than in every child
+from killing import die, finish, fork
 
 from ltr_pipeline.events import FileSource, land
 from ltr_pipeline.mapping import load_mapping
@@ -30,33 +30,6 @@ RANDOM_KILLS = 12
 def landing(root: Path, log: Path) -> None:
     """Land the log below `root`."""
     land(LocalStorage(root), DAY, FileSource(log), load_mapping(), buckets=1, since=SINCE)
-
-
-def die(root: Path, before: int) -> None:
-    """Die right before the `before`-th thing that the operating system is asked to do below `root`."""
-    asked = count(1)
-
-    def watch(event: str, arguments: tuple[object, ...]) -> None:
-        if event.startswith(("open", "os.", "tempfile.")) and str(root) in repr(arguments) and next(asked) == before:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
-
-
-def fork(act: Callable[[], object]) -> int:
-    """Process id of a fork that does nothing but `act`."""
-    if child := os.fork():
-        return child
-    try:
-        act()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def finish(child: int) -> int:
-    """How a child ended: 0, or minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def kill_everywhere(folder: Path, log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ from ltr_pipeline.events import (
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
 from ltr_pipeline.storage import LocalStorage
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}  # where `killing` is
 
 BUCKETS = 4
 
@@ -270,7 +273,8 @@ def test_a_killed_landing_is_repeated_to_the_same_bytes(tmp_path: Path) -> None:
     small.write_bytes(b"".join(line(message) + b"\n" for message in [*messages, answered()]) + b"bad\n")
     large.write_bytes(small.read_bytes() * 300)
     target.mkdir()
-    subprocess.run([sys.executable, str(Path(__file__).with_name("kills.py")), target, small, large], check=True)
+    kills = Path(__file__).with_name("kills.py")
+    subprocess.run([sys.executable, kills, target, small, large], env=ENVIRONMENT, check=True)
     for kind, log in (("step", small), ("random", large)):
         undisturbed = tmp_path / kind
         landing(undisturbed, log)
@@ -305,5 +309,6 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
             for _ in range(times):
                 file.write(lines)
         command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / f"data-{times}"), str(log)]
-        peaks.append(int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]))
+        done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+        peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 125  # MB; 1,600,000 more rows are 250 MB in Arrow
