@@ -1,14 +1,10 @@
-import json
 import logging
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import structlog
+from webhook import Server, running
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.gate import Check, Decision, Policy
@@ -16,51 +12,6 @@ from ltr_pipeline.notify import Message, failure, rejection, send, success
 
 HELLO = Message(title="LTR 20251120_0215 published", body="latest is now 20251120_0215.", kind="success")
 SECRETS = ("hunter2secret", "5f2csecretpath", "bearersecret", "querysecret")
-
-
-class Server(ThreadingHTTPServer):
-    """A webhook on loopback: remembers what it got, answers `status`, or only after `release` is set."""
-
-    daemon_threads = True
-
-    def __init__(self, status: int = 200, hangs: bool = False) -> None:
-        super().__init__(("127.0.0.1", 0), Hook)
-        self.status = status
-        self.got: list[dict] = []
-        self.release = threading.Event()
-        if not hangs:
-            self.release.set()
-
-    @property
-    def port(self) -> int:
-        return self.server_address[1]
-
-
-class Hook(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.release.wait(60)
-        self.server.got.append(json.loads(body))
-        self.send_response(self.server.status)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def running(server: Server) -> Iterator[Server]:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.release.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -1,0 +1,43 @@
+"""What Airflow calls when a task has failed for good or a run is late reaches a real webhook, without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from webhook import Server, running
+
+from ltr_pipeline.airflow.callbacks import deadline_missed, task_failed
+from ltr_pipeline.errors import SourceError
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    with running(Server()) as server:
+        monkeypatch.setenv("LTR_NOTIFY_URLS", f"json://user:hunter2@127.0.0.1:{server.port}")
+        monkeypatch.setenv("LTR_REGISTRY_URI", str(tmp_path / "registry"))
+        monkeypatch.setenv("LTR_LOG_FOLDER", str(tmp_path))
+        yield server
+
+
+def test_a_failed_task_is_told_with_its_error(webhook: Server, tmp_path: Path) -> None:
+    instance = SimpleNamespace(dag_id="train_ltr_daily", run_id="r-1", task_id="extract_events", log_url="log/1")
+    task_failed({"task_instance": instance, "exception": SourceError("the log is gone")})
+    (told,) = webhook.got
+    assert told["title"] == "LTR run train_ltr_daily r-1 failed in extract_events"
+    assert "the log is gone" in told["message"]
+    assert "log/1" in told["message"]
+    logged = (tmp_path / "ltr_training.log").read_text()
+    assert "the log is gone" in logged
+    assert "hunter2" not in logged
+
+
+def test_a_late_run_is_told(webhook: Server) -> None:
+    context = {"dag_run": {"dag_id": "train_ltr_daily", "dag_run_id": "scheduled__2025-07-15"}}
+    asyncio.run(deadline_missed("2:00:00", context))
+    (told,) = webhook.got
+    assert "scheduled__2025-07-15" in told["title"]
+    assert "has not finished within 2:00:00" in told["message"]
