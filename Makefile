@@ -4,9 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
--include .env
-export
-
 # One machine, no servers: Airflow on SQLite in .airflow, events from files, the registry on disk.
 export AIRFLOW_HOME ?= $(CURDIR)/.airflow
 export AIRFLOW__CORE__DAGS_FOLDER ?= $(CURDIR)/dags

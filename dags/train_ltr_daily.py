@@ -52,7 +52,7 @@ from airflow.sdk import (
 from ltr_pipeline.airflow.callbacks import deadline_missed, task_failed
 from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request
 
-WEIGHTS = Asset(name="ltr_weights", uri="ltr://weights/latest")
+WEIGHTS = Asset("ltr_weights")
 WEIGHTS_MOVED = AssetAlias("ltr_weights_moved")
 LATE_AFTER = timedelta(hours=2)
 
@@ -119,7 +119,7 @@ def train_ltr_daily() -> None:
 
         return jobs.train_ranker(dataset)
 
-    @task(inlets=[WEIGHTS], doc_md="Measures the challenger, the champion and the baselines on the test days.")
+    @task(doc_md="Measures the challenger, the champion and the baselines on the test days.")
     def evaluate_ranker(trained: dict[str, Any]) -> dict[str, Any]:
         from ltr_pipeline import jobs
 

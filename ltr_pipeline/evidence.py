@@ -65,7 +65,7 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
         for listed in registry.versions()
         if listed.version in recent
         and listed.ndcg_at_5 is not None
-        and dt.timedelta() <= moment - Version.parse(listed.version).time <= RECENT
+        and dt.timedelta() < moment - Version.parse(listed.version).time <= RECENT
     ]
     return champion, max(scored)[1] if scored else None
 

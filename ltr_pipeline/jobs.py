@@ -66,6 +66,12 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
         inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked)
+        if asked.window_days not in (None, inputs.window_days):
+            raise SettingsError(
+                f"the Param window_days is {asked.window_days}, but run {run.name} was frozen with "
+                f"{inputs.window_days}; leave it out to repeat the run"
+            )
+        inputs = msgspec.structs.replace(inputs, dry_run=asked.dry_run)
         landed = dict(msgspec.to_builtins(inputs.landed)) if inputs.landed else {}
         log.info("inputs frozen", partitions=len(inputs.partitions), champion=inputs.champion, **landed)
         return run.write("inputs.json", inputs, counts=landed)
@@ -73,7 +79,8 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
 
 def _freeze(run: Run, moment: dt.datetime, asked: Request) -> Inputs:
     settings, date = run.settings, moment.date()
-    window_days = asked.window_days or settings.window_days
+    window_days = settings.window_days if asked.window_days is None else asked.window_days
+    _check_days(date, window_days, settings)
     start = _windows(date, window_days, settings, Policy()).start
     landed = None
     if not events.is_backfill(settings.data, date):
@@ -102,6 +109,17 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request) -> Inputs:
         champion=champion,
         best_recent=best_recent,
     )
+
+
+def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
+    """Refuse a window without training days, and a date that would make every night until then a backfill."""
+    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    if window_days <= held_out:
+        raise SettingsError(f"the Param window_days is {window_days}, but {held_out} days are held out; use more")
+    landed = events.landed_dates(settings.data)
+    newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
+    if date > newest:
+        raise SettingsError(f"the run's date {date} has not come: the newest that can be run is {newest}")
 
 
 def _windows(date: dt.date, window_days: int, settings: Settings, policy: Policy) -> Windows:

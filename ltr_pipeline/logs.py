@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,6 @@ def run_log(folder: Path | None, *, style: Literal["json", "text"] = "json", **c
         if folder is None:
             yield
             return
-        folder.mkdir(parents=True, exist_ok=True)
         # Airflow caches its loggers, and those keep the list they were made with: extend it in place.
         processors = structlog.get_config()["processors"]
         copy = _Copy(folder / FILE_NAME, style)
@@ -67,6 +66,8 @@ class _Copy:
         line: Any = dict(event)
         for process in self._line:
             line = process(logger, method, line)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        with suppress(OSError):  # the copy is a convenience: a full disk or a missing folder must not fail a run
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
         return event

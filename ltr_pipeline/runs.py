@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import structlog
@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     moment: dt.datetime
-    window_days: int | None = None
+    window_days: Annotated[int, msgspec.Meta(ge=9, le=365)] | None = None
     dry_run: bool = False
 
 

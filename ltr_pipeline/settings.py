@@ -37,7 +37,14 @@ class Settings(BaseSettings):
         A variable has a wrong value; `load_settings` turns it into a SettingsError that names the variable.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, case_sensitive=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        case_sensitive=True,
+        env_file=".env",
+        hide_input_in_errors=True,  # it may hold secrets
+    )
 
     events_path: str = _env(
         "LTR_EVENTS_PATH", "logs/audit.log", "Event log to learn from: a JSONL file, a folder or a glob (also .gz)."
@@ -137,7 +144,7 @@ def load_settings(**overrides: object) -> Settings:
         problems = "; ".join(
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
-        raise SettingsError(f"{problems}; see config_env.example for what is allowed") from error
+        raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
 
 
 def example() -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import servers
 
+from ltr_pipeline.settings import Settings
+
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
     AIRFLOW_HOME=HOME,
@@ -21,6 +23,8 @@ for name in [
     name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name != "LTR_REQUIRE_SERVICES"
 ]:
     del os.environ[name]
+
+Settings.model_config["env_file"] = None  # not what the checkout's user has set
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

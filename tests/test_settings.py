@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,13 @@ def test_secrets_are_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LTR_BUCKETS", "none")
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.setenv("LTR_BUCKETS", "4")
+    monkeypatch.setenv("LTR_ATTRIBUTION_DAYS", "28")  # a problem of the whole, whose input is all variables
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    monkeypatch.delenv("LTR_ATTRIBUTION_DAYS")
     monkeypatch.delenv("LTR_BUCKETS")
     assert "hunter2" not in repr(load_settings())
 

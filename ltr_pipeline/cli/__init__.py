@@ -43,7 +43,7 @@ def main() -> None:
     )
     try:
         app()
-    except LtrError as error:
+    except (LtrError, OverflowError) as error:  # the latter: a date beyond the calendar
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(2)
 

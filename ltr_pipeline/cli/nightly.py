@@ -20,6 +20,7 @@ from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.gate import Decision
+from ltr_pipeline.policy import VARIABLES
 from ltr_pipeline.runs import Outcome, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage import open_storage
@@ -100,6 +101,12 @@ def try_log(
 ) -> None:
     """Would this log pass the gate, and if not, why? Publishes nothing; exits 1 if it would not pass."""
     variables = dict(_pair(text) for text in variable or [])
+    if unknown := sorted(set(variables) - {known.name for known in VARIABLES}):
+        raise SettingsError(
+            f"--variable {unknown[0]}: no such Variable; there are {', '.join(v.name for v in VARIABLES)}"
+        )
+    if folder and folder.exists() and any(folder.iterdir()):
+        raise SettingsError(f"--folder {folder} is not empty; name a new one")
     scratch = folder or Path(tempfile.mkdtemp(prefix="ltr-try-"))
     settings = load_settings(
         events_path=str(log), data_uri=str(scratch / "data"), registry_uri=str(scratch / "registry"), notify_urls=()

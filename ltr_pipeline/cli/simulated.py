@@ -27,6 +27,7 @@ class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     world: World
     end: dt.date
+    size: int = 0  # bytes written: what a killed simulation left after them is cut off
 
 
 def newest_slot() -> dt.date:
@@ -46,12 +47,16 @@ def start(settings: Settings, first: dt.date, days: int, **world: object) -> Non
         raise SourceError(f"{path} is there already and is not overwritten; move it away or name another --path")
     chosen = {name: value for name, value in world.items() if value is not None}
     made = World(legacy_weights=settings.mapping.legacy_weights, start=first, **chosen)  # type: ignore[arg-type]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _save(settings, _Simulated(world=made, end=first))
     _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
 
 
 def is_wanted(settings: Settings) -> bool:
     """Whether to learn from a simulated log: there is one, or no event log is configured and none is there."""
-    return is_simulated(settings) or not (os.environ.get("LTR_EVENTS_PATH") or Path(settings.events_path).exists())
+    return is_simulated(settings) or not (
+        "events_path" in settings.model_fields_set or Path(settings.events_path).exists()
+    )
 
 
 def up_to(settings: Settings, day: dt.date) -> None:
@@ -73,12 +78,16 @@ def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:
     if days <= 0:
         return
     path = Path(settings.events_path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with console.status(f"simulating {days} days"):
+        if path.exists():
+            os.truncate(path, simulated.size)
         summary = write_log(path, simulated.world, simulated.end, days, append=path.exists())
-    record = _Simulated(world=simulated.world, end=end)
-    _record(settings).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+    _save(settings, _Simulated(world=simulated.world, end=end, size=path.stat().st_size))
     console.print(f"Simulated {days} days until {end}: {summary.impressions:,} impressions in {path}")
+
+
+def _save(settings: Settings, simulated: _Simulated) -> None:
+    _record(settings).write_bytes(msgspec.json.format(msgspec.json.encode(simulated)))
 
 
 def _record(settings: Settings) -> Path:

@@ -150,7 +150,7 @@ def _cursor(storage: Storage, date: dt.date, name: str) -> Sequence[Segment]:
 
 def _store(storage: Storage, manifest: Manifest, scratch: Path) -> None:
     folder = folder_of(manifest.date)
-    ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}"}
+    ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}", f"{folder}/{MANIFEST}"}
     for key in set(storage.keys(folder)) - ours:  # of a killed attempt with other settings
         storage.delete(key)
     for info in manifest.files:

@@ -118,10 +118,18 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     assert "below the minimum of 0.99" in settings.data.get("runs/20261002_0215/report.html").decode()
 
 
-def test_a_dry_run_publishes_nothing(run: Run, settings: Settings) -> None:
+def test_a_dry_run_publishes_nothing_and_binds_no_later_run(run: Run, settings: Settings) -> None:
     states = run(dry_run=True)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
     assert Registry(settings.registry_storage).versions() == []
+    assert run(dry_run=False)["publish_weights"] == "success"
+    assert run(dry_run=True)["keep_previous"] == "success"
+
+
+def test_a_date_that_has_not_come_is_refused_before_anything_lands(run: Run, settings: Settings) -> None:
+    states = run(dt.date(2031, 1, 1))
+    assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "1")
+    assert settings.data.keys("events") == []
 
 
 @pytest.mark.parametrize("value", ["abc", "1.7"])

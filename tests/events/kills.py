@@ -54,6 +54,7 @@ def kill_at_random(folder: Path, log: Path) -> None:
     moments = random.Random(7)
     for kill in range(RANDOM_KILLS):
         root = folder / f"random-{kill}"
+        root.mkdir()
         child = fork(lambda root=root: landing(root, log))
         time.sleep(moments.uniform(0, seconds))
         os.kill(child, signal.SIGKILL)
