@@ -21,11 +21,13 @@ from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
 from ltr_pipeline.scoring import Latency, Scorer
 from ltr_pipeline.versions import Registry, Version
 
-__all__ = ["Rival", "gather", "load_rival", "requests", "rivals"]
+__all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals"]
 
 log = structlog.get_logger(__name__)
 
 RECENT = dt.timedelta(days=28)
+TRAINED_ON = (ITEM_ID, PROTECTED_GROUP)
+"""Columns that `gather` needs of the training rows."""
 
 LATENCY_REQUESTS = 1000
 
@@ -111,7 +113,7 @@ def gather(
     challenger: Scorer,
     *,
     train_impressions: int,
-    known_items: pl.Series,
+    trained_on: pl.DataFrame,
     landed: Landed | None,
     champion: Rival | None,
     best_recent: Rival | None,
@@ -125,8 +127,8 @@ def gather(
     ----------
     test
         The test rankings.
-    known_items
-        Item ids that training saw, in any number; the others make the slice ``new``.
+    trained_on
+        The columns `TRAINED_ON` of the training rows: items not among them make the slice ``new``.
     landed
         What arrived for this run; None for a backfill.
     champion, best_recent
@@ -141,7 +143,7 @@ def gather(
     baselines = {"random": table.metrics(tied)}
     if test.position is not None:
         baselines["logged_order"] = table.metrics(-test.position.astype(np.float64))
-    slices = _slices(table, score, known_items)
+    slices = _slices(table, score, trained_on)
     legacy = Scorer.from_linear(legacy_weights, test.feature_names) if legacy_weights else None
     if legacy is not None:
         baselines["legacy_linear"] = table.metrics(legacy.score(table.aligned(legacy)))
@@ -154,7 +156,7 @@ def gather(
         champion=_against_champion(table, ndcg, champion, legacy, baselines, min_queries),
         best_recent=_against(table, ndcg, best_recent, "best_recent", min_queries) if best_recent else None,
         slices=slices,
-        fairness=_fairness(table, score, slices),
+        fairness=_fairness(table, score, slices, trained_on),
         latency=_latency(test, challenger),
         landed=landed,
     )
@@ -236,7 +238,7 @@ def _against(table: _Test, ndcg: NDArray[np.float64], rival: Rival, kind: str, m
     )
 
 
-def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) -> list[Slice]:
+def _slices(table: _Test, score: NDArray[np.float64], trained_on: pl.DataFrame) -> list[Slice]:
     data = table.data
     return evaluation.slices(
         data.relevance,
@@ -246,11 +248,14 @@ def _slices(table: _Test, score: NDArray[np.float64], known_items: pl.Series) ->
         table.seed,
         protected_group=data.ids[PROTECTED_GROUP],
         time=table.times,
-        new_item=~data.ids[ITEM_ID].is_in(known_items.unique().implode()).to_numpy(),
+        new_item=~data.ids[ITEM_ID].is_in(trained_on[ITEM_ID].unique().implode()).to_numpy(),
+        expected_groups=_groups(trained_on),
     )
 
 
-def _fairness(table: _Test, score: NDArray[np.float64], slices: list[Slice]) -> fairness.Fairness:
+def _fairness(
+    table: _Test, score: NDArray[np.float64], slices: list[Slice], trained_on: pl.DataFrame
+) -> fairness.Fairness:
     data = table.data
     ndcg = {part.value: part.ndcg_at_5.value for part in slices if part.dimension == PROTECTED_GROUP}
     return fairness.measure(
@@ -262,4 +267,10 @@ def _fairness(table: _Test, score: NDArray[np.float64], slices: list[Slice]) -> 
         clusters=table.clusters,
         seed=table.seed,
         ndcg_at_5=ndcg,
+        expected_groups=_groups(trained_on),
     )
+
+
+def _groups(trained_on: pl.DataFrame) -> tuple[str, ...]:
+    """Protected groups that training knew; one that the test days lack is missing, not unconfigured."""
+    return tuple(sorted(trained_on[PROTECTED_GROUP].drop_nulls().unique()))

@@ -20,7 +20,6 @@ from ltr_pipeline.errors import RegistryError, SettingsError
 from ltr_pipeline.gate import Decision, Evidence, Landed, Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
-from ltr_pipeline.schema import ITEM_ID
 from ltr_pipeline.scoring import Scorer
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import DOCUMENT, Registry
@@ -201,7 +200,7 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
             dataset.load(settings.data, run.key("dataset"), manifest, "test"),
             _challenger(run, manifest),
             train_impressions=manifest.train.rows,
-            known_items=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=[ITEM_ID]).ids[ITEM_ID],
+            trained_on=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
             landed=inputs.landed,
             champion=evidence.load_rival(registry, inputs.champion),
             best_recent=evidence.load_rival(registry, inputs.best_recent),
