@@ -32,19 +32,22 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-$(AIRFLOW_HOME)/airflow.db: | $(READY)
+# A stamp, not the database: a migration that was killed, or another version of Airflow, migrates again.
+MIGRATED := $(AIRFLOW_HOME)/.migrated
+$(MIGRATED): $(READY)
 	@$(BIN)/airflow db migrate > /dev/null
+	@touch $(MIGRATED)
 
-run: $(READY) $(AIRFLOW_HOME)/airflow.db
+run: $(READY) $(MIGRATED)
 	@$(BIN)/ltr run $(if $(DATE),--date $(DATE))
 
-up: $(READY) $(AIRFLOW_HOME)/airflow.db
+up: $(READY) $(MIGRATED)
 	@$(BIN)/ltr up
 
 down: $(READY)
 	@$(BIN)/ltr down
 
-airflow: $(READY) $(AIRFLOW_HOME)/airflow.db
+airflow: $(READY) $(MIGRATED)
 	@$(BIN)/airflow $(CMD)
 
 test: $(READY)

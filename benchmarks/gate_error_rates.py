@@ -350,6 +350,7 @@ def trial(case: Contest, size: int, rng: np.random.Generator) -> Evidence:
     found = evaluation.estimate(case.ndcg[chosen], users, seed)
     nothing = Comparison(version=None, kind="none", reason="nothing is published yet")
     return Evidence(
+        trees=70,
         train_impressions=case.train_impressions,
         test_queries=len(chosen),
         metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),

@@ -49,8 +49,9 @@ from airflow.sdk import (
     task,
 )
 
-from ltr_pipeline.airflow.callbacks import deadline_missed, task_failed
+from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
 from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request
+from ltr_pipeline.schedule import NIGHTLY
 
 WEIGHTS = Asset("ltr_weights")
 WEIGHTS_MOVED = AssetAlias("ltr_weights_moved")
@@ -75,11 +76,12 @@ PARAMS = {
     dag_display_name="Train the ranker, nightly",
     description="Land events, train a LambdaMART ranker, judge it, publish it or keep the former one",
     doc_md=__doc__,
-    schedule="15 2 * * *",
+    schedule=NIGHTLY,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
+    on_failure_callback=run_failed,
     params=PARAMS,
     tags=["ltr", "nightly"],
     deadline=DeadlineAlert(

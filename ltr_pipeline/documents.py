@@ -19,7 +19,7 @@ from ltr_pipeline.ranker import Trained, label_gain
 from ltr_pipeline.scoring import Scorer
 from ltr_pipeline.weights import Weights
 
-__all__ = ["document", "frozen", "libraries"]
+__all__ = ["document", "frozen", "hashes", "libraries", "lineage"]
 
 GOLDEN_REQUESTS = 5
 LIBRARIES = ("lightgbm", "ltr-pipeline", "numpy", "polars", "pyarrow")
@@ -35,7 +35,7 @@ def document(
     trained: Trained,
     found: Evidence,
     decision: Decision,
-    lineage: Table[str, Any],
+    seed: int,
 ) -> Weights:
     """Everything a reader of the model needs, in one record.
 
@@ -43,14 +43,14 @@ def document(
     ----------
     test
         Where the golden requests are taken from; at least one ranking.
-    lineage
-        How the model came to be: mode, parent, seed.
+    seed
+        Of training and resampling.
     """
     return Weights(
         version=version,
         created_at=dt.datetime.now(dt.UTC),
         model=weights.Model(
-            text=model_text, sha256=_sha256(model_text.encode()), trees=trained.trees, importance=trained.importance
+            text=model_text, sha256=trained.model_sha256, trees=trained.trees, importance=trained.importance
         ),
         features=[weights.Feature(name=name, missing=trained.missing_rules[name]) for name in manifest.features],
         label_gain=label_gain(mapping.max_relevance),
@@ -59,12 +59,22 @@ def document(
         metrics=msgspec.to_builtins(found.metrics),
         gate=msgspec.to_builtins(decision),
         champion=msgspec.to_builtins(found.champion),
-        lineage={**lineage, "parameters": trained.parameters},
+        lineage=lineage(seed) | {"parameters": trained.parameters},
         libraries=libraries(),
         latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
         linear_weights=trained.linear_weights,
     )
+
+
+def lineage(seed: int) -> dict[str, Any]:
+    """How a model of the nightly run came to be."""
+    return {"mode": "daily", "parent": None, "seed": seed}
+
+
+def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
+    """SHA-256 of what a model was made from: the dataset's tables and the mapping."""
+    return manifest.tables | {"mapping": _sha256(msgspec.json.encode(mapping, order="deterministic"))}
 
 
 def libraries() -> dict[str, str]:
@@ -111,7 +121,7 @@ def _data(manifest: DatasetManifest, mapping: Mapping) -> weights.Data:
         window=weights.Window(start=manifest.windows.start, end=manifest.windows.cutoff),
         **{name: _window(part) for name, part in parts.items()},
         counts=counts,
-        hashes=manifest.tables | {"mapping": _sha256(msgspec.json.encode(mapping, order="deterministic"))},
+        hashes=hashes(manifest, mapping),
     )
 
 

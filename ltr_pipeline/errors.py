@@ -8,6 +8,7 @@
     ├── SourceError            events cannot be read: file missing, unreadable, not landed
     ├── DatasetError           no dataset can be built from what has landed
     ├── RankerError            training or scoring cannot go on
+    │   └── NothingToLearnError
     ├── WeightsError           a weights document is altered, truncated or inconsistent
     ├── RegistryError          a version cannot be published, promoted or found
     │   └── UnknownVersionError
@@ -43,6 +44,10 @@ class DatasetError(LtrError):
 
 class RankerError(LtrError):
     """A model cannot be trained, loaded or scored."""
+
+
+class NothingToLearnError(RankerError):
+    """The training rankings hold nothing that a ranker could learn; the gate then keeps the former model."""
 
 
 class WeightsError(LtrError):

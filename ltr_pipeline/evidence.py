@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from ltr_pipeline import evaluation, fairness, scoring
 from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.evaluation import Metrics, Slice
+from ltr_pipeline.evaluation import Estimate, Metrics, Slice
 from ltr_pipeline.gate import Comparison, Evidence, Landed
 from ltr_pipeline.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
 from ltr_pipeline.scoring import Latency, Scorer
-from ltr_pipeline.versions import Registry, Version
+from ltr_pipeline.versions import Move, Registry, Version
 
-__all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals"]
+__all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals", "without_model"]
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,7 @@ TRAINED_ON = (ITEM_ID, PROTECTED_GROUP)
 """Columns that `gather` needs of the training rows."""
 
 LATENCY_REQUESTS = 1000
+NO_MODEL = "there is no model to compare"
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
     Returns
     -------
     champion, best_recent
-        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before; None
-        where there is none.
+        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before and
+        not rolled back from; None where there is none.
     """
     champion = registry.promoted()
-    recent = {move.to for move in registry.history() if move.moved and move.to != champion}
+    recent = _in_use(registry.history()) - {champion}
     scored = [
         (listed.ndcg_at_5, listed.version)
         for listed in registry.versions()
@@ -70,6 +72,17 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
         and dt.timedelta() < moment - Version.parse(listed.version).time <= RECENT
     ]
     return champion, max(scored)[1] if scored else None
+
+
+def _in_use(history: Iterable[Move]) -> set[str]:
+    """Versions that `latest` moved to, without those that were rolled back from: nobody wants these to be matched."""
+    found: set[str] = set()
+    for move in history:
+        if move.moved:
+            found.add(move.to)
+        if move.move == "rollback" and move.before != move.to:
+            found.discard(move.before or "")
+    return found
 
 
 def load_rival(registry: Registry, version: str | None) -> Rival | None:
@@ -144,10 +157,11 @@ def gather(
     if test.position is not None:
         baselines["logged_order"] = table.metrics(-test.position.astype(np.float64))
     slices = _slices(table, score, trained_on)
-    legacy = Scorer.from_linear(legacy_weights, test.feature_names) if legacy_weights else None
+    legacy = _legacy_score(table, legacy_weights)
     if legacy is not None:
-        baselines["legacy_linear"] = table.metrics(legacy.score(table.aligned(legacy)))
+        baselines["legacy_linear"] = table.metrics(legacy)
     return Evidence(
+        trees=challenger.trees,
         train_impressions=train_impressions,
         test_queries=int((~np.isnan(ndcg)).sum()),
         metrics=table.metrics(score),
@@ -158,6 +172,23 @@ def gather(
         slices=slices,
         fairness=_fairness(table, score, slices, trained_on),
         latency=_latency(test, challenger),
+        landed=landed,
+    )
+
+
+def without_model(why: str, *, train_impressions: int, test_queries: int, landed: Landed | None) -> Evidence:
+    """What is known of a night on which there was nothing to learn from."""
+    none = Estimate(value=None, low=None, high=None, n=0)
+    return Evidence(
+        trees=0,
+        untrained=why,
+        train_impressions=train_impressions,
+        test_queries=test_queries,
+        metrics=Metrics(ndcg_at_5=none, linear_ndcg_at_5=none, mrr=none, hit_at_3=none),
+        against_random=None,
+        champion=Comparison(version=None, kind="none", reason=NO_MODEL),
+        fairness=fairness.Fairness(configured=False, evaluable=False, reason=NO_MODEL),
+        latency=None,
         landed=landed,
     )
 
@@ -198,7 +229,7 @@ def _against_champion(
     table: _Test,
     ndcg: NDArray[np.float64],
     champion: Rival | None,
-    legacy: Scorer | None,
+    legacy: NDArray[np.float64] | None,
     baselines: Mapping[str, Metrics],
     min_queries: int,
 ) -> Comparison:
@@ -206,21 +237,33 @@ def _against_champion(
         return _against(table, ndcg, champion, "champion", min_queries)
     if legacy is None:
         return Comparison(version=None, kind="none", reason="nothing is published yet and no legacy weights are set")
-    other = table.ndcg(legacy.score(table.aligned(legacy)))
     return Comparison(
         version=None,
         kind="legacy_linear",
         metrics=baselines["legacy_linear"],
-        delta=evaluation.paired(ndcg, other, table.clusters, table.seed),
+        delta=evaluation.paired(ndcg, table.ndcg(legacy), table.clusters, table.seed),
     )
 
 
-def _against(table: _Test, ndcg: NDArray[np.float64], rival: Rival, kind: str, min_queries: int) -> Comparison:
+def _legacy_score(table: _Test, legacy_weights: Mapping[str, float]) -> NDArray[np.float64] | None:
+    if not legacy_weights:
+        return None
+    legacy = Scorer.from_linear(legacy_weights, table.data.feature_names)
+    return legacy.score(table.aligned(legacy))
+
+
+def _against(
+    table: _Test,
+    ndcg: NDArray[np.float64],
+    rival: Rival,
+    kind: Literal["champion", "best_recent"],
+    min_queries: int,
+) -> Comparison:
     """Compare on the rankings that the rival was not trained on."""
     missing = sorted(set(rival.scorer.features) - set(table.data.feature_names))
     if missing:
         reason = f"{rival.version} needs features that are gone: {', '.join(missing)}"
-        return Comparison(version=rival.version, kind=kind, reason=reason)  # type: ignore[arg-type]
+        return Comparison(version=rival.version, kind=kind, reason=reason)
     score = rival.scorer.score(table.aligned(rival.scorer))
     unseen = (table.times >= rival.seen_until).to_numpy()
     other = np.where(unseen, table.ndcg(score), np.nan)
@@ -229,10 +272,10 @@ def _against(table: _Test, ndcg: NDArray[np.float64], rival: Rival, kind: str, m
         reason = (
             f"{rival.version} was trained up to {rival.seen_until:%Y-%m-%d}: {eligible} test rankings are new to it"
         )
-        return Comparison(version=rival.version, kind=kind, reason=reason)  # type: ignore[arg-type]
+        return Comparison(version=rival.version, kind=kind, reason=reason)
     return Comparison(
         version=rival.version,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         metrics=table.metrics(score),
         delta=evaluation.paired(ndcg, other, table.clusters, table.seed),
     )

@@ -6,6 +6,7 @@ data). ``docs/gate.md`` has the table of what each does to the verdict.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -87,8 +88,13 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Of the challenger; None without test rankings to measure it on.
     landed
         What arrived for this run; None for a backfill, which reads no source.
+    trees
+        Of the challenger.
+    untrained
+        Why there is no challenger, and so nothing measured; empty when there is one.
     """
 
+    trees: int
     train_impressions: int
     test_queries: int
     metrics: Metrics
@@ -100,6 +106,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     best_recent: Comparison | None = None
     baselines: dict[str, Metrics] = {}
     slices: list[Slice] = []
+    untrained: str = ""
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -157,15 +164,10 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     nothing is published in a dry run, whose first reason says what an enforcing gate would have done.
     """
     checks = [
-        _ndcg(evidence, policy),
-        _beats_random(evidence),
-        _fairness(evidence.fairness, policy),
-        _latency(evidence, policy),
+        *(_of_the_model(evidence, policy) if not evidence.untrained else ()),
+        _trained(evidence),
         _enough("samples", evidence.train_impressions, policy.min_samples, "training impressions"),
         _enough("queries", evidence.test_queries, policy.min_queries, "eligible test rankings"),
-        _not_worse("champion", evidence.champion, policy),
-        _best_recent(evidence, policy),
-        _suspicious_gain(evidence.champion, policy),
         _fresh_events(evidence.landed),
         _quarantined_share(evidence.landed, policy),
     ]
@@ -174,6 +176,17 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         reasons.insert(0, f"dry run: would {'keep the former model' if reasons else 'publish'}")
     verdict: Literal["publish", "keep"] = "keep" if reasons else "publish"
     return Decision(verdict=verdict, checks=checks, reasons=reasons, mode=policy.gate_mode, policy=policy)
+
+
+def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Checks that need a model."""
+    yield _ndcg(evidence, policy)
+    yield _beats_random(evidence)
+    yield _fairness(evidence.fairness, policy)
+    yield _latency(evidence, policy)
+    yield _not_worse("champion", evidence.champion, policy)
+    yield _best_recent(evidence, policy)
+    yield _suspicious_gain(evidence.champion, policy)
 
 
 def blocks(status: Status, policy: Policy) -> bool:
@@ -206,6 +219,12 @@ def _check(
     return Check(
         name=name, status=status, observed=observed, low=low, high=high, threshold=threshold, unit=unit, reason=reason
     )
+
+
+def _trained(evidence: Evidence) -> Check:
+    status: Status = "fail" if evidence.untrained else "pass"
+    reason = evidence.untrained or f"a model of {evidence.trees:,} trees was trained"
+    return _check("trained", status, reason, observed=evidence.trees, threshold=1, unit="trees")
 
 
 def _ndcg(evidence: Evidence, policy: Policy) -> Check:

@@ -16,7 +16,7 @@ import structlog
 
 from ltr_pipeline import dataset, documents, events, evidence, gate, outcomes, ranker, weights
 from ltr_pipeline.dataset import DatasetManifest, Windows
-from ltr_pipeline.errors import RegistryError, SettingsError
+from ltr_pipeline.errors import NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.gate import Decision, Evidence, Landed, Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
@@ -26,6 +26,7 @@ from ltr_pipeline.versions import DOCUMENT, Registry
 
 __all__ = [
     "build_dataset",
+    "check_date",
     "evaluate_ranker",
     "extract_events",
     "keep_previous",
@@ -36,8 +37,15 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
+MODEL = "model.txt"
 
-def extract_events(request: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
+
+def extract_events(
+    request: Json,
+    variables: Mapping[str, str],
+    settings: Settings | None = None,
+    source: events.Source | None = None,
+) -> Json:
     """Land what arrived since the last run, and freeze what this run reads.
 
     Everything a user can set is validated here, not after an hour of training.
@@ -48,6 +56,8 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
         A `Request` as JSON.
     variables
         The Airflow Variables of the gate that are set.
+    source
+        Where to read instead of the configured event log.
 
     Raises
     ------
@@ -64,7 +74,8 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked)
+        ranker.check_parameters(settings.parameters)
+        inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
                 f"the Param window_days is {asked.window_days}, but run {run.name} was frozen with "
@@ -76,7 +87,7 @@ def extract_events(request: Json, variables: Mapping[str, str], settings: Settin
         return run.write("inputs.json", inputs, counts=landed)
 
 
-def _freeze(run: Run, moment: dt.datetime, asked: Request) -> Inputs:
+def _freeze(run: Run, moment: dt.datetime, asked: Request, source: events.Source | None) -> Inputs:
     settings, date = run.settings, moment.date()
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
@@ -86,7 +97,7 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request) -> Inputs:
         manifest = events.land(
             settings.data,
             date,
-            events.FileSource(settings.events_path),
+            source or events.FileSource(settings.events_path),
             settings.mapping,
             buckets=settings.buckets,
             since=start,
@@ -115,6 +126,11 @@ def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
     held_out = settings.attribution_days + settings.test_days + settings.valid_days
     if window_days <= held_out:
         raise SettingsError(f"the Param window_days is {window_days}, but {held_out} days are held out; use more")
+    check_date(date, settings)
+
+
+def check_date(date: dt.date, settings: Settings) -> None:
+    """Refuse a date that has not come; SettingsError says which is the newest that can be run."""
     landed = events.landed_dates(settings.data)
     newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
     if date > newest:
@@ -159,25 +175,31 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
 def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     """Train LambdaMART on the training days, stopping early on the validation days.
 
+    Where there is nothing to learn from, there is no model, and the gate will keep the former one.
+
     Raises
     ------
     RankerError
-        There is nothing to learn from.
+        LightGBM refuses to train.
     """
     settings = settings or load_settings()
     reference = opened(built)
     with logged(reference.run, settings, "train_ranker") as run:
         manifest = run.verified("dataset.json", reference, DatasetManifest)
-        text, trained = ranker.train(
-            dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=()),
-            dataset.load(settings.data, run.key("dataset"), manifest, "valid", ids=()),
-            parameters=settings.parameters,
-            max_relevance=settings.mapping.max_relevance,
-            seed=settings.seed,
-            threads=settings.threads,
-            debias=settings.debias,
-        )
-        run.storage.put(run.key("model.txt"), text.encode())
+        try:
+            text, trained = ranker.train(
+                dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=()),
+                dataset.load(settings.data, run.key("dataset"), manifest, "valid", ids=()),
+                parameters=settings.parameters,
+                max_relevance=settings.mapping.max_relevance,
+                seed=settings.seed,
+                threads=settings.threads,
+                debias=settings.debias,
+            )
+        except NothingToLearnError as error:
+            log.info("nothing to learn from", reason=str(error))
+            text, trained = ranker.untrained(error)
+        run.storage.put(run.key(MODEL), text.encode())
         log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
         return run.write("trained.json", trained, counts={"trees": trained.trees})
 
@@ -193,27 +215,39 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
     settings = settings or load_settings()
     reference = opened(trained)
     with logged(reference.run, settings, "evaluate_ranker") as run:
-        run.verified("trained.json", reference, Trained)
-        manifest, inputs = run.read("dataset.json", DatasetManifest), run.read("inputs.json", Inputs)
-        registry = Registry(settings.registry_storage)
-        found = evidence.gather(
-            dataset.load(settings.data, run.key("dataset"), manifest, "test"),
-            _challenger(run, manifest),
-            train_impressions=manifest.train.rows,
-            trained_on=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
-            landed=inputs.landed,
-            champion=evidence.load_rival(registry, inputs.champion),
-            best_recent=evidence.load_rival(registry, inputs.best_recent),
-            legacy_weights=settings.mapping.legacy_weights,
-            min_queries=manifest.windows.min_queries,
-            seed=settings.seed,
-        )
+        found = _evidence(run, run.verified("trained.json", reference, Trained))
         log.info("ranker evaluated", ndcg_at_5=found.metrics.ndcg_at_5.value, test_queries=found.test_queries)
         return run.write("evidence.json", found, counts={"test_queries": found.test_queries})
 
 
-def _challenger(run: Run, manifest: DatasetManifest) -> Scorer:
-    return Scorer.from_model(run.storage.get(run.key("model.txt")).decode(), manifest.features)
+def _evidence(run: Run, trained: Trained) -> Evidence:
+    settings = run.settings
+    manifest, inputs = run.read("dataset.json", DatasetManifest), run.read("inputs.json", Inputs)
+    if trained.untrained:
+        return evidence.without_model(
+            trained.untrained,
+            train_impressions=manifest.train.rows,
+            test_queries=manifest.test.eligible,
+            landed=inputs.landed,
+        )
+    registry = Registry(settings.registry_storage)
+    return evidence.gather(
+        dataset.load(settings.data, run.key("dataset"), manifest, "test"),
+        Scorer.from_model(_model_text(run, trained), manifest.features),
+        train_impressions=manifest.train.rows,
+        trained_on=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
+        landed=inputs.landed,
+        champion=evidence.load_rival(registry, inputs.champion),
+        best_recent=evidence.load_rival(registry, inputs.best_recent),
+        legacy_weights=settings.mapping.legacy_weights,
+        min_queries=manifest.windows.min_queries,
+        seed=settings.seed,
+    )
+
+
+def _model_text(run: Run, trained: Trained) -> str:
+    """Model that `trained` tells of."""
+    return run.verified_bytes(MODEL, trained.model_sha256).decode()
 
 
 def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
@@ -237,23 +271,24 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
             policy = msgspec.structs.replace(policy, gate_mode="dry_run")
         decision = gate.decide(found, policy)
         manifest = run.read("dataset.json", DatasetManifest)
-        if manifest.test.rankings:  # else there is nothing to take golden requests from, and the gate keeps
+        if found.trees and manifest.test.rankings:  # else there is nothing to publish, and the gate keeps
             run.storage.put(run.key(DOCUMENT), _frozen_document(run, manifest, found, decision))
         log.info("gate decided", verdict=decision.verdict, reasons=decision.reasons)
         return run.write("decision.json", decision, verdict=decision.verdict)
 
 
 def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decision: Decision) -> bytes:
+    trained = run.read("trained.json", Trained)
     new = documents.document(
         run.name,
-        run.storage.get(run.key("model.txt")).decode(),
+        _model_text(run, trained),
         mapping=run.settings.mapping,
         manifest=manifest,
         test=dataset.load(run.storage, run.key("dataset"), manifest, "test"),
-        trained=run.read("trained.json", Trained),
+        trained=trained,
         found=found,
         decision=decision,
-        lineage={"mode": "daily", "parent": None, "seed": run.settings.seed},
+        seed=run.settings.seed,
     )
     return documents.frozen(run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None, new)
 

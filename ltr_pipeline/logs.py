@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,7 @@ def run_log(folder: Path | None, *, style: Literal["json", "text"] = "json", **c
             return
         # Airflow caches its loggers, and those keep the list they were made with: extend it in place.
         processors = structlog.get_config()["processors"]
-        copy = _Copy(folder / FILE_NAME, style)
+        copy = _Copy(folder / FILE_NAME, style, context)
         processors.insert(0, copy)
         try:
             yield
@@ -45,10 +45,14 @@ def run_log(folder: Path | None, *, style: Literal["json", "text"] = "json", **c
 
 
 class _Copy:
-    """A structlog processor that appends the event to a file and passes it on unchanged."""
+    """A structlog processor that appends the events of a context to a file and passes every event on unchanged.
 
-    def __init__(self, path: Path, style: str) -> None:
+    Other threads of the process, such as the triggerer's, log through the same processors; theirs are not copied.
+    """
+
+    def __init__(self, path: Path, style: str, context: Mapping[str, object]) -> None:
         self._path = path
+        self._context = context.items()
         render: Callable[..., Any] = (
             structlog.processors.JSONRenderer(json.dumps, default=str)
             if style == "json"
@@ -63,6 +67,8 @@ class _Copy:
         ]
 
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        if not self._context <= structlog.contextvars.get_contextvars().items():
+            return event
         line: Any = dict(event)
         for process in self._line:
             line = process(logger, method, line)

@@ -1,7 +1,7 @@
 """Notifications through Apprise URLs: what is said, and saying it without ever failing or delaying a run.
 
 A message is built by a pure function of records; `send` delivers it to every channel at once, within one deadline,
-and turns whatever goes wrong into an `Outcome`. Addresses hold secrets: of a channel only its scheme and its masked
+and turns whatever goes wrong into a `Delivery`. Addresses hold secrets: of a channel only its scheme and its masked
 host are ever shown.
 """
 
@@ -21,7 +21,7 @@ import structlog
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.wording import gate_table
 
-__all__ = ["Message", "Outcome", "failure", "rejection", "send", "success"]
+__all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
 
 _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
 _THREAD = "ltr-notify"
@@ -37,7 +37,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["info", "success", "warning", "failure"]
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What became of a message on one channel; `reason` is empty when it was delivered."""
 
     channel: str
@@ -114,7 +114,7 @@ def _report(address: str) -> str:
     return f"Report: {address}" if address else ""
 
 
-def send(urls: Sequence[str], message: Message, *, timeout_seconds: float = 20.0) -> list[Outcome]:
+def send(urls: Sequence[str], message: Message, *, timeout_seconds: float = 20.0) -> list[Delivery]:
     """Deliver `message` to every channel at once; never raises, and returns within `timeout_seconds`.
 
     Parameters
@@ -128,23 +128,23 @@ def send(urls: Sequence[str], message: Message, *, timeout_seconds: float = 20.0
 
     Returns
     -------
-    list of Outcome
+    list of Delivery
         One for each URL, in their order. Each that failed is also logged as a warning.
     """
-    deliveries = [_Delivery(number, url, message) for number, url in enumerate(urls, 1)]
+    channels = [_Channel(number, url, message) for number, url in enumerate(urls, 1)]
     deadline = time.monotonic() + timeout_seconds
+    for channel in channels:
+        channel.start()
+    for channel in channels:
+        channel.join(max(0.0, deadline - time.monotonic()))
+    deliveries = [channel.delivery(f"no answer within {timeout_seconds:g} s") for channel in channels]
     for delivery in deliveries:
-        delivery.start()
-    for delivery in deliveries:
-        delivery.join(max(0.0, deadline - time.monotonic()))
-    outcomes = [delivery.outcome(f"no answer within {timeout_seconds:g} s") for delivery in deliveries]
-    for outcome in outcomes:
-        if not outcome.delivered:
-            log.warning("notification not delivered", channel=outcome.channel, reason=outcome.reason)
-    return outcomes
+        if not delivery.delivered:
+            log.warning("notification not delivered", channel=delivery.channel, reason=delivery.reason)
+    return deliveries
 
 
-class _Delivery(threading.Thread):
+class _Channel(threading.Thread):
     """One message on its way to one channel.
 
     A daemon thread: those of an executor would hold up the exit of the process while a channel hangs.
@@ -154,7 +154,7 @@ class _Delivery(threading.Thread):
         super().__init__(name=f"{_THREAD}-{number}", daemon=True)
         self.url = url
         self.message = message
-        self.channel = f"channel {number}"
+        self.label = f"channel {number}"
         self.problem: str | None = None  # empty once delivered
 
     def run(self) -> None:
@@ -163,16 +163,16 @@ class _Delivery(threading.Thread):
         except Exception as error:
             self.problem = f"the channel's plugin raised {type(error).__name__}"
 
-    def outcome(self, late: str) -> Outcome:
+    def delivery(self, late: str) -> Delivery:
         reason = late if self.problem is None else self.problem
-        return Outcome(channel=self.channel, delivered=not reason, reason=reason)
+        return Delivery(channel=self.label, delivered=not reason, reason=reason)
 
     def _deliver(self) -> str:
         service = apprise.Apprise.instantiate(self.url)
         if service is None:
             return "not an Apprise URL, or incomplete; compare LTR_NOTIFY_URLS with https://appriseit.com/services/"
         masked: str = service.url(privacy=True)  # type: ignore[no-untyped-call]
-        self.channel += f" ({_address(masked)})"
+        self.label += f" ({_address(masked)})"
         if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
             service.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than a refused one
         # Not through an Apprise object: its pool of threads would outlive this one.

@@ -13,7 +13,7 @@ from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import Settings, load_settings, notify_urls
 from ltr_pipeline.versions import Registry, Version
 
 __all__ = ["REPORT", "finish", "notify_failure", "notify_late", "notify_outcome"]
@@ -35,13 +35,14 @@ def _night(run: Run, outcome: Outcome) -> report.Night:
     """All that the run has to tell."""
     inputs, settings = run.read("inputs.json", Inputs), run.settings
     manifest, decision = run.read("dataset.json", DatasetManifest), run.read("decision.json", Decision)
+    trained = run.read("trained.json", Trained)
     yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
     return report.Night(
         run=run.name,
         date=inputs.date,
         landing=events.read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
-        trained=run.read("trained.json", Trained),
+        trained=None if trained.untrained else trained,
         evidence=run.read("evidence.json", Evidence),
         decision=decision,
         version=outcome.version,
@@ -49,12 +50,16 @@ def _night(run: Run, outcome: Outcome) -> report.Night:
         latest=outcome.latest,
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
         former=_champion_document(Registry(settings.registry_storage), inputs.champion),
-        yesterday=yesterday.read_if_there("evidence.json", Evidence),
-        yesterday_dataset=yesterday.read_if_there("dataset.json", DatasetManifest),
-        hashes=manifest.tables,
+        yesterday=yesterday.read_if_readable("evidence.json", Evidence),
+        yesterday_dataset=yesterday.read_if_readable("dataset.json", DatasetManifest),
+        hashes=_hashes(trained, manifest, settings),
         libraries=documents.libraries(),
-        lineage={"mode": "daily", "seed": settings.seed},
+        lineage=documents.lineage(settings.seed),
     )
+
+
+def _hashes(trained: Trained, manifest: DatasetManifest, settings: Settings) -> dict[str, str]:
+    return {"model": trained.model_sha256} | documents.hashes(manifest, settings.mapping)
 
 
 def _champion_document(registry: Registry, version: str | None) -> weights.Weights | None:
@@ -78,22 +83,19 @@ def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
         notify.send(settings.notify_urls, message)
 
 
-def notify_failure(
-    run: str, task: str, error: BaseException | str, *, logs: str = "", settings: Settings | None = None
-) -> None:
-    """Tell the channels that a task failed for good; what is published stays as it is."""
-    settings = settings or load_settings()
+def notify_failure(run: str, task: str, error: BaseException | str, *, logs: str = "") -> None:
+    """Tell the channels that a run failed for good, be it for a wrong setting; what is published stays as it is."""
     try:
+        settings = load_settings()
         latest = Registry(settings.registry_storage).promoted()
     except LtrError:
-        latest = None
-    with run_log(settings.log_folder, style=settings.log_format, run=run, task=task):
+        settings, latest = None, None
+    folder, style = (settings.log_folder, settings.log_format) if settings else (None, "json")
+    with run_log(folder, style=style, run=run, task=task):
         log.error("run failed", error=str(error), latest=latest)
-        notify.send(settings.notify_urls, notify.failure(run, task, error, latest=latest, logs=logs))
+        notify.send(notify_urls(), notify.failure(run, task, error, latest=latest, logs=logs))
 
 
-def notify_late(run: str, limit: str, settings: Settings | None = None) -> None:
+def notify_late(run: str, limit: str) -> None:
     """Tell the channels that a run has not finished in time."""
-    notify_failure(
-        run, "any task", f"the run has not finished within {limit}; look at it in Airflow", settings=settings
-    )
+    notify_failure(run, "any task", f"the run has not finished within {limit}; look at it in Airflow")

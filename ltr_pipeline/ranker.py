@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import lightgbm as lgb
@@ -16,9 +18,18 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from ltr_pipeline import evaluation
-from ltr_pipeline.errors import RankerError
+from ltr_pipeline.errors import NothingToLearnError, RankerError
 
-__all__ = ["PARAMETERS", "Trained", "TrainingData", "boost", "label_gain", "train"]
+__all__ = [
+    "PARAMETERS",
+    "Trained",
+    "TrainingData",
+    "boost",
+    "check_parameters",
+    "label_gain",
+    "train",
+    "untrained",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +95,17 @@ class TrainingData(Protocol):
         """Where each item was shown, shape (n,); None = not known."""
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """`TrainingData` made by hand."""
+
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    relevance: NDArray[np.int8]
+    group: NDArray[np.int32]
+    position: NDArray[np.int32] | None = None
+
+
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How training went.
 
@@ -105,6 +127,10 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         The fallback: non-negative, sum 1.
     seconds
         Wall-clock time of the whole training.
+    model_sha256
+        Of the model text.
+    untrained
+        Why there is no model; empty when there is one.
     """
 
     trees: int
@@ -114,6 +140,35 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     missing_rules: dict[str, str]
     linear_weights: dict[str, float]
     seconds: float
+    model_sha256: str
+    untrained: str = ""
+
+
+def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
+    """What stands for a model where there was nothing to learn."""
+    return "", Trained(
+        trees=0,
+        importance={},
+        valid_ndcg_at_5=None,
+        parameters={},
+        missing_rules={},
+        linear_weights={},
+        seconds=0.0,
+        model_sha256=_sha256(""),
+        untrained=str(why),
+    )
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Try LightGBM parameters on four rows; RankerError when it would refuse them after an hour, too."""
+    few = _Rows(
+        features=np.array([[0], [1], [0], [1]], np.float32),
+        feature_names=("x",),
+        relevance=np.array([0, 1, 0, 1], np.int8),
+        group=np.array([2, 2], np.int32),
+    )
+    chosen = PARAMETERS | _canonical(parameters)
+    boost(few, chosen | {"num_iterations": 1, "label_gain": label_gain(1)}, valid=few, seed=0)
 
 
 def label_gain(max_relevance: int) -> list[float]:
@@ -156,8 +211,9 @@ def train(
     Raises
     ------
     RankerError
-        A parameter is unknown, reserved or wrong; or there is nothing to learn: fewer than two training rankings with
-        a preference, constant features, no split found.
+        A parameter is unknown, reserved or wrong.
+    NothingToLearnError
+        Fewer than two training rankings have a preference, the features are constant, or no split was found.
     """
     started = time.perf_counter()
     _check(train)
@@ -183,6 +239,7 @@ def train(
         missing_rules=missing_rules(booster),
         linear_weights=linear_weights(booster, train),
         seconds=time.perf_counter() - started,
+        model_sha256=_sha256(text),
     )
 
 
@@ -257,15 +314,15 @@ def _preferences(data: TrainingData) -> int:
 def _check(train: TrainingData) -> None:
     rankings = len(train.group)
     if not rankings:
-        raise RankerError("there is no training ranking; wait for more days of events or widen the window")
+        raise NothingToLearnError("there is no training ranking; wait for more days of events or widen the window")
     if (found := _preferences(train)) < 2:
-        raise RankerError(
+        raise NothingToLearnError(
             f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from; "
             "is feedback logged, and does the mapping give its actions a relevance?"
         )
     first = np.repeat(np.cumsum(train.group) - train.group, train.group)
     if not any(_differ(column, column[first]) for column in train.features.T):
-        raise RankerError(
+        raise NothingToLearnError(
             f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "
             "are they logged under these names?"
         )
@@ -281,10 +338,14 @@ def _text(booster: lgb.Booster) -> str:
     return re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 1]", text, flags=re.MULTILINE)
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _importance(booster: lgb.Booster) -> dict[str, float]:
     gain = booster.feature_importance("gain")
     if not gain.sum() > 0:
-        raise RankerError(
+        raise NothingToLearnError(
             "LightGBM found no split that orders the training rankings better: the features say nothing about "
             "relevance, or there are too few rows"
         )

@@ -127,14 +127,24 @@ class Run:
         except NotFoundError:
             return None
 
+    def read_if_readable(self, artefact: str, kind: type[T]) -> T | None:
+        """An artefact of another run, or None: another release may have written it in another form."""
+        try:
+            return self.read_if_there(artefact, kind)
+        except msgspec.DecodeError:
+            return None
+
     def verified(self, artefact: str, reference: Reference, kind: type[T]) -> T:
         """The artefact, if it is still the one that the task before wrote."""
+        return msgspec.json.decode(self.verified_bytes(artefact, reference.sha256), type=kind)
+
+    def verified_bytes(self, artefact: str, sha256: str) -> bytes:
+        """Bytes of an artefact; SourceError when they are not those that its task wrote."""
         data = self.storage.get(self.key(artefact))
-        if hashlib.sha256(data).hexdigest() != reference.sha256:
-            raise SourceError(
-                f"{reference.uri} changed since the task before wrote it; clear that task and all after it"
-            )
-        return msgspec.json.decode(data, type=kind)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            uri = self.storage.uri(self.key(artefact))
+            raise SourceError(f"{uri} changed since its task wrote it; clear that task and all after it")
+        return data
 
 
 @contextmanager

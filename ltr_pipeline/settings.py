@@ -19,7 +19,7 @@ from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.storage import Storage, open_storage
 
-__all__ = ["Settings", "example", "load_settings"]
+__all__ = ["Channels", "Settings", "example", "load_settings", "notify_urls"]
 
 LogFormat = Literal["json", "text"]
 
@@ -28,7 +28,35 @@ def _env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN4
     return Field(default, validation_alias=AliasChoices(name), description=why, **limits)
 
 
-class Settings(BaseSettings):
+_CONFIG = SettingsConfigDict(
+    frozen=True,
+    extra="ignore",
+    env_ignore_empty=True,
+    case_sensitive=True,
+    env_file=".env",
+    hide_input_in_errors=True,  # it may hold secrets
+)
+
+
+class Channels(BaseSettings):
+    """Whom to tell: apart, because that a setting is wrong has to be told, too."""
+
+    model_config = _CONFIG
+
+    notify_urls: Annotated[tuple[str, ...], NoDecode] = _env(
+        "LTR_NOTIFY_URLS",
+        (),
+        "Apprise URLs, separated by spaces; they may hold secrets and are never logged.",
+        repr=False,
+    )
+
+    @field_validator("notify_urls", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
+
+
+class Settings(Channels):
     """Everything the environment decides, validated and frozen.
 
     Raises
@@ -36,15 +64,6 @@ class Settings(BaseSettings):
     pydantic.ValidationError
         A variable has a wrong value; `load_settings` turns it into a SettingsError that names the variable.
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        case_sensitive=True,
-        env_file=".env",
-        hide_input_in_errors=True,  # it may hold secrets
-    )
 
     events_path: str = _env(
         "LTR_EVENTS_PATH", "logs/audit.log", "Event log to learn from: a JSONL file, a folder or a glob (also .gz)."
@@ -74,12 +93,6 @@ class Settings(BaseSettings):
     seed: int = _env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
     threads: int = _env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
-    notify_urls: Annotated[tuple[str, ...], NoDecode] = _env(
-        "LTR_NOTIFY_URLS",
-        (),
-        "Apprise URLs, separated by spaces; they may hold secrets and are never logged.",
-        repr=False,
-    )
     log_folder: Path | None = _env(
         "LTR_LOG_FOLDER", None, "Folder of ltr_training.log; empty = logs go where Airflow or the terminal puts them."
     )
@@ -97,11 +110,6 @@ class Settings(BaseSettings):
         if not isinstance(parsed, dict):
             raise ValueError('not a JSON object such as {"learning_rate": 0.05}')  # noqa: TRY004 - pydantic wants it
         return parsed
-
-    @field_validator("notify_urls", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(value.split()) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _leaves_training_days(self) -> Settings:
@@ -145,6 +153,11 @@ def load_settings(**overrides: object) -> Settings:
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
+
+
+def notify_urls() -> tuple[str, ...]:
+    """Whom to tell, also when another setting is wrong."""
+    return Channels().notify_urls
 
 
 def example() -> str:

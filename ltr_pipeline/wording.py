@@ -30,6 +30,7 @@ class _Words(NamedTuple):
 
 
 _CHECKS = {
+    "trained": _Words("Trees", "≥", "count"),
     "ndcg_at_5": _Words("nDCG@5", "≥", "score"),
     "beats_random": _Words("Against random order", "CI >", "delta"),
     "fairness_gap": _Words("Fairness gap", "≤", "score"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import servers
 
-from ltr_pipeline.settings import Settings
+from ltr_pipeline.settings import Channels, Settings
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -24,7 +24,8 @@ for name in [
 ]:
     del os.environ[name]
 
-Settings.model_config["env_file"] = None  # not what the checkout's user has set
+for part in (Channels, Settings):
+    part.model_config["env_file"] = None  # not what the checkout's user has set
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -61,6 +61,7 @@ FAIR = Fairness(
 )
 
 EVIDENCE = Evidence(
+    trees=142,
     train_impressions=152_340,
     test_queries=1204,
     metrics=metrics(0.712),
@@ -160,6 +161,7 @@ LANDING = Manifest(
     first_time=CUTOFF - 2 * DAY,
     last_time=CUTOFF,
     unknown_features=["Z2"],
+    unknown_kinds=["heartbeat"],
     files=[],
 )
 
@@ -171,6 +173,7 @@ TRAINED = Trained(
     missing_rules=dict.fromkeys(FEATURES, "as zero") | {"T": "learned"},
     linear_weights=dict.fromkeys(FEATURES, 0.125),
     seconds=4.2,
+    model_sha256="9f" * 32,
 )
 
 _FORMER = document("20251119_0215")

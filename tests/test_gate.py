@@ -62,6 +62,7 @@ def landed(read=1000, quarantined=1, impressions=700, feedback=200):
 
 
 GOOD = Evidence(
+    trees=70,
     train_impressions=5000,
     test_queries=300,
     metrics=metrics(0.72),
@@ -88,6 +89,8 @@ CASES = {
     ("latency_p95", "pass"): GOOD,
     ("latency_p95", "fail"): replace(GOOD, latency=latency(15.01)),
     ("latency_p95", "not_evaluable"): replace(GOOD, latency=None),
+    ("trained", "pass"): GOOD,
+    ("trained", "fail"): replace(GOOD, trees=0, untrained="there is no training ranking"),
     ("samples", "pass"): GOOD,
     ("samples", "fail"): replace(GOOD, train_impressions=99),
     ("queries", "pass"): GOOD,
@@ -175,9 +178,18 @@ def test_every_reason_to_keep_is_listed_in_plain_words():
     assert decide(bad, Policy()).reasons == [
         "nDCG@5 is 0.600, below the minimum of 0.65",
         "ranking a request takes 20.00 ms at the 95th percentile, above the limit of 15 ms",
-        "50 training impressions, below the minimum of 100",
         "worse by more than 0.01: -0.050 nDCG@5 (95 % CI -0.055 to -0.045) against the champion 20250714_0215",
+        "50 training impressions, below the minimum of 100",
     ]
+
+
+def test_without_a_model_nothing_of_it_is_judged_and_no_setting_publishes():
+    untrained = replace(GOOD, trees=0, untrained="there is no training ranking", train_impressions=0, test_queries=0)
+    decision = decide(untrained, Policy(on_inconclusive="publish", on_not_evaluable="publish"))
+    assert decision.verdict == "keep"
+    assert decision.reasons[0] == "there is no training ranking"
+    names = [check.name for check in decision.checks]
+    assert names == ["trained", "samples", "queries", "fresh_events", "quarantined_share"]
 
 
 def test_a_dry_run_never_publishes_and_says_what_it_would_do():

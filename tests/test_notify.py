@@ -74,8 +74,8 @@ class TestMessages:
 class TestSend:
     def test_body_title_and_type_arrive(self):
         with running(Server()) as server:
-            [outcome] = send([f"json://127.0.0.1:{server.port}/hook"], HELLO)
-        assert (outcome.delivered, outcome.reason) == (True, "")
+            [delivery] = send([f"json://127.0.0.1:{server.port}/hook"], HELLO)
+        assert (delivery.delivered, delivery.reason) == (True, "")
         [got] = server.got
         assert (got["title"], got["message"], got["type"]) == (HELLO.title, HELLO.body, "success")
 
@@ -83,18 +83,18 @@ class TestSend:
         with running(Server()) as good, running(Server(status=500)) as refusing:
             ports = (closed_port, refusing.port, good.port)
             urls = ["no url at all", *(f"json://127.0.0.1:{port}/" for port in ports)]
-            outcomes = send(urls, HELLO)
-        assert [outcome.delivered for outcome in outcomes] == [False, False, False, True]
-        assert [outcome.channel for outcome in outcomes[1:]] == [
+            deliveries = send(urls, HELLO)
+        assert [delivery.delivered for delivery in deliveries] == [False, False, False, True]
+        assert [delivery.channel for delivery in deliveries[1:]] == [
             f"channel {number} (json://127.0.0.1:{port})" for number, port in enumerate(ports, 2)
         ]
         assert len(good.got) == 1
 
     def test_a_channel_that_hangs_is_left_behind_at_the_deadline(self):
         with running(Server(hangs=True)) as server:
-            [outcome] = send([f"json://127.0.0.1:{server.port}/?rto=50"], HELLO, timeout_seconds=0.5)
+            [delivery] = send([f"json://127.0.0.1:{server.port}/?rto=50"], HELLO, timeout_seconds=0.5)
             assert server.got == []  # it is still hanging
-        assert outcome.reason == "no answer within 0.5 s"  # after its own 50 s the reason would be another
+        assert delivery.reason == "no answer within 0.5 s"  # after its own 50 s the reason would be another
 
     def test_a_channel_that_hangs_does_not_hold_up_the_end_of_the_process(self):
         with running(Server(hangs=True)) as server:
@@ -115,15 +115,15 @@ class TestSend:
         query = "?+Authorization=Bearer%20bearersecret&-key=querysecret"
         urls = [f"json://{place}{query}", f"nosuchscheme://{place}{query}", "slack://5f2csecretpath/", "querysecret"]
         with structlog.testing.capture_logs() as events:
-            outcomes = send(urls, HELLO)
+            deliveries = send(urls, HELLO)
         warned = [event for event in events if event["log_level"] == "warning"]
         assert [event["channel"].split(" (")[0] for event in warned] == [f"channel {n}" for n in (1, 2, 3, 4)]
-        said = " ".join([str(events), str(outcomes), caplog.text])
+        said = " ".join([str(events), str(deliveries), caplog.text])
         assert [secret for secret in SECRETS if secret in said] == []
 
     def test_a_long_message_is_split_rather_than_refused(self):
         long = Message(title="t", body="word " * 20_000, kind="info")
         with running(Server()) as server:
-            [outcome] = send([f"json://127.0.0.1:{server.port}/"], long)
-        assert outcome.delivered
+            [delivery] = send([f"json://127.0.0.1:{server.port}/"], long)
+        assert delivery.delivered
         assert sum(len(got["message"].split()) for got in server.got) == 20_000

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from ltr_pipeline.dataset import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.evaluation import ndcg
-from ltr_pipeline.ranker import PARAMETERS, boost, label_gain, linear_weights, missing_rules, train
+from ltr_pipeline.ranker import PARAMETERS, boost, check_parameters, label_gain, linear_weights, missing_rules, train
 from ltr_pipeline.scoring import Scorer
 
 NAMES = ("A", "S", "T")
@@ -238,3 +238,15 @@ def test_spinning_threads_are_warned_about(monkeypatch):
 def test_training_prints_nothing(capfd):
     train(rankings(6, 9), VALID, seed=7)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rat": 0.1}, {"num_leaves": -1}, {"num_threads": 8}, {"learning_rate": "x"}]
+)
+def test_parameters_that_lightgbm_would_refuse_are_found_in_a_moment(wrong):
+    with pytest.raises(RankerError):
+        check_parameters(wrong)
+
+
+def test_parameters_that_lightgbm_takes_pass_by_any_of_their_names():
+    check_parameters({"eta": 0.1, "max_depth": 4, "n_estimators": 1000})

@@ -1,4 +1,4 @@
-"""Callbacks that Airflow calls when a task has failed for good or a run is late."""
+"""Callbacks that Airflow calls when a task has failed for good, a run was stopped, or a run is late."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["deadline_missed", "task_failed"]
+__all__ = ["deadline_missed", "run_failed", "task_failed"]
+
+_TOLD_BY_ITS_TASK = "task_failure"
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
@@ -16,6 +18,18 @@ def task_failed(context: Mapping[str, Any]) -> None:
     instance = context["task_instance"]
     error = context.get("exception") or "the task ended without an exception; it may have been killed"
     outcomes.notify_failure(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
+
+
+def run_failed(context: Mapping[str, Any]) -> None:
+    """Tell the notification channels that a run failed though no task did, such as by its time limit."""
+    from ltr_pipeline import outcomes
+
+    reason = context.get("reason", "")
+    if reason == _TOLD_BY_ITS_TASK:
+        return
+    limit = context["dag"].dagrun_timeout
+    error = f"the run was stopped after its limit of {limit}" if reason == "timed_out" else f"the run failed: {reason}"
+    outcomes.notify_failure(f"{context['dag'].dag_id} {context['run_id']}", "any task", error)
 
 
 async def deadline_missed(limit: str, context: Mapping[str, Any] | None = None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date
 from typing import Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, Variable
 
 from ltr_pipeline.policy import VARIABLES
+from ltr_pipeline.schedule import night_of
 
 __all__ = ["RETRY_POLICY", "gate_variables", "run_request"]
 
@@ -35,7 +36,7 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
     """
     params = context["params"]
     if params.get("date"):
-        moment = datetime.strptime(params["date"], "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(hours=2, minutes=15)
+        moment = night_of(date.fromisoformat(params["date"]))
     else:
         moment = context.get("logical_date") or context["dag_run"].run_after
     return {

@@ -52,6 +52,9 @@ def print_manifest(manifest: Manifest) -> None:
     )
     if manifest.unknown_features:
         console.print(f"features that the mapping does not list: {', '.join(manifest.unknown_features)}", markup=False)
+    if not manifest.impressions:
+        seen = f" Kinds of message seen: {', '.join(manifest.unknown_kinds)}." if manifest.unknown_kinds else ""
+        console.print(f"No record is an impression: does LTR_MAPPING fit this log?{seen}", markup=False)
     reasons = [("quarantined", *item) for item in sorted(manifest.quarantine_reasons.items())]
     reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
     if reasons:

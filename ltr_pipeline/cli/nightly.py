@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from ltr_pipeline import events, jobs, outcomes
@@ -22,6 +23,8 @@ from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.policy import VARIABLES
 from ltr_pipeline.runs import Outcome, Run, run_name
+from ltr_pipeline.schedule import newest_night, night_of
+from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage import open_storage
 
@@ -44,25 +47,26 @@ def run(date: Day = None) -> None:
     settings = load_settings()
     home = airflow_home()
     day = day_of(date) if date else _next_day(settings)
+    jobs.check_date(day, settings)
     simulated.up_to(settings, day)
     log = home / f"{DAG}.log"
     console.print(f"Running {DAG} for {day} (log: {log})")
     _run_dag(day, log)
-    _print_run(run_name(dt.datetime.combine(day, dt.time(2, 15), dt.UTC)), settings)
+    _print_run(run_name(night_of(day)), settings)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
 
 
 def _next_day(settings: Settings) -> dt.date:
-    """The day after the last landed one; of a real log the newest slot, since a run reads all that has arrived."""
-    newest_slot = simulated.newest_slot()
+    """The day after the last landed one; of a real log the newest night, since a run reads all that has arrived."""
+    newest = newest_night(dt.datetime.now(dt.UTC))
     landed = events.landed_dates(settings.data)
     if simulated.is_wanted(settings):
-        return landed[-1] + dt.timedelta(days=1) if landed else newest_slot - dt.timedelta(days=1)
-    if landed and landed[-1] >= newest_slot:
+        return landed[-1] + dt.timedelta(days=1) if landed else newest - dt.timedelta(days=1)
+    if landed and landed[-1] >= newest:
         raise SettingsError(
             f"{landed[-1]} is processed and the next night has not come; `make run DATE={landed[-1]}` repeats it"
         )
-    return newest_slot
+    return newest
 
 
 def _run_dag(day: dt.date, log: Path) -> None:
@@ -121,12 +125,14 @@ def try_log(
 
 def _trial(settings: Settings, variables: dict[str, str]) -> Run:
     """Every task but publishing, as of the day after the newest event; what landed is printed on the way."""
-    now = dt.datetime.now(dt.UTC)
+    source = events.FileSource(settings.events_path, closed=True)
     with console.status("reading"):
-        newest = min(_newest(settings) or now, now)
-        moment = dt.datetime.combine(newest.date() + dt.timedelta(days=1), dt.time(2, 15), dt.UTC)
-        inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings)
+        newest, future = _newest(source, settings)
+        moment = night_of(newest.date() + dt.timedelta(days=1))
+        inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings, source)
     print_manifest(events.read_manifest(settings.data, moment.date()))
+    if future:
+        console.print(f"{future:,} of these are from the future and are not used")
     console.print()
     with console.status("training and judging"):
         trained = jobs.train_ranker(jobs.build_dataset(inputs, variables, settings), settings)
@@ -137,13 +143,17 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
     return night
 
 
-def _newest(settings: Settings) -> dt.datetime | None:
-    """Time of the newest event: the log is landed once, whole, to find it."""
+def _newest(source: events.Source, settings: Settings) -> tuple[dt.datetime, int]:
+    """Time of the newest event that is not from the future, and how many are; a whole landing tells."""
+    now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
-        source = events.FileSource(settings.events_path)
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        landed = events.land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
-        return landed.last_time
+        events.land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
+        landed = [pl.read_parquet(path, columns=[TIME])[TIME] for path in Path(folder).rglob("*.parquet")]
+    times = pl.concat(landed)
+    past = times.filter(times <= now)
+    newest = past.max()
+    return newest if isinstance(newest, dt.datetime) else now, len(times) - len(past)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -13,13 +13,13 @@ import msgspec
 
 from ltr_pipeline.cli.console import console
 from ltr_pipeline.errors import SourceError
+from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.simulate import World, write_log
 
-__all__ = ["DAYS", "catch_up", "is_wanted", "newest_slot", "start", "up_to"]
+__all__ = ["DAYS", "catch_up", "is_wanted", "start", "up_to"]
 
 DAYS = 31
-SLOT = dt.timedelta(hours=2, minutes=15)
 
 
 class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -28,11 +28,6 @@ class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     world: World
     end: dt.date
     size: int = 0  # bytes written: what a killed simulation left after them is cut off
-
-
-def newest_slot() -> dt.date:
-    """Day of the newest 02:15 UTC that has passed."""
-    return (dt.datetime.now(dt.UTC) - SLOT).date()
 
 
 def is_simulated(settings: Settings) -> bool:
@@ -68,9 +63,9 @@ def up_to(settings: Settings, day: dt.date) -> None:
 
 
 def catch_up(settings: Settings) -> None:
-    """Let a simulated log reach the newest slot, as a real one would have."""
+    """Let a simulated log reach the newest night, as a real one would have."""
     if is_simulated(settings):
-        up_to(settings, newest_slot())
+        up_to(settings, newest_night(dt.datetime.now(dt.UTC)))
 
 
 def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:

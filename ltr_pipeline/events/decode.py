@@ -21,7 +21,7 @@ from ltr_pipeline.events.parse import Misfit, Parser
 from ltr_pipeline.events.raw import Raw, Refusal, merged
 from ltr_pipeline.events.shape import shape_of
 from ltr_pipeline.events.source import Block, Quarantined, excerpt
-from ltr_pipeline.events.strict import read_strict, unknown_features
+from ltr_pipeline.events.strict import read_strict, unknown_features, unknown_kinds
 from ltr_pipeline.mapping import Mapping
 
 __all__ = ["Decoded", "Decoder"]
@@ -44,8 +44,8 @@ class Decoded:
         Records that do not concern us, by reason.
     read
         Expanded records.
-    unknown_features
-        Features that are not on the allow-list, seen in a sample of the lines.
+    unknown_features, unknown_kinds
+        Features that are not on the allow-list and kinds of message that are ignored, seen in a sample of the lines.
     """
 
     impressions: pa.Table
@@ -54,6 +54,7 @@ class Decoded:
     ignored: Counter[str]
     read: int
     unknown_features: frozenset[str]
+    unknown_kinds: frozenset[str]
 
 
 class Decoder:
@@ -79,6 +80,7 @@ class Decoder:
     def decode(self, block: Block) -> Decoded:
         """Decode a block; the result is the same whichever reader its lines go through."""
         lines = lines_in(block)
+        sample = _sample(lines)
         raw = merged([*self._parts(lines)], self.shape.raw)
         checked = check(raw, self.shape, block, self.since)
         ignored = raw.ignored + Counter({reasons.TOO_OLD: checked.old})
@@ -89,7 +91,8 @@ class Decoder:
             quarantined=[*block.rejected, *_quarantined(refused, block)],
             ignored=ignored,
             read=raw.read + len(block.rejected),
-            unknown_features=unknown_features(_sample(lines), self.shape),
+            unknown_features=unknown_features(sample, self.shape),
+            unknown_kinds=unknown_kinds(sample, self.shape),
         )
 
     def _parts(self, lines: Lines) -> Iterator[Raw]:

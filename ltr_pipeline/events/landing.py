@@ -45,6 +45,7 @@ __all__ = ["land"]
 log = structlog.get_logger(__name__)
 
 RANGE: Final = "range.json"
+MOST_KINDS: Final = 20
 
 Parts = list[pa.Table]  # one for each bucket
 
@@ -170,7 +171,8 @@ class _Writers:
         self._reasons: Counter[str] = Counter()
         self._ignored: Counter[str] = Counter()
         self._times: list[dt.datetime] = []
-        self._unknown: set[str] = set()
+        self._unknown_features: set[str] = set()
+        self._unknown_kinds: set[str] = set()
 
     def add(self, blocks: Iterable[Block], threads: int) -> None:
         """Add the records of blocks, decoding only a few of them at a time."""
@@ -199,7 +201,8 @@ class _Writers:
         self._read += decoded.read
         self._reasons.update(record.reason for record in decoded.quarantined)
         self._ignored.update(decoded.ignored)
-        self._unknown.update(decoded.unknown_features)
+        self._unknown_features.update(decoded.unknown_features)
+        self._unknown_kinds.update(decoded.unknown_kinds)
 
     def close(self) -> list[FileInfo]:
         """Finish the files; what they are."""
@@ -219,7 +222,8 @@ class _Writers:
             "ignored_reasons": dict(sorted(self._ignored.items())),
             "first_time": self._times[0] if self._times else None,
             "last_time": self._times[1] if self._times else None,
-            "unknown_features": sorted(self._unknown),
+            "unknown_features": sorted(self._unknown_features),
+            "unknown_kinds": sorted(self._unknown_kinds)[:MOST_KINDS],
         }
 
 

@@ -53,8 +53,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         The last two by reason.
     first_time, last_time
         Event times of the earliest and the latest landed record; None when nothing landed.
-    unknown_features
-        Features seen (in a sample) that are not on the allow-list.
+    unknown_features, unknown_kinds
+        Features seen (in a sample) that are not on the allow-list, and kinds of message that were ignored.
     files
         Every file of the partition but this one and the range.
     fallback
@@ -76,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     first_time: dt.datetime | None
     last_time: dt.datetime | None
     unknown_features: list[str]
+    unknown_kinds: list[str]
     files: list[FileInfo]
     fallback: str = ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +21,13 @@ from ltr_pipeline.events.shape import BOTH, FROM_ITEM, HAS_FEATURES, IS_FEEDBACK
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.schema import ACTION, EVENT_ID, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
-__all__ = ["read_strict", "unknown_features"]
+__all__ = ["read_strict", "unknown_features", "unknown_kinds"]
 
 FEEDBACK_COLUMNS: Final = (*BOTH, ACTION)
 IMPRESSION_COLUMNS: Final = tuple(column for column in TYPES if column != ACTION)
+
+NO_KIND: Final = "(none)"
+LONGEST_KIND: Final = 60
 
 Record = dict[str, Any]
 
@@ -74,6 +78,18 @@ def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
         features = _features_in(line, shape)
         unknown.update(name for name, value in features.items() if type(value) in (int, float))
     return frozenset(unknown - set(shape.mapping.features) - (mapped if () in shape.features else set()))
+
+
+def unknown_kinds(lines: Lines, shape: Shape) -> frozenset[str]:
+    """Kinds of the messages that are ignored as unrelated; ``(none)`` where a message has no kind."""
+    known = {*shape.mapping.impression_kinds, *shape.mapping.feedback_kinds}
+    unknown = set()
+    for line in lines:
+        with suppress(_Refused):
+            kind = _first([_message(line)], shape.kind)
+            if kind is None or (isinstance(kind, str) and kind not in known):
+                unknown.add((kind or NO_KIND)[:LONGEST_KIND])
+    return frozenset(unknown)
 
 
 def _features_in(line: bytes, shape: Shape) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 from webhook import Server, running
 
-from ltr_pipeline.airflow.callbacks import deadline_missed, task_failed
-from ltr_pipeline.errors import SourceError
+from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
+from ltr_pipeline.errors import SettingsError, SourceError
+from ltr_pipeline.settings import load_settings
 
 
 @pytest.fixture
@@ -33,6 +35,31 @@ def test_a_failed_task_is_told_with_its_error(webhook: Server, tmp_path: Path) -
     logged = (tmp_path / "ltr_training.log").read_text()
     assert "the log is gone" in logged
     assert "hunter2" not in logged
+
+
+def test_a_wrong_setting_is_told_though_the_settings_cannot_be_read(
+    webhook: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTR_WINDOW_DAYS", "a month")
+    instance = SimpleNamespace(dag_id="train_ltr_daily", run_id="r-1", task_id="extract_events", log_url="log/1")
+    with pytest.raises(SettingsError) as wrong:
+        load_settings()
+    task_failed({"task_instance": instance, "exception": wrong.value})
+    (told,) = webhook.got
+    assert "LTR_WINDOW_DAYS" in told["message"]
+
+
+def test_a_run_that_was_stopped_at_its_limit_is_told(webhook: Server) -> None:
+    dag = SimpleNamespace(dag_id="train_ltr_daily", dagrun_timeout=dt.timedelta(hours=6))
+    run_failed({"dag": dag, "run_id": "r-1", "reason": "timed_out"})
+    (told,) = webhook.got
+    assert told["title"] == "LTR run train_ltr_daily r-1 failed in any task"
+    assert "after its limit of 6:00:00" in told["message"]
+
+
+def test_a_failed_task_is_not_told_twice(webhook: Server) -> None:
+    run_failed({"dag": SimpleNamespace(dag_id="train_ltr_daily"), "run_id": "r-1", "reason": "task_failure"})
+    assert webhook.got == []
 
 
 def test_a_late_run_is_told(webhook: Server) -> None:

@@ -279,6 +279,11 @@ def test_unknown_features_are_named() -> None:
     assert decoded.unknown_features == {"new", "Z"}
 
 
+def test_kinds_that_are_ignored_are_named() -> None:
+    decoded = decode(shown(), answered(), {"message": "heartbeat"}, {"level": "info"}, "not an object")
+    assert decoded.unknown_kinds == {"heartbeat", "(none)"}
+
+
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 (PRODUCTS,) = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
 

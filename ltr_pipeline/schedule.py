@@ -1,0 +1,32 @@
+"""When the nightly run is due: every day at 02:15 UTC. Light, so that DAG files may import it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+__all__ = ["NIGHTLY", "newest_night", "night_of"]
+
+DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
+
+NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
+"""Cron expression of the nightly run, in UTC."""
+
+
+def night_of(date: dt.date) -> dt.datetime:
+    """Moment of the nightly run of a day.
+
+    >>> night_of(dt.date(2025, 7, 15)).isoformat()
+    '2025-07-15T02:15:00+00:00'
+    """
+    return dt.datetime.combine(date, DUE)
+
+
+def newest_night(now: dt.datetime) -> dt.date:
+    """Day of the newest nightly run that was due by `now`.
+
+    >>> newest_night(dt.datetime(2025, 7, 15, 2, 14, tzinfo=dt.UTC))
+    datetime.date(2025, 7, 14)
+    """
+    today = now.astimezone(dt.UTC).date()
+    return today if now >= night_of(today) else today - dt.timedelta(days=1)

@@ -1,0 +1,83 @@
+"""`ltr run`, which is what `make run` calls: a first night without any log, the next one, a repeat, a kept model."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DAY = dt.timedelta(days=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("fresh")
+    subprocess.run([program("airflow"), "db", "migrate"], env=environment(home), check=True, capture_output=True)
+    return home
+
+
+def program(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
+
+
+def environment(home: Path) -> dict[str, str]:
+    return os.environ | {"AIRFLOW_HOME": str(home / ".airflow"), "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def ltr(folder: Path, *arguments: str, code: int = 0, **more: str) -> str:
+    command = [program("ltr"), *arguments]
+    done = subprocess.run(
+        command, env=environment(folder) | more, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def versions(folder: Path) -> list[dict[str, object]]:
+    return json.loads(ltr(folder, "versions", "--json"))
+
+
+def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> None:
+    first = ltr(folder, "run")
+    assert "Simulated 31 days" in first
+    assert "nDCG@5" in first
+    assert "Verdict: publish" in first
+    assert "report.html" in first
+    assert "make up" in first
+    (published,) = versions(folder)
+    assert published["is_latest"]
+
+    date = dt.datetime.strptime(str(published["version"])[:8], "%Y%m%d").replace(tzinfo=dt.UTC).date()
+    kept = ltr(folder, "run", AIRFLOW_VAR_LTR_NDCG_MIN="0.9")
+    assert f"Running train_ltr_daily for {date + DAY}" in kept
+    assert "below the minimum of 0.9" in kept
+    assert f"{published['version']} stays in use" in kept
+    assert versions(folder) == [published]
+
+    before = {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()}
+    assert "already published" in ltr(folder, "run", "--date", date.isoformat())
+    assert {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more", "says"),
+    [
+        (["--date", "tomorrow"], {}, "'tomorrow' is no day"),
+        (["--date", "2090-01-01"], {}, "has not come"),
+        ([], {"AIRFLOW_VAR_LTR_FAIRNESS_MAX": "1.7"}, "ltr_fairness_max is '1.7'"),
+        ([], {"LTR_WINDOW_DAYS": "soon"}, "LTR_WINDOW_DAYS"),
+        ([], {"LTR_PARAMETERS": '{"num_leaves": -1}'}, "num_leaves"),
+        ([], {"LTR_EVENTS_PATH": "nowhere.log", "LTR_DATA_URI": "other"}, "nowhere.log: no event log there"),
+    ],
+)
+def test_what_cannot_be_run_is_one_clear_line(
+    folder: Path, arguments: list[str], more: dict[str, str], says: str
+) -> None:
+    said = ltr(folder, "run", *arguments, code=2, **more)
+    assert says in said
+    assert "Traceback" not in said
