@@ -9,6 +9,7 @@ they were shown in, cannot leak into a number.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from ltr_pipeline.rankings import Rankings, discount_sums
-from ltr_pipeline.resampling import mean_interval
+from ltr_pipeline.resampling import Interval, mean_intervals
 from ltr_pipeline.schema import PROTECTED_GROUP
 
 __all__ = ["Delta", "Estimate", "Metrics", "Slice", "estimate", "hit", "measure", "mrr", "ndcg", "paired", "slices"]
@@ -205,18 +206,27 @@ def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64], seed
     clusters
         User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
     """
-    eligible = ~np.isnan(per_ranking)
-    n = int(eligible.sum())
+    return _estimates(per_ranking[:, None], clusters, seed)[0]
+
+
+def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> list[Estimate]:
+    """Estimates of several metrics, one a column, that are NaN for the same rankings."""
+    eligible = ~np.isnan(metrics[:, 0])
+    n, excluded = int(eligible.sum()), int((~eligible).sum())
     if n == 0:
-        return Estimate(value=None, low=None, high=None, n=0, excluded=len(per_ranking))
-    bounds = mean_interval(per_ranking[eligible], clusters[eligible], seed)
-    return Estimate(
-        value=float(per_ranking[eligible].mean()),
-        low=bounds.low if bounds else None,
-        high=bounds.high if bounds else None,
-        n=n,
-        excluded=len(per_ranking) - n,
-    )
+        return [Estimate(value=None, low=None, high=None, n=0, excluded=excluded)] * metrics.shape[1]
+    values = metrics[eligible]
+    bounds: Sequence[Interval | None] = mean_intervals(values, clusters[eligible], seed) or [None] * metrics.shape[1]
+    return [
+        Estimate(
+            value=float(column.mean()),
+            low=found.low if found else None,
+            high=found.high if found else None,
+            n=n,
+            excluded=excluded,
+        )
+        for column, found in zip(values.T, bounds, strict=True)
+    ]
 
 
 def paired(
@@ -227,11 +237,11 @@ def paired(
     eligible = ~np.isnan(difference)
     if not eligible.any():
         return None
-    bounds = mean_interval(difference[eligible], clusters[eligible], seed)
+    bounds = mean_intervals(difference[eligible, None], clusters[eligible], seed)
     if bounds is None:
         return None
     value = float(difference[eligible].mean())
-    return Delta(value=value, low=bounds.low, high=bounds.high, n=int(eligible.sum()))
+    return Delta(value=value, low=bounds[0].low, high=bounds[0].high, n=int(eligible.sum()))
 
 
 def measure(
@@ -239,12 +249,9 @@ def measure(
 ) -> Metrics:
     """All metrics of one order of the test rankings; pass zeros as scores for the exact expectation at random."""
     table = Rankings(relevance, score, group)
-    return Metrics(
-        ndcg_at_5=estimate(_ndcg(table), clusters, seed),
-        linear_ndcg_at_5=estimate(_ndcg(table, gain="linear"), clusters, seed),
-        mrr=estimate(_mrr(table), clusters, seed),
-        hit_at_3=estimate(_hit(table), clusters, seed),
-    )
+    columns = np.column_stack([_ndcg(table), _ndcg(table, gain="linear"), _mrr(table), _hit(table)])
+    found = _estimates(columns, clusters, seed)
+    return Metrics(ndcg_at_5=found[0], linear_ndcg_at_5=found[1], mrr=found[2], hit_at_3=found[3])
 
 
 def slices(

@@ -22,7 +22,7 @@ __all__ = [
     "cluster_codes",
     "cluster_sums",
     "interval",
-    "mean_interval",
+    "mean_intervals",
     "resample",
 ]
 
@@ -124,20 +124,20 @@ def interval(draws: NDArray[np.float64]) -> Interval:
     return Interval(low=float(low), high=float(high))
 
 
-def mean_interval(
+def mean_intervals(
     values: NDArray[np.float64], clusters: NDArray[np.int64], seed: int, draws: int = DRAWS
-) -> Interval | None:
-    """95 % interval of the mean of `values`, or None below `MIN_CLUSTERS` clusters.
+) -> list[Interval] | None:
+    """95 % interval of the mean of each column, all from the same draws; None below `MIN_CLUSTERS` clusters.
 
     Parameters
     ----------
     values
-        float64 without NaN, shape (n,); for paired differences, the differences.
+        float64 without NaN, shape (n, columns); for paired differences, the differences.
     clusters
-        Cluster of each value, int, shape (n,).
+        Cluster of each row, int, shape (n,).
     """
-    sums = cluster_sums(np.column_stack([values, np.ones_like(values)]), clusters)
+    sums = cluster_sums(np.column_stack([values, np.ones(len(values))]), clusters)
     if len(sums) < MIN_CLUSTERS:
         return None
     totals = resample(sums, np.random.default_rng(seed), draws)
-    return interval(totals[:, 0] / totals[:, 1])
+    return [interval(column / totals[:, -1]) for column in totals[:, :-1].T]

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.resampling import MIN_CLUSTERS, Interval, cluster_codes, cluster_sums, mean_interval, resample
+from ltr_pipeline.resampling import MIN_CLUSTERS, Interval, cluster_codes, cluster_sums, mean_intervals, resample
+
+
+def mean_interval(values, clusters, seed):
+    """Interval of one column."""
+    found = mean_intervals(values[:, None], clusters, seed)
+    return found and found[0]
 
 
 @given(st.lists(st.none() | st.sampled_from("abc"), min_size=1, max_size=20))
@@ -69,3 +75,10 @@ def test_cluster_sums_keep_the_total():
     table = np.arange(12.0).reshape(6, 2)
     sums = cluster_sums(table, np.array([5, 1, 5, 1, 5, 1]))
     assert sums.tolist() == [[2 + 6 + 10, 3 + 7 + 11], [0 + 4 + 8, 1 + 5 + 9]]
+
+
+def test_columns_share_their_draws():
+    values = np.random.default_rng(1).random((50, 2))
+    left, right = mean_intervals(values, np.arange(50), seed=5)
+    assert left == mean_interval(values[:, 0], np.arange(50), seed=5)
+    assert right == mean_interval(values[:, 1], np.arange(50), seed=5)

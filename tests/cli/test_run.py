@@ -60,7 +60,7 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     assert versions(folder) == [published]
 
     before = {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()}
-    assert "already published" in ltr(folder, "run", "--date", date.isoformat())
+    assert "was published already" in ltr(folder, "run", "--date", date.isoformat())
     assert {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()} == before
 
 
