@@ -1,4 +1,4 @@
-"""Every task of a night as a step of its own: what it freezes, what it refuses, and that a second try changes nothing."""
+"""Every task of a night on its own: what it freezes, what it refuses, and that a second try changes nothing."""
 
 from __future__ import annotations
 

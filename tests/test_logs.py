@@ -66,11 +66,11 @@ def test_text_is_one_line_for_people(tmp_path: Path) -> None:
 def test_an_exception_is_logged_whole_on_one_line(tmp_path: Path) -> None:
     with run_log(tmp_path, run="20250715_0215"):
         try:
-            raise ValueError("no rows")
+            int("no rows")
         except ValueError:
             log.exception("failed")
     (line,) = (tmp_path / FILE_NAME).read_text().splitlines()
-    assert json.loads(line)["exception"].endswith("ValueError: no rows")
+    assert json.loads(line)["exception"].endswith("'no rows'")
 
 
 def test_a_log_that_cannot_be_written_fails_nothing(tmp_path: Path) -> None:
