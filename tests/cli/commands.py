@@ -62,7 +62,6 @@ def ltr(*arguments: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with _argv("ltr", *arguments), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
         cli.main()
-        sys.exit(0)
     return Done(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 
