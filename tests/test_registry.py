@@ -151,7 +151,7 @@ def test_what_is_no_whole_document_is_not_published(
 
 
 def test_a_folder_is_no_document(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="give the path of an ltr_weights.json"):
+    with pytest.raises(WeightsError, match=r"give the path of an ltr_weights\.json"):
         publish_weights(tmp_path)
 
 
