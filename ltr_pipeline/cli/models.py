@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from ltr_pipeline import registry
 from ltr_pipeline.cli.console import console, print_json, print_table
@@ -37,7 +38,7 @@ def versions(as_json: AsJson = False) -> None:
             figure(listed.ndcg_at_5),
             ("latest" if listed.is_latest else "") + (", pinned" if listed.pinned else ""),
             listed.sha256[:12],
-            listed.problem or "",
+            escape(listed.problem or ""),
         )
         for listed in found
     ]
@@ -65,8 +66,8 @@ def history(as_json: AsJson = False) -> None:
             move.version,
             f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
             "pinned" if move.pin else "",
-            move.who,
-            move.note or move.why,
+            escape(move.who),
+            escape(move.note or move.why),
         )
         for move in moves
     ]
@@ -76,7 +77,9 @@ def history(as_json: AsJson = False) -> None:
 def verify() -> None:
     """Check that every version loads and its golden requests score as recorded; exit 1 if one does not."""
     verified = registry.open_registry().verify()
-    print_table(("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", v.problem or "") for v in verified])
+    print_table(
+        ("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", escape(v.problem or "")) for v in verified]
+    )
     if not all(v.ok for v in verified):
         raise typer.Exit(1)
 
@@ -103,4 +106,4 @@ def unpin(reason: Reason = "unpinned by hand") -> None:
 
 def _print_move(move: Move) -> None:
     state = "pinned" if move.pin else "not pinned"
-    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}")
+    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}", markup=False)

@@ -117,6 +117,8 @@ def land(
             files=writers.close(),
             **writers.account(),
         )
+        if storage.exists(f"{folder_of(date)}/{MANIFEST}"):
+            return read_manifest(storage, date)  # another attempt of the same run was faster
         _store(storage, manifest, Path(scratch))
     log.info("events landed", read=manifest.read, quarantined=manifest.quarantined, ignored=manifest.ignored)
     return manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -28,6 +29,7 @@ __all__ = [
 EVENTS: Final = "events"
 MANIFEST: Final = "manifest.json"
 QUARANTINE: Final = "quarantine.jsonl"
+_PARTITION: Final = re.compile(rf"{EVENTS}/date=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/{re.escape(MANIFEST)}")
 
 _AGAIN: Final = "delete the partition's manifest.json and rerun the day to land the stored range again"
 
@@ -96,9 +98,17 @@ def folder_of(date: dt.date) -> str:
 
 
 def landed_dates(storage: Storage) -> list[dt.date]:
-    """Dates of the complete partitions, ascending."""
-    folders = (key.split("/")[1] for key in storage.keys(EVENTS) if key.endswith(f"/{MANIFEST}"))
-    return sorted(dt.date.fromisoformat(folder.removeprefix("date=")) for folder in folders)
+    """Dates of the complete partitions, ascending; whatever else lies there is left alone."""
+    return sorted(date for key in storage.keys(EVENTS) if (date := _completed(key)))
+
+
+def _completed(key: str) -> dt.date | None:
+    """Date of the partition whose manifest has this key."""
+    found = _PARTITION.fullmatch(key)
+    try:
+        return dt.date.fromisoformat(found[1]) if found else None
+    except ValueError:  # such as 2025-13-45
+        return None
 
 
 def read_manifest(storage: Storage, date: dt.date) -> Manifest:

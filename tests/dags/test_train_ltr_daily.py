@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 import servers
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 from airflow.utils.db import initdb
 from msgspec.structs import replace
 
@@ -55,19 +56,23 @@ def settings(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
 
 
 @pytest.fixture
-def run(airflow_database: None, settings: Settings) -> Run:
+def dag(airflow_database: None) -> DAG:
     dag = DagBag("dags").dags["train_ltr_daily"]
     dag.deadline = None  # https://github.com/apache/airflow/issues/73428
     for task in dag.tasks:
         task.retry_delay = dt.timedelta()
         task.retry_exponential_backoff = 0
+    return dag
 
+
+@pytest.fixture
+def run(dag: DAG, settings: Settings) -> Run:
     def night(date: dt.date = NIGHT, **params: Any) -> dict[str, str]:
         """State of every task after a run."""
         done = dag.test(run_conf={"date": date.isoformat(), **params})
         states = {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
-        tries = {instance.task_id: instance.try_number for instance in done.get_task_instances()}
-        return states | {"run": str(done.state), "run_id": done.run_id, "tries": str(tries["extract_events"])}
+        tries = max(instance.try_number for instance in done.get_task_instances())
+        return states | {"run": str(done.state), "run_id": done.run_id, "tries": str(tries)}
 
     return night
 
@@ -149,6 +154,19 @@ def test_storage_that_is_away_is_tried_again(run: Run, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder belongs")
     states = run()
     assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "4")
+
+
+@pytest.mark.parametrize(("place", "task"), [("data", "extract_events"), ("registry", "publish_weights")])
+def test_storage_that_comes_back_is_found_by_the_next_try(
+    run: Run, dag: DAG, settings: Settings, tmp_path: Path, place: str, task: str
+) -> None:
+    away = tmp_path / place
+    away.write_text("a file where a folder belongs")
+    dag.get_task(task).on_retry_callback = [lambda context: away.unlink()]
+    states = run()
+    assert not away.is_file()
+    assert (states["run"], states["publish_weights"], states["tries"]) == ("success", "success", "2")
+    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
 
 
 @pytest.mark.parametrize("outage", ["silent", "no_feedback"])
