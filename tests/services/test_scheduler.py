@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import servers
+from webhook import Server, running
 
 DAG = "train_ltr_daily"
 FOLLOWER = "follow_the_ranker"
@@ -57,7 +58,13 @@ def bundle(name: str, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def webhook() -> Iterator[Server]:
+    with running(Server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> dict[str, str]:
     home = tmp_path_factory.mktemp("airflow")
     (home / "follower").mkdir()
     (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
@@ -72,6 +79,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
+        "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -148,7 +156,7 @@ def finished(api: Api, dag: str) -> dict[str, Any]:
 
 
 def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
-    api: Api, environment: dict[str, str]
+    api: Api, environment: dict[str, str], webhook: Server
 ) -> None:
     dag = wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     assert dag["is_paused"] is True
@@ -167,6 +175,8 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     assert latest["is_latest"]
     assert event["extra"]["metrics"]["ndcg_at_5"] == latest["ndcg_at_5"]
     assert "ok" in ltr(environment, "verify")
+    (told,) = webhook.got
+    assert told["title"] == f"LTR {latest['version']} published"
     follower = finished(api, FOLLOWER)
     assert (follower["state"], follower["run_type"]) == ("success", "asset_triggered")
     got = api(
