@@ -8,8 +8,10 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from ltr_pipeline import registry
+from ltr_pipeline import jobs, registry
 from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.runs import judged
+from ltr_pipeline.settings import load_settings
 from ltr_pipeline.versions import Move
 from ltr_pipeline.wording import figure
 
@@ -21,7 +23,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger."
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    for command in (versions, show, history, verify, rollback, pin, unpin):
+    for command in (versions, show, history, verify, rollback, pin, unpin, prune, publish):
         app.command(rich_help_panel="Versions")(command)
 
 
@@ -102,6 +104,26 @@ def pin(*, reason: Reason) -> None:
 def unpin(reason: Reason = "unpinned by hand") -> None:
     """Let the next publish move `latest` again; moves nothing by itself."""
     _print_move(registry.unpin_weights(reason=reason))
+
+
+def prune(
+    *,
+    keep: Annotated[int, typer.Option(min=1, help="Newest versions to keep.")] = 30,
+    moves: Annotated[int, typer.Option(min=1, help="Newest ledger entries whose versions are kept.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    reason: Reason = "pruned by hand",
+) -> None:
+    """Remove old versions for good; never `latest`, nor what the newest moves or a rollback need."""
+    gone = registry.prune_weights(keep, moves=moves, dry_run=dry_run, reason=reason)
+    what = "would be removed" if dry_run else "removed"
+    console.print(f"{len(gone)} versions {what}" + (f": {', '.join(gone)}" if gone else ""))
+
+
+def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")]) -> None:
+    """Publish what a run's gate has passed, when its own publish could not, e.g. with the registry away."""
+    settings = load_settings()
+    outcome = jobs.publish_weights(judged(run, settings), registry.me(), settings)
+    console.print(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")
 
 
 def _print_move(move: Move) -> None:

@@ -142,7 +142,7 @@ def read_quarantine(storage: Storage, date: dt.date) -> Iterator[Quarantined]:
         No partition of that date has landed.
     """
     read_manifest(storage, date)
-    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}").open("rb") as lines:
+    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}") as path, path.open("rb") as lines:
         for line in lines:
             yield msgspec.json.decode(line, type=Quarantined)
 
@@ -159,7 +159,7 @@ def verify(storage: Storage, manifest: Manifest) -> None:
     for info in manifest.files:
         key = f"{folder}/{info.name}"
         try:
-            with storage.local_file(key).open("rb") as file:
+            with storage.local_file(key) as path, path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (NotFoundError, OSError):
             digest = "missing"

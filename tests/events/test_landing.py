@@ -61,7 +61,7 @@ class Place:
     def table(self, day: int, table: str = IMPRESSIONS) -> pl.DataFrame:
         folder = folder_of(dt.date(2025, 7, day))
         keys = [table_key(folder, table, bucket) for bucket in range(BUCKETS)]
-        return pl.concat([pl.read_parquet(self.data.local_file(key)) for key in keys])
+        return pl.concat([pl.read_parquet(self.data.root / key) for key in keys])
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_query_is_in_one_bucket_in_both_tables(place: Place) -> None:
     buckets: dict[str, set[int]] = {}
     for table in (IMPRESSIONS, FEEDBACK):
         for bucket in range(BUCKETS):
-            path = place.data.local_file(table_key(folder_of(DAY), table, bucket))
+            path = place.data.root / table_key(folder_of(DAY), table, bucket)
             for query in pl.read_parquet(path)["query_id"]:
                 buckets.setdefault(query, set()).add(bucket)
     assert len(buckets) == 50
