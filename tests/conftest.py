@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import servers
+from services.kafka_server import VERSION, KafkaServer, lacking
 
 from ltr_pipeline.settings import Settings
 
@@ -25,6 +27,20 @@ for name in [
     del os.environ[name]
 
 Settings.model_config["env_file"] = None  # not what the checkout's user has set
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A real broker; whoever stops it starts it again."""
+    if programs := lacking():
+        servers.missing("Apache Kafka", f"install {', '.join(programs)}")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+        servers.used("Apache Kafka", f"{VERSION}, one broker in KRaft mode")
+        yield server
+    finally:
+        server.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -101,7 +101,7 @@ class TestVerdict:
             (
                 "published",
                 "Published 20251120_0215",
-                "20251120_0215 passed the gate and is now in use. All 11 checks passed.",
+                "20251120_0215 passed the gate and is now in use. All 12 checks passed.",
             ),
             ("rejected", "Not published", "20251119_0215 stays in use. Of 11 checks: 9 passed, 2 failed."),
             (

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.connection import KafkaConnection
-from ltr_pipeline.events.diagnosis import diagnosed
+from ltr_pipeline.events.diagnosis import diagnosed, refused
 
 __all__ = ["INSTALL", "Brokers", "connected", "translated"]
 
@@ -117,11 +117,8 @@ def translated(connection: KafkaConnection) -> Iterator[None]:
         yield
     except LtrError:
         raise
-    except (errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError) as error:
-        raise SourceError(
-            f"the brokers refuse the login of {connection.username!r}: check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD "
-            f"and KAFKA_SASL_MECHANISM ({type(error).__name__})"
-        ) from None
+    except (errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError):
+        raise refused(connection) from None
     except errors.AuthorizationError as error:
         raise SourceError(
             f"KAFKA_TOPIC {topic}: the brokers do not allow this ({type(error).__name__}); grant the user Describe and "
