@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import servers
+from services.kafka_server import VERSION, KafkaServer, lacking
 from services.s3_server import BUCKET, MINIO, NoServerError, S3Server
 
 from ltr_pipeline.settings import Channels, Settings
@@ -71,6 +72,20 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
         return LocalStorage(tmp_path / "root")
     found: Storage = request.getfixturevalue("s3_storage")
     return found
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A real broker; whoever stops it starts it again."""
+    if programs := lacking():
+        servers.missing("Apache Kafka", f"install {', '.join(programs)}")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+        servers.used("Apache Kafka", f"{VERSION}, one broker in KRaft mode")
+        yield server
+    finally:
+        server.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ltr_pipeline.errors import NotFoundError, SourceError
-from ltr_pipeline.events.source import Quarantined, Range
+from ltr_pipeline.events.source import Quarantined, Range, Segment
 from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage import Storage
 
@@ -61,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Every file of the partition but this one and the range.
     fallback
         Why another source than the configured one was read; empty when it was not.
+    lost
+        What was gone from the source before it could be read; not among the records read.
     """
 
     date: dt.date
@@ -81,6 +83,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     unknown_kinds: list[str]
     files: list[FileInfo]
     fallback: str = ""
+    lost: list[Segment] = []
+
+    @property
+    def records_lost(self) -> int:
+        """How many records are lost, at most: some offsets of a topic hold none."""
+        return sum(segment.end - segment.start for segment in self.lost)
 
     @property
     def quarantined_share(self) -> float:
