@@ -59,12 +59,11 @@ def _soak(folder: Path, nights: int) -> int:
     from ltr_pipeline.airflow.once import run_once
     from ltr_pipeline.settings import load_settings
     from ltr_pipeline.simulate import World, write_log
-    from ltr_pipeline.versions import Registry
 
     console = Console(file=sys.__stdout__, width=150, highlight=False)
     initdb()
     settings = load_settings()
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     bad = {SILENT: "silent", NO_FEEDBACK: "no_feedback", MALFORMED: "malformed"}
     world = World(
         legacy_weights=settings.mapping.legacy_weights,
@@ -133,7 +132,7 @@ def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001,
         problems.append("latest moved although the model was rejected or latest was pinned")
     if latest:
         registry.load(latest)
-        if settings.registry_storage.get("latest/ltr_weights.json") != settings.registry_storage.get(
+        if settings.registry.storage.get("latest/ltr_weights.json") != settings.registry.storage.get(
             f"{latest}/ltr_weights.json"
         ):
             problems.append("latest is not the promoted document")

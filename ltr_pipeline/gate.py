@@ -65,6 +65,8 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ----------
     records_lost
         Records that were gone from the source before they could be read; not among those read.
+    fallback
+        Why another source than the configured one was read; empty when it was not.
     """
 
     records_read: int
@@ -72,6 +74,7 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     impressions: int
     feedback: int
     records_lost: int = 0
+    fallback: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

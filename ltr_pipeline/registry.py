@@ -31,7 +31,7 @@ __all__ = [
 
 def open_registry(settings: Settings | None = None) -> Registry:
     """Registry that the environment names (default ``var/registry/ltr``)."""
-    return Registry((settings or load_settings()).registry_storage)
+    return (settings or load_settings()).registry
 
 
 def publish_weights(path: str | Path, *, reason: str = "published by hand", who: str | None = None) -> Published:

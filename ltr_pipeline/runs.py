@@ -41,11 +41,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Instead of ``LTR_WINDOW_DAYS``.
     dry_run
         Judge, but publish nothing.
+    last_try
+        The first task will not be tried again: what it needs and cannot reach is done without, where it can be.
     """
 
     moment: dt.datetime
     window_days: Annotated[int, msgspec.Meta(ge=9, le=365)] | None = None
     dry_run: bool = False
+    last_try: bool = True
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,7 +15,6 @@ from ltr_pipeline import jobs
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
 from ltr_pipeline.runs import Json
 from ltr_pipeline.settings import Settings
-from ltr_pipeline.versions import Registry
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_second_try_of_the_last_task_changes_nothing(settings: Settings, tmp_p
     judged = up_to("quality_gate", settings)
     outcome = jobs.publish_weights(judged, WHO, settings)
     assert (outcome["version"], outcome["moved"], outcome["latest"]) == (RUN, True, RUN)
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     assert outcome["metrics"]["ndcg_at_5"] == registry.load(RUN).ndcg_at_5
     before = files_below(tmp_path)
     assert jobs.publish_weights(judged, WHO, settings) == outcome
@@ -96,7 +95,7 @@ def test_every_task_refuses_what_changed_since_the_task_before(settings: Setting
     for end in ends.values():
         with pytest.raises(SourceError, match=r"decision\.json changed since"):
             end(handed)
-    assert Registry(settings.registry_storage).versions() == []
+    assert settings.registry.versions() == []
 
 
 def test_a_dry_run_judges_and_publishes_nothing_and_binds_no_later_try(settings: Settings) -> None:
@@ -107,7 +106,7 @@ def test_a_dry_run_judges_and_publishes_nothing_and_binds_no_later_try(settings:
     assert "publish" in decision["reasons"][0]  # what an enforcing gate would have said
     with pytest.raises(RegistryError, match="judged 'keep'"):
         jobs.publish_weights(judged, WHO, settings)
-    assert Registry(settings.registry_storage).versions() == []
+    assert settings.registry.versions() == []
     assert up_to("quality_gate", settings)["verdict"] == "publish"
 
 
@@ -177,7 +176,7 @@ def test_what_comes_after_a_run_started_does_not_change_what_it_reads(settings: 
     extract(settings)
     frozen = artefacts(settings)["inputs.json"]
     simulate(tmp_path, NIGHT, 1)
-    Registry(settings.registry_storage).publish(document("20250714_0215"), who="ann", why="by hand")
+    settings.registry.publish(document("20250714_0215"), who="ann", why="by hand")
     extract(settings)
     assert artefacts(settings)["inputs.json"] == frozen
     extract(settings, NIGHT + DAY)
@@ -205,7 +204,7 @@ def test_the_published_model_is_the_one_that_was_judged(settings: Settings) -> N
         jobs.publish_weights(judged, WHO, settings)
     settings.data.put(key, frozen)
     jobs.publish_weights(judged, WHO, settings)
-    assert settings.registry_storage.get(f"{RUN}/ltr_weights.json") == frozen
+    assert settings.registry.storage.get(f"{RUN}/ltr_weights.json") == frozen
 
 
 def test_a_judgement_that_changed_is_in_the_document_that_is_published(settings: Settings) -> None:

@@ -34,7 +34,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = small_settings(start)
         reference = up_to("evaluate_ranker" if task == "quality_gate" else "quality_gate", settings)
         if task == "next publish":
-            Registry(settings.registry_storage).publish(document(FORMER), who=WHO, why="test")
+            settings.registry.publish(document(FORMER), who=WHO, why="test")
         (folder / task / "reference.json").write_text(json.dumps(reference))
         shutil.copytree(start, folder / task / "calm", symlinks=True)
     subprocess.run([sys.executable, Path(__file__).with_name("jobkills.py"), folder], check=True)
@@ -69,18 +69,18 @@ def test_a_killed_gate_gives_the_same_verdict_and_keeps_the_document_it_froze(ki
             assert after == before
             kept += 1
         published = jobs.publish_weights(judged, WHO, small_settings(root))
-        assert Registry(small_settings(root).registry_storage).storage.get(f"{published['version']}/{FROZEN}") == after
+        assert small_settings(root).registry.storage.get(f"{published['version']}/{FROZEN}") == after
     assert kept > 1
 
 
 @pytest.mark.parametrize("task", ["first publish", "next publish"])
 def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> None:
     folder, halfway = killed / task, 0
-    before = len(Registry(small_settings(folder / "calm").registry_storage).history())
+    before = len(small_settings(folder / "calm").registry.history())
     undisturbed = TASKS[task](folder / "calm", reference(folder))
     assert undisturbed["moved"]
     for root in attempts(folder):
-        registry = Registry(small_settings(root).registry_storage)
+        registry = small_settings(root).registry
         frozen = artefacts(small_settings(root))[FROZEN]
         assert latest(registry) in {None if task == "first publish" else FORMER, RUN}  # whole before anybody repairs
         halfway += registry.promoted() == RUN

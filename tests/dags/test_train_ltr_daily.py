@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import World, write_log
-from ltr_pipeline.versions import Registry
 
 FIRST = dt.date(2026, 9, 1)
 NIGHT = dt.date(2026, 10, 1)
@@ -94,7 +93,7 @@ def test_a_good_model_is_published_and_a_repeat_changes_nothing(run: Run, settin
     states = run()
     assert states["run"] == "success"
     assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("success", "skipped", "success")
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     assert registry.promoted() == "20261001_0215"
     (event,) = moved_events(states["run_id"])
     assert event["version"] == "20261001_0215"
@@ -118,7 +117,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     states = run(NIGHT + DAY)
     assert states["run"] == "success"
     assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("skipped", "success", "success")
-    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
+    assert settings.registry.promoted() == "20261001_0215"
     assert moved_events(states["run_id"]) == []
     assert "below the minimum of 0.99" in settings.data.get("runs/20261002_0215/report.html").decode()
 
@@ -126,7 +125,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
 def test_a_dry_run_publishes_nothing_and_binds_no_later_run(run: Run, settings: Settings) -> None:
     states = run(dry_run=True)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
-    assert Registry(settings.registry_storage).versions() == []
+    assert settings.registry.versions() == []
     assert run(dry_run=False)["publish_weights"] == "success"
     assert run(dry_run=True)["keep_previous"] == "success"
 
@@ -166,7 +165,7 @@ def test_storage_that_comes_back_is_found_by_the_next_try(
     states = run()
     assert not away.is_file()
     assert (states["run"], states["publish_weights"], states["tries"]) == ("success", "success", "2")
-    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
+    assert settings.registry.promoted() == "20261001_0215"
 
 
 @pytest.mark.parametrize("outage", ["silent", "no_feedback"])
@@ -178,7 +177,7 @@ def test_a_day_that_teaches_nothing_keeps_the_former_model(
         write_log(Path(settings.events_path), replace(WORLD, outages={NIGHT: outage}), NIGHT, 1, append=True)
     states = run(NIGHT + DAY)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
-    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
+    assert settings.registry.promoted() == "20261001_0215"
 
 
 def test_a_missing_log_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,14 +190,14 @@ def test_a_missing_log_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_a_backfill_publishes_a_version_but_never_moves_latest_backwards(run: Run, settings: Settings) -> None:
     run()
     states = run(NIGHT - DAY)
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     assert states["run"] == "success"
     assert registry.promoted() == "20261001_0215"
     assert moved_events(states["run_id"]) == []
 
 
 def test_a_rollback_pins_until_unpin(run: Run, settings: Settings) -> None:
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     run()
     registry.rollback("20261001_0215", who="test", why="drill")
     write_log(Path(settings.events_path), WORLD, NIGHT, 2, append=True)
