@@ -38,17 +38,18 @@ class Proxy:
         self.silent = False
         self.dropped = self.cuts = 0
         self._lock = threading.Lock()
-        self._drops: tuple[bytes, int] = (b"", 0)
+        self._drops: tuple[bytes, int, int] = (b"", 0, 1)
+        self._matching = 0
         self._cut: tuple[int, int] = (0, 0)
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def drop_answers(self, request: bytes = b"", times: int = 1) -> None:
-        """Swallow the next answers to requests that start so, and cut their connections."""
+    def drop_answers(self, request: bytes = b"", times: int = 1, every: int = 1) -> None:
+        """Swallow the next answers, or every tenth or so, to requests that start so, and cut their connections."""
         with self._lock:
-            self._drops = (request, times)
+            self._drops, self._matching = (request, times, every), 0
 
     def cut(self, after: int = 0, times: int = 1) -> None:
         """Cut the next `times` connections that answer more than `after` bytes from now on, at that byte."""
@@ -103,10 +104,13 @@ class Proxy:
     def _takes(self, request: bytes) -> bool:
         """Whether the answer to this request is to be swallowed; counts it."""
         with self._lock:
-            start, times = self._drops
+            start, times, every = self._drops
             if not times or not request.startswith(start):
                 return False
-            self._drops = (start, times - 1)
+            self._matching += 1
+            if self._matching % every:
+                return False
+            self._drops = (start, times - 1, every)
             self.dropped += 1
             return True
 

@@ -16,12 +16,15 @@ from uuid import uuid4
 import boto3
 import certificates
 import pytest
+from documents import document
+from forks import BY, A, B
 from proxy import Proxy
 from services.s3_server import BUCKET, S3Server, free_port
 from services.unconditional import without_conditions
 
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, SettingsError, StorageError
 from ltr_pipeline.storage import S3Options, Storage, open_storage
+from ltr_pipeline.versions import Registry
 
 
 @pytest.fixture
@@ -59,6 +62,19 @@ def test_a_create_all_of_whose_answers_were_lost_is_looked_for(proxied, proxy):
     proxied.create("k", b"ours")
     assert proxy.dropped == proxied.options.attempts
     assert proxied.get("k") == b"ours"
+
+
+def test_a_move_whose_answers_were_lost_is_made_once(proxied, proxy):
+    registry = Registry(proxied)
+    for version in (A, B):
+        proxy.drop_answers(b"PUT ", times=3)  # of the version, of the entry, of latest
+        assert registry.publish(document(version), move_id=f"run-{version}", **BY).moved
+        assert registry.publish(document(version), move_id=f"run-{version}", **BY).moved
+    proxy.drop_answers(b"PUT ", times=2)
+    assert registry.rollback(A, move_id="op", **BY).to == A
+    assert proxy.dropped == 8
+    assert [(move.move, move.to) for move in registry.history()] == [("publish", A), ("publish", B), ("rollback", A)]
+    assert proxied.get("latest/ltr_weights.json") == proxied.get(f"{A}/ltr_weights.json")
 
 
 def test_an_answer_cut_in_its_middle_is_asked_for_again(proxied, proxy):
