@@ -168,15 +168,16 @@ def _blocks(segment: Segment, batches: Iterator[Batch | Block]) -> Iterator[Bloc
         if isinstance(batch, Block):
             yield batch
             continue
-        ends = list(accumulate(map(_size, batch.values), initial=size))
+        more = batch
+        ends = list(accumulate(map(_size, more.values), initial=size))
         while ends[-1] >= BLOCK_BYTES:
             cut = bisect_left(ends, BLOCK_BYTES)
-            yield _block(segment, offsets + batch.offsets[:cut], values + batch.values[:cut])
+            yield _block(segment, offsets + more.offsets[:cut], values + more.values[:cut])
             offsets, values = [], []
-            batch = Batch(batch.offsets[cut:], batch.values[cut:])
+            more = Batch(more.offsets[cut:], more.values[cut:])
             ends = [end - ends[cut] for end in ends[cut:]]
-        offsets += batch.offsets
-        values += batch.values
+        offsets += more.offsets
+        values += more.values
         size = ends[-1]
     if values:
         yield _block(segment, offsets, values)

@@ -1,6 +1,6 @@
 """Reading a topic of a real broker against the ordinary ways of doing it.
 
-    python benchmarks/kafka.py [--impressions 300000] [--repeats 5] [--memory 5 10]
+    python benchmarks/topic.py [--impressions 300000] [--repeats 5] [--memory 5 10]
 
 Starts a broker (tests/services/kafka_server.py), fills topics of 16 partitions with simulated events, uncompressed and
 in lz4, and takes turns, each time in a process of its own; starting Python and importing is not counted. Prints
