@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -11,32 +13,67 @@ from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.diagnosis import diagnosed, refused
 
-__all__ = ["INSTALL", "Brokers", "connected", "translated"]
+__all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
 INSTALL: Final = "pip install 'ltr-pipeline[kafka]'"
 DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
 
 
-class Brokers:
-    """A connection to brokers, for one topic. Made by `connected`.
+class Client:
+    """Makes something of kafka-python and ends whatever it waits for in vain: a TLS handshake waits without an end.
 
     Parameters
     ----------
-    admin
-        A ``kafka.KafkaAdminClient``.
+    make
+        ``KafkaAdminClient`` or ``KafkaConsumer``.
+    seconds
+        How long a call may take, and the making.
+    """
+
+    def __init__(self, make: Callable[..., Any], seconds: float, **settings: Any) -> None:  # noqa: ANN401
+        self._seconds = seconds
+        self._net: Any = None
+        library = logging.getLogger("kafka")
+        library.setLevel(max(logging.INFO, library.level))  # when it debugs, it logs what it sends: passwords, too
+        self._make_net = make.DEFAULT_CONFIG["kafka_client"]  # type: ignore[attr-defined]
+        self.made = self.call(make, **settings, client_id="ltr-pipeline", kafka_client=self._connect)
+
+    def _connect(self, **settings: Any) -> Any:  # noqa: ANN401
+        self._net = self._make_net(**settings)
+        return self._net
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
+        """Call a function of what was made; all connections are closed if it takes too long."""
+        limit = threading.Timer(self._seconds, lambda: self._net.close())  # noqa: PLW0108 - not made yet
+        limit.daemon = True
+        limit.start()
+        try:
+            return function(*arguments, **settings)
+        finally:
+            limit.cancel()
+
+
+class Brokers:
+    """What can be asked for one topic. Made by `connected`.
+
+    Parameters
+    ----------
+    client
+        With a ``KafkaAdminClient``.
     connection
         How it was made.
     """
 
-    def __init__(self, admin: Any, connection: KafkaConnection) -> None:  # noqa: ANN401 - kafka-python has no types
-        self._admin = admin
+    def __init__(self, client: Client, connection: KafkaConnection) -> None:
+        self._call = client.call
+        self._admin = client.made
         self._connection = connection
 
     def topic(self) -> tuple[str, list[int]]:
         """Id of the topic, new for one that was deleted and made anew, and its partitions, ascending."""
         from kafka.errors import for_code
 
-        (about,) = self._admin.describe_topics([self._connection.topic])
+        (about,) = self._call(self._admin.describe_topics, [self._connection.topic])
         if about["error_code"]:
             raise for_code(about["error_code"])
         return str(about["topic_id"]), sorted(partition["partition_index"] for partition in about["partitions"])
@@ -61,7 +98,7 @@ class Brokers:
         from kafka import TopicPartition
 
         specs = {TopicPartition(self._connection.topic, partition): spec for partition, spec in wanted.items()}
-        found = self._admin.list_partition_offsets(specs, isolation_level="read_committed") if specs else {}
+        found = self._call(self._admin.list_partition_offsets, specs, isolation_level="read_committed")
         return {part.partition: about.offset for part, about in found.items()}
 
     def commit(self, offsets: Mapping[int, int]) -> None:
@@ -72,7 +109,7 @@ class Brokers:
 
         topic, group = self._connection.topic, self._connection.group_id
         given = {TopicPartition(topic, part): OffsetAndMetadata(offset, "", -1) for part, offset in offsets.items()}
-        for part, outcome in self._admin.alter_group_offsets(group, given).items():
+        for part, outcome in self._call(self._admin.alter_group_offsets, group, given).items():
             if outcome is not NoError:
                 raise SourceError(f"the offset of {topic}/{part.partition} was not committed: {outcome.__name__}")
 
@@ -94,17 +131,18 @@ def connected(connection: KafkaConnection) -> Iterator[Brokers]:
         raise SourceUnavailableError(f"kafka-python is not installed: {INSTALL}") from error
     with translated(connection):
         timeout_ms = round(connection.timeout_seconds * 1000)
-        admin = KafkaAdminClient(
+        client = Client(
+            KafkaAdminClient,
+            connection.timeout_seconds * (1 - DIAGNOSIS_SHARE),
             **connection.for_kafka_python(),
-            client_id="ltr-pipeline",
-            bootstrap_timeout_ms=round(timeout_ms * (1 - DIAGNOSIS_SHARE)),
+            bootstrap_timeout_ms=timeout_ms,
             request_timeout_ms=timeout_ms,
             connections_max_idle_ms=max(540_000, 2 * timeout_ms),
         )
         try:
-            yield Brokers(admin, connection)
+            yield Brokers(client, connection)
         finally:
-            admin.close()
+            client.made.close()
 
 
 @contextmanager

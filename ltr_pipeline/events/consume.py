@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
 
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
-from ltr_pipeline.events.brokers import translated
+from ltr_pipeline.events.brokers import Client, translated
 from ltr_pipeline.events.connection import KafkaConnection
 
 __all__ = ["Batch", "GoneError", "Read", "reader"]
@@ -100,9 +100,10 @@ def _kafka_python(connection: KafkaConnection) -> Iterator[Read]:
 
     timeout_ms = max(round(connection.timeout_seconds * 1000), 2 * WAIT_MS)
     with translated(connection):
-        consumer = KafkaConsumer(
+        client = Client(
+            KafkaConsumer,
+            connection.timeout_seconds,
             **connection.for_kafka_python(),
-            client_id="ltr-pipeline",
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
@@ -115,6 +116,7 @@ def _kafka_python(connection: KafkaConnection) -> Iterator[Read]:
             max_partition_fetch_bytes=FETCH_BYTES,
             max_poll_records=POLLED,
         )
+        consumer = client.made
         try:
             yield read
         finally:

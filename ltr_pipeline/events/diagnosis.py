@@ -19,6 +19,7 @@ __all__ = ["diagnosed", "refused"]
 SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36  # requests of Kafka's protocol
 UNSUPPORTED_MECHANISM, NO_LOGIN_HERE = 33, 34  # its errors
 MAX_ANSWER: Final = 1 << 16
+LEAST_SECONDS: Final = 1.0  # brokers take their time to refuse a login
 
 PROTOCOL: Final = "KAFKA_SECURITY_PROTOCOL"
 
@@ -38,7 +39,8 @@ def diagnosed(connection: KafkaConnection, said: str, seconds: float) -> SourceE
     found = []
     for host, port in connection.servers:
         try:
-            found.append(f"{host}:{port} {_look(connection, host, port, seconds / len(connection.servers) / 2)}")
+            share = max(LEAST_SECONDS, seconds / len(connection.servers) / 2)
+            found.append(f"{host}:{port} {_look(connection, host, port, share)}")
         except SourceError as error:
             return error
     return SourceUnavailableError(

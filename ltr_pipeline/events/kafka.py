@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, compress
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from ltr_pipeline.events import reasons
 from ltr_pipeline.events.brokers import Brokers, connected
 from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.consume import Batch, GoneError, Read, reader
+from ltr_pipeline.events.lines import BYTE_ORDER_MARK, OPENING
 from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Quarantined, Range, Segment, excerpt
 
 __all__ = ["CLOCKS", "KafkaSource"]
@@ -30,14 +31,10 @@ __all__ = ["CLOCKS", "KafkaSource"]
 log = structlog.get_logger(__name__)
 
 BLOCK_BYTES: Final = 2 << 20
+PER_MESSAGE: Final = 16  # also counts: a block of tombstones must end, too
 
 CLOCKS: Final = dt.timedelta(days=1)
 """By how much the clocks of producers may be slow: the first range begins so much earlier."""
-
-BLANK: Final = frozenset(mark + end for mark in (b"", b"\xef\xbb\xbf") for end in (b"", b"\r", b"\n"))
-"""Messages that would be empty lines."""
-
-MAX_BLANK: Final = max(map(len, BLANK))
 
 NOTHING: Final = np.empty(0, np.int64)
 
@@ -166,54 +163,63 @@ def _blocks(segment: Segment, batches: Iterator[Batch | Block]) -> Iterator[Bloc
     """Cut messages into blocks: each ends with the message that makes it large enough, however they came."""
     offsets: list[int] = []
     values: list[bytes | None] = []
+    size = 0
     for batch in batches:
         if isinstance(batch, Block):
             yield batch
             continue
-        offsets += batch.offsets
-        values += batch.values
-        sizes = list(accumulate(map(_size, values)))
-        while sizes and sizes[-1] >= BLOCK_BYTES:
-            cut = bisect_left(sizes, BLOCK_BYTES) + 1
-            yield _block(segment, offsets[:cut], values[:cut])
-            offsets, values = offsets[cut:], values[cut:]
-            sizes = [size - sizes[cut - 1] for size in sizes[cut:]]
+        more = batch
+        ends = list(accumulate(map(_size, more.values), initial=size))
+        while ends[-1] >= BLOCK_BYTES:
+            cut = bisect_left(ends, BLOCK_BYTES)
+            yield _block(segment, offsets + more.offsets[:cut], values + more.values[:cut])
+            offsets, values = [], []
+            more = Batch(more.offsets[cut:], more.values[cut:])
+            ends = [end - ends[cut] for end in ends[cut:]]
+        offsets += more.offsets
+        values += more.values
+        size = ends[-1]
     if values:
         yield _block(segment, offsets, values)
 
 
 def _size(value: bytes | None) -> int:
-    return len(value) if value else 0
+    return PER_MESSAGE + (len(value) if value else 0)
 
 
 def _block(segment: Segment, offsets: list[int], values: list[bytes | None]) -> Block:
-    sizes = np.fromiter(map(_size, values), np.int64, len(values))
-    keep = np.ones(len(values), bool)
     ignored: Counter[str] = Counter()
     rejected = []
-    for place in np.flatnonzero((sizes <= MAX_BLANK) | (sizes > MAX_LINE_BYTES)).tolist():
+    keep = [True] * len(values)
+    for place in [place for place, value in enumerate(values) if _is_odd(value)]:
         value = values[place]
-        keep[place] = value is not None and value not in BLANK and len(value) <= MAX_LINE_BYTES
+        keep[place] = False
         if value is None:
             ignored[reasons.TOMBSTONE] += 1
-        elif value in BLANK:
+        elif not value.removeprefix(BYTE_ORDER_MARK).strip():
             ignored[reasons.EMPTY] += 1
         elif len(value) > MAX_LINE_BYTES:
             rejected.append(_too_long(segment, offsets[place], value))
-    lines: list[bytes] = list(compress(values, keep))  # type: ignore[arg-type]
-    sizes = sizes[keep] + 1
+        else:
+            keep[place] = True
+    lines = cast("list[bytes]", list(compress(values, keep)))
     data = b"\n".join([*lines, b""])
     if data.count(b"\n") > len(lines):  # in JSON the one is as good as the other, and as bad within a text
         data = b"\n".join([*(line.replace(b"\n", b"\r") for line in lines), b""])
+    sizes = np.fromiter(map(len, lines), np.int64, len(lines)) + 1
     return Block(
         segment.source,
         segment.partition,
         data,
         np.cumsum(sizes) - sizes,
-        np.array(offsets, np.int64)[keep],
+        np.array(list(compress(offsets, keep)), np.int64),
         rejected=tuple(rejected),
         ignored=ignored,
     )
+
+
+def _is_odd(value: bytes | None) -> bool:
+    return not value or value[0] != OPENING or len(value) > MAX_LINE_BYTES
 
 
 def _too_long(segment: Segment, offset: int, value: bytes) -> Quarantined:

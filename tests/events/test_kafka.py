@@ -39,6 +39,12 @@ AWAY = "127.0.0.1:1"
 on_both = pytest.mark.parametrize("client", CLIENTS)
 
 
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let little come at once, so that most of a topic is still on the broker while it is read."""
+    for name, value in (("FETCH_BYTES", 100_000), ("QUEUED_KIB", 100), ("CONSUMED", 100)):
+        monkeypatch.setattr(consume, name, value)
+
+
 def landing(data: LocalStorage, day: int, source: Any, **options: Any) -> Manifest:
     since = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
     return land(data, dt.date(2025, 7, day), source, load_mapping(), buckets=2, since=since, **options)
@@ -79,7 +85,7 @@ def test_blocks_do_not_depend_on_how_messages_come(
 def test_messages_without_content_are_ignored_and_counted(kafka: KafkaServer, client: str) -> None:
     topic = Topic(kafka)
     topic.send(None, key=b"case-1")
-    topic.send(None, b"", b"\n", b"\xef\xbb\xbf", shown(), key=None)
+    topic.send(None, b"", b" \n\r\n ", b"\xef\xbb\xbf\n", shown(), key=None)
     source = topic.source(client)
     (block,) = source.read(source.stable_end(()))
     decoded = Decoder(load_mapping()).decode(block)
@@ -93,13 +99,13 @@ def test_a_newline_in_a_message_does_not_make_two(kafka: KafkaServer, client: st
     topic = Topic(kafka)
     pretty = line(shown(case="pretty")).replace(b", ", b",\n  ") + b"\n"
     within_a_text = line(shown(case="a b")).replace(b"a b", b"a\nb")
-    topic.send(pretty, within_a_text, b"\n\n", shown(case="plain"))
+    topic.send(pretty, within_a_text, shown(case="plain"))
     source = topic.source(client)
     (block,) = source.read(source.stable_end(()))
     for strict in (False, True):
         decoded = Decoder(load_mapping(), strict=strict).decode(block)
         assert decoded.impressions["query_id"].to_pylist() == ["pretty", "plain"]
-        assert [(record.offset, record.reason) for record in decoded.quarantined] == [(1, "not JSON"), (2, "not JSON")]
+        assert [(record.offset, record.reason) for record in decoded.quarantined] == [(1, "not JSON")]
 
 
 @on_both
@@ -281,8 +287,7 @@ def test_retention_while_a_range_is_read_is_recorded(
 ) -> None:
     topic = Topic(kafka)
     topic.send(*(b"%04d" % n + b"x" * 4000 for n in range(5000)))  # 20 MB
-    for name, value in (("FETCH_BYTES", 100_000), ("QUEUED_KIB", 100)):
-        monkeypatch.setattr(consume, name, value)
+    slowly(monkeypatch)
     source = topic.source(client)
     span = source.stable_end(())
     blocks = source.read(span)
@@ -331,8 +336,7 @@ def test_a_broker_stopped_while_a_range_is_read(
 ) -> None:
     topic = Topic(kafka)
     topic.send(*(b"%04d" % n + b"x" * 4000 for n in range(5000)))
-    for name, value in (("FETCH_BYTES", 100_000), ("QUEUED_KIB", 100)):
-        monkeypatch.setattr(consume, name, value)
+    slowly(monkeypatch)
     span = topic.source(client).stable_end(())
     blocks = topic.source(client, timeout_seconds=2).read(span)
     read = [next(blocks)]
@@ -351,8 +355,7 @@ def test_a_broker_stopped_while_a_range_is_read(
 def test_a_broker_back_in_time_is_not_noticed(kafka: KafkaServer, client: str, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = Topic(kafka)
     topic.send(*(b"%04d" % n + b"x" * 4000 for n in range(5000)))
-    for name, value in (("FETCH_BYTES", 100_000), ("QUEUED_KIB", 100)):
-        monkeypatch.setattr(consume, name, value)
+    slowly(monkeypatch)
     source = topic.source(client, timeout_seconds=60)
     blocks = source.read(source.stable_end(()))
     read = lines_of([next(blocks)])
