@@ -41,7 +41,7 @@ def settings(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
 def moved(settings: Settings, data: Storage | None = None, registry: Storage | None = None) -> Settings:
     """The settings with other storages."""
     copied = settings.model_copy()
-    copied.__dict__.update(data=data or settings.data, registry_storage=registry or settings.registry_storage)
+    copied.__dict__.update(data=data or settings.data, registry=Registry(registry) if registry else settings.registry)
     return copied
 
 
@@ -61,7 +61,7 @@ def test_a_night_on_s3_makes_what_a_night_on_disk_makes(settings, s3_storage, s3
     same += [key for key in here.keys("events") if key.endswith(".parquet")]
     assert len(same) > 20
     assert all(there.data.get(key) == here.get(key) for key in same)
-    assert Registry(there.registry_storage).load(RUN).model.text.encode() == here.get(f"{runs}/model.txt")
+    assert Registry(there.registry.storage).load(RUN).model.text.encode() == here.get(f"{runs}/model.txt")
     assert published["latest"] == RUN
 
 
@@ -85,9 +85,9 @@ def test_a_publish_that_s3_missed_is_finished_later(settings, s3_options, tmp_pa
         kept = Run(RUN, settings).storage.get(f"runs/{RUN}/ltr_weights.json")
         server.start()
         assert jobs.publish_weights(judged(RUN, settings), "ann", settings)["moved"]
-        assert settings.registry_storage.get("latest/ltr_weights.json") == kept
+        assert settings.registry.storage.get("latest/ltr_weights.json") == kept
         assert not jobs.publish_weights(decision, "airflow/run", settings)["moved"]  # the task tried again
-        assert [move.who for move in Registry(settings.registry_storage).history()] == ["ann"]
+        assert [move.who for move in settings.registry.history()] == ["ann"]
     finally:
         server.stop()
 
@@ -104,6 +104,6 @@ def test_ltr_publish_finishes_a_run_and_says_so(settings, tmp_path):
         done = CliRunner().invoke(app, ["publish", RUN])
         assert done.exit_code == 0, done.output
         assert f"latest moved from nothing to {RUN}" in " ".join(done.output.split())
-    assert len(Registry(settings.registry_storage).history()) == 1
+    assert len(settings.registry.history()) == 1
     pruned = CliRunner().invoke(app, ["prune", "--keep", "30", "--dry-run"])
     assert "0 versions would be removed" in pruned.output

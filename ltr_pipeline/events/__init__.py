@@ -5,11 +5,12 @@ and feedback: `fast` where Arrow can be trusted, `strict` where a reason is want
 and both judged by `checks`. `landing` writes a partition, `manifest` tells what is in it.
 """
 
+from ltr_pipeline.events.brokers import connected
 from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.decode import Decoded, Decoder
-from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.files import FileSource, find
 from ltr_pipeline.events.kafka import KafkaSource
-from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.landing import cursor, land
 from ltr_pipeline.events.manifest import (
     Manifest,
     folder_of,
@@ -34,6 +35,9 @@ __all__ = [
     "Range",
     "Segment",
     "Source",
+    "connected",
+    "cursor",
+    "find",
     "folder_of",
     "is_backfill",
     "land",

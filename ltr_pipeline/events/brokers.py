@@ -16,6 +16,7 @@ from ltr_pipeline.events.diagnosis import diagnosed, refused
 __all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
 INSTALL: Final = "pip install 'ltr-pipeline[kafka]'"
+RETENTION: Final = "retention.ms"
 DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
 
 
@@ -93,6 +94,16 @@ class Brokers:
     def at(self, time: dt.datetime, partitions: Iterable[int]) -> dict[int, int]:
         """First offset of each partition with a message stamped at that time or later; -1 where there is none."""
         return self._offsets(dict.fromkeys(partitions, max(0, int(time.timestamp() * 1000))))
+
+    def retention(self) -> dt.timedelta | None:
+        """How long the topic keeps its messages; None for ever, or until its size is reached."""
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        topic = self._connection.topic
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={RETENTION: None})
+        found = self._admin.describe_configs([resource], config_filter="all")
+        milliseconds = int(found["topic"][topic][RETENTION]["value"])
+        return None if milliseconds < 0 else dt.timedelta(milliseconds=milliseconds)
 
     def _offsets(self, wanted: Mapping[int, Any]) -> dict[int, int]:
         from kafka import TopicPartition

@@ -40,7 +40,7 @@ from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, table_key
 from ltr_pipeline.storage import Storage
 
-__all__ = ["land"]
+__all__ = ["cursor", "land"]
 
 log = structlog.get_logger(__name__)
 
@@ -137,7 +137,7 @@ def _plan(storage: Storage, date: dt.date, source: Source, since: dt.datetime) -
     key = f"{folder_of(date)}/{RANGE}"
 
     def planned() -> bytes:
-        plan = _Plan(range=source.stable_end(_cursor(storage, date, source.name)), since=since)
+        plan = _Plan(range=source.stable_end(cursor(storage, source.name, date)), since=since)
         return msgspec.json.format(msgspec.json.encode(plan))
 
     if not storage.exists(key):
@@ -158,10 +158,10 @@ def _read_plan(storage: Storage, key: str) -> _Plan:
         raise SourceError(f"{storage.uri(key)} was altered ({error}); delete it to start the day over") from error
 
 
-def _cursor(storage: Storage, date: dt.date, name: str) -> Sequence[Segment]:
-    """Where the latest partition of the same source before `date` ends; nothing for the first."""
+def cursor(storage: Storage, name: str, before: dt.date = dt.date.max) -> Sequence[Segment]:
+    """Where the latest partition of a source before a date ends; nothing for the first."""
     for landed in reversed(landed_dates(storage)):
-        if landed < date and (manifest := read_manifest(storage, landed)).range.source == name:
+        if landed < before and (manifest := read_manifest(storage, landed)).range.source == name:
             return manifest.range.segments
     return ()
 

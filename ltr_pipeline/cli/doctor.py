@@ -1,0 +1,34 @@
+"""Say whether a night would go well."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ltr_pipeline import doctor
+from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.settings import load_settings
+
+__all__ = ["register"]
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command("doctor", rich_help_panel="This machine")(examine)
+
+
+def examine(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check broker, topic, event log, storage and registry; exit 1 if something is wrong."""
+    with console.status("examining"):
+        findings = list(doctor.examine(load_settings()))
+    if as_json:
+        print_json(findings)
+    else:
+        rows = [(f"[{_COLOURS[f.status]}]{f.status}[/]", f.subject, escape(f.text)) for f in findings]
+        print_table(("", "", "Found"), rows)
+    if any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,167 @@
+"""Whether a night would go well: broker, topic, event log, storage and registry, examined and said in plain words."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
+from uuid import uuid4
+
+import msgspec
+
+from ltr_pipeline import events
+from ltr_pipeline.errors import LtrError
+from ltr_pipeline.events import KafkaConnection
+from ltr_pipeline.schedule import newest_night
+from ltr_pipeline.settings import Settings
+from ltr_pipeline.storage import Storage
+
+__all__ = ["Finding", "examine"]
+
+Status = Literal["ok", "warning", "problem"]
+
+SHORT: Final = dt.timedelta(days=3)
+"""A topic that keeps messages for less loses some when a weekend's nights fail."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found about one thing."""
+
+    subject: str
+    status: Status
+    text: str
+
+
+Findings = Iterator[tuple[Status, str]]
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Examine everything a night needs; nothing is changed but for an object that is written and removed again."""
+    checks: list[tuple[str, Callable[[Settings], Findings]]] = [
+        ("mapping", _mapping),
+        ("Kafka", _kafka),
+        ("event log", _files),
+        ("landing zone", _landed),
+        ("data", lambda settings: _writable(settings.data)),
+        ("registry", _registry),
+    ]
+    for subject, check in checks:
+        try:
+            for status, text in check(settings):
+                yield Finding(subject=subject, status=status, text=text)
+        except LtrError as error:
+            yield Finding(subject=subject, status="problem", text=str(error))
+
+
+def _mapping(settings: Settings) -> Findings:
+    mapping = settings.mapping
+    kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
+    yield "ok", f"{len(mapping.features)} features; messages read: {kinds}"
+
+
+def _kafka(settings: Settings) -> Findings:
+    connection = settings.kafka
+    if connection is None:
+        yield "ok", "not configured (KAFKA_BOOTSTRAP_SERVERS is empty): events come from files"
+        return
+    with events.connected(connection) as brokers:
+        topic_id, partitions = brokers.topic()
+        begins, ends, retention = brokers.begins(partitions), brokers.ends(partitions), brokers.retention()
+    held = sum(ends[part] - begins[part] for part in partitions)
+    yield (
+        "ok",
+        f"{connection.topic} has {len(partitions)} partitions with {held:,} messages, read by {connection.reads_with}",
+    )
+    yield _retention(retention, settings.window_days)
+    yield from _lag(connection, settings.data, topic_id, begins, ends)
+
+
+def _retention(retention: dt.timedelta | None, window_days: int) -> tuple[Status, str]:
+    if retention is None:
+        return "ok", "the topic keeps messages for ever, as far as time goes"
+    days = retention / dt.timedelta(days=1)
+    if retention < SHORT:
+        return (
+            "problem",
+            f"the topic keeps messages for {days:.3g} days: nights that fail lose some; raise retention.ms",
+        )
+    if days < window_days:
+        return (
+            "warning",
+            f"the topic keeps messages for {days:.3g} days, less than the window of {window_days}: the first nights "
+            "see less; later ones do not, as the landing zone keeps what has landed",
+        )
+    return "ok", f"the topic keeps messages for {days:.3g} days, the window is {window_days}"
+
+
+def _lag(
+    connection: KafkaConnection, data: Storage, topic_id: str, begins: dict[int, int], ends: dict[int, int]
+) -> Findings:
+    landed = events.cursor(data, "kafka")
+    cursor = {part.partition: part.end for part in landed if part.identity.get("topic_id") == topic_id}
+    if not landed:
+        yield "ok", "nothing has landed from it yet: the first night reads back to the beginning of the window"
+        return
+    if not cursor:
+        yield "warning", f"{connection.topic} was made anew since the last night: it will be read from its beginning"
+    new = sum(end - max(cursor.get(part, 0), begins[part]) for part, end in ends.items())
+    yield "ok", f"{new:,} messages have arrived since the last night that read it"
+    if lost := sum(max(0, begins[part] - cursor.get(part, 0)) for part in ends if cursor):
+        yield "problem", f"{lost:,} messages were removed by retention before they were read; raise retention.ms"
+
+
+def _files(settings: Settings) -> Findings:
+    try:
+        files = events.find(settings.events_path)
+    except LtrError as error:
+        if settings.kafka is None:
+            raise
+        yield "warning", f"no fallback when Kafka is away: {error}"
+        return
+    size = sum(path.stat().st_size for path in files) / 1e6
+    use = "the fallback when Kafka is away" if settings.kafka else "the source of events"
+    yield "ok", f"{len(files)} files, {size:,.1f} MB at {settings.events_path}: {use}"
+
+
+def _landed(settings: Settings) -> Findings:
+    dates = events.landed_dates(settings.data)
+    if not dates:
+        yield "ok", "nothing has landed yet"
+        return
+    manifest = events.read_manifest(settings.data, dates[-1])
+    yield "ok", f"{len(dates)} nights have landed, the last for {dates[-1]} with {manifest.impressions:,} impressions"
+    if manifest.fallback:
+        yield "warning", f"that night read files instead of Kafka: {manifest.fallback}"
+    if (late := (newest_night(dt.datetime.now(dt.UTC)) - dates[-1]).days) > 0:
+        yield "warning", f"{late} nights were due since; is the DAG toggled on, and is its scheduler running?"
+
+
+def _writable(storage: Storage) -> Findings:
+    key, content = f"doctor/{uuid4().hex}", b"examined"
+    storage.create(key, content)
+    try:
+        if storage.get(key) != content:
+            yield "problem", f"{storage.uri(key)} reads differently from what was written"
+            return
+    finally:
+        storage.delete(key)
+    yield "ok", f"{storage.uri()} can be written and read"
+
+
+def _registry(settings: Settings) -> Findings:
+    registry = settings.registry
+    yield from _writable(registry.storage)
+    head = registry.ledger.head()
+    if head is None:
+        yield "ok", "nothing is published yet"
+        return
+    broken = [found for found in registry.verify() if not found.ok]
+    pin = ", pinned: `ltr unpin` lets the next publish move it" if head.pin else ""
+    yield ("warning" if head.pin else "ok"), f"latest is {head.to}{pin}"
+    for found in broken:
+        yield "problem", f"{found.version}: {found.problem}"
+    if settings.s3_bucket and not settings.signing_keys:
+        yield (
+            "warning",
+            "documents are not signed: whoever may write to the bucket can change the model; set LTR_SIGNING_KEY",
+        )
