@@ -3,9 +3,8 @@
     python benchmarks/registry_race.py [--processes 8] [--rounds 100] [--on s3]
 
 Every two processes want the same minutes for their versions. On S3 half of them go through a proxy that swallows the
-answer of every tenth write. Afterwards the ledger
-is read: one line without a fork, every move that a process was told of in it exactly once, `latest` what its head says.
-Prints moves per second; fails loudly.
+answer of every tenth write. Afterwards the ledger is read: one line without a fork, every move that a process was told
+of in it exactly once, `latest` what its head says. Prints moves per second; fails loudly.
 """
 
 from __future__ import annotations
