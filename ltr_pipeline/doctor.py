@@ -160,7 +160,7 @@ def _registry(settings: Settings) -> Findings:
     yield ("warning" if head.pin else "ok"), f"latest is {head.to}{pin}"
     for found in broken:
         yield "problem", f"{found.version}: {found.problem}"
-    if settings.s3_bucket and not settings.signing_keys:
+    if settings.s3_bucket and not settings.signing_key:
         yield (
             "warning",
             "documents are not signed: whoever may write to the bucket can change the model; set LTR_SIGNING_KEY",

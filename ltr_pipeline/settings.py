@@ -21,6 +21,7 @@ from ltr_pipeline.events.connection import Client, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.storage import S3Options, Storage, open_storage
 from ltr_pipeline.versions import Registry
+from ltr_pipeline.weights import signing_keys
 
 __all__ = ["Channels", "Settings", "example", "load_settings", "notify_urls"]
 
@@ -56,11 +57,7 @@ class Channels(BaseSettings):
     @field_validator("notify_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return _words(value)
-
-
-def _words(value: object) -> object:
-    return tuple(value.split()) if isinstance(value, str) else value
+        return tuple(value.split()) if isinstance(value, str) else value
 
 
 class Settings(Channels):
@@ -132,12 +129,14 @@ class Settings(Channels):
         "LTR_S3_PATH_STYLE", None, "Bucket in the path, not in the host name; empty = where S3_ENDPOINT is set."
     )
     s3_timeout_seconds: float = _env("LTR_S3_TIMEOUT_SECONDS", 20.0, "How long S3 may stay silent.", ge=0.1, le=3600)
-    s3_allow_unconditional: bool = _env(
-        "LTR_S3_ALLOW_UNCONDITIONAL", False, "Use a server without conditional writes: safe for one writer at a time."
+    s3_unconditional: Literal["refuse", "allow"] = _env(
+        "LTR_S3_UNCONDITIONAL",
+        "refuse",
+        "A server without conditional writes: refuse, or allow for one writer at a time.",
     )
-    signing_keys: Annotated[tuple[str, ...], NoDecode] = _env(
+    signing_key: str = _env(
         "LTR_SIGNING_KEY",
-        (),
+        "",
         "Keys of the documents' signatures, separated by spaces: the first signs, all verify; never logged.",
         repr=False,
     )
@@ -181,11 +180,6 @@ class Settings(Channels):
         if not isinstance(parsed, dict):
             raise ValueError('not a JSON object such as {"learning_rate": 0.05}')  # noqa: TRY004 - pydantic wants it
         return parsed
-
-    @field_validator("signing_keys", mode="before")
-    @classmethod
-    def _split_keys(cls, value: object) -> object:
-        return _words(value)
 
     @model_validator(mode="after")
     def _one_registry(self) -> Settings:
@@ -240,7 +234,7 @@ class Settings(Channels):
             ca_file=self.s3_ca_file,
             path_style=self.s3_path_style,
             timeout_seconds=self.s3_timeout_seconds,
-            allow_unconditional=self.s3_allow_unconditional,
+            allow_unconditional=self.s3_unconditional == "allow",
         )
 
     @cached_property
@@ -254,7 +248,7 @@ class Settings(Channels):
         root = f"s3://{self.s3_bucket}" if self.s3_bucket else self.registry_uri.rstrip("/")
         return Registry(
             open_storage(f"{root}/{self.registry_prefix}", self.s3),
-            keys=[key.encode() for key in self.signing_keys],
+            keys=signing_keys(self.signing_key),
             mirror=self.mirror,
         )
 
@@ -274,8 +268,14 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
-    _ = settings.kafka, settings.s3  # what contradicts itself there is said now, not in the middle of a run
+    _check_together(settings)
     return settings
+
+
+def _check_together(settings: Settings) -> None:
+    """Say now, not in the middle of a run, what contradicts itself."""
+    _ = settings.kafka, settings.s3
+    signing_keys(settings.signing_key)
 
 
 def notify_urls() -> tuple[str, ...]:

@@ -112,8 +112,8 @@ def test_an_unsigned_registry_on_s3_is_a_warning(s3_server: S3Server, tmp_path: 
         "s3_secret_access_key": s3_server.secret_access_key,
         "window_days": 12,
     }
-    for keys, status in ((("a key of more than sixteen",), "ok"), ((), "warning")):
-        settings = load_settings(**on_s3, signing_keys=keys)
-        if keys:
+    for key, status in (("k" * 64, "ok"), ("", "warning")):
+        settings = load_settings(**on_s3, signing_key=key)
+        if key:
             jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
         assert found(settings)["registry"][-1][0] == status
