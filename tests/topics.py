@@ -44,7 +44,8 @@ class Topic:
         return KafkaAdminClient(bootstrap_servers=self.server.bootstrap)
 
     def producer(self, **settings: Any) -> Producer:
-        return Producer({"bootstrap.servers": self.server.bootstrap, "message.max.bytes": 8 << 20} | settings)
+        about = {"bootstrap.servers": self.server.bootstrap, "message.max.bytes": 8 << 20, "log_level": 0}
+        return Producer(about | settings)
 
     def send(
         self,

@@ -313,6 +313,8 @@ def test_every_reason_is_documented_and_no_other() -> None:
         "unrelated message",
         "list without items",
         "older than the window",
+        "tombstone",
+        "empty message",
     } == set(rows)
 
 
