@@ -1,8 +1,8 @@
 """### Train, gate and publish the ranker, every night.
 
-At 02:15 UTC this DAG lands the events that arrived since the last run, builds query groups with graded relevance,
-trains a LightGBM LambdaMART ranker, and lets a quality gate judge it. What passes is published under its own version,
-and `latest` moves to it; what does not pass changes nothing.
+At 02:15 UTC this DAG lands the events that arrived since the last run (from Kafka, or from files when it is away),
+builds query groups with graded relevance, trains a LightGBM LambdaMART ranker, and lets a quality gate judge it. What
+passes is published under its own version, and `latest` moves to it; what does not pass changes nothing.
 
 | task | does |
 |---|---|
@@ -19,7 +19,8 @@ run is a fault.
 
 **Tune the gate** with Airflow Variables, read when a task runs: `ltr_ndcg_min` (0.65), `ltr_fairness_max` (0.05),
 `ltr_latency_p95_max_ms` (15), `ltr_min_samples` (100), `ltr_min_queries` (100), `ltr_regression_max` (0.01),
-`ltr_suspicious_gain` (0.10), `ltr_quarantined_share_max` (0.01), `ltr_gate_mode` (enforce or dry_run),
+`ltr_suspicious_gain` (0.10), `ltr_quarantined_share_max` (0.01), `ltr_lost_share_max` (0.01), `ltr_gate_mode` (enforce
+or dry_run),
 `ltr_on_inconclusive` and `ltr_on_not_evaluable` (keep or publish).
 
 **Roll back** with `ltr rollback --reason "…"` or

@@ -15,7 +15,7 @@ from ltr_pipeline.events.diagnosis import diagnosed, refused
 
 __all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
-INSTALL: Final = "pip install 'ltr-pipeline[kafka]'"
+INSTALL: Final = "pip install kafka-python crc32c lz4 python-snappy zstandard"
 RETENTION: Final = "retention.ms"
 DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ltr_pipeline.errors import SettingsError, StorageError
+from ltr_pipeline.errors import StorageError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
@@ -49,7 +49,7 @@ def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
     StorageError
         For any other scheme.
     SettingsError
-        The bucket or the prefix has no valid name, or boto3 is not installed.
+        The bucket or the prefix has no valid name.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":
@@ -57,10 +57,8 @@ def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
     if parts.scheme == "":
         return LocalStorage(Path(uri))
     if parts.scheme == "s3":
-        try:
-            from ltr_pipeline.storage.s3 import S3Storage
-        except ImportError as error:
-            raise SettingsError(f"{uri} needs boto3 ({error}); pip install 'ltr-pipeline[s3]'") from error
+        from ltr_pipeline.storage.s3 import S3Storage  # boto3 takes a while to import
+
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         return S3Storage(bucket, prefix.rstrip("/"), s3 or S3Options())
     raise StorageError(
