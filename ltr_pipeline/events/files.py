@@ -21,7 +21,7 @@ import structlog
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.logfile import Log, opened, readable
-from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Quarantined, Range, Segment, excerpt, lines_of
+from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Range, Segment, lines_of
 
 __all__ = ["FileSource", "find"]
 
@@ -171,13 +171,6 @@ def _blocks(file: Log, segment: Segment) -> Iterator[Block]:
 
 
 def _too_long(segment: Segment, offset: int, data: bytes) -> Block:
-    refused = Quarantined(
-        source=segment.source,
-        partition=segment.partition,
-        offset=offset,
-        reason=reasons.LONG_LINE,
-        detail=reasons.too_long(),
-        excerpt=excerpt(data),
-    )
     nothing = np.empty(0, np.int64)
+    refused = reasons.long_line(segment, offset, data)
     return Block(segment.source, segment.partition, b"", nothing, nothing, (refused,))

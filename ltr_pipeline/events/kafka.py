@@ -24,7 +24,7 @@ from ltr_pipeline.events.brokers import Brokers, connected
 from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.consume import Batch, GoneError, Read, reader
 from ltr_pipeline.events.lines import BYTE_ORDER_MARK, OPENING
-from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Quarantined, Range, Segment, excerpt
+from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Range, Segment
 
 __all__ = ["CLOCKS", "KafkaSource"]
 
@@ -199,7 +199,7 @@ def _block(segment: Segment, offsets: list[int], values: list[bytes | None]) -> 
         elif not value.removeprefix(BYTE_ORDER_MARK).strip():
             ignored[reasons.EMPTY] += 1
         elif len(value) > MAX_LINE_BYTES:
-            rejected.append(_too_long(segment, offsets[place], value))
+            rejected.append(reasons.long_line(segment, offsets[place], value))
         else:
             keep[place] = True
     lines = cast("list[bytes]", list(compress(values, keep)))
@@ -220,14 +220,3 @@ def _block(segment: Segment, offsets: list[int], values: list[bytes | None]) -> 
 
 def _is_odd(value: bytes | None) -> bool:
     return not value or value[0] != OPENING or len(value) > MAX_LINE_BYTES
-
-
-def _too_long(segment: Segment, offset: int, value: bytes) -> Quarantined:
-    return Quarantined(
-        source=segment.source,
-        partition=segment.partition,
-        offset=offset,
-        reason=reasons.LONG_LINE,
-        detail=reasons.too_long(),
-        excerpt=excerpt(value),
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltr_pipeline.events.source import MAX_LINE_BYTES
+from ltr_pipeline.events.source import MAX_LINE_BYTES, Quarantined, Segment, excerpt
 from ltr_pipeline.schema import MAX_GROUP_ROWS
 
 LONG_LINE: Final = "line over 1 MiB"
@@ -36,6 +36,18 @@ TOO_OLD: Final = "older than the window"
 def too_long() -> str:
     """Say what is wrong with a line over the limit."""
     return f"the line is longer than {MAX_LINE_BYTES} bytes"
+
+
+def long_line(segment: Segment, offset: int, message: bytes) -> Quarantined:
+    """Quarantine a message that is over the limit, or of which so much has been seen."""
+    return Quarantined(
+        source=segment.source,
+        partition=segment.partition,
+        offset=offset,
+        reason=LONG_LINE,
+        detail=too_long(),
+        excerpt=excerpt(message),
+    )
 
 
 def too_many(items: int) -> str:
