@@ -1,0 +1,285 @@
+"""A real Apache Kafka: one broker in KRaft mode, from Maven's jars, on free ports of the loopback interface.
+
+It listens four times: PLAINTEXT, SSL (which asks for a client certificate), SASL_PLAINTEXT and SASL_SSL (PLAIN and
+SCRAM). Tests take the fixture ``kafka`` of the conftest beside this file. As a program it runs until it is interrupted:
+
+    python tests/services/kafka_server.py [--port 9092] [--data FOLDER] [--topic match_events --partitions 4]
+
+Java 17 or newer, Maven and openssl must be there. The jars are fetched once, to ``~/.cache/ltr-pipeline/kafka-VERSION``
+(or the folder that ``LTR_CACHE`` names).
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = "4.3.1"  # of 4.4.0, the newest, Central does not have every jar
+NEEDED: Final = ("java", "mvn", "openssl")
+USER, PASSWORD = "ltr", "correct-horse"
+PATIENCE_SECONDS: Final = 60.0
+LISTENERS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", "CONTROLLER")
+
+POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion><groupId>ltr</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies><dependency>
+    <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
+  </dependency></dependencies>
+</project>
+"""
+
+PROPERTIES: Final = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{CONTROLLER}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listeners={listeners}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+log.dirs={data}
+num.partitions=1
+message.max.bytes=8388608
+# events of any time are kept, also those stamped in the future
+log.retention.ms=-1
+log.message.timestamp.after.max.ms=9223372036854775807
+log.message.timestamp.before.max.ms=9223372036854775807
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+ssl.keystore.type=PEM
+ssl.keystore.location={certificates}/server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={certificates}/ca.pem
+listener.name.ssl.ssl.client.auth=required
+"""
+
+JAAS: Final = """
+listener.name.{name}.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+user_{user}="{password}";
+listener.name.{name}.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+"""
+
+
+def lacking() -> list[str]:
+    """Programs that are needed and not there."""
+    return [program for program in NEEDED if not shutil.which(program)]
+
+
+def jars() -> Path:
+    """Folder of Kafka's jars, which are fetched if they are not there yet."""
+    cache = Path(os.environ.get("LTR_CACHE") or Path.home() / ".cache" / "ltr-pipeline")
+    folder = cache / f"kafka-{VERSION}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        pom = Path(scratch) / "pom.xml"
+        pom.write_text(POM.format(version=VERSION))
+        command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={scratch}/jars"], capture_output=True, text=True, check=False, timeout=600
+        )
+        if done.returncode:
+            raise RuntimeError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")
+        with contextlib.suppress(OSError):  # somebody else was faster
+            (Path(scratch) / "jars").rename(folder)
+    return folder
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority, what it signed for the server and a client, and another authority that signed neither."""
+
+    folder: Path
+
+    ca = property(lambda self: self.folder / "ca.pem")
+    client = property(lambda self: self.folder / "client.crt")
+    client_key = property(lambda self: self.folder / "client.key")
+    stranger = property(lambda self: self.folder / "stranger.pem")
+
+    def make(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._authority("ca")
+        self._authority("stranger")
+        self._signed("server")
+        self._signed("client")
+        server = [self.folder / "server.key", self.folder / "server.crt"]
+        (self.folder / "server.pem").write_text("".join(part.read_text() for part in server))
+
+    def _authority(self, name: str) -> None:
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
+        self._openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={name}", *files)
+
+    def _signed(self, name: str) -> None:
+        files = ("-keyout", f"{name}.key", "-out", f"{name}.csr")
+        self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", *files)
+        (self.folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-extfile", "names", "-days", "30")
+        self._openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.crt", *signing)
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True, timeout=60)
+
+
+class KafkaServer:
+    """A broker with a folder of its own; `start` and `stop` as often as wanted, its data and ports stay."""
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder.resolve()
+        self.certificates = Certificates(self.folder / "certificates")
+        self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
+        if port is not None:
+            self.ports["PLAINTEXT"] = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._properties = self.folder / "server.properties"
+        self._log = self.folder / "kafka.log"
+
+    @property
+    def bootstrap(self) -> str:
+        return self.address("PLAINTEXT")
+
+    def address(self, protocol: str) -> str:
+        return f"127.0.0.1:{self.ports[protocol]}"
+
+    def start(self) -> None:
+        """Start the broker and wait until it answers."""
+        if not self._properties.exists():
+            self._prepare()
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # not to outlive a killed test
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*guard, *_java("kafka.Kafka", self._properties)], stdout=log, stderr=log, cwd=self.folder
+            )
+        atexit.register(self.kill)
+        self._await_answer()
+
+    def stop(self) -> None:
+        """Stop the broker in an orderly way."""
+        if self._process is not None:
+            self.resume()
+            self._process.terminate()
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill the broker as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=30)
+            self._process = None
+
+    def pause(self) -> None:
+        """Let the broker accept connections, and never answer."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def _prepare(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.certificates.make()
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())
+        text = PROPERTIES.format(
+            **self.ports, listeners=listeners, data=self.folder / "data", certificates=self.certificates.folder
+        )
+        for name in ("sasl_plaintext", "sasl_ssl"):
+            text += JAAS.format(name=name, user=USER, password=PASSWORD)
+        self._properties.write_text(text)
+        format_storage = ["format", "-t", "bHRyLXBpcGVsaW5lLXRlcw", "-c", self._properties]
+        for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+            format_storage += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
+        command = _java("kafka.tools.StorageTool", *format_storage)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        if done.returncode:
+            raise RuntimeError(f"Kafka could not format {self.folder}:\n{done.stdout}{done.stderr}")
+
+    def _await_answer(self) -> None:
+        from kafka import KafkaAdminClient
+        from kafka.errors import KafkaError
+
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(OSError, KafkaError):
+                socket.create_connection(("127.0.0.1", self.ports["PLAINTEXT"]), timeout=1).close()
+                with KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000) as admin:
+                    admin.list_topics()
+                return
+            time.sleep(0.1)
+        self.kill()
+        raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-3000:]}")
+
+
+def _java(main: str, *arguments: str | Path) -> list[str]:
+    options = ["-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.level=WARN"]
+    return ["java", *options, "-cp", f"{jars()}/*", main, *map(str, arguments)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=9092)
+    parser.add_argument("--data", type=Path, help="kept and used again; default: a temporary folder")
+    parser.add_argument("--topic", help="is made, if it is not there")
+    parser.add_argument("--partitions", type=int, default=4)
+    given = parser.parse_args()
+    if lacking():
+        raise SystemExit(f"{', '.join(lacking())} must be installed")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="ltr-kafka-") as scratch:
+        server = KafkaServer(given.data or Path(scratch), given.port)
+        try:
+            server.start()
+            if given.topic:
+                make_topic(server, given.topic, given.partitions)
+            print(f"Kafka {VERSION} on {server.bootstrap}", flush=True)
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            server.stop()
+
+
+def make_topic(server: KafkaServer, name: str, partitions: int = 1, **settings: str) -> None:
+    """Make a topic, unless it is there."""
+    from kafka import KafkaAdminClient
+
+    with KafkaAdminClient(bootstrap_servers=server.bootstrap) as admin:
+        if name not in admin.list_topics():
+            about = {"num_partitions": partitions, "replication_factor": 1, "configs": settings}
+            admin.create_topics({name: about}, wait_for_metadata=True)
+
+
+if __name__ == "__main__":
+    main()
