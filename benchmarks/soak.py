@@ -2,8 +2,9 @@
 
 The simulated world has weekends, an event day, a day without events, a day whose feedback is lost and a day with
 one broken message in twenty; the operator rolls back once and unpins three nights later. After every night the
-promises are checked: `latest` loads and scores as recorded, every record is accounted for, and what was kept or
-published is what the gate said. Exits 1 when one is broken.
+promises are checked: `latest` loads and scores as recorded, every record is accounted for, what was kept or
+published is what the gate said, a bad day is kept, a pinned `latest` stays, and the followers of the Asset
+`ltr_weights` are told when `latest` moved and only then. Exits 1 when one is broken.
 
     python benchmarks/soak.py [--nights 40] [--folder DIR]
 """
@@ -58,12 +59,11 @@ def _soak(folder: Path, nights: int) -> int:
     from ltr_pipeline.airflow.once import run_once
     from ltr_pipeline.settings import load_settings
     from ltr_pipeline.simulate import World, write_log
-    from ltr_pipeline.versions import Registry
 
     console = Console(file=sys.__stdout__, width=150, highlight=False)
     initdb()
     settings = load_settings()
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     bad = {SILENT: "silent", NO_FEEDBACK: "no_feedback", MALFORMED: "malformed"}
     world = World(
         legacy_weights=settings.mapping.legacy_weights,
@@ -80,11 +80,14 @@ def _soak(folder: Path, nights: int) -> int:
             registry.rollback(who="soak", why="drill")
         if night == UNPIN:
             registry.unpin(who="soak", why="drill over")
-        before = registry.promoted()
+        history, told = registry.history(), _asset_events()
         green = run_once("train_ltr_daily", {"date": date.isoformat()})
         problems = [] if green else ["the run is red"]
         note = bad.get(night, "event day" if world.is_event_day(date - DAY) else "")
-        line, score = _told(settings, registry, date, before, problems)
+        line, score = _told(settings, registry, date, history, problems, bad=night in bad)
+        moved = [("ltr_weights", move.to) for move in registry.history()[len(history) :] if move.moved]
+        if _asset_events()[len(told) :] != moved:
+            problems.append("the followers of the Asset were not told what moved")
         scores.append(score)
         broken += len(problems)
         console.print(f"{date} {date:%a}  {line}  {note}", *problems, markup=False)
@@ -93,7 +96,18 @@ def _soak(folder: Path, nights: int) -> int:
     return 1 if broken else 0
 
 
-def _told(settings, registry, date, before, problems):  # noqa: ANN001, ANN202 - types would import before _configure
+def _asset_events() -> list[tuple[str, str]]:
+    """Asset and version of everything the followers were told."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    told = select(AssetModel.name, AssetEvent.extra).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+    with create_session() as session:
+        return [(name, extra["version"]) for name, extra in session.execute(told.order_by(AssetEvent.id))]
+
+
+def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001, ANN202 - types would import before _configure
     """One line of a night, its nDCG@5, and what is broken, added to `problems`."""
     from ltr_pipeline.dataset import DatasetManifest
     from ltr_pipeline.events import read_manifest
@@ -111,11 +125,14 @@ def _told(settings, registry, date, before, problems):  # noqa: ANN001, ANN202 -
             problems.append("the dataset does not add up")
     if (decision.verdict == "publish") != (outcome.version is not None):
         problems.append("the outcome is not the gate's")
-    if decision.verdict == "keep" and latest != before:
-        problems.append("latest moved although the model was rejected")
+    if bad and decision.verdict != "keep":
+        problems.append("a bad day was not kept")
+    before, was_pinned = (history[-1].to, history[-1].pin) if history else (None, False)
+    if latest != before and (decision.verdict == "keep" or was_pinned):
+        problems.append("latest moved although the model was rejected or latest was pinned")
     if latest:
         registry.load(latest)
-        if settings.registry_storage.get("latest/ltr_weights.json") != settings.registry_storage.get(
+        if settings.registry.storage.get("latest/ltr_weights.json") != settings.registry.storage.get(
             f"{latest}/ltr_weights.json"
         ):
             problems.append("latest is not the promoted document")

@@ -50,7 +50,7 @@ from airflow.sdk import (
 )
 
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
-from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request
+from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request, run_settings
 from ltr_pipeline.schedule import NIGHTLY
 
 WEIGHTS = Asset("ltr_weights")
@@ -107,31 +107,31 @@ def train_ltr_daily() -> None:
     def extract_events() -> dict[str, Any]:
         from ltr_pipeline import jobs
 
-        return jobs.extract_events(run_request(get_current_context()), gate_variables())
+        return jobs.extract_events(run_request(get_current_context()), gate_variables(), run_settings())
 
     @task(doc_md="Joins feedback to impressions, labels them, splits by time. A pure function of each hash bucket.")
     def build_dataset(inputs: dict[str, Any]) -> dict[str, Any]:
         from ltr_pipeline import jobs
 
-        return jobs.build_dataset(inputs, gate_variables())
+        return jobs.build_dataset(inputs, gate_variables(), run_settings())
 
     @task(doc_md="LightGBM LambdaMART. Position is debiased and never a feature.", execution_timeout=timedelta(hours=3))
     def train_ranker(dataset: dict[str, Any]) -> dict[str, Any]:
         from ltr_pipeline import jobs
 
-        return jobs.train_ranker(dataset)
+        return jobs.train_ranker(dataset, run_settings())
 
     @task(doc_md="Measures the challenger, the champion and the baselines on the test days.")
     def evaluate_ranker(trained: dict[str, Any]) -> dict[str, Any]:
         from ltr_pipeline import jobs
 
-        return jobs.evaluate_ranker(trained)
+        return jobs.evaluate_ranker(trained, run_settings())
 
     @task.branch(doc_md="Judges the evidence by the Airflow Variables and freezes the document that may be published.")
     def quality_gate(evidence: dict[str, Any]) -> str:
         from ltr_pipeline import jobs
 
-        decision = jobs.quality_gate(evidence, gate_variables())
+        decision = jobs.quality_gate(evidence, gate_variables(), run_settings())
         get_current_context()["ti"].xcom_push("decision", decision)
         return "publish_weights" if decision["verdict"] == "publish" else "keep_previous"
 
@@ -141,7 +141,8 @@ def train_ltr_daily() -> None:
     def publish_weights(decision: dict[str, Any]) -> Iterator[Metadata]:
         from ltr_pipeline import jobs
 
-        outcome = jobs.publish_weights(decision, who=f"airflow/{get_current_context()['dag_run'].run_id}")
+        who = f"airflow/{get_current_context()['dag_run'].run_id}"
+        outcome = jobs.publish_weights(decision, who, run_settings())
         if outcome["moved"]:
             yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
 
@@ -149,13 +150,13 @@ def train_ltr_daily() -> None:
     def keep_previous(decision: dict[str, Any]) -> None:
         from ltr_pipeline import jobs
 
-        jobs.keep_previous(decision)
+        jobs.keep_previous(decision, run_settings())
 
     @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:
         from ltr_pipeline import outcomes
 
-        outcomes.notify_outcome(decision)
+        outcomes.notify_outcome(decision, run_settings())
 
     gate = quality_gate(evaluate_ranker(train_ranker(build_dataset(extract_events()))))
     decision = gate["decision"]

@@ -13,6 +13,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -235,13 +236,14 @@ class _Landed:
             for landed in range(bucket, count, self.buckets)
         ]
         try:
-            return pl.scan_parquet(
-                [self.data.local_file(key) for key in keys],
-                schema=types,
-                missing_columns="insert",
-                extra_columns="ignore",
-                hive_partitioning=False,
-            ).collect()
+            with ExitStack() as files:
+                return pl.scan_parquet(
+                    [files.enter_context(self.data.local_file(key)) for key in keys],
+                    schema=types,
+                    missing_columns="insert",
+                    extra_columns="ignore",
+                    hive_partitioning=False,
+                ).collect()
         except (pl.exceptions.PolarsError, NotFoundError, OSError) as error:
             raise DatasetError(
                 f"bucket {bucket} of the landed {table} cannot be read: {error}; land the partition again"
@@ -349,7 +351,7 @@ def load(data: Storage, folder: str, manifest: DatasetManifest, part: PartName, 
     columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, *ids]))
     narrow, groups, filled = [], [], 0
     for file, sha256 in manifest.tables.items():
-        table = _rows(data, f"{folder}/{file}", sha256, span).select(*columns, *names).collect()
+        table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
         features[filled : filled + table.height] = table.select(names).to_numpy()
         filled += table.height
         narrow.append(table.select(RELEVANCE, POSITION, *ids))
@@ -365,16 +367,15 @@ def load(data: Storage, folder: str, manifest: DatasetManifest, part: PartName, 
     )
 
 
-def _rows(data: Storage, key: str, sha256: str, span: Span) -> pl.LazyFrame:
-    path = data.local_file(key)
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-            raise DatasetError(
-                f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
-            )
-    return pl.scan_parquet(path, hive_partitioning=False).filter(
-        pl.col(TIME).is_between(span.start, span.end, closed="left")
-    )
+def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[str]) -> pl.DataFrame:
+    with data.local_file(key) as path:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise DatasetError(
+                    f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
+                )
+        rows = pl.scan_parquet(path, hive_partitioning=False)
+        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
 
 
 def _run_lengths(run: pl.Series) -> NDArray[np.int32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Mapping as Table
+from collections.abc import Sequence
 from importlib.metadata import version as library_version
 from typing import Any
 
@@ -82,20 +83,21 @@ def libraries() -> dict[str, str]:
     return {name: library_version(name) for name in LIBRARIES}
 
 
-def frozen(former: bytes | None, new: Weights) -> bytes:
+def frozen(former: bytes | None, new: Weights, keys: Sequence[bytes] = ()) -> bytes:
     """Bytes of `new`, or those of an earlier attempt's document that is the same result, judged the same way.
 
     Measurements and times differ from attempt to attempt; keeping the first bytes makes a retried publish publish
-    what the first try would have.
+    what the first try would have. With `keys` the document is signed, and an earlier one without their signature is
+    not kept.
     """
     if former is not None:
         try:
-            document = weights.decode(former)
+            document = weights.decode(former, keys=keys)
         except WeightsError:
-            return weights.encode(new)
+            return weights.encode(new, keys)
         if document.identity == new.identity and _judgement(document.gate) == _judgement(new.gate):
             return former
-    return weights.encode(new)
+    return weights.encode(new, keys)
 
 
 def _judgement(decision: Table[str, Any]) -> tuple[object, ...]:

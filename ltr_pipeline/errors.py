@@ -6,6 +6,7 @@
     ├── SettingsError          an environment variable, Airflow Variable or Param is wrong
     ├── MappingError           the declarative event mapping is wrong
     ├── SourceError            events cannot be read: file missing, unreadable, not landed
+    │   └── SourceUnavailableError  they cannot be reached now; later, or elsewhere, they may
     ├── DatasetError           no dataset can be built from what has landed
     ├── RankerError            training or scoring cannot go on
     │   └── NothingToLearnError
@@ -36,6 +37,10 @@ class MappingError(LtrError):
 
 class SourceError(LtrError):
     """Events cannot be read from their source, or a needed range never landed."""
+
+
+class SourceUnavailableError(SourceError):
+    """The source cannot be reached now; nothing shows that a setting is wrong."""
 
 
 class DatasetError(LtrError):

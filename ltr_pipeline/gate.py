@@ -59,12 +59,22 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What arrived for this run, in expanded records: all that were read, and some of their fates."""
+    """What arrived for this run, in expanded records: all that were read, and some of their fates.
+
+    Attributes
+    ----------
+    records_lost
+        Records that were gone from the source before they could be read; not among those read.
+    fallback
+        Why another source than the configured one was read; empty when it was not.
+    """
 
     records_read: int
     records_quarantined: int
     impressions: int
     feedback: int
+    records_lost: int = 0
+    fallback: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -170,6 +180,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         _enough("queries", evidence.test_queries, policy.min_queries, "eligible test rankings"),
         _fresh_events(evidence.landed),
         _quarantined_share(evidence.landed, policy),
+        _lost_share(evidence.landed, policy),
     ]
     reasons = [check.reason for check in checks if blocks(check.status, policy)]
     if policy.gate_mode == "dry_run":
@@ -355,6 +366,18 @@ def _quarantined_share(landed: Landed | None, policy: Policy) -> Check:
     status: Status = "pass" if share <= limit else "fail"
     side = "within" if status == "pass" else "above"
     reason = f"{landed.records_quarantined:,} of {landed.records_read:,} records quarantined, {side} {100 * limit:g} %"
+    return _check(name, status, reason, observed=share, threshold=limit)
+
+
+def _lost_share(landed: Landed | None, policy: Policy) -> Check:
+    name, limit = "lost_share", policy.lost_share_max
+    if landed is None:
+        return _check(name, "skipped", "a backfill reads no source", threshold=limit)
+    sent = landed.records_read + landed.records_lost
+    share = landed.records_lost / sent if sent else 0.0
+    status: Status = "pass" if share <= limit else "fail"
+    side = "within" if status == "pass" else "above"
+    reason = f"{landed.records_lost:,} of {sent:,} records were gone before they were read, {side} {100 * limit:g} %"
     return _check(name, status, reason, observed=share, threshold=limit)
 
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import dataset, documents, events, evidence, gate, outcomes, ranker, weights
+from ltr_pipeline import dataset, documents, events, evidence, gate, outcomes, ranker, sources, weights
 from ltr_pipeline.dataset import DatasetManifest, Windows
-from ltr_pipeline.errors import NothingToLearnError, RegistryError, SettingsError
+from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.gate import Decision, Evidence, Landed, Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
@@ -94,21 +94,16 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request, source: events.Source
     start = _windows(date, window_days, settings, Policy()).start
     landed = None
     if not events.is_backfill(settings.data, date):
-        manifest = events.land(
-            settings.data,
-            date,
-            source or events.FileSource(settings.events_path),
-            settings.mapping,
-            buckets=settings.buckets,
-            since=start,
-        )
+        manifest = sources.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed(
             records_read=manifest.read,
             records_quarantined=manifest.quarantined,
             impressions=manifest.impressions,
             feedback=manifest.feedback,
+            records_lost=manifest.records_lost,
+            fallback=manifest.fallback,
         )
-    champion, best_recent = evidence.rivals(Registry(settings.registry_storage), moment)
+    champion, best_recent = evidence.rivals(settings.registry, moment)
     return Inputs(
         run=run.name,
         date=date,
@@ -230,7 +225,7 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
             test_queries=manifest.test.eligible,
             landed=inputs.landed,
         )
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     return evidence.gather(
         dataset.load(settings.data, run.key("dataset"), manifest, "test"),
         Scorer.from_model(_model_text(run, trained), manifest.features),
@@ -290,7 +285,8 @@ def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decis
         decision=decision,
         seed=run.settings.seed,
     )
-    return documents.frozen(run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None, new)
+    former = run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None
+    return documents.frozen(former, new, run.settings.registry.keys)
 
 
 def publish_weights(judged: Json, who: str, settings: Settings | None = None) -> Json:
@@ -320,8 +316,10 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         decision = run.verified("decision.json", reference, Decision)
         if decision.verdict != "publish":
             raise RegistryError(f"run {run.name} was judged {decision.verdict!r}, so it is not published")
-        document = weights.decode(run.storage.get(run.key(DOCUMENT)), where=run.storage.uri(run.key(DOCUMENT)))
-        registry = Registry(settings.registry_storage)
+        registry = settings.registry
+        document = weights.decode(
+            run.storage.get(run.key(DOCUMENT)), where=run.storage.uri(run.key(DOCUMENT)), keys=registry.keys
+        )
         published = registry.publish(
             document, who=who, why="passed the gate", move_id=f"{who}:{run.name}:{document.identity}"
         )
@@ -329,8 +327,18 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = outcomes.finish(run, outcome)
         registry.attach(published.version, outcomes.REPORT, page)
+        _prune(registry, who, settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
         return {**msgspec.to_builtins(outcome), "metrics": metrics}
+
+
+def _prune(registry: Registry, who: str, keep: int | None) -> None:
+    """Remove old versions, if that is wanted; what cannot be removed now can be tomorrow."""
+    if keep is not None:
+        try:
+            registry.prune(keep, who=who, why="LTR_KEEP_VERSIONS")
+        except LtrError as error:
+            log.warning("old versions were not pruned", error=str(error))
 
 
 def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
@@ -339,7 +347,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
     reference = opened(judged)
     with logged(reference.run, settings, "keep_previous") as run:
         decision = run.verified("decision.json", reference, Decision)
-        latest = Registry(settings.registry_storage).promoted()
+        latest = settings.registry.promoted()
         stays = f"{latest} stays in use" if latest else "nothing is published yet"
         outcome = Outcome(
             run=run.name, version=None, moved=False, latest=latest, reason=f"{stays}: {'; '.join(decision.reasons)}"

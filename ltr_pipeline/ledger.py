@@ -8,9 +8,11 @@ decide again. The newest entry is the whole state.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final, Literal, NamedTuple
 from uuid import uuid4
 
@@ -23,7 +25,7 @@ from ltr_pipeline.storage import Storage
 __all__ = ["Act", "Ledger", "Move", "Version"]
 
 HISTORY: Final = "history"
-Kind = Literal["publish", "rollback", "pin", "unpin"]
+Kind = Literal["publish", "rollback", "pin", "unpin", "prune"]
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +68,14 @@ class Version:
             raise UnknownVersionError(f"{unknown} ({error})") from error
 
 
-class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename={"before": "from"}):
+class Move(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+    rename={"before": "from"},
+):
     """One entry.
 
     Attributes
@@ -74,7 +83,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     seq
         1, 2, 3, ...
     version
-        What the move is about: published, rolled back to, pinned or unpinned.
+        What the move is about: published, rolled back to, pinned or unpinned; of a prune, what `latest` is.
     before, to
         What `latest` was and is; equal when it did not move. `before` is ``"from"`` in JSON, null in the first entry.
     pin
@@ -82,11 +91,13 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     who, when, why
         For people; `when` is UTC.
     note
-        Why a publish left `latest` alone, else empty.
+        Why a publish left `latest` alone, or how much was pruned; else empty.
     move_id
         Identity of the act: the same act tried again finds its own entry instead of making a second one.
     sha256
         Of the version's document, where the move read it.
+    pruned
+        Versions that are gone from this entry on, for good: their ids are not used again.
     """
 
     seq: int
@@ -101,6 +112,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     note: str
     move_id: str
     sha256: str | None
+    pruned: tuple[str, ...] = ()
 
     @property
     def moved(self) -> bool:
@@ -130,6 +142,7 @@ class Act(NamedTuple):
         pin: bool,
         note: str = "",
         sha256: str | None = None,
+        pruned: tuple[str, ...] = (),
     ) -> Move:
         """Entry that follows `head`."""
         return Move(
@@ -145,6 +158,7 @@ class Act(NamedTuple):
             note=note,
             move_id=self.move_id,
             sha256=sha256,
+            pruned=pruned,
         )
 
 
@@ -153,6 +167,7 @@ class Ledger:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self._seen: dict[int, Move] = {}
 
     def head(self) -> Move | None:
         """Newest entry; None when there is none yet. One listing and one read."""
@@ -184,11 +199,19 @@ class Ledger:
             yield from map(self._read, range(head.seq - 1, after, -1))
 
     def find(self, head: Move | None, wanted: Callable[[Move], bool], after: int = 0) -> Move | None:
-        """Newest entry that is `wanted`, from `head` down to the one that follows entry `after`."""
-        return next((move for move in self.backwards(head, after) if wanted(move)), None)
+        """Newest entry that is `wanted`, from `head` down to the one that follows entry `after`.
+
+        An entry this object has read before is not read again: entries are never edited.
+        """
+        if head is None or head.seq <= after:
+            return None
+        older = (self._seen.get(seq) or self._read(seq) for seq in range(head.seq - 1, after, -1))
+        return next((move for move in chain([head], older) if wanted(move)), None)
 
     def former(self, head: Move) -> str:
         """Version promoted before the present one, without those left for an older one since they were last promoted.
+
+        Versions that were pruned since are left out, too.
 
         Raises
         ------
@@ -199,9 +222,37 @@ class Ledger:
         for move in self.backwards(head):
             if move.to not in left:
                 return move.to
+            left.update(move.pruned)
             if move.move == "rollback" and move.before and Version.parse(move.to) < Version.parse(move.before):
                 left.add(move.before)
         raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
+
+    def fate(self, head: Move | None, version: str) -> Move | None:
+        """Newest entry that published or pruned `version`; None when the ledger does not know it."""
+        return self.find(
+            head, lambda move: version in move.pruned or (move.move == "publish" and move.version == version)
+        )
+
+    def needed(self, head: Move, moves: int) -> set[str]:
+        """Versions that `latest` is, was or would be by the newest `moves` entries, or would be after a rollback."""
+        needed = {head.to}
+        for move in self.backwards(head, after=max(0, head.seq - moves)):
+            needed |= {move.version, move.to, move.before or move.to}
+        with suppress(RegistryError):
+            needed.add(self.former(head))
+        return needed
+
+    def known(self, head: Move, versions: Iterable[str]) -> tuple[set[str], set[str]]:
+        """Those of `versions` that are published, and those that are pruned; no further back than they go."""
+        unknown, published, pruned = set(versions), set[str](), set[str]()
+        for move in self.backwards(head):
+            if not unknown:
+                break
+            pruned |= unknown.intersection(move.pruned)
+            if move.move == "publish" and move.version in unknown - pruned:
+                published.add(move.version)
+            unknown -= pruned | published
+        return published, pruned
 
     def _create(self, move: Move) -> bool:
         """Whether the entry is ours; an answer lost on its way is recognised by the move id."""
@@ -228,6 +279,7 @@ class Ledger:
             raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
         if move.seq != seq:
             raise RegistryError(f"{uri} holds entry {move.seq}; restore it from a copy")
+        self._seen[seq] = move
         return move
 
 

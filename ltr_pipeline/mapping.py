@@ -6,6 +6,7 @@ allowed in and what an action is worth. The package's default reads the lawyers-
 
 from __future__ import annotations
 
+import math
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -96,7 +97,7 @@ def load_mapping(path: Path | None = None) -> Mapping:
         mapping = msgspec.toml.decode(data, type=Mapping)
     except OSError as error:
         raise MappingError(f"{where}: {error.strerror}; check LTR_MAPPING") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"{where}: {error}; compare it with the default mapping in docs/events.md") from error
     problems = _contradictions(mapping)
     if problems:
@@ -118,6 +119,6 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"relevance must give each action a whole number from 0 to {MAX_RELEVANCE}")
     if unknown := set(mapping.legacy_weights) - set(mapping.features):
         problems.append(f"legacy_weights names {sorted(unknown)}, which are not features")
-    if any(weight < 0 for weight in mapping.legacy_weights.values()):
-        problems.append("legacy_weights must not be negative")
+    if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
+        problems.append("legacy_weights must be finite and not negative")
     return problems

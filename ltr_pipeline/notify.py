@@ -66,7 +66,7 @@ def success(version: str, decision: Decision, *, promoted: bool = True, note: st
     return Message(title=title, body=_body(outcome, note, gate_table(decision), _report(report)), kind="success")
 
 
-def rejection(run: str, decision: Decision, *, latest: str | None, report: str = "") -> Message:
+def rejection(run: str, decision: Decision, *, latest: str | None, note: str = "", report: str = "") -> Message:
     """Say that the gate kept the former version; a normal outcome, not an error.
 
     Parameters
@@ -77,12 +77,14 @@ def rejection(run: str, decision: Decision, *, latest: str | None, report: str =
         Every check and the reasons in plain words.
     latest
         The version that stays in use, if there is any.
+    note
+        Anything else worth saying.
     report
         Address of the HTML report.
     """
     outcome = f"{latest} stays in use." if latest else "No version is in use yet."
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
-    body = _body(outcome, reasons, gate_table(decision), _report(report))
+    body = _body(outcome, reasons, note, gate_table(decision), _report(report))
     return Message(title=f"LTR run {run} not published", body=body, kind="warning")
 
 

@@ -49,7 +49,7 @@ def _night(run: Run, outcome: Outcome) -> report.Night:
         promoted=outcome.moved,
         latest=outcome.latest,
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
-        former=_champion_document(Registry(settings.registry_storage), inputs.champion),
+        former=_champion_document(settings.registry, inputs.champion),
         yesterday=yesterday.read_if_readable("evidence.json", Evidence),
         yesterday_dataset=yesterday.read_if_readable("dataset.json", DatasetManifest),
         hashes=_hashes(trained, manifest, settings),
@@ -74,11 +74,13 @@ def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
     settings = settings or load_settings()
     with logged(opened(judged).run, settings, "notify") as run:
         outcome, decision = run.read("outcome.json", Outcome), run.read("decision.json", Decision)
+        landed = run.read("inputs.json", Inputs).landed
+        fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
         page = run.storage.uri(run.key(REPORT))
         if outcome.version is None:
-            message = notify.rejection(run.name, decision, latest=outcome.latest, report=page)
+            message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=page)
         else:
-            note = "" if outcome.moved else outcome.reason
+            note = "\n\n".join(filter(None, ["" if outcome.moved else outcome.reason, fallback]))
             message = notify.success(outcome.version, decision, promoted=outcome.moved, note=note, report=page)
         notify.send(settings.notify_urls, message)
 
@@ -87,7 +89,7 @@ def notify_failure(run: str, task: str, error: BaseException | str, *, logs: str
     """Tell the channels that a run failed for good, be it for a wrong setting; what is published stays as it is."""
     try:
         settings = load_settings()
-        latest = Registry(settings.registry_storage).promoted()
+        latest = settings.registry.promoted()
     except LtrError:
         settings, latest = None, None
     folder, style = (settings.log_folder, settings.log_format) if settings else (None, "json")

@@ -23,6 +23,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     regression_max: float = 0.01
     suspicious_gain: float = 0.10
     quarantined_share_max: float = 0.01
+    lost_share_max: float = 0.01
     gate_mode: Literal["enforce", "dry_run"] = "enforce"
     on_inconclusive: Literal["keep", "publish"] = "keep"
     on_not_evaluable: Literal["keep", "publish"] = "keep"
@@ -132,6 +133,11 @@ VARIABLES: Final = (
     ),
     Variable(
         name="ltr_quarantined_share_max", default="0.01", meaning="largest share of records landed that are quarantined"
+    ),
+    Variable(
+        name="ltr_lost_share_max",
+        default="0.01",
+        meaning="largest share of records that were gone before they were read",
     ),
     Variable(
         name="ltr_gate_mode",

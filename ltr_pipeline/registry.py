@@ -18,12 +18,20 @@ from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import Move, Published, Registry
 
-__all__ = ["open_registry", "pin_weights", "publish_weights", "rollback_weights", "unpin_weights"]
+__all__ = [
+    "me",
+    "open_registry",
+    "pin_weights",
+    "prune_weights",
+    "publish_weights",
+    "rollback_weights",
+    "unpin_weights",
+]
 
 
 def open_registry(settings: Settings | None = None) -> Registry:
     """Registry that the environment names (default ``var/registry/ltr``)."""
-    return Registry((settings or load_settings()).registry_storage)
+    return (settings or load_settings()).registry
 
 
 def publish_weights(path: str | Path, *, reason: str = "published by hand", who: str | None = None) -> Published:
@@ -39,13 +47,16 @@ def publish_weights(path: str | Path, *, reason: str = "published by hand", who:
     Raises
     ------
     WeightsError
-        The file is missing, altered, truncated or contradicts itself, or its golden requests score differently here.
+        The file is missing, altered, truncated, not signed though a key is set, or contradicts itself, or its golden
+        requests score differently here.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; give the path of an ltr_weights.json") from error
-    return open_registry().publish(weights.decode(data, where=str(path)), who=who or _me(), why=reason)
+    registry = open_registry()
+    document = weights.decode(data, where=str(path), keys=registry.keys)
+    return registry.publish(document, who=who or me(), why=reason)
 
 
 def rollback_weights(
@@ -62,18 +73,36 @@ def rollback_weights(
     WeightsError
         The version does not load, or does not score as recorded.
     """
-    return open_registry().rollback(version, who=who or _me(), why=reason)
+    return open_registry().rollback(version, who=who or me(), why=reason)
 
 
 def pin_weights(*, reason: str = "pinned by hand", who: str | None = None) -> Move:
     """Keep ``latest`` where it is; RegistryError when nothing was published yet."""
-    return open_registry().pin(who=who or _me(), why=reason)
+    return open_registry().pin(who=who or me(), why=reason)
 
 
 def unpin_weights(*, reason: str = "unpinned by hand", who: str | None = None) -> Move:
     """Let the next publish move ``latest`` again; moves nothing. RegistryError when nothing was published yet."""
-    return open_registry().unpin(who=who or _me(), why=reason)
+    return open_registry().unpin(who=who or me(), why=reason)
 
 
-def _me() -> str:
+def prune_weights(
+    keep: int = 30, *, moves: int = 30, dry_run: bool = False, reason: str = "pruned by hand", who: str | None = None
+) -> list[str]:
+    """Remove all but the newest `keep` versions, ``latest`` and what the newest `moves` of the ledger need.
+
+    Returns
+    -------
+    What was removed, newest first; with `dry_run` what would be.
+
+    Raises
+    ------
+    RegistryError
+        Nothing was published yet, or a number is less than 1.
+    """
+    return open_registry().prune(keep, who=who or me(), why=reason, moves=moves, dry_run=dry_run)
+
+
+def me() -> str:
+    """Who acts, for the ledger: user and host."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

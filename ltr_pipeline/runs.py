@@ -20,8 +20,9 @@ from ltr_pipeline.gate import Landed
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage import Storage
+from ltr_pipeline.versions import Version
 
-__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "logged", "opened", "run_name"]
+__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened", "run_name"]
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +41,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Instead of ``LTR_WINDOW_DAYS``.
     dry_run
         Judge, but publish nothing.
+    last_try
+        The first task will not be tried again: what it needs and cannot reach is done without, where it can be.
     """
 
     moment: dt.datetime
     window_days: Annotated[int, msgspec.Meta(ge=9, le=365)] | None = None
     dry_run: bool = False
+    last_try: bool = True
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +114,10 @@ class Run:
         self.storage.put(self.key(artefact), data)
         return self._reference(artefact, data, **about)
 
+    def reference(self, artefact: str) -> Json:
+        """Reference to an artefact as it is; NotFoundError when its task has not run."""
+        return self._reference(artefact, self.storage.get(self.key(artefact)))
+
     def _reference(self, artefact: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
         reference = Reference(
             run=self.name, uri=self.storage.uri(self.key(artefact)), sha256=hashlib.sha256(data).hexdigest(), **about
@@ -164,6 +172,24 @@ def logged(name: str, settings: Settings, task: str) -> Iterator[Run]:
 def opened(reference: Json) -> Reference:
     """The reference that a task was handed."""
     return msgspec.convert(reference, Reference)
+
+
+def judged(name: str, settings: Settings) -> Json:
+    """Reference to the decision of an earlier run, to take it up again where it ended.
+
+    Raises
+    ------
+    SourceError
+        No run of that name has been judged.
+    """
+    Version.parse(name)
+    run = Run(name, settings)
+    try:
+        return run.reference("decision.json")
+    except NotFoundError as error:
+        raise SourceError(
+            f"run {name} has not been judged: {error}; the folders below {settings.data.uri('runs')} are the runs"
+        ) from error
 
 
 def run_name(moment: dt.datetime) -> str:

@@ -16,8 +16,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.events import KafkaConnection
+from ltr_pipeline.events.connection import Client, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
-from ltr_pipeline.storage import Storage, open_storage
+from ltr_pipeline.storage import S3Options, Storage, open_storage
+from ltr_pipeline.versions import Registry
 
 __all__ = ["STACK", "Channels", "Settings", "example", "load_settings", "notify_urls"]
 
@@ -69,7 +72,11 @@ class Channels(BaseSettings):
     @field_validator("notify_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(value.split()) if isinstance(value, str) else value
+        return _words(value)
+
+
+def _words(value: object) -> object:
+    return tuple(value.split()) if isinstance(value, str) else value
 
 
 class Settings(Channels):
@@ -81,16 +88,80 @@ class Settings(Channels):
         A variable has a wrong value; `load_settings` turns it into a SettingsError that names the variable.
     """
 
+    kafka_servers: str | None = _env(
+        "KAFKA_BOOTSTRAP_SERVERS", None, "Brokers to read events from, host:port,host:port; empty = files only."
+    )
+    kafka_topic: str = _env("KAFKA_TOPIC", "match_events", "Topic of the events.")
+    kafka_group: str = _env("KAFKA_GROUP_ID", "ltr_etl_consumer", "Consumer group that shows what has landed.")
+    kafka_protocol: Protocol = _env(
+        "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+    )
+    kafka_mechanism: Mechanism | None = _env(
+        "KAFKA_SASL_MECHANISM", None, "With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    )
+    kafka_username: str = _env("KAFKA_SASL_USERNAME", "", "With SASL: the user.")
+    kafka_password: str = _env("KAFKA_SASL_PASSWORD", "", "With SASL: the password; never logged.", repr=False)
+    kafka_ca_file: Path | None = _env(
+        "KAFKA_SSL_CAFILE", None, "With SSL: PEM file of the authorities to trust; empty = the system's."
+    )
+    kafka_cert_file: Path | None = _env("KAFKA_SSL_CERTFILE", None, "With SSL: PEM file of the client's certificate.")
+    kafka_key_file: Path | None = _env("KAFKA_SSL_KEYFILE", None, "With SSL: PEM file of its key.")
+    kafka_timeout_seconds: float = _env(
+        "LTR_KAFKA_TIMEOUT_SECONDS", 30.0, "How long brokers may stay silent.", ge=0.1, le=3600
+    )
+    kafka_client: Client = _env(
+        "LTR_KAFKA_CLIENT", "auto", "kafka-python, confluent-kafka, or auto: the latter where it is installed."
+    )
+    fallback_on: Literal["unreachable", "any", "never"] = _env(
+        "LTR_FALLBACK_ON", "unreachable", "When files are read instead of Kafka: unreachable, any error, or never."
+    )
     events_path: str = _env(
-        "LTR_EVENTS_PATH", "logs/audit.log", "Event log to learn from: a JSONL file, a folder or a glob (also .gz)."
+        "LTR_EVENTS_PATH", "logs/audit.log", "Event log without Kafka: a JSONL file, a folder or a glob (also .gz)."
     )
     mapping_path: Path | None = _env(
         "LTR_MAPPING", None, "TOML file that says which field means what; empty = lawyers for cases (docs/events.md)."
     )
-    data_uri: str = _env("LTR_DATA_URI", "var/data", "Landing zone and run artefacts: a folder or file:// URI.")
-    registry_uri: str = _env("LTR_REGISTRY_URI", "var/registry", "Folder or file:// URI that holds the registry.")
+    data_uri: str = _env(
+        "LTR_DATA_URI", "var/data", "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
+    )
+    registry_uri: str = _env("LTR_REGISTRY_URI", "var/registry", "Folder of the registry where S3_BUCKET is empty.")
+    s3_bucket: str | None = _env(
+        "S3_BUCKET", None, "Bucket of the registry, such as litgo-models; empty = LTR_REGISTRY_URI."
+    )
     registry_prefix: str = _env(
-        "S3_PREFIX", "ltr", "Name of the model inside the registry.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+        "S3_PREFIX",
+        "ltr",
+        "Name of the model inside the registry.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+    )
+    s3_endpoint: str | None = _env("S3_ENDPOINT", None, "http(s)://host:port of MinIO or the like; empty = AWS.")
+    s3_access_key_id: str | None = _env(
+        "AWS_ACCESS_KEY_ID", None, "S3 login; empty = boto3's own chain (profile, role of the machine)."
+    )
+    s3_secret_access_key: str | None = _env("AWS_SECRET_ACCESS_KEY", None, "Its secret; never logged.", repr=False)
+    s3_session_token: str | None = _env(
+        "AWS_SESSION_TOKEN", None, "Its session token, if it has one; never logged.", repr=False
+    )
+    s3_region: str = _env("AWS_REGION", "us-east-1", "Region of the bucket.")
+    s3_ca_file: Path | None = _env("LTR_S3_CA_FILE", None, "PEM bundle to trust instead of the system's.")
+    s3_path_style: bool | None = _env(
+        "LTR_S3_PATH_STYLE", None, "Bucket in the path, not in the host name; empty = where S3_ENDPOINT is set."
+    )
+    s3_timeout_seconds: float = _env("LTR_S3_TIMEOUT_SECONDS", 20.0, "How long S3 may stay silent.", ge=0.1, le=3600)
+    s3_allow_unconditional: bool = _env(
+        "LTR_S3_ALLOW_UNCONDITIONAL", False, "Use a server without conditional writes: safe for one writer at a time."
+    )
+    signing_keys: Annotated[tuple[str, ...], NoDecode] = _env(
+        "LTR_SIGNING_KEY",
+        (),
+        "Keys of the documents' signatures, separated by spaces: the first signs, all verify; never logged.",
+        repr=False,
+    )
+    mirror: Path | None = _env(
+        "WEIGHTS_PATH", None, "File or folder that also gets the promoted weights, for a service on this machine."
+    )
+    keep_versions: int | None = _env(
+        "LTR_KEEP_VERSIONS", None, "Versions that the nightly run leaves when it prunes; empty = all.", ge=1
     )
     buckets: int = _env(
         "LTR_BUCKETS", 16, "Hash buckets a day is landed in; more = less memory a bucket.", ge=1, le=1024
@@ -127,6 +198,17 @@ class Settings(Channels):
             raise ValueError('not a JSON object such as {"learning_rate": 0.05}')  # noqa: TRY004 - pydantic wants it
         return parsed
 
+    @field_validator("signing_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return _words(value)
+
+    @model_validator(mode="after")
+    def _one_registry(self) -> Settings:
+        if self.s3_bucket and "registry_uri" in self.model_fields_set:
+            raise ValueError("S3_BUCKET and LTR_REGISTRY_URI both say where the registry is; set one of them")
+        return self
+
     @model_validator(mode="after")
     def _leaves_training_days(self) -> Settings:
         held_out = self.attribution_days + self.test_days + self.valid_days
@@ -143,17 +225,57 @@ class Settings(Channels):
         return load_mapping(self.mapping_path)
 
     @cached_property
-    def data(self) -> Storage:
-        """Storage of the landing zone and the run artefacts."""
-        return open_storage(self.data_uri)
+    def kafka(self) -> KafkaConnection | None:
+        """How to reach the topic, if there is one; SettingsError when a setting of it is wrong."""
+        if not self.kafka_servers:
+            return None
+        return KafkaConnection(
+            bootstrap_servers=self.kafka_servers,
+            topic=self.kafka_topic,
+            group_id=self.kafka_group,
+            security_protocol=self.kafka_protocol,
+            sasl_mechanism=self.kafka_mechanism,
+            username=self.kafka_username,
+            password=self.kafka_password,
+            ca_file=self.kafka_ca_file,
+            cert_file=self.kafka_cert_file,
+            key_file=self.kafka_key_file,
+            timeout_seconds=self.kafka_timeout_seconds,
+            client=self.kafka_client,
+        )
 
     @cached_property
-    def registry_storage(self) -> Storage:
-        """Storage whose root is the model's folder in the registry."""
-        return open_storage(f"{self.registry_uri.rstrip('/')}/{self.registry_prefix}")
+    def s3(self) -> S3Options:
+        """How to reach S3; SettingsError when a setting of it is wrong."""
+        return S3Options(
+            endpoint=self.s3_endpoint,
+            region=self.s3_region,
+            access_key_id=self.s3_access_key_id,
+            secret_access_key=self.s3_secret_access_key,
+            session_token=self.s3_session_token,
+            ca_file=self.s3_ca_file,
+            path_style=self.s3_path_style,
+            timeout_seconds=self.s3_timeout_seconds,
+            allow_unconditional=self.s3_allow_unconditional,
+        )
+
+    @cached_property
+    def data(self) -> Storage:
+        """Storage of the landing zone and the run artefacts."""
+        return open_storage(self.data_uri, self.s3)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry, on S3 where a bucket is set."""
+        root = f"s3://{self.s3_bucket}" if self.s3_bucket else self.registry_uri.rstrip("/")
+        return Registry(
+            open_storage(f"{root}/{self.registry_prefix}", self.s3),
+            keys=[key.encode() for key in self.signing_keys],
+            mirror=self.mirror,
+        )
 
 
-def load_settings(**overrides: object) -> Settings:
+def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
     """Settings from the environment, with `overrides` by field name.
 
     Raises
@@ -162,13 +284,14 @@ def load_settings(**overrides: object) -> Settings:
         Naming each wrong variable, its value's problem and what is allowed.
     """
     try:
-        settings = Settings()
-        return settings.model_copy(update=overrides) if overrides else settings
+        settings = Settings(**{variable(Settings.model_fields[name]): value for name, value in overrides.items()})
     except ValidationError as error:
         problems = "; ".join(
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
+    _ = settings.kafka, settings.s3  # what contradicts itself there is said now, not in the middle of a run
+    return settings
 
 
 def notify_urls() -> tuple[str, ...]:

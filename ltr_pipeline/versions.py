@@ -3,20 +3,23 @@
 ::
 
     20250714_0215/ltr_weights.json     a version: created once, never overwritten
+    20240101_0215/pruned.json          what is left of one that was pruned: its id is not used again
     history/00000001.json              the ledger: what was promoted when, by whom and why
     latest/ltr_weights.json            the promoted version's document, byte for byte
 
 The ledger is the truth and `latest` only projects its newest entry: whoever projects reads the ledger again
-afterwards, and any later command repairs what a killed one left undone.
+afterwards, and any later command repairs what a killed one left undone. Pruning is a move like the others: what the
+ledger says is gone is gone, whether its files are yet or not, so a rollback and a prune of one version cannot both win.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -32,12 +35,13 @@ from ltr_pipeline.errors import (
 )
 from ltr_pipeline.ledger import Act, Ledger, Move, Version
 from ltr_pipeline.scoring import Candidate, Request, Scorer, rank
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage import LocalStorage, Storage
 from ltr_pipeline.weights import Weights, decode, encode
 
 __all__ = ["DOCUMENT", "Listed", "Move", "Published", "Registry", "Verified", "Version", "check_golden"]
 
 DOCUMENT: Final = "ltr_weights.json"
+PRUNED: Final = "pruned.json"
 LATEST: Final = f"latest/{DOCUMENT}"
 GOLDEN_TOLERANCE: Final = 1e-9
 
@@ -94,6 +98,15 @@ def check_golden(weights: Weights) -> None:
             )
 
 
+class _Grave(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays of a pruned version; `identity` is null when its document could not be read."""
+
+    version: str
+    identity: str | None
+    when: datetime
+    who: str
+
+
 class _Stored(NamedTuple):
     weights: Weights
     sha256: str
@@ -110,10 +123,17 @@ class Registry:
     ----------
     storage
         Its root is the model's folder.
+    keys
+        With keys every document is signed by the first, and what none of them signed is refused (`weights.decode`).
+    mirror
+        File (``….json``) or folder on this machine that also gets the promoted document, whole, for a service beside
+        it. One that cannot be written is a warning in the log and is repaired by the next command.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, keys: Sequence[bytes] = (), mirror: Path | None = None) -> None:
         self.storage = storage
+        self.keys = tuple(keys)
+        self.mirror = mirror / DOCUMENT if mirror and mirror.suffix != ".json" else mirror
         self.ledger = Ledger(storage)
 
     def create(self, document: Weights) -> tuple[str, bool]:
@@ -123,19 +143,26 @@ class Registry:
         -------
         version, new
             The version that now holds this result, and whether this call created it; a result of the same identity
-            that is there already stays as it is.
+            that is there already, or was until it was pruned, stays as it is.
         """
         time = Version.parse(document.version).time
         for version in (str(Version(time, number)) for number in count(1)):
-            data = encode(msgspec.structs.replace(document, version=version))
-            try:
-                self.storage.create(_key(version), data)
-            except AlreadyExistsError:
-                if self._identity(version) == document.identity:
-                    return version, False
-            else:
-                log.info("version_created", version=version, bytes=len(data))
-                return version, True
+            data = encode(msgspec.structs.replace(document, version=version), self.keys)
+            grave = self._grave(version)
+            if not grave:
+                try:
+                    self.storage.create(_key(version), data)
+                except AlreadyExistsError:
+                    if self._identity(version) == document.identity:
+                        return version, False
+                    continue
+                grave = self._grave(version)  # pruned since, so that its name was free
+                if not grave:
+                    log.info("version_created", version=version, bytes=len(data))
+                    return version, True
+                self.storage.delete(_key(version))
+            if grave.identity == document.identity:
+                return version, False
         raise AssertionError("count() does not end")
 
     def publish(self, document: Weights, *, who: str, why: str, move_id: str | None = None) -> Published:
@@ -153,6 +180,8 @@ class Registry:
         check_golden(document)
         seen = self.ledger.head()
         version, new = self.create(document)
+        if not new and (grave := self._grave(version)):
+            return Published(version=version, moved=False, reason=f"{_gone(grave)}; nothing changed")
         stored = self._verified(version)
         after = seen.seq if seen and new else 0  # nobody entered a version before it existed
 
@@ -199,6 +228,49 @@ class Registry:
         """Let the next publish move `latest` again; moves nothing. RegistryError when nothing was published yet."""
         return self._set_pin("unpin", Act.of(who, why, None))
 
+    def prune(self, keep: int = 30, *, who: str, why: str, moves: int = 30, dry_run: bool = False) -> list[str]:
+        """Remove old versions: their documents and what is beside them, for good.
+
+        Of what the ledger has published, all stay that are among the newest `keep`, that are `latest` (pinned or not),
+        that the newest `moves` entries name, and that a rollback would go to now. What was never entered (a publish
+        that was killed) stays as well. A rollback at the same time either comes first in the ledger, and its version
+        stays, or is told that the version was pruned.
+
+        Returns
+        -------
+        The removed versions, newest first; of a `dry_run`, those that would be.
+
+        Raises
+        ------
+        RegistryError
+            Nothing was published yet, or `keep` or `moves` is less than 1.
+        """
+        if min(keep, moves) < 1:
+            raise RegistryError(f"cannot keep {keep} versions and what {moves} moves need: give at least 1 of each")
+        act, stored = Act.of(who, why, None), self.storage.keys("")
+        old = _ids(stored)[keep:]
+
+        def fates(head: Move) -> tuple[list[str], list[str]]:
+            published, pruned = self.ledger.known(head, set(old) - self.ledger.needed(head, moves))
+            return sorted(published, key=Version.parse, reverse=True), sorted(pruned)
+
+        def decide(head: Move | None) -> Move:
+            head = _known(head)
+            goes, _ = fates(head)
+            note = f"{len(goes)} versions removed, the newest {keep} kept"
+            return (
+                act.entry(head, "prune", head.to, to=head.to, pin=head.pin, note=note, pruned=tuple(goes))
+                if goes
+                else head
+            )
+
+        if dry_run:
+            return fates(_known(self.ledger.head()))[0]
+        entry = self._do(decide)
+        for version in [*fates(entry)[1], *_unburied(stored)]:  # this act's, and what a killed one has left
+            self._bury(version, entry)
+        return list(entry.pruned) if entry.move_id == act.move_id else []
+
     def promoted(self) -> str | None:
         """Version that `latest` is by the ledger; None when nothing was published yet."""
         head = self.ledger.head()
@@ -210,10 +282,11 @@ class Registry:
         return [*self.ledger.backwards(self.ledger.head())][::-1]
 
     def versions(self) -> list[Listed]:
-        """Every version, newest first, those that cannot be read included."""
+        """Every version, newest first, those that cannot be read included and pruned ones not."""
         self._tidy()
         head = self.ledger.head()
-        return [self._listed(version, head) for version in self._ids()]
+        gone = head.pruned if head else ()  # whether their files are or not
+        return [self._listed(version, head) for version in _ids(self.storage.keys("")) if version not in gone]
 
     def load(self, version: str) -> Weights:
         """Document of a version, checked whole, golden requests included.
@@ -228,13 +301,20 @@ class Registry:
         return self._verified(version).weights
 
     def verify(self) -> list[Verified]:
-        """Check every version that is stored or in the ledger, newest first."""
-        recorded = {move.version: move.sha256 for move in self.history() if move.move == "publish"}
-        versions = sorted({*self._ids(), *recorded}, key=Version.parse, reverse=True)
+        """Check every version that is stored or in the ledger, newest first; pruned ones are neither."""
+        history = self.history()
+        recorded = {move.version: move.sha256 for move in history if move.move == "publish"}
+        pruned = {version for move in history for version in move.pruned}
+        versions = sorted({*_ids(self.storage.keys("")), *recorded} - pruned, key=Version.parse, reverse=True)
         return [self._verdict(version, recorded.get(version)) for version in versions]
 
     def attach(self, version: str, name: str, data: bytes) -> None:
-        """Store a file, e.g. the report, beside the document; created once like it: one that is there stays."""
+        """Store a file, e.g. the report, beside the document; created once like it: one that is there stays.
+
+        Beside a pruned version nothing is stored.
+        """
+        if self._grave(version):
+            return
         self._bytes(version)
         with suppress(AlreadyExistsError):
             self.storage.create(f"{version}/{name}", data)
@@ -245,13 +325,40 @@ class Registry:
         return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
 
     def repair(self) -> bool:
-        """Point `latest` at what the ledger says until the ledger read afterwards agrees; whether it had to move."""
+        """Point `latest` at what the ledger says until the ledger read afterwards agrees; whether it had to move.
+
+        The mirror follows it.
+        """
         moved = False
-        while (version := self.promoted()) and not self._is_latest(version):
-            self.storage.point(LATEST, _key(version))
-            log.info("latest_moved", version=version)
-            moved = True
+        while version := self.promoted():
+            try:
+                document = self._bytes(version)
+                if not self._is_latest(document):
+                    self.storage.point(LATEST, _key(version))
+                    log.info("latest_moved", version=version)
+                    moved = True
+                elif self._is_mirrored(version, document):
+                    break
+            except (NotFoundError, UnknownVersionError):
+                if version == self.promoted():
+                    raise
         return moved
+
+    def _is_mirrored(self, version: str, document: bytes) -> bool:
+        """Whether nothing is left to do about the mirror; after writing it there is: the ledger may have moved on."""
+        if self.mirror is None:
+            return True
+        folder = LocalStorage(self.mirror.parent)
+        try:
+            if folder.exists(self.mirror.name) and folder.get(self.mirror.name) == document:
+                return True
+            self._parsed(version, document)
+            folder.put(self.mirror.name, document)
+        except LtrError as error:
+            log.warning("mirror_not_written", version=version, path=str(self.mirror), error=str(error))
+            return True
+        log.info("mirror_written", version=version, path=str(self.mirror))
+        return False
 
     def _do(self, decide: Callable[[Move | None], Move]) -> Move:
         entry = self.ledger.append(decide)
@@ -285,16 +392,34 @@ class Registry:
 
         return self._do(decide)
 
-    def _ids(self) -> list[str]:
-        """List the stored versions, newest first."""
-        folders = (key.removesuffix(f"/{DOCUMENT}") for key in self.storage.keys("") if key.endswith(f"/{DOCUMENT}"))
-        return sorted((name for name in folders if _is_id(name)), key=Version.parse, reverse=True)
+    def _grave(self, version: str) -> _Grave | None:
+        """What is left of a pruned version; None for any other."""
+        Version.parse(version)
+        try:
+            return msgspec.json.decode(self.storage.get(f"{version}/{PRUNED}"), type=_Grave)
+        except NotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            uri = self.storage.uri(f"{version}/{PRUNED}")
+            raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
+
+    def _bury(self, version: str, entry: Move) -> None:
+        """Remove the files of a version that the ledger says is pruned; first of all its id is taken for good."""
+        grave = _Grave(version=version, identity=self._identity(version), when=entry.when, who=entry.who)
+        with suppress(AlreadyExistsError):
+            self.storage.create(f"{version}/{PRUNED}", msgspec.json.encode(grave))
+        for key in self.storage.keys(version):
+            if key != f"{version}/{PRUNED}":
+                self.storage.delete(key)
+        log.info("version_pruned", version=version)
 
     def _bytes(self, version: str) -> bytes:
         Version.parse(version)
         try:
             return self.storage.get(_key(version))
         except NotFoundError as error:
+            if grave := self._grave(version):
+                raise UnknownVersionError(f"{_gone(grave)}; choose one of `ltr versions`") from error
             raise UnknownVersionError(
                 f"no version {version} in {self.storage.uri()}; `ltr versions` lists those there are"
             ) from error
@@ -304,29 +429,31 @@ class Registry:
 
     def _parsed(self, version: str, data: bytes) -> _Stored:
         uri = self.storage.uri(_key(version))
-        weights = decode(data, where=uri)
+        weights = decode(data, where=uri, keys=self.keys)
         if weights.version != version:
             raise WeightsError(f"{uri} holds version {weights.version}; restore it from a copy")
         return _Stored(weights, hashlib.sha256(data).hexdigest())
 
     def _verified(self, version: str, head: Move | None = None) -> _Stored:
-        """Load and score; with a `head`, also compare with what the ledger says was published."""
+        """Load and score; with a `head`, also compare with what the ledger says was published and not pruned."""
         stored = self._stored(version)
         check_golden(stored.weights)
-        published = self.ledger.find(head, lambda m: m.move == "publish" and m.version == version)
-        if published and published.sha256 != stored.sha256:
+        fate = self.ledger.fate(head, version)
+        if fate and fate.move == "prune":
+            grave = _Grave(version=version, identity=None, when=fate.when, who=fate.who)
+            raise UnknownVersionError(f"{_gone(grave)}; choose one of `ltr versions`")
+        if fate and fate.sha256 != stored.sha256:
             raise WeightsError(_replaced(version))
         return stored
 
     def _identity(self, version: str) -> str | None:
         try:
             return self._stored(version).weights.identity
-        except WeightsError as error:
+        except (UnknownVersionError, WeightsError) as error:
             log.warning("version_unreadable", version=version, error=str(error))
             return None
 
-    def _is_latest(self, version: str) -> bool:
-        document = self._bytes(version)
+    def _is_latest(self, document: bytes) -> bool:
         try:
             return self.storage.get(LATEST) == document
         except NotFoundError:
@@ -380,12 +507,30 @@ def _known(head: Move | None) -> Move:
     return head
 
 
+def _gone(grave: _Grave) -> str:
+    return f"{grave.version} was pruned on {grave.when:%F %R} UTC by {grave.who}"
+
+
 def _replaced(version: str) -> str:
     return f"{version} is not the document that was published: its sha256 differs from the ledger's; restore it"
 
 
 def _key(version: str) -> str:
     return f"{version}/{DOCUMENT}"
+
+
+def _ids(keys: Sequence[str]) -> list[str]:
+    """Versions with a document among the keys of a registry, newest first."""
+    return sorted(filter(_is_id, _folders(keys, DOCUMENT) - _folders(keys, PRUNED)), key=Version.parse, reverse=True)
+
+
+def _unburied(keys: Sequence[str]) -> list[str]:
+    """Pruned versions with a document among the keys: whoever pruned them was killed at it."""
+    return sorted(filter(_is_id, _folders(keys, DOCUMENT) & _folders(keys, PRUNED)))
+
+
+def _folders(keys: Sequence[str], name: str) -> set[str]:
+    return {key.removesuffix(f"/{name}") for key in keys if key.endswith(f"/{name}")}
 
 
 def _is_id(name: str) -> bool:

@@ -7,13 +7,19 @@ noticed; anybody can check it by cutting the tail off::
     {"schema_version":1, ... }                            hashed
     {"schema_version":1, ... ,"content_sha256":"<hex>"}   written
 
-The hash protects against accidents, not against somebody who can compute one; a signature by a key belongs in that
-same tail.
+The hash protects against accidents, not against somebody who can compute one. With a key the document is signed as
+well, by the HMAC-SHA256 of those same hashed bytes::
+
+    {"schema_version":1, ... ,"content_sha256":"<hex>","signature":"hmac-sha256:<hex>"}
+
+Whoever has keys refuses what none of them has signed; without keys, signatures are not looked at. Several keys make
+room for changing them: the first signs, all verify.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -22,11 +28,23 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.errors import SettingsError, WeightsError
 
-__all__ = ["SCHEMA_VERSION", "Data", "Feature", "Golden", "Model", "Weights", "Window", "decode", "encode"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Data",
+    "Feature",
+    "Golden",
+    "Model",
+    "Weights",
+    "Window",
+    "decode",
+    "encode",
+    "signing_keys",
+]
 
 SCHEMA_VERSION: Final = 1
+SHORTEST_KEY: Final = 16  # bytes
 SUM_TOLERANCE: Final = 1e-9  # of the linear weights' sum; a sum of a thousand rounded doubles is off by less
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -183,8 +201,31 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return hashlib.sha256(_encode(parts)).hexdigest()
 
 
-def encode(weights: Weights) -> bytes:
-    """Canonical bytes of a document, its hash at the end; equal documents give equal bytes.
+def signing_keys(text: str) -> tuple[bytes, ...]:
+    """Keys of ``LTR_SIGNING_KEY``, separated by white space: the first signs, all verify; none when it is empty.
+
+    Raises
+    ------
+    SettingsError
+        A key is too short to protect anything; it is not shown.
+    """
+    keys = tuple(part.encode() for part in text.split())
+    for number, key in enumerate(keys, start=1):
+        if len(key) < SHORTEST_KEY:
+            raise SettingsError(
+                f"LTR_SIGNING_KEY: key {number} of {len(keys)} is shorter than {SHORTEST_KEY} bytes; make one with "
+                "`openssl rand -hex 32`"
+            )
+    return keys
+
+
+def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
+    """Canonical bytes of a document, its hash at the end; equal documents and keys give equal bytes.
+
+    Parameters
+    ----------
+    keys
+        The first one signs.
 
     Raises
     ------
@@ -197,12 +238,12 @@ def encode(weights: Weights) -> bytes:
         content = _encode(weights)
     except (TypeError, RecursionError, msgspec.MsgspecError) as error:
         raise WeightsError(f"{weights.version}: {error}; use plain JSON values only") from error
-    data = content[:-1] + _TAIL_START + hashlib.sha256(content).hexdigest().encode() + _TAIL_END
-    decode(data, where=weights.version)
+    data = content[:-1] + _tail(content, keys[0] if keys else None)
+    decode(data, where=weights.version, keys=keys)
     return data
 
 
-def decode(data: bytes, *, where: str = "weights document") -> Weights:
+def decode(data: bytes, *, where: str = "weights document", keys: Sequence[bytes] = ()) -> Weights:
     """Document in `data`, checked whole; only the scores of the golden requests are left to who can score.
 
     Parameters
@@ -211,14 +252,16 @@ def decode(data: bytes, *, where: str = "weights document") -> Weights:
         As written by `encode`, to the byte.
     where
         What the error message calls it, e.g. its address.
+    keys
+        One of them must have signed; without any, signatures are not looked at.
 
     Raises
     ------
     WeightsError
-        The bytes were altered or cut, are no weights document or one of another schema, or the parts of the document
-        contradict each other.
+        The bytes were altered or cut, are no weights document or one of another schema, were not signed by one of the
+        keys, or the parts of the document contradict each other.
     """
-    content = _content(data, where)
+    content = _content(data, where, keys)
     try:
         schema_version = msgspec.json.decode(content, type=_Envelope).schema_version
         if schema_version != SCHEMA_VERSION:
@@ -240,23 +283,41 @@ class _Envelope(msgspec.Struct):
     schema_version: int
 
 
-_TAIL_START = b',"content_sha256":"'
-_TAIL_END = b'"}'
 _encode = msgspec.json.Encoder(order="deterministic").encode
+_TAIL = re.compile(
+    rb',"content_sha256":"(?P<sha256>[0-9a-f]{64})"(?:,"signature":"hmac-sha256:(?P<hmac>[0-9a-f]{64})")?}\Z'
+)
 
 
-def _content(data: bytes, where: str) -> bytes:
-    """Cut the tail off, when it holds the hash of the rest."""
-    content, tail = data[:-_TAIL_LENGTH] + b"}", data[-_TAIL_LENGTH:]
-    if tail != _TAIL_START + hashlib.sha256(content).hexdigest().encode() + _TAIL_END:
+def _tail(content: bytes, key: bytes | None) -> bytes:
+    signature = f',"signature":"hmac-sha256:{_hmac(key, content)}"' if key is not None else ""
+    return f',"content_sha256":"{hashlib.sha256(content).hexdigest()}"{signature}}}'.encode()
+
+
+def _hmac(key: bytes, content: bytes) -> str:
+    return hmac.new(key, content, hashlib.sha256).hexdigest()
+
+
+_LONGEST_TAIL = len(_tail(b"", b""))
+
+
+def _content(data: bytes, where: str, keys: Sequence[bytes]) -> bytes:
+    """Cut the tail off, when it holds the hash of the rest and, with keys, a signature by one of them."""
+    tail = _TAIL.search(data[-_LONGEST_TAIL:])
+    content = data[: len(data) - len(tail[0])] + b"}" if tail else b""
+    if not tail or tail["sha256"].decode() != hashlib.sha256(content).hexdigest():
         raise WeightsError(
             f"{where} was altered or truncated, or is no weights document: it does not end with the content_sha256 of "
             "its bytes; restore it from a copy or use another version"
         )
+    if keys and not tail["hmac"]:
+        raise WeightsError(f"{where} is not signed, but LTR_SIGNING_KEY is set; use a version that was published since")
+    if keys and not any(hmac.compare_digest(_hmac(key, content), tail["hmac"].decode()) for key in keys):
+        raise WeightsError(
+            f"{where} is signed by no key of LTR_SIGNING_KEY: do not use it unless you know whose key it was; when "
+            "keys were changed, add the former one behind the new one"
+        )
     return content
-
-
-_TAIL_LENGTH = len(_TAIL_START) + 64 + len(_TAIL_END)
 
 
 def _not_finite(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401

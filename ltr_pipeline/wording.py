@@ -42,6 +42,7 @@ _CHECKS = {
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
     "fresh_events": _Words("New events", "≥", "count"),
     "quarantined_share": _Words("Quarantined records", "≤", "share"),
+    "lost_share": _Words("Lost records", "≤", "share"),
 }
 
 

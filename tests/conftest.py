@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import servers
+from services.kafka_server import VERSION, KafkaServer, lacking
+from services.s3_server import BUCKET, MINIO, NoServerError, S3Server
 
 from ltr_pipeline.settings import Channels, Settings
+from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -26,6 +31,61 @@ for name in [
 
 for part in (Channels, Settings):
     part.model_config["env_file"] = None  # not what the checkout's user has set
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server with an empty bucket; a test that stops it starts it again."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+    except NoServerError as error:
+        servers.missing("S3", str(error))
+    try:
+        server.make_bucket()
+        servers.used("S3", f"MinIO {MINIO}")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3_options(s3_server: S3Server) -> S3Options:
+    """How to reach that server."""
+    return S3Options(
+        endpoint=s3_server.endpoint,
+        access_key_id=s3_server.access_key_id,
+        secret_access_key=s3_server.secret_access_key,
+    )
+
+
+@pytest.fixture
+def s3_storage(s3_options: S3Options) -> Storage:
+    """An empty place on the real server."""
+    return open_storage(f"s3://{BUCKET}/{uuid4().hex}", s3_options)
+
+
+@pytest.fixture(params=["local", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty storage of every backend; the tests that take it hold for all of them."""
+    if request.param == "local":
+        return LocalStorage(tmp_path / "root")
+    found: Storage = request.getfixturevalue("s3_storage")
+    return found
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A real broker; whoever stops it starts it again."""
+    if programs := lacking():
+        servers.missing("Apache Kafka", f"install {', '.join(programs)}")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    try:
+        server.start()
+        servers.used("Apache Kafka", f"{VERSION}, one broker in KRaft mode")
+        yield server
+    finally:
+        server.stop()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from documents import document
 from killing import die, finish, fork
 
 from ltr_pipeline.ledger import Move
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage
 from ltr_pipeline.versions import Published, Registry
 
 A, B, C, D = (f"202507{day}_0215" for day in (14, 15, 16, 17))
@@ -47,37 +47,79 @@ ACTS: dict[str, tuple[Act, Act]] = {
     "publish while pinned": (three_pinned, lambda r: r.publish(document(D), move_id="run", **BY)),
     "rollback": (three_pinned, lambda r: r.rollback(move_id="run", **BY)),
     "unpin": (three_pinned, lambda r: r.unpin(**BY)),
+    "prune": (lambda r: publish(r, A, B, C, D), lambda r: r.prune(keep=1, moves=1, **BY)),
 }
 
 
-def kill_everywhere(name: str, folder: Path) -> None:
-    """Leave in ``folder/1``, ``folder/2``, ... what every possible kill of the act leaves of ``folder/start``."""
-    prepare, act = ACTS[name]
-    (folder / "start").mkdir(parents=True)
-    assert finish(fork(lambda: prepare(Registry(LocalStorage(folder / "start"))))) == 0
+ON_S3 = ("first publish", "rollback", "prune")  # one kill takes longer there, and the acts share their steps
 
-    def act_and_die(root: Path, before: int) -> None:
-        die(root, before)
-        act(Registry(LocalStorage(root)))
+
+class Place:
+    """Where registries are, a folder or a prefix on a server, and the folder in which processes say what they did."""
+
+    def __init__(self, uri: str, told: Path, environment: Mapping[str, str]) -> None:
+        self.uri, self.told = uri, told
+        self.options = S3Options(
+            endpoint=environment.get("S3_ENDPOINT"),
+            access_key_id=environment.get("AWS_ACCESS_KEY_ID"),
+            secret_access_key=environment.get("AWS_SECRET_ACCESS_KEY"),
+        )
+
+    def storage(self, *parts: str) -> Storage:
+        return open_storage("/".join([self.uri, *parts]).replace(" ", "-"), self.options)
+
+
+def copy(source: Storage, target: Storage) -> None:
+    if isinstance(source, LocalStorage) and isinstance(target, LocalStorage):
+        source.root.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source.root, target.root, symlinks=True)
+        return
+    for key in source.keys(""):
+        target.put(key, source.get(key))
+
+
+def die_in(storage: Storage, before: int) -> None:
+    """Die right before the `before`-th thing that is asked of the operating system, or of the server."""
+    if isinstance(storage, LocalStorage):
+        die(storage.root, before)
+        return
+    asked = count(1)
+
+    def watch(**_: object) -> None:
+        if next(asked) == before:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    storage._client.meta.events.register("before-send.s3", watch)
+
+
+def kill_everywhere(name: str, place: Place) -> None:
+    """Leave in ``<name>/1``, ``<name>/2``, ... what every possible kill of the act leaves of ``<name>/start``."""
+    prepare, act = ACTS[name]
+    assert finish(fork(lambda: prepare(Registry(place.storage(name, "start"))))) == 0
+
+    def act_and_die(before: int) -> None:
+        storage = place.storage(name, str(before))
+        copy(place.storage(name, "start"), storage)
+        die_in(storage, before)
+        act(Registry(storage))
 
     for before in count(1):
-        root = folder / str(before)
-        shutil.copytree(folder / "start", root, symlinks=True)
-        ended = finish(fork(lambda root=root, before=before: act_and_die(root, before)))
+        ended = finish(fork(lambda before=before: act_and_die(before)))
         if ended == 0:
+            (place.told / f"{name}.killed").write_text(str(before - 1))
             return
         assert ended == -signal.SIGKILL
 
 
-def race(folder: Path) -> None:
-    """Let four processes do nine moves each at once in ``folder/ltr``; ``folder/<name>.json`` is what each was told."""
-    registry = Registry(LocalStorage(folder / "ltr"))
+def race(place: Place) -> None:
+    """Let four processes do nine moves each at once in ``race``; ``<name>.json`` is what each was told."""
+    registry = Registry(place.storage("race"))
     assert finish(fork(lambda: publish(registry, A, B))) == 0
 
     def act(name: str) -> None:
         os.close(start)
         os.read(started, 1)  # ends when the last copy of `start` is closed
-        (folder / f"{name}.json").write_bytes(msgspec.json.encode(nine_moves(registry, name)))
+        (place.told / f"{name}.json").write_bytes(msgspec.json.encode(nine_moves(registry, name)))
 
     started, start = os.pipe()
     children = [fork(lambda name=name: act(name)) for name in ("1", "2", "3", "4")]
@@ -95,6 +137,7 @@ def nine_moves(registry: Registry, name: str) -> list[Published | Move]:
 
 
 if __name__ == "__main__":
-    race(Path(sys.argv[1]) / "race")
-    for each in ACTS:
-        kill_everywhere(each, Path(sys.argv[1]) / each)
+    place = Place(sys.argv[1], Path(sys.argv[2]), os.environ)
+    race(place)
+    for each in ON_S3 if place.uri.startswith("s3://") else ACTS:
+        kill_everywhere(each, place)

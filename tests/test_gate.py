@@ -57,8 +57,14 @@ def latency(p95):
     )
 
 
-def landed(read=1000, quarantined=1, impressions=700, feedback=200):
-    return Landed(records_read=read, records_quarantined=quarantined, impressions=impressions, feedback=feedback)
+def landed(read=1000, quarantined=1, impressions=700, feedback=200, lost=0):
+    return Landed(
+        records_read=read,
+        records_quarantined=quarantined,
+        impressions=impressions,
+        feedback=feedback,
+        records_lost=lost,
+    )
 
 
 GOOD = Evidence(
@@ -116,6 +122,9 @@ CASES = {
     ("quarantined_share", "fail"): replace(GOOD, landed=landed(quarantined=11)),
     ("quarantined_share", "not_evaluable"): replace(GOOD, landed=landed(0, 0, 0, 0)),
     ("quarantined_share", "skipped"): replace(GOOD, landed=None),
+    ("lost_share", "pass"): replace(GOOD, landed=landed(lost=10)),
+    ("lost_share", "fail"): replace(GOOD, landed=landed(lost=11)),
+    ("lost_share", "skipped"): replace(GOOD, landed=None),
 }
 
 SETTINGS = {
@@ -189,7 +198,7 @@ def test_without_a_model_nothing_of_it_is_judged_and_no_setting_publishes():
     assert decision.verdict == "keep"
     assert decision.reasons[0] == "there is no training ranking"
     names = [check.name for check in decision.checks]
-    assert names == ["trained", "samples", "queries", "fresh_events", "quarantined_share"]
+    assert names == ["trained", "samples", "queries", "fresh_events", "quarantined_share", "lost_share"]
 
 
 def test_a_dry_run_never_publishes_and_says_what_it_would_do():
@@ -219,7 +228,7 @@ def test_thresholds_are_inclusive_where_they_say_so():
         train_impressions=100,
         test_queries=100,
         fairness=gap(0.05, noise=0.0),
-        landed=landed(1000, 10),
+        landed=landed(9900, 99, lost=100),
     )
     assert decide(at, Policy()).verdict == "publish"
 
@@ -254,6 +263,10 @@ def test_fairness_shows_the_corrected_gap_with_the_corrected_interval():
     check = next(c for c in decide(GOOD, Policy()).checks if c.name == "fairness_gap")
     assert check.observed == pytest.approx((0.03**2 - 0.02**2) ** 0.5)
     assert (check.low, check.high) == (corrected(0.02, 0.02), corrected(0.04, 0.02))
+
+
+def test_nothing_lost_is_no_loss_even_when_nothing_arrived():
+    assert status_of(decide(replace(GOOD, landed=landed(0, 0, 0, 0)), Policy()), "lost_share") == "pass"
 
 
 def test_records_survive_json():

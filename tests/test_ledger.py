@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, RegistryError, StorageError, UnknownVersionError
 from ltr_pipeline.ledger import Act, Ledger, Move, Version
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage import Storage
 
 versions = st.builds(
     Version,
@@ -56,26 +56,26 @@ def entry(head: Move | None, move_id: str = "") -> Move:
     return Act.of("ann", "test", move_id or None).entry(head, "publish", "20250714_0215", to="20250714_0215", pin=False)
 
 
-def filled(storage: LocalStorage, entries: int) -> Ledger:
+def filled(storage: Storage, entries: int) -> Ledger:
     ledger = Ledger(storage)
     for _ in range(entries):
         ledger.append(entry)
     return ledger
 
 
-def test_entries_are_numbered_and_read_back(tmp_path):
-    ledger = filled(LocalStorage(tmp_path), 12)
-    (tmp_path / "history/README.txt").write_text("put here by somebody")
+def test_entries_are_numbered_and_read_back(storage):
+    assert Ledger(storage).head() is None
+    ledger = filled(storage, 12)
+    storage.put("history/README.txt", b"put here by somebody")
     assert ledger.head().seq == 12
     assert [move.seq for move in ledger.backwards(ledger.head())] == [*range(12, 0, -1)]
     assert [move.seq for move in ledger.backwards(ledger.head(), after=9)] == [12, 11, 10]
     assert ledger.find(ledger.head(), lambda move: move.seq < 5).seq == 4
     assert ledger.find(ledger.head(), lambda move: move.seq < 5, after=4) is None
-    assert filled(LocalStorage(tmp_path / "new"), 0).head() is None
 
 
-def test_the_loser_of_a_race_decides_again_on_the_new_head(tmp_path):
-    ledger = filled(LocalStorage(tmp_path), 1)
+def test_the_loser_of_a_race_decides_again_on_the_new_head(storage):
+    ledger = filled(storage, 1)
     heads = []
 
     def decide(head):
@@ -89,44 +89,49 @@ def test_the_loser_of_a_race_decides_again_on_the_new_head(tmp_path):
     assert [move.move_id == "mine" for move in ledger.backwards(ledger.head())] == [True, False, False, False]
 
 
-class LostAnswer(LocalStorage):
+class LostAnswer:
     """Creates, but the answer never arrives: a time-out, or the client's own second try that finds the first one's."""
 
-    def __init__(self, root, error, creates):
-        super().__init__(root)
-        self.error, self.creates = error, creates
+    def __init__(self, storage, error, creates):
+        self.storage, self.error, self.creates = storage, error, creates
+
+    def __getattr__(self, verb):
+        return getattr(self.storage, verb)
 
     def create(self, key, data):
         if self.creates:
-            super().create(key, data)
+            self.storage.create(key, data)
         raise self.error
 
 
 @pytest.mark.parametrize("error", [StorageError("timed out"), AlreadyExistsError("412 precondition failed")])
-def test_an_answer_lost_after_the_write_is_recognised_by_the_move_id(tmp_path, error):
-    ledger = Ledger(LostAnswer(tmp_path, error, creates=True))
+def test_an_answer_lost_after_the_write_is_recognised_by_the_move_id(storage, error):
+    ledger = Ledger(LostAnswer(storage, error, creates=True))
     assert ledger.append(lambda head: entry(head, "mine")).move_id == "mine"
     assert [move.move_id for move in ledger.backwards(ledger.head())] == ["mine"]
 
 
 @pytest.mark.parametrize("error", [StorageError("timed out"), AlreadyExistsError("412 precondition failed")])
-def test_a_failure_without_a_write_is_an_error_and_no_endless_loop(tmp_path, error):
+def test_a_failure_without_a_write_is_an_error_and_no_endless_loop(storage, error):
     with pytest.raises(type(error), match=str(error)):
-        Ledger(LostAnswer(tmp_path, error, creates=False)).append(entry)
+        Ledger(LostAnswer(storage, error, creates=False)).append(entry)
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), "gap: .*00000002.json is missing"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "00000002.json was altered or truncated"),
-        (lambda path: path.write_bytes(path.read_bytes().replace(b'"pin":false', b'"pin":0')), "altered"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "altered"),
-        (lambda path: path.write_bytes((path.parent / "00000001.json").read_bytes()), "holds entry 1"),
+        (lambda data: None, "gap: .*00000002.json is missing"),
+        (lambda data: data[:-9], "00000002.json was altered or truncated"),
+        (lambda data: data.replace(b'"pin":false', b'"pin":0'), "altered"),
+        (lambda data: b"\xff\xfe", "altered"),
+        (lambda data: data.replace(b'"seq":2', b'"seq":1'), "holds entry 1"),
     ],
 )
-def test_a_damaged_ledger_is_not_read_over(tmp_path, damage, message):
-    ledger = filled(LocalStorage(tmp_path), 3)
-    damage(tmp_path / "history/00000002.json")
+def test_a_damaged_ledger_is_not_read_over(storage, damage, message):
+    ledger = filled(storage, 3)
+    damaged = damage(storage.get("history/00000002.json"))
+    storage.delete("history/00000002.json")
+    if damaged is not None:
+        storage.put("history/00000002.json", damaged)
     with pytest.raises(RegistryError, match=message):
         list(ledger.backwards(ledger.head()))

@@ -48,6 +48,7 @@ def test_set_variables_count():
         ("ltr_regression_max", "1 %", "a number from 0 to 1"),
         ("ltr_suspicious_gain", "1e3", "a number from 0 to 1"),
         ("ltr_quarantined_share_max", "2", "a number from 0 to 1"),
+        ("ltr_lost_share_max", "-1", "a number from 0 to 1"),
         ("ltr_gate_mode", "Enforce", "enforce or dry_run"),
         ("ltr_on_inconclusive", "yes", "keep or publish"),
         ("ltr_on_not_evaluable", "", "keep or publish"),

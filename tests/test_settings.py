@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
@@ -73,3 +76,58 @@ def test_secrets_are_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("LTR_EVENTS_PATH=logs/audit.log", "events_path", "logs/audit.log"),
+        ("LTR_EVENTS_PATH = logs/my audit.log  ", "events_path", "logs/my audit.log"),
+        ("export LTR_EVENTS_PATH='logs/my audit.log'", "events_path", "logs/my audit.log"),
+        ('LTR_EVENTS_PATH="logs/#1/audit.log" # where events are', "events_path", "logs/#1/audit.log"),
+        ("LTR_EVENTS_PATH=logs/#1/audit.log # where events are", "events_path", "logs/#1/audit.log"),
+        ("LTR_EVENTS_PATH=logs/$day/audit.log", "events_path", "logs/$day/audit.log"),
+        ("LTR_EVENTS_PATH=", "events_path", "logs/audit.log"),
+        ("LTR_EVENTS_PATH=logs/é.log", "events_path", "logs/é.log"),
+        (
+            'LTR_PARAMETERS={"learning_rate": 0.05, "max_depth": 4}',
+            "parameters",
+            {"learning_rate": 0.05, "max_depth": 4},
+        ),
+        ("LTR_PARAMETERS='{\"learning_rate\": 0.05}'", "parameters", {"learning_rate": 0.05}),
+        (r'LTR_PARAMETERS="{\"learning_rate\": 0.05}"', "parameters", {"learning_rate": 0.05}),
+        ("LTR_PARAMETERS=", "parameters", {}),
+        (
+            "LTR_NOTIFY_URLS='json://u:p$w#d@host mailto://u:p@host'",
+            "notify_urls",
+            ("json://u:p$w#d@host", "mailto://u:p@host"),
+        ),
+        ("LTR_DEBIAS=no", "debias", False),
+        ("ltr_seed=1", "seed", 2025),
+        ("# LTR_SEED=1", "seed", 2025),
+        ("OTHER=1", "seed", 2025),
+    ],
+)
+def test_the_env_file_is_read_as_people_write_it(tmp_path: Path, line: str, field: str, value: object) -> None:
+    (tmp_path / ".env").write_text(f"# mine\n\n{line}\r\n", encoding="utf-8")
+    assert getattr(Settings(_env_file=tmp_path / ".env"), field) == value
+
+
+def test_the_env_file_of_the_folder_counts_and_the_environment_more(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LTR_SEED=3\nLTR_BUCKETS=5\n")
+    code = "from ltr_pipeline.settings import load_settings; s = load_settings(); print(s.seed, s.buckets, s.threads)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"LTR_SEED": "4"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["4", "5", "1"]
+
+
+def test_a_wrong_value_in_the_env_file_names_the_variable(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LTR_SEED=many\n")
+    with pytest.raises(ValueError, match="LTR_SEED"):
+        Settings(_env_file=tmp_path / ".env")

@@ -24,12 +24,6 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 AIRFLOW = {name: service for name, service in SERVICES.items() if service["image"].startswith("ltr-pipeline:")}
 SETTINGS = {variable(field) for field in Settings.model_fields.values()}
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
-# Read by settings that come with the servers of Kafka and S3.
-WIRED_BY_SETTINGS = {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_GROUP_ID", "S3_BUCKET", "S3_ENDPOINT"} | {
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_REGION",
-}
 
 
 def violations(compose: Path) -> str:
@@ -114,7 +108,7 @@ def test_volumes_are_declared_and_used() -> None:
 def test_variables_are_documented() -> None:
     known = SETTINGS | set(STACK)
     unknown = {name for name, rest in variables(TEXT) if name not in known}
-    assert not unknown - WIRED_BY_SETTINGS
+    assert not unknown
     assert all(name in (CHECKOUT / "config_env.example").read_text() for name in STACK)
 
 
@@ -142,7 +136,7 @@ def test_environment_is_one_that_somebody_reads(name: str) -> None:
             section, option = given.removeprefix("AIRFLOW__").lower().split("__", 1)
             assert option in options[section]["options"], given
         else:
-            assert given in SETTINGS | WIRED_BY_SETTINGS | {"OMP_WAIT_POLICY"}, given
+            assert given in SETTINGS | {"OMP_WAIT_POLICY"}, given
 
 
 def test_dag_bundle_is_the_wheel() -> None:

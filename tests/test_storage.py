@@ -1,18 +1,16 @@
+import multiprocessing
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
 from ltr_pipeline.storage import LocalStorage, Storage, open_storage
-
-
-@pytest.fixture(params=["local"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    """An empty storage of every backend; the tests that take it hold for all of them."""
-    return {"local": lambda: LocalStorage(tmp_path / "root")}[request.param]()
 
 
 def test_objects_come_back_replaced_or_gone(storage):
@@ -27,11 +25,18 @@ def test_objects_come_back_replaced_or_gone(storage):
         storage.get("a/b.json")
 
 
+def read_file(storage: Storage, key: str) -> bytes:
+    with storage.local_file(key) as path:
+        return path.read_bytes()
+
+
 def test_files_go_in_and_out(storage, tmp_path):
     (tmp_path / "in").write_bytes(b"\0" * 1000)
     storage.put_file("t/x.parquet", tmp_path / "in")
-    assert storage.local_file("t/x.parquet").read_bytes() == b"\0" * 1000
-    for missing in (lambda: storage.local_file("t/y.parquet"), lambda: storage.put_file("t/y", tmp_path / "absent")):
+    with storage.local_file("t/x.parquet") as path:
+        assert path.name == "x.parquet"
+        assert path.read_bytes() == b"\0" * 1000
+    for missing in (lambda: read_file(storage, "t/y.parquet"), lambda: storage.put_file("t/y", tmp_path / "absent")):
         with pytest.raises(NotFoundError):
             missing()
     assert storage.keys("t") == ["t/x.parquet"]
@@ -68,6 +73,59 @@ def test_exactly_one_of_racing_creators_wins(storage):
     with ThreadPoolExecutor(writers) as pool:
         won = [content for content in pool.map(create, [bytes([n]) * 100_000 for n in range(writers)]) if content]
     assert won == [storage.get("race")]
+
+
+def created_by_this_process(storage: Storage, keys: list[str], name: bytes) -> list[str]:
+    won = []
+    for key in keys:
+        with suppress(AlreadyExistsError):
+            storage.create(key, name)
+            won.append(key)
+    return won
+
+
+def test_of_racing_processes_exactly_one_creates_each_key(storage):
+    keys, names = [f"race/{n}" for n in range(25)], [b"a", b"b", b"c"]
+    with ProcessPoolExecutor(len(names), multiprocessing.get_context("spawn")) as pool:
+        won = [pool.submit(created_by_this_process, storage, keys, name) for name in names]
+        by = dict(zip(names, (one.result(120) for one in won), strict=True))
+    assert sorted(key for keys_won in by.values() for key in keys_won) == sorted(keys)
+    assert all(storage.get(key) == name for name, keys_won in by.items() for key in keys_won)
+
+
+KEYS = ("a/d", "b/d", "b/c/d", "d")
+KEY = st.sampled_from(KEYS)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "create"]), KEY, st.binary(max_size=3))
+    | st.tuples(st.sampled_from(["delete", "exists", "get"]), KEY, st.just(b"")),
+    max_size=12,
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_any_steps_do_what_they_do_to_a_dictionary(storage, steps):
+    for key in KEYS:
+        storage.delete(key)
+    model: dict[str, bytes] = {}
+    for verb, key, data in steps:
+        if verb == "put" or (verb == "create" and key not in model):
+            getattr(storage, verb)(key, data)
+            model[key] = data
+        elif verb == "delete":
+            storage.delete(key)
+            model.pop(key, None)
+        elif verb == "create":
+            with pytest.raises(AlreadyExistsError):
+                storage.create(key, data)
+        elif verb == "exists" or key in model:
+            assert storage.exists(key) == (key in model)
+            assert not model.get(key) or storage.get(key) == model[key]
+        else:
+            with pytest.raises(NotFoundError):
+                storage.get(key)
+        assert storage.keys() == sorted(model)
+        assert storage.keys("b") == sorted(key for key in model if key.startswith("b/"))
 
 
 def test_readers_see_one_whole_object_or_the_other(storage):
@@ -119,7 +177,7 @@ def test_keys_cannot_leave_the_root(storage, key, tmp_path):
         lambda: storage.put(key, b"x"),
         lambda: storage.create(key, b"x"),
         lambda: storage.delete(key),
-        lambda: storage.local_file(key),
+        lambda: read_file(storage, key),
         lambda: storage.exists(key),
         lambda: storage.put_file(key, tmp_path),
         lambda: storage.point(key, "ok"),

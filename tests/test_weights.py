@@ -1,3 +1,4 @@
+import hmac
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ltr_pipeline.errors import WeightsError
-from ltr_pipeline.weights import Feature, Golden, Window, decode, encode
+from ltr_pipeline.errors import SettingsError, WeightsError
+from ltr_pipeline.weights import Feature, Golden, Window, decode, encode, signing_keys
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 plain_json = st.recursive(
@@ -70,6 +71,41 @@ def test_any_altered_or_missing_byte_is_noticed(data):
     for bad in (good[:place] + bytes([other]) + good[place + 1 :], good[:place], good[place + 1 :]):
         with pytest.raises(WeightsError, match="altered or truncated"):
             decode(bad)
+
+
+KEY, OTHER_KEY = b"k" * 32, b"o" * 32
+
+
+def test_anybody_with_the_key_can_check_the_signature():
+    data = encode(document(), [KEY, OTHER_KEY])
+    content = data.partition(b',"content_sha256":')[0] + b"}"
+    assert json.loads(data)["signature"] == f"hmac-sha256:{hmac.new(KEY, content, 'sha256').hexdigest()}"
+    assert decode(data, keys=[OTHER_KEY, KEY]) == decode(data) == document()
+
+
+@given(st.data())
+def test_any_altered_byte_of_a_signed_document_is_noticed_by_who_has_the_key(data):
+    good = encode(document(), [KEY])
+    place = data.draw(st.integers(0, len(good) - 1) | st.integers(len(good) - 100, len(good) - 1))
+    other = data.draw(st.integers(0, 255).filter(lambda byte: byte != good[place]))
+    for bad in (good[:place] + bytes([other]) + good[place + 1 :], good[:place], good[place + 1 :]):
+        with pytest.raises(WeightsError, match=r"altered or truncated|signed by no key"):
+            decode(bad, keys=[KEY])
+
+
+def test_who_has_keys_refuses_what_none_of_them_signed():
+    with pytest.raises(WeightsError, match="is not signed, but LTR_SIGNING_KEY is set"):
+        decode(encode(document()), keys=[KEY])
+    with pytest.raises(WeightsError, match="signed by no key of LTR_SIGNING_KEY"):
+        decode(encode(document(), [OTHER_KEY]), keys=[KEY])
+
+
+def test_keys_are_separated_by_white_space_and_long_enough():
+    assert signing_keys("") == ()
+    assert signing_keys(f" {KEY.decode()}\n{OTHER_KEY.decode()} ") == (KEY, OTHER_KEY)
+    with pytest.raises(SettingsError, match="LTR_SIGNING_KEY: key 2 of 2 is shorter than 16 bytes") as caught:
+        signing_keys(f"{KEY.decode()} hunter2")
+    assert "hunter2" not in str(caught.value)
 
 
 @given(st.binary(max_size=200))

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, Variable
+from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule, Variable
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ltr_pipeline.policy import VARIABLES
 from ltr_pipeline.schedule import night_of
 
-__all__ = ["RETRY_POLICY", "gate_variables", "run_request"]
+if TYPE_CHECKING:
+    from ltr_pipeline.settings import Settings
+
+__all__ = ["RETRY_POLICY", "gate_variables", "run_request", "run_settings"]
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule("ltr_pipeline.errors.StorageError", RetryAction.RETRY, reason="storage may come back"),
+        RetryRule("ltr_pipeline.errors.SourceUnavailableError", RetryAction.RETRY, reason="brokers may come back"),
         RetryRule("ltr_pipeline.errors.LtrError", RetryAction.FAIL, reason="the same input fails again"),
     ]
 )
@@ -43,4 +48,54 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
         "moment": moment.astimezone(UTC).isoformat(),
         "window_days": params.get("window_days"),
         "dry_run": bool(params.get("dry_run")),
+        "last_try": context["ti"].try_number > context["ti"].max_tries,
+    }
+
+
+def run_settings() -> Settings:
+    """The environment's settings, with what the Connections ``ltr_kafka`` and ``ltr_s3`` say instead."""
+    from ltr_pipeline.settings import load_settings
+
+    return load_settings(**_from_connection("ltr_kafka", _kafka), **_from_connection("ltr_s3", _s3))
+
+
+def _from_connection(name: str, read: Callable[[Connection, dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """Settings that a Connection gives; none when it is not there."""
+    try:
+        connection = Connection.get(name)
+    except AirflowNotFoundException:
+        return {}
+    extra = {key.replace(".", "_"): value for key, value in connection.extra_dejson.items()}
+    return {field: value for field, value in read(connection, extra).items() if value not in (None, "")}
+
+
+def _kafka(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
+    """Host and login, or in the extra what the Kafka provider's connections have there."""
+    host = connection.host
+    if host and connection.port and ":" not in host:
+        host = f"{host}:{connection.port}"
+    return {
+        "kafka_servers": host or extra.get("bootstrap_servers"),
+        "kafka_topic": connection.schema or extra.get("topic"),
+        "kafka_group": extra.get("group_id"),
+        "kafka_protocol": extra.get("security_protocol"),
+        "kafka_mechanism": extra.get("sasl_mechanism"),
+        "kafka_username": connection.login or extra.get("sasl_username"),
+        "kafka_password": connection.password or extra.get("sasl_password"),
+        "kafka_ca_file": extra.get("ssl_ca_location"),
+        "kafka_cert_file": extra.get("ssl_certificate_location"),
+        "kafka_key_file": extra.get("ssl_key_location"),
+    }
+
+
+def _s3(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
+    """Login, and in the extra what the Amazon provider's connections have there."""
+    return {
+        "s3_bucket": connection.schema or extra.get("bucket_name"),
+        "s3_endpoint": extra.get("endpoint_url"),
+        "s3_access_key_id": connection.login or extra.get("aws_access_key_id"),
+        "s3_secret_access_key": connection.password or extra.get("aws_secret_access_key"),
+        "s3_session_token": extra.get("aws_session_token"),
+        "s3_region": extra.get("region_name"),
+        "s3_ca_file": extra.get("verify") if isinstance(extra.get("verify"), str) else None,
     }

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.markup import escape
 
-from ltr_pipeline import registry
+from ltr_pipeline import jobs, registry
 from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.runs import judged
+from ltr_pipeline.settings import load_settings
 from ltr_pipeline.versions import Move
 from ltr_pipeline.wording import figure
 
@@ -20,7 +23,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the ledger."
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    for command in (versions, show, history, verify, rollback, pin, unpin):
+    for command in (versions, show, history, verify, rollback, pin, unpin, prune, publish):
         app.command(rich_help_panel="Versions")(command)
 
 
@@ -37,7 +40,7 @@ def versions(as_json: AsJson = False) -> None:
             figure(listed.ndcg_at_5),
             ("latest" if listed.is_latest else "") + (", pinned" if listed.pinned else ""),
             listed.sha256[:12],
-            listed.problem or "",
+            escape(listed.problem or ""),
         )
         for listed in found
     ]
@@ -65,8 +68,8 @@ def history(as_json: AsJson = False) -> None:
             move.version,
             f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
             "pinned" if move.pin else "",
-            move.who,
-            move.note or move.why,
+            escape(move.who),
+            escape(move.note or move.why),
         )
         for move in moves
     ]
@@ -76,7 +79,9 @@ def history(as_json: AsJson = False) -> None:
 def verify() -> None:
     """Check that every version loads and its golden requests score as recorded; exit 1 if one does not."""
     verified = registry.open_registry().verify()
-    print_table(("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", v.problem or "") for v in verified])
+    print_table(
+        ("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", escape(v.problem or "")) for v in verified]
+    )
     if not all(v.ok for v in verified):
         raise typer.Exit(1)
 
@@ -101,6 +106,26 @@ def unpin(reason: Reason = "unpinned by hand") -> None:
     _print_move(registry.unpin_weights(reason=reason))
 
 
+def prune(
+    *,
+    keep: Annotated[int, typer.Option(min=1, help="Newest versions to keep.")] = 30,
+    moves: Annotated[int, typer.Option(min=1, help="Newest ledger entries whose versions are kept.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    reason: Reason = "pruned by hand",
+) -> None:
+    """Remove old versions for good; never `latest`, nor what the newest moves or a rollback need."""
+    gone = registry.prune_weights(keep, moves=moves, dry_run=dry_run, reason=reason)
+    what = "would be removed" if dry_run else "removed"
+    console.print(f"{len(gone)} versions {what}" + (f": {', '.join(gone)}" if gone else ""))
+
+
+def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")]) -> None:
+    """Publish what a run's gate has passed, when its own publish could not, e.g. with the registry away."""
+    settings = load_settings()
+    outcome = jobs.publish_weights(judged(run, settings), registry.me(), settings)
+    console.print(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")
+
+
 def _print_move(move: Move) -> None:
     state = "pinned" if move.pin else "not pinned"
-    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}")
+    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}", markup=False)

@@ -94,7 +94,7 @@ def _print_run(name: str, settings: Settings) -> None:
     print_gate(decision)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if outcome.latest:
-        console.print(f"latest:  {outcome.latest}  {settings.registry_storage.uri('latest/ltr_weights.json')}")
+        console.print(f"latest:  {outcome.latest}  {settings.registry.storage.uri('latest/ltr_weights.json')}")
     console.print(f"report:  {settings.data.uri(f'runs/{name}/report.html')}")
 
 
@@ -113,7 +113,11 @@ def try_log(
         raise SettingsError(f"--folder {folder} is not empty; name a new one")
     scratch = folder or Path(tempfile.mkdtemp(prefix="ltr-try-"))
     settings = load_settings(
-        events_path=str(log), data_uri=str(scratch / "data"), registry_uri=str(scratch / "registry"), notify_urls=()
+        events_path=str(log),
+        data_uri=str(scratch / "data"),
+        registry_uri=str(scratch / "registry"),
+        s3_bucket=None,
+        notify_urls=(),
     )
     night = _trial(settings, variables)
     decision = night.read("decision.json", Decision)

@@ -1,12 +1,14 @@
 """Events: from a source's messages to landed, typed, accounted partitions.
 
-`source` says what landing needs of a source, `files` is one. `decode` turns its blocks into impressions and feedback:
-`fast` where Arrow can be trusted, `strict` where a reason is wanted, both by the `shape` of the mapping and both judged
-by `checks`. `landing` writes a partition, `manifest` tells what is in it.
+`source` says what landing needs of a source, `files` and `kafka` are two. `decode` turns its blocks into impressions
+and feedback: `fast` where Arrow can be trusted, `strict` where a reason is wanted, both by the `shape` of the mapping
+and both judged by `checks`. `landing` writes a partition, `manifest` tells what is in it.
 """
 
+from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.decode import Decoded, Decoder
 from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.kafka import KafkaSource
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import (
     Manifest,
@@ -25,6 +27,8 @@ __all__ = [
     "Decoded",
     "Decoder",
     "FileSource",
+    "KafkaConnection",
+    "KafkaSource",
     "Manifest",
     "Quarantined",
     "Range",

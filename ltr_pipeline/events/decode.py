@@ -83,14 +83,14 @@ class Decoder:
         sample = _sample(lines)
         raw = merged([*self._parts(lines)], self.shape.raw)
         checked = check(raw, self.shape, block, self.since)
-        ignored = raw.ignored + Counter({reasons.TOO_OLD: checked.old})
+        ignored = raw.ignored + Counter({reasons.TOO_OLD: checked.old}) + Counter(block.ignored)
         refused = sorted([*raw.refused, *checked.refused])
         return Decoded(
             impressions=checked.impressions,
             feedback=checked.feedback,
             quarantined=[*block.rejected, *_quarantined(refused, block)],
             ignored=ignored,
-            read=raw.read + len(block.rejected),
+            read=raw.read + len(block.rejected) + sum(block.ignored.values()),
             unknown_features=unknown_features(sample, self.shape),
             unknown_kinds=unknown_kinds(sample, self.shape),
         )

@@ -96,6 +96,9 @@ class FileSource:
                 with opened(self._located(segment)) as file:
                     yield from _blocks(file, segment)
 
+    def commit(self, span: Range) -> None:
+        """Do nothing: files take no notes."""
+
     def _located(self, segment: Segment) -> Path:
         for path in self._places(segment):
             with opened(path) as file:

@@ -117,28 +117,45 @@ def land(
             files=writers.close(),
             **writers.account(),
         )
+        if storage.exists(f"{folder_of(date)}/{MANIFEST}"):
+            return read_manifest(storage, date)  # another attempt of the same run was faster
         _store(storage, manifest, Path(scratch))
     log.info("events landed", read=manifest.read, quarantined=manifest.quarantined, ignored=manifest.ignored)
+    try:
+        source.commit(plan.range)
+    except SourceError as error:  # the manifest is what counts
+        log.warning("the source was not told what has landed", error=str(error))
     return manifest
 
 
 def _plan(storage: Storage, date: dt.date, source: Source, since: dt.datetime) -> _Plan:
-    """Read the stored plan of the partition; make and store it if there is none yet."""
+    """Read the stored plan of the partition; make and store it if there is none yet for this source.
+
+    A plan of another source is replaced: a source goes on where the last partition that landed from it ended, so one
+    that was only planned is still read by the next night that reads this source.
+    """
     key = f"{folder_of(date)}/{RANGE}"
-    if not storage.exists(key):
+
+    def planned() -> bytes:
         plan = _Plan(range=source.stable_end(_cursor(storage, date, source.name)), since=since)
+        return msgspec.json.format(msgspec.json.encode(plan))
+
+    if not storage.exists(key):
         with suppress(AlreadyExistsError):  # another attempt of the same run was faster
-            storage.create(key, msgspec.json.format(msgspec.json.encode(plan)))
+            storage.create(key, planned())
+    plan = _read_plan(storage, key)
+    if plan.range.source != source.name:
+        log.warning("another source is read than was planned", planned=plan.range.source, read=source.name)
+        storage.put(key, planned())
+        plan = _read_plan(storage, key)
+    return plan
+
+
+def _read_plan(storage: Storage, key: str) -> _Plan:
     try:
-        plan = msgspec.json.decode(storage.get(key), type=_Plan)
+        return msgspec.json.decode(storage.get(key), type=_Plan)
     except msgspec.DecodeError as error:
         raise SourceError(f"{storage.uri(key)} was altered ({error}); delete it to start the day over") from error
-    if plan.range.source != source.name:
-        raise SourceError(
-            f"{storage.uri(key)} is a range of {plan.range.source}, but {source.name} is to be read; retry with "
-            f"{plan.range.source}, or delete that file to start the day over"
-        )
-    return plan
 
 
 def _cursor(storage: Storage, date: dt.date, name: str) -> Sequence[Segment]:
@@ -173,12 +190,14 @@ class _Writers:
         self._times: list[dt.datetime] = []
         self._unknown_features: set[str] = set()
         self._unknown_kinds: set[str] = set()
+        self._lost: list[Segment] = []
 
     def add(self, blocks: Iterable[Block], threads: int) -> None:
         """Add the records of blocks, decoding only a few of them at a time."""
         with ThreadPoolExecutor(threads) as pool:
             pending: deque[Future[tuple[Decoded, Parts, Parts]]] = deque()
             for block in blocks:
+                self._lost += block.lost
                 pending.append(pool.submit(self._decoded, block))
                 if len(pending) > threads:
                     self._write(*pending.popleft().result())
@@ -224,6 +243,7 @@ class _Writers:
             "last_time": self._times[1] if self._times else None,
             "unknown_features": sorted(self._unknown_features),
             "unknown_kinds": sorted(self._unknown_kinds)[:MOST_KINDS],
+            "lost": self._lost,
         }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from ltr_pipeline.errors import NotFoundError, SourceError
-from ltr_pipeline.events.source import Quarantined, Range
+from ltr_pipeline.events.source import Quarantined, Range, Segment
 from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage import Storage
 
@@ -28,6 +29,7 @@ __all__ = [
 EVENTS: Final = "events"
 MANIFEST: Final = "manifest.json"
 QUARANTINE: Final = "quarantine.jsonl"
+_PARTITION: Final = re.compile(rf"{EVENTS}/date=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/{re.escape(MANIFEST)}")
 
 _AGAIN: Final = "delete the partition's manifest.json and rerun the day to land the stored range again"
 
@@ -59,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Every file of the partition but this one and the range.
     fallback
         Why another source than the configured one was read; empty when it was not.
+    lost
+        What was gone from the source before it could be read; not among the records read.
     """
 
     date: dt.date
@@ -79,6 +83,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     unknown_kinds: list[str]
     files: list[FileInfo]
     fallback: str = ""
+    lost: list[Segment] = []
+
+    @property
+    def records_lost(self) -> int:
+        """How many records are lost, at most: some offsets of a topic hold none."""
+        return sum(segment.end - segment.start for segment in self.lost)
 
     @property
     def quarantined_share(self) -> float:
@@ -96,9 +106,17 @@ def folder_of(date: dt.date) -> str:
 
 
 def landed_dates(storage: Storage) -> list[dt.date]:
-    """Dates of the complete partitions, ascending."""
-    folders = (key.split("/")[1] for key in storage.keys(EVENTS) if key.endswith(f"/{MANIFEST}"))
-    return sorted(dt.date.fromisoformat(folder.removeprefix("date=")) for folder in folders)
+    """Dates of the complete partitions, ascending; whatever else lies there is left alone."""
+    return sorted(date for key in storage.keys(EVENTS) if (date := _completed(key)))
+
+
+def _completed(key: str) -> dt.date | None:
+    """Date of the partition whose manifest has this key."""
+    found = _PARTITION.fullmatch(key)
+    try:
+        return dt.date.fromisoformat(found[1]) if found else None
+    except ValueError:  # such as 2025-13-45
+        return None
 
 
 def read_manifest(storage: Storage, date: dt.date) -> Manifest:
@@ -132,7 +150,7 @@ def read_quarantine(storage: Storage, date: dt.date) -> Iterator[Quarantined]:
         No partition of that date has landed.
     """
     read_manifest(storage, date)
-    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}").open("rb") as lines:
+    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}") as path, path.open("rb") as lines:
         for line in lines:
             yield msgspec.json.decode(line, type=Quarantined)
 
@@ -149,7 +167,7 @@ def verify(storage: Storage, manifest: Manifest) -> None:
     for info in manifest.files:
         key = f"{folder}/{info.name}"
         try:
-            with storage.local_file(key).open("rb") as file:
+            with storage.local_file(key) as path, path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except (NotFoundError, OSError):
             digest = "missing"

@@ -26,6 +26,8 @@ BAD_LABEL: Final = "impossible label"
 BAD_PROPENSITY: Final = "impossible propensity"
 UNKNOWN_ACTION: Final = "unknown action"
 
+TOMBSTONE: Final = "tombstone"
+EMPTY: Final = "empty message"
 UNRELATED: Final = "unrelated message"
 EMPTY_LIST: Final = "list without items"
 TOO_OLD: Final = "older than the window"

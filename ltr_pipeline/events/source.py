@@ -7,8 +7,8 @@ it is asked. The end of one range is the cursor of the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import msgspec
@@ -51,7 +51,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes
     ----------
     source
-        Name of the kind of source, ``"files"``.
+        Name of the kind of source, ``"files"`` or ``"kafka"``.
     segments
         One for each part of it.
     """
@@ -103,6 +103,10 @@ class Block:
         int64, shape (lines,): each line's offset in its part.
     rejected
         What the source itself had to refuse, such as a line too long to be held.
+    ignored
+        Messages without content, by reason; they are not among the lines.
+    lost
+        What was gone before it could be read.
     """
 
     source: str
@@ -111,6 +115,8 @@ class Block:
     starts: NDArray[np.int64]
     offsets: NDArray[np.int64]
     rejected: tuple[Quarantined, ...] = ()
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    lost: tuple[Segment, ...] = ()
 
 
 class Source(Protocol):
@@ -134,6 +140,15 @@ class Source(Protocol):
         ------
         SourceError
             The source cannot be read, or no longer has the range.
+        """
+
+    def commit(self, span: Range) -> None:
+        """Take note that the range has landed; nothing depends on it.
+
+        Raises
+        ------
+        SourceError
+            The source cannot take note of it.
         """
 
 

@@ -179,12 +179,13 @@ def _tile(name: str, value: str, *notes: str) -> Tile:
 def _sections(night: Night) -> list[tuple[str, str]]:
     """Id and title of the sections this run has something to say in."""
     evidence, dataset = night.evidence, night.dataset
+    measured = evidence if evidence and not evidence.untrained else None
     present = {
         "gate": ("The gate", night.decision),
-        "quality": ("Ranking quality", evidence),
+        "quality": ("Ranking quality", measured),
         "changes": ("Since the run before", list(_changes(night))),
         "slices": ("Slices", evidence and evidence.slices),
-        "fairness": ("Fairness", evidence),
+        "fairness": ("Fairness", measured),
         "features": ("Features", night.trained),
         "data": ("Data", dataset or night.landing),
         "labels": ("Labels and positions", dataset),

@@ -13,13 +13,13 @@ from typing import Any, Literal
 import pytest
 import servers
 from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
 from airflow.utils.db import initdb
 from msgspec.structs import replace
 
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import World, write_log
-from ltr_pipeline.versions import Registry
 
 FIRST = dt.date(2026, 9, 1)
 NIGHT = dt.date(2026, 10, 1)
@@ -55,19 +55,23 @@ def settings(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
 
 
 @pytest.fixture
-def run(airflow_database: None, settings: Settings) -> Run:
+def dag(airflow_database: None) -> DAG:
     dag = DagBag("dags").dags["train_ltr_daily"]
     dag.deadline = None  # https://github.com/apache/airflow/issues/73428
     for task in dag.tasks:
         task.retry_delay = dt.timedelta()
         task.retry_exponential_backoff = 0
+    return dag
 
+
+@pytest.fixture
+def run(dag: DAG, settings: Settings) -> Run:
     def night(date: dt.date = NIGHT, **params: Any) -> dict[str, str]:
         """State of every task after a run."""
         done = dag.test(run_conf={"date": date.isoformat(), **params})
         states = {instance.task_id: str(instance.state) for instance in done.get_task_instances()}
-        tries = {instance.task_id: instance.try_number for instance in done.get_task_instances()}
-        return states | {"run": str(done.state), "run_id": done.run_id, "tries": str(tries["extract_events"])}
+        tries = max(instance.try_number for instance in done.get_task_instances())
+        return states | {"run": str(done.state), "run_id": done.run_id, "tries": str(tries)}
 
     return night
 
@@ -89,7 +93,7 @@ def test_a_good_model_is_published_and_a_repeat_changes_nothing(run: Run, settin
     states = run()
     assert states["run"] == "success"
     assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("success", "skipped", "success")
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     assert registry.promoted() == "20261001_0215"
     (event,) = moved_events(states["run_id"])
     assert event["version"] == "20261001_0215"
@@ -113,7 +117,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     states = run(NIGHT + DAY)
     assert states["run"] == "success"
     assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("skipped", "success", "success")
-    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
+    assert settings.registry.promoted() == "20261001_0215"
     assert moved_events(states["run_id"]) == []
     assert "below the minimum of 0.99" in settings.data.get("runs/20261002_0215/report.html").decode()
 
@@ -121,7 +125,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
 def test_a_dry_run_publishes_nothing_and_binds_no_later_run(run: Run, settings: Settings) -> None:
     states = run(dry_run=True)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
-    assert Registry(settings.registry_storage).versions() == []
+    assert settings.registry.versions() == []
     assert run(dry_run=False)["publish_weights"] == "success"
     assert run(dry_run=True)["keep_previous"] == "success"
 
@@ -151,6 +155,19 @@ def test_storage_that_is_away_is_tried_again(run: Run, tmp_path: Path) -> None:
     assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "4")
 
 
+@pytest.mark.parametrize(("place", "task"), [("data", "extract_events"), ("registry", "publish_weights")])
+def test_storage_that_comes_back_is_found_by_the_next_try(
+    run: Run, dag: DAG, settings: Settings, tmp_path: Path, place: str, task: str
+) -> None:
+    away = tmp_path / place
+    away.write_text("a file where a folder belongs")
+    dag.get_task(task).on_retry_callback = [lambda context: away.unlink()]
+    states = run()
+    assert not away.is_file()
+    assert (states["run"], states["publish_weights"], states["tries"]) == ("success", "success", "2")
+    assert settings.registry.promoted() == "20261001_0215"
+
+
 @pytest.mark.parametrize("outage", ["silent", "no_feedback"])
 def test_a_day_that_teaches_nothing_keeps_the_former_model(
     run: Run, settings: Settings, outage: Literal["silent", "no_feedback"]
@@ -160,7 +177,7 @@ def test_a_day_that_teaches_nothing_keeps_the_former_model(
         write_log(Path(settings.events_path), replace(WORLD, outages={NIGHT: outage}), NIGHT, 1, append=True)
     states = run(NIGHT + DAY)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
-    assert Registry(settings.registry_storage).promoted() == "20261001_0215"
+    assert settings.registry.promoted() == "20261001_0215"
 
 
 def test_a_missing_log_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -173,14 +190,14 @@ def test_a_missing_log_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatc
 def test_a_backfill_publishes_a_version_but_never_moves_latest_backwards(run: Run, settings: Settings) -> None:
     run()
     states = run(NIGHT - DAY)
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     assert states["run"] == "success"
     assert registry.promoted() == "20261001_0215"
     assert moved_events(states["run_id"]) == []
 
 
 def test_a_rollback_pins_until_unpin(run: Run, settings: Settings) -> None:
-    registry = Registry(settings.registry_storage)
+    registry = settings.registry
     run()
     registry.rollback("20261001_0215", who="test", why="drill")
     write_log(Path(settings.events_path), WORLD, NIGHT, 2, append=True)

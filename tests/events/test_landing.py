@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from messages import FEATURES, answered, item, line, listed, shown
 
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events import (
+    Block,
     FileSource,
     Manifest,
+    Range,
     folder_of,
     is_backfill,
     land,
@@ -32,7 +35,8 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
 from ltr_pipeline.storage import LocalStorage
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}  # where `killing` is
+HERE = str(Path(__file__).parents[1])  # where `killing` is
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", HERE)])}
 
 BUCKETS = 4
 
@@ -57,7 +61,7 @@ class Place:
     def table(self, day: int, table: str = IMPRESSIONS) -> pl.DataFrame:
         folder = folder_of(dt.date(2025, 7, day))
         keys = [table_key(folder, table, bucket) for bucket in range(BUCKETS)]
-        return pl.concat([pl.read_parquet(self.data.local_file(key)) for key in keys])
+        return pl.concat([pl.read_parquet(self.data.root / key) for key in keys])
 
 
 @pytest.fixture
@@ -116,7 +120,7 @@ def test_a_query_is_in_one_bucket_in_both_tables(place: Place) -> None:
     buckets: dict[str, set[int]] = {}
     for table in (IMPRESSIONS, FEEDBACK):
         for bucket in range(BUCKETS):
-            path = place.data.local_file(table_key(folder_of(DAY), table, bucket))
+            path = place.data.root / table_key(folder_of(DAY), table, bucket)
             for query in pl.read_parquet(path)["query_id"]:
                 buckets.setdefault(query, set()).add(bucket)
     assert len(buckets) == 50
@@ -151,6 +155,60 @@ def test_a_landed_partition_is_returned_as_it_is(place: Place) -> None:
     place.append(shown())
     place.log.rename(place.log.with_name("elsewhere"))
     assert place.land(buckets=8) == manifest
+
+
+def test_a_second_landing_never_touches_what_has_landed(place: Place) -> None:
+    place.append(shown(), b"bad")
+    manifest = place.land()
+    before = files(place)
+    place.append(shown())
+    assert place.land(buckets=8, since=dt.datetime(2025, 7, 15, 12, tzinfo=dt.UTC)) == manifest
+    assert files(place) == before
+    place.data.put(f"{folder_of(DAY)}/impressions-000.parquet", b"")
+    with pytest.raises(SourceError, match="was altered"):
+        place.land(buckets=8)
+    assert read_manifest(place.data, DAY) == manifest
+
+
+def files(place: Place) -> dict[str, tuple[int, bytes]]:
+    """Inode and content of every file: one that is written again has another inode."""
+    keys = place.data.keys()
+    return {key: (place.data.local_file(key).stat().st_ino, place.data.get(key)) for key in keys}
+
+
+class Overtaken(FileSource):
+    """A source whose reader is overtaken by another attempt of the same run."""
+
+    def __init__(self, place: Place, buckets: int) -> None:
+        super().__init__(place.log)
+        self.place, self.buckets = place, buckets
+
+    def read(self, span: Range) -> Iterator[Block]:
+        yield from super().read(span)
+        self.winner = self.place.land(buckets=self.buckets)
+        self.landed = files(self.place)
+
+
+@pytest.mark.parametrize("buckets", [BUCKETS, 8])
+def test_an_attempt_that_was_overtaken_leaves_the_partition_of_the_faster_one(place: Place, buckets: int) -> None:
+    place.append(*(shown(case=f"case-{n}") for n in range(20)), b"bad")
+    source = Overtaken(place, buckets)
+    assert land(place.data, DAY, source, load_mapping(), buckets=BUCKETS, since=SINCE) == source.winner
+    assert files(place) == source.landed
+
+
+def test_what_else_lies_beside_the_partitions_is_none(place: Place) -> None:
+    place.append(shown())
+    manifest = place.land()
+    strays = ["tmp", "date=garbage", "date=2025-13-45", "date=20250717", "date=2025-W29-4", "2025-07-17", "date="]
+    for stray in [*strays, "date=2025-07-16/copy", "date=2025-07-17/copy", "old/date=2025-07-17"]:
+        place.data.put(f"events/{stray}/manifest.json", b"{}")
+    place.data.put("events/manifest.json", b"{}")
+    assert landed_dates(place.data) == [DAY]
+    assert not is_backfill(place.data, DAY)
+    assert partitions_for(place.data, DAY) == [folder_of(DAY)]
+    place.append(shown())
+    assert place.land(17).range.segments[0].start == manifest.range.segments[0].end
 
 
 def test_an_altered_partition_is_refused(place: Place) -> None:

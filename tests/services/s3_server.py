@@ -194,7 +194,7 @@ def main() -> None:
     try:
         server.start()
         server.make_bucket(chosen.bucket)
-        print(f"MinIO serves {server.endpoint}, bucket {chosen.bucket}; its keys are in {server.folder}", flush=True)  # noqa: T201
+        print(f"MinIO serves {server.endpoint}, bucket {chosen.bucket}; its keys are in {server.folder}", flush=True)
         while server.running():
             time.sleep(1)
     except KeyboardInterrupt:

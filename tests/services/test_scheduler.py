@@ -17,8 +17,27 @@ from typing import Any
 
 import pytest
 import servers
+from webhook import Server, running
 
 DAG = "train_ltr_daily"
+FOLLOWER = "follow_the_ranker"
+FOLLOWER_FILE = f"""
+from airflow.sdk import Asset, dag, task
+
+WEIGHTS = Asset("ltr_weights")
+
+
+@dag(schedule=[WEIGHTS])
+def {FOLLOWER}():
+    @task
+    def reload(triggering_asset_events=None):
+        return [event.extra["version"] for event in triggering_asset_events[WEIGHTS]]
+
+    reload()
+
+
+{FOLLOWER}()
+"""
 PATIENCE_SECONDS = 300
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,19 +48,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bundle(name: str, folder: Path) -> dict[str, Any]:
+    """A folder of DAG files, as Airflow's configuration names it."""
+    return {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(folder)},
+    }
+
+
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def webhook() -> Iterator[Server]:
+    with running(Server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> dict[str, str]:
     home = tmp_path_factory.mktemp("airflow")
+    (home / "follower").mkdir()
+    (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
+    bundles = [bundle("dags-folder", CHECKOUT / "dags"), bundle("follower", home / "follower")]
     port = free_port()
     return os.environ | {
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(CHECKOUT / "dags"),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": str(port),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
+        "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -104,19 +142,29 @@ def wait(what: str, ready: Any) -> Any:
     pytest.fail(f"no {what} within {PATIENCE_SECONDS} s")
 
 
-def test_toggled_dag_runs_green_and_emits_its_asset(api: Api, environment: dict[str, str]) -> None:
+def toggle(api: Api, dag: str) -> None:
+    api("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
+
+
+def finished(api: Api, dag: str) -> dict[str, Any]:
+    """The first run of a DAG that has ended."""
+    ended = ("success", "failed")
+    runs = f"/api/v2/dags/{dag}/dagRuns"
+    return wait(
+        f"finished run of {dag}", lambda: [run for run in api("GET", runs)["dag_runs"] if run["state"] in ended]
+    )[0]
+
+
+def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
+    api: Api, environment: dict[str, str], webhook: Server
+) -> None:
     dag = wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     assert dag["is_paused"] is True
     assert "Train, gate and publish" in dag["doc_md"]
-    api("PATCH", f"/api/v2/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
-    run = wait(
-        "finished run",
-        lambda: [
-            run
-            for run in api("GET", f"/api/v2/dags/{DAG}/dagRuns")["dag_runs"]
-            if run["state"] in ("success", "failed")
-        ],
-    )[0]
+    wait("follower", lambda: api("GET", f"/api/v2/dags/{FOLLOWER}/details"))
+    toggle(api, FOLLOWER)
+    toggle(api, DAG)
+    run = finished(api, DAG)
     assert (run["state"], run["run_type"]) == ("success", "scheduled")
     tasks = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
     states = {task["task_id"]: task["state"] for task in tasks}
@@ -127,3 +175,11 @@ def test_toggled_dag_runs_green_and_emits_its_asset(api: Api, environment: dict[
     assert latest["is_latest"]
     assert event["extra"]["metrics"]["ndcg_at_5"] == latest["ndcg_at_5"]
     assert "ok" in ltr(environment, "verify")
+    (told,) = webhook.got
+    assert told["title"] == f"LTR {latest['version']} published"
+    follower = finished(api, FOLLOWER)
+    assert (follower["state"], follower["run_type"]) == ("success", "asset_triggered")
+    got = api(
+        "GET", f"/api/v2/dags/{FOLLOWER}/dagRuns/{follower['dag_run_id']}/taskInstances/reload/xcomEntries/return_value"
+    )
+    assert got["value"] == [latest["version"]]

@@ -1,24 +1,4 @@
-"""Bytes under keys: few verbs with stated atomicity.
-
-A *key* is a relative POSIX path (``"history/000001.json"``). Keys with empty, ``.`` or ``..`` segments are
-refused, so that nothing outside the root is ever touched.
-
-========== ==========================================================================
-verb       promise
-========== ==========================================================================
-get        the whole object, or NotFoundError
-put        readers see the old object or the new one, never a part
-create     as put, but exactly one of several racing writers wins; the others get
-           AlreadyExistsError
-put_file   put, from a local file, without holding it in memory
-point      from then on a key reads as another key's object; readers see the former
-           target or the new one, whole (on disk a symlink swapped by rename; a store
-           without links copies the object, byte for byte)
-local_file a readable local path of the object
-keys       the keys below a prefix, sorted
-delete     gone afterwards; deleting what is not there is no error
-========== ==========================================================================
-"""
+"""The local disk."""
 
 from __future__ import annotations
 
@@ -29,47 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from ltr_pipeline.storage.base import check_key, check_pointer
 
-__all__ = ["LocalStorage", "Storage", "open_storage"]
-
-
-class Storage(Protocol):
-    """What every backend promises; see the module's table for the atomicity of each verb."""
-
-    def uri(self, key: str = "") -> str:
-        """Address of `key` for people and for XCom."""
-
-    def get(self, key: str) -> bytes:
-        """Whole object; NotFoundError when absent."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Create or replace atomically."""
-
-    def create(self, key: str, data: bytes) -> None:
-        """Create atomically; AlreadyExistsError when present."""
-
-    def put_file(self, key: str, path: Path) -> None:
-        """Create or replace atomically with the content of a local file."""
-
-    def point(self, key: str, target: str) -> None:
-        """Make `key` read as the object `target` of the same name; NotFoundError when there is none."""
-
-    def local_file(self, key: str) -> Path:
-        """Local path with the object's content, for readers that need a file; NotFoundError when absent."""
-
-    def exists(self, key: str) -> bool:
-        """Whether the object is there."""
-
-    def keys(self, prefix: str = "") -> list[str]:
-        """Sorted keys of all objects in the folder `prefix`, recursively."""
-
-    def delete(self, key: str) -> None:
-        """Remove the object if it is there."""
+__all__ = ["LocalStorage"]
 
 
 class LocalStorage:
@@ -119,9 +64,8 @@ class LocalStorage:
 
     def point(self, key: str, target: str) -> None:
         """Swap the folder of `key` for a relative symlink to the folder of `target`, whose other objects come along."""
-        link, folder = self._path(key).parent, self.local_file(target).parent
-        if link in (self.root, folder) or PurePosixPath(key).name != PurePosixPath(target).name:
-            raise StorageError(f"{key!r} cannot point to {target!r}: give the same name in another folder")
+        check_pointer(key, target)
+        link, folder = self._path(key).parent, self._present(target).parent
         if link.is_dir() and not link.is_symlink():
             raise StorageError(f"{link} is a folder where a link belongs: move it away, then try again")
         staged = link.with_name(_STAGED + uuid4().hex)
@@ -134,12 +78,10 @@ class LocalStorage:
             finally:
                 staged.unlink(missing_ok=True)
 
-    def local_file(self, key: str) -> Path:
-        """Return the object itself: it is not to be written to."""
-        path = self._path(key)
-        if not path.is_file():
-            raise NotFoundError(f"{self.uri(key)} does not exist")
-        return path
+    @contextmanager
+    def local_file(self, key: str) -> Iterator[Path]:
+        """Yield the object itself: it is not to be written to."""
+        yield self._present(key)
 
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
@@ -156,10 +98,13 @@ class LocalStorage:
             self._path(key).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if any(part in ("", ".", "..") for part in parts) or "\\" in key or "\0" in key:
-            raise StorageError(f"{key!r} is not a storage key: use a relative path without '.' or '..'")
-        return self.root.joinpath(*PurePosixPath(key).parts)
+        return self.root.joinpath(*PurePosixPath(check_key(key)).parts)
+
+    def _present(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise NotFoundError(f"{self.uri(key)} does not exist")
+        return path
 
     @contextmanager
     def _staged(self, key: str) -> Iterator[tuple[Path, Path]]:
@@ -226,19 +171,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def open_storage(uri: str) -> Storage:
-    """Storage for a folder path or a ``file://`` URI.
-
-    Raises
-    ------
-    StorageError
-        For any other scheme.
-    """
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return LocalStorage(Path(unquote(parts.path)))
-    if parts.scheme == "":
-        return LocalStorage(Path(uri))
-    raise StorageError(f"{uri}: no storage for the scheme {parts.scheme!r}; use a folder or a file:// URI")

@@ -1,0 +1,78 @@
+"""Which source a night reads: the Kafka topic where one is configured, the event log where there is none or it is away.
+
+A fallback loses nothing: each source goes on where the last partition that landed from it ended, so what the topic
+holds is read by the next night that reaches it, and what both held falls out as duplicates.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import structlog
+
+from ltr_pipeline import events
+from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
+from ltr_pipeline.events import FileSource, KafkaSource, Manifest, Source
+from ltr_pipeline.settings import Settings
+
+__all__ = ["land"]
+
+log = structlog.get_logger(__name__)
+
+
+def land(settings: Settings, date: dt.date, since: dt.datetime, *, last_try: bool, source: Source | None) -> Manifest:
+    """Land what arrived since the last run.
+
+    Parameters
+    ----------
+    date
+        The run's date.
+    since
+        The beginning of the training window: older records are ignored.
+    last_try
+        The task will not be tried again, so that a topic which is away is not waited for any longer.
+    source
+        Where to read instead of what is configured.
+
+    Raises
+    ------
+    SourceUnavailableError
+        The topic cannot be reached now, and there will be another try, or falling back is switched off.
+    SourceError, SettingsError
+        The source cannot be read, or a setting is wrong.
+    """
+
+    def landed(source: Source, fallback: str = "") -> Manifest:
+        return events.land(
+            settings.data,
+            date,
+            source,
+            settings.mapping,
+            buckets=settings.buckets,
+            since=since,
+            fallback=fallback,
+        )
+
+    files = FileSource(settings.events_path)
+    if source or settings.kafka is None:
+        return landed(source or files)
+    try:
+        return landed(KafkaSource(settings.kafka, since=since))
+    except (SourceError, SettingsError) as error:
+        if not _falls_back(error, settings, last_try=last_try):
+            raise
+        log.warning("the topic is not read: falling back to files", error=str(error), files=settings.events_path)
+        try:
+            return landed(files, fallback=str(error))
+        except SourceError as also:
+            raise SourceError(f"{error}; and falling back to files failed, too: {also}") from also
+
+
+def _falls_back(error: SourceError | SettingsError, settings: Settings, *, last_try: bool) -> bool:
+    match settings.fallback_on:
+        case "never":
+            return False
+        case "any":
+            return last_try or not isinstance(error, SourceUnavailableError)
+        case _:
+            return last_try and isinstance(error, SourceUnavailableError)

@@ -1,0 +1,68 @@
+"""A night small enough to run task by task: twelve days of events, a gate that lets a sound model through."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+
+from ltr_pipeline import jobs
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.runs import Json, Run
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.simulate import World, write_log
+
+DAY = dt.timedelta(days=1)
+DAYS = 12
+FIRST = dt.date(2025, 7, 3)
+NIGHT = FIRST + DAYS * DAY
+RUN = "20250715_0215"
+WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=60)
+LENIENT = {"ltr_on_inconclusive": "publish", "ltr_fairness_max": "0.3", "ltr_regression_max": "0.2"}
+WHO = "airflow/nightly"
+
+
+def small_settings(folder: Path, **fields: object) -> Settings:
+    """Settings of a project in `folder`."""
+    places = {
+        "events_path": str(folder / "audit.log"),
+        "data_uri": str(folder / "data"),
+        "registry_uri": str(folder / "registry"),
+    }
+    return load_settings(**(places | {"window_days": DAYS, "buckets": 2} | fields))
+
+
+def simulate(folder: Path, first: dt.date = FIRST, days: int = DAYS) -> None:
+    """Append days to the event log of the project."""
+    write_log(folder / "audit.log", WORLD, first, days, append=True)
+
+
+def moment(date: dt.date) -> str:
+    return dt.datetime.combine(date, dt.time(2, 15), dt.UTC).isoformat()
+
+
+def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[str, Callable[[Json], Json]]:
+    """Every task up to the gate, in order; each takes what the one before gave."""
+    return {
+        "extract_events": lambda _: jobs.extract_events({"moment": moment(date), **asked}, LENIENT, settings),
+        "build_dataset": lambda inputs: jobs.build_dataset(inputs, LENIENT, settings),
+        "train_ranker": lambda built: jobs.train_ranker(built, settings),
+        "evaluate_ranker": lambda trained: jobs.evaluate_ranker(trained, settings),
+        "quality_gate": lambda evaluated: jobs.quality_gate(evaluated, LENIENT, settings),
+    }
+
+
+def up_to(last: str, settings: Settings, date: dt.date = NIGHT, **asked: object) -> Json:
+    """What the task `last` handed on, after all before it."""
+    reference: Json = {}
+    for name, step in steps(settings, date, **asked).items():
+        reference = step(reference)
+        if name == last:
+            return reference
+    raise ValueError(last)
+
+
+def artefacts(settings: Settings, run: str = RUN) -> dict[str, bytes]:
+    """Every file of a run's folder, by name."""
+    storage, folder = settings.data, Run(run, settings).key("")
+    return {key.removeprefix(folder): storage.get(key) for key in storage.keys(folder.rstrip("/"))}

@@ -1,0 +1,107 @@
+"""The declarative mapping: what is refused, and that the message says what and where."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from ltr_pipeline.errors import MappingError
+from ltr_pipeline.mapping import load_mapping
+
+DEFAULT = files("ltr_pipeline").joinpath("default_mapping.toml").read_text()
+
+
+def load(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "mapping.toml"
+    path.write_text(text)
+    return load_mapping(path)
+
+
+def edited(old: str, new: str) -> str:
+    assert DEFAULT.count(old) == 1
+    return DEFAULT.replace(old, new)
+
+
+def test_a_copy_of_the_default_is_the_default(tmp_path: Path) -> None:
+    mapping = load(tmp_path, DEFAULT)
+    assert mapping == load_mapping()
+    assert mapping.max_relevance == 3
+    assert sum(mapping.legacy_weights.values()) == pytest.approx(1)
+
+
+def test_another_domain_needs_a_mapping_and_no_code(tmp_path: Path) -> None:
+    mapping = load(
+        tmp_path,
+        """
+        kind = ["type"]
+        impression_kinds = ["shown"]
+        feedback_kinds = ["clicked"]
+        features = ["price", "dist.km"]
+        [fields]
+        query_id = ["search.id"]
+        item_id = ["product"]
+        time = ["at"]
+        features = ["x"]
+        [relevance]
+        bought = 30
+        """,
+    )
+    assert (mapping.max_relevance, mapping.legacy_weights, mapping.items) == (30, {}, ())
+    assert mapping.fields.position == ()
+
+
+FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (edited(FEATURES, "features = []"), "at least one feature"),
+        (edited(FEATURES, FEATURES.replace('"S"', '"A"')), "each once"),
+        (edited(FEATURES, FEATURES.replace('"S"', '"S S"')), r"\['S S'\] cannot be names in a LightGBM model"),
+        (edited('"match_recommendation", "match"', ""), "no message would be an impression"),
+        (edited('["offer_feedback"]', '["match"]'), r"\['match'\] cannot be both"),
+        (edited("won = 3", "won = 31"), "from 0 to 30"),
+        (edited("won = 3", "won = -1"), "from 0 to 30"),
+        (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", ""), "relevance must give each action"),
+        (edited("A = 0.28", "Z = 0.28"), r"legacy_weights names \['Z'\]"),
+        (edited("A = 0.28", "A = -0.28"), "legacy_weights must be finite and not negative"),
+        (edited("won = 3", 'won = "3"'), "won|relevance"),
+        (edited("won = 3", "won = 2.5"), "relevance"),
+        (edited("[relevance]", "[relevence]"), "relevence"),
+        (edited('time = ["timestamp"]', ""), "time"),
+        (edited("[fields]", "[fields"), "mapping.toml"),
+        ("", "kind"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_with_file_and_reason(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(MappingError, match=problem) as caught:
+        load(tmp_path, text)
+    assert str(tmp_path / "mapping.toml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match=r"from 0 to 30; .*names"):
+        load(tmp_path, DEFAULT.replace("won = 3", "won = 99").replace("A = 0.28", "Z = 0.28"))
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_file_that_cannot_be_read_names_the_variable(tmp_path: Path, make) -> None:
+    make(tmp_path / "mapping.toml")
+    with pytest.raises(MappingError, match=r"mapping\.toml: .*; check LTR_MAPPING"):
+        load_mapping(tmp_path / "mapping.toml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mapping.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(MappingError, match=r"mapping\.toml"):
+        load_mapping(tmp_path / "mapping.toml")
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weight: str) -> None:
+    with pytest.raises(MappingError, match="legacy_weights must be finite"):
+        load(tmp_path, edited("A = 0.28", f"A = {weight}"))
