@@ -101,6 +101,7 @@ class Stack:
 
     def __init__(self, home: Path, url: str) -> None:
         self.home, self.url = home.absolute(), url.rstrip("/")
+        self.port = urlsplit(self.url).port or 80
         self.folder = self.home / "services"
         self.file = self.home / "services.env"
         compose = yaml.safe_load((CHECKOUT / "docker-compose.yaml").read_text())
@@ -135,9 +136,8 @@ class Stack:
         """What the compose file gives to Airflow, at this machine's addresses."""
         postgres = PostgresServer(self.folder / "postgres", self.ports["POSTGRES"])
         s3 = S3Server(self.folder / "s3", self.ports["MINIO"])
-        port = str(urlsplit(self.url).port or 80)
         variables = os.environ | self._secrets() | s3.environment
-        variables |= {"POSTGRES_PASSWORD": postgres.password, "AIRFLOW_PORT": port, **_KEPT}
+        variables |= {"POSTGRES_PASSWORD": postgres.password, "AIRFLOW_PORT": str(self.port), **_KEPT}
         here = {
             "@postgres:5432": f"@127.0.0.1:{self.ports['POSTGRES']}",
             "kafka:19092": f"127.0.0.1:{self.ports['KAFKA']}",
@@ -155,7 +155,7 @@ class Stack:
         return environment | {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": port,
+            "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # its server would not keep to loopback
         }
@@ -166,8 +166,10 @@ class Stack:
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         environment = self.environment()
         _write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
-        servers = self.servers(environment)
-        self._start(servers, environment, list(self.ports.values()))
+        servers, parts = self.servers(environment), self.airflow()
+        _check_ports(servers, list(self.ports.values()))
+        _check_ports(parts, [self.port])
+        _start(servers, environment)
         for server in servers:
             self._await(servers, lambda log=server.log: log.read_text().endswith("\n"), SERVER_SECONDS)
             print(server.log.read_text(), end="", flush=True)
@@ -175,8 +177,7 @@ class Stack:
         done = subprocess.run(migrate, env=os.environ | environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
-        parts = self.airflow()
-        self._start(parts, environment, [urlsplit(self.url).port or 80])
+        _start(parts, environment)
         self._await(parts, self._healthy, AIRFLOW_SECONDS)
         print(f"Airflow is at {self.url} (logs, keys and data: {self.folder})")
         for user, password in json.loads(Path(environment[_PASSWORDS]).read_text()).items():
@@ -197,18 +198,6 @@ class Stack:
                 daemon.forget()
         self.file.unlink(missing_ok=True)
         print("Airflow, Kafka, MinIO and PostgreSQL have stopped.", flush=True)
-
-    def _start(self, daemons: list[Daemon], environment: dict[str, str], ports: list[int]) -> None:
-        stopped = [daemon for daemon in daemons if not daemon.process()]
-        if len(stopped) == len(daemons):
-            for port in ports:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        raise NoServerError(
-                            f"something else listens on 127.0.0.1:{port}; stop it or choose another port"
-                        )
-        for daemon in stopped:
-            daemon.start(environment)
 
     def _await(self, daemons: list[Daemon], ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -245,6 +234,22 @@ class Stack:
 
 _PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 _KEPT = {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"}  # whatever the shell has set
+
+
+def _check_ports(daemons: list[Daemon], ports: list[int]) -> None:
+    """NoServerError when none of them runs, and somebody listens where they should."""
+    if any(daemon.process() for daemon in daemons):
+        return
+    for port in ports:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                raise NoServerError(f"something else listens on 127.0.0.1:{port}; stop it or choose another port")
+
+
+def _start(daemons: list[Daemon], environment: dict[str, str]) -> None:
+    for daemon in daemons:
+        if not daemon.process():
+            daemon.start(environment)
 
 
 def _interpolated(text: str, variables: dict[str, str]) -> str:
