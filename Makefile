@@ -16,11 +16,13 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run up down airflow test lint format lock clean
+.PHONY: help setup run up down airflow test lint format secrets lock clean
 help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL)"
+	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
+	@echo "make secrets                what docker-compose.yaml needs in .env"
 	@echo "make test / make lint       tests / ruff, mypy, import floors, doctests"
 	@echo "make clean                  remove what runs made (not .venv, not your logs)"
 
@@ -38,17 +40,22 @@ $(MIGRATED): $(READY)
 	@$(BIN)/airflow db migrate > /dev/null
 	@touch $(MIGRATED)
 
-run: $(READY) $(MIGRATED)
-	@$(BIN)/ltr run $(if $(DATE),--date $(DATE))
+# With SERVICES=1 on PostgreSQL, Kafka and MinIO, as docker-compose.yaml has it; without, on SQLite and files.
+STACK  := $(BIN)/python tests/services/stack.py
+RUNNING := $(AIRFLOW_HOME)/services.env
+WITH_SERVERS := if [ -e $(RUNNING) ]; then set -a; . $(RUNNING); set +a; fi;
 
-up: $(READY) $(MIGRATED)
-	@$(BIN)/ltr up
+run: $(READY) $(MIGRATED)
+	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE))
+
+up: $(READY) $(if $(SERVICES),,$(MIGRATED))
+	@$(if $(SERVICES),$(STACK),$(BIN)/ltr) up
 
 down: $(READY)
-	@$(BIN)/ltr down
+	@if [ -e $(RUNNING) ]; then $(STACK) down; else $(BIN)/ltr down; fi
 
 airflow: $(READY) $(MIGRATED)
-	@$(BIN)/airflow $(CMD)
+	@$(WITH_SERVERS) $(BIN)/airflow $(CMD)
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -63,6 +70,16 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What docker-compose.yaml needs and nobody should choose: added to .env where it is missing.
+secrets:
+	@umask 077; touch .env; add() { grep -q "^$$1=." .env || printf '%s=%s\n' "$$1" "$$2" >> .env; }; \
+	[ -z "$$(tail -c 1 .env)" ] || echo >> .env; \
+	add POSTGRES_PASSWORD "$$(openssl rand -hex 24)"; \
+	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
+	add AIRFLOW__CORE__FERNET_KEY "$$(openssl rand -base64 32 | tr '+/' '-_')"; \
+	add AIRFLOW__API__SECRET_KEY "$$(openssl rand -hex 32)"; \
+	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports.
 lock:

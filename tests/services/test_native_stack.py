@@ -1,0 +1,157 @@
+"""`make up SERVICES=1` on free ports: what an ordinary producer sends to Kafka becomes a published version in MinIO."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import psutil
+import pytest
+import servers
+from kafka import KafkaProducer
+from services.kafka_server import free_ports, lacking
+
+HERE = Path(__file__).parent
+DAG = "train_ltr_daily"
+PATIENCE_SECONDS = 420
+START_SECONDS = 1800  # MinIO may have to be built, Kafka to be fetched
+
+
+def command(what: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, HERE / "stack.py", what],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    if done.returncode:
+        pytest.fail(f"stack {what}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[dict[str, str]]:
+    """Environment of a stack that runs."""
+    if lacking():
+        servers.missing("the whole stack", f"install {', '.join(lacking())}")
+    # not one of pytest's own folders: where tests run as root, PostgreSQL does not, and must get in
+    home = Path(tempfile.mkdtemp(prefix="ltr-tests-stack-"))
+    home.chmod(0o755)
+    airflow, postgres, kafka, minio = map(str, free_ports(4))
+    asked = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{airflow}",
+        "POSTGRES_PORT": postgres,
+        "KAFKA_PORT": kafka,
+        "MINIO_PORT": minio,
+        "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
+    }
+    try:
+        command("up", asked)
+        servers.used("the whole stack", "PostgreSQL, Kafka, MinIO, and Airflow in four processes")
+        lines = shlex.split((home / "services.env").read_text())
+        yield os.environ | dict(line.split("=", 1) for line in lines)
+    finally:
+        pids = [int(file.read_text().split()[0]) for file in (home / "services").glob("*.pid")]
+        command("down", asked)
+        shutil.rmtree(home)
+    assert len(pids) == 7
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+@pytest.fixture(scope="module")
+def api(stack: dict[str, str]) -> Any:
+    def call(method: str, path: str, body: dict[str, Any] | None = None, token: str = "") -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        data = json.dumps(body).encode() if body else None
+        url = f"{stack['AIRFLOW__API__BASE_URL']}{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as answer:
+            return json.load(answer)
+
+    passwords = json.loads(Path(stack["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]).read_text())
+    ((user, password),) = passwords.items()
+    token = call("POST", "/auth/token", {"username": user, "password": password})["access_token"]
+    return lambda method, path, body=None: call(method, f"/api/v2{path}", body, token)
+
+
+def wait(what: str, ready: Any) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if found := ready():
+            return found
+        time.sleep(2)
+    pytest.fail(f"no {what} within {PATIENCE_SECONDS} s")
+
+
+def ltr(stack: dict[str, str], folder: Path, *arguments: str, **other: str) -> str:
+    program = Path(sys.executable).with_name("ltr")
+    done = subprocess.run(
+        [program, *arguments], env=stack | other, cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def produce(stack: dict[str, str], log: Path) -> int:
+    """Send each line of a log as an ordinary producer does."""
+    producer = KafkaProducer(bootstrap_servers=stack["KAFKA_BOOTSTRAP_SERVERS"])
+    lines = log.read_bytes().splitlines()
+    for line in lines:
+        producer.send(stack["KAFKA_TOPIC"], line)
+    producer.flush(60)
+    producer.close()
+    return len(lines)
+
+
+def test_all_parts_are_well(stack: dict[str, str], api: Any) -> None:
+    health = api("GET", "/monitor/health")
+    assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
+        ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
+    )
+
+
+def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: Any, tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    simulated = {"KAFKA_BOOTSTRAP_SERVERS": "", "S3_BUCKET": "", "LTR_DATA_URI": "", "LTR_EVENTS_PATH": str(log)}
+    ltr(stack, tmp_path, "simulate", "--days", "31", "--rankings-per-day", "200", **simulated)
+    sent = produce(stack, log)
+    wait("DAG", lambda: [dag for dag in api("GET", "/dags")["dags"] if dag["dag_id"] == DAG])
+    api("PATCH", f"/dags/{DAG}?update_mask=is_paused", {"is_paused": False})
+    finished = ("success", "failed")
+    run = wait(
+        "finished run",
+        lambda: [run for run in api("GET", f"/dags/{DAG}/dagRuns")["dag_runs"] if run["state"] in finished],
+    )[0]
+    assert run["state"] == "success"
+    tasks = api("GET", f"/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+    states = {task["task_id"]: task["state"] for task in tasks}
+    assert (states["publish_weights"], states["keep_previous"]) == ("success", "skipped")
+
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=stack["S3_ENDPOINT"],
+        region_name=stack["AWS_REGION"],
+        aws_access_key_id=stack["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=stack["AWS_SECRET_ACCESS_KEY"],
+    )
+    day = run["logical_date"][:10]
+    latest = json.load(s3.get_object(Bucket=stack["S3_BUCKET"], Key="ltr/latest/ltr_weights.json")["Body"])
+    assert latest["version"] == f"{day.replace('-', '')}_0215"
+    manifest = json.load(s3.get_object(Bucket=stack["S3_BUCKET"], Key=f"data/events/date={day}/manifest.json")["Body"])
+    assert sent > 31 * 200
+    assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
+    (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))
+    assert version["version"] == latest["version"]
