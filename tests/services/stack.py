@@ -17,6 +17,7 @@ Ports on 127.0.0.1 are ``POSTGRES_PORT`` 5433, ``KAFKA_PORT`` 9092, ``MINIO_PORT
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -88,12 +89,18 @@ class Daemon:
             pass
         return None
 
-    def signal(self, how: signal.Signals) -> None:
-        if process := self.process():
-            os.killpg(process.pid, how)
-
     def forget(self) -> None:
         self._record.unlink(missing_ok=True)
+
+
+def members(group: int) -> list[int]:
+    """Processes of a group; those that have ended and wait for their parent to notice are none."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 class Stack:
@@ -188,13 +195,16 @@ class Stack:
         """Stop Airflow, then the servers, and wait; what takes too long is killed."""
         names = {"KAFKA_TOPIC": "", "S3_BUCKET": ""}
         for wave in (self.airflow(), self.servers(names)):
-            for daemon in wave:
-                daemon.signal(signal.SIGTERM)
+            groups = [process.pid for daemon in wave if (process := daemon.process())]
+            for group in groups:
+                os.killpg(group, signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS
-            while any(daemon.process() for daemon in wave) and time.monotonic() < deadline:
+            while any(members(group) for group in groups) and time.monotonic() < deadline:
                 time.sleep(0.2)
+            for group in groups:
+                if members(group):
+                    os.killpg(group, signal.SIGKILL)
             for daemon in wave:
-                daemon.signal(signal.SIGKILL)
                 daemon.forget()
         self.file.unlink(missing_ok=True)
         print("Airflow, Kafka, MinIO and PostgreSQL have stopped.", flush=True)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import psutil
 import pytest
 import servers
 from kafka import KafkaProducer
 from services.kafka_server import free_ports, lacking
+from services.stack import members
 
 HERE = Path(__file__).parent
 DAG = "train_ltr_daily"
@@ -65,11 +65,13 @@ def stack() -> Iterator[dict[str, str]]:
         lines = shlex.split((home / "services.env").read_text())
         yield os.environ | dict(line.split("=", 1) for line in lines)
     finally:
-        pids = [int(file.read_text().split()[0]) for file in (home / "services").glob("*.pid")]
+        groups = [int(file.read_text().split()[0]) for file in (home / "services").glob("*.pid")]
+        running = [len(members(group)) for group in groups]
         command("down", asked)
         shutil.rmtree(home)
-    assert len(pids) == 7
-    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    assert len(groups) == 7
+    assert all(running)
+    assert not [pid for group in groups for pid in members(group)]
 
 
 @pytest.fixture(scope="module")
