@@ -151,6 +151,11 @@ def _writable(storage: Storage) -> Findings:
 def _registry(settings: Settings) -> Findings:
     registry = settings.registry
     yield from _writable(registry.storage)
+    if settings.s3_bucket and not settings.signing_key:
+        yield (
+            "warning",
+            "documents are not signed: who can write to the bucket can change the model; set LTR_SIGNING_KEY",
+        )
     head = registry.ledger.head()
     if head is None:
         yield "ok", "nothing is published yet"
@@ -160,8 +165,3 @@ def _registry(settings: Settings) -> Findings:
     yield ("warning" if head.pin else "ok"), f"latest is {head.to}{pin}"
     for found in broken:
         yield "problem", f"{found.version}: {found.problem}"
-    if settings.s3_bucket and not settings.signing_key:
-        yield (
-            "warning",
-            "documents are not signed: whoever may write to the bucket can change the model; set LTR_SIGNING_KEY",
-        )

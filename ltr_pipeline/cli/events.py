@@ -48,12 +48,21 @@ def show_events(
         return
     print_manifest(manifest)
     for segment in manifest.range.segments:
-        console.print(f"read {segment.source} from byte {segment.start:,} to {segment.end:,}", markup=False)
+        console.print(f"read {_stretch(segment, manifest.range.source)}", markup=False)
+    for segment in manifest.lost:
+        console.print(f"LOST before it was read: {_stretch(segment, manifest.range.source)}", markup=False)
+    if manifest.fallback:
+        console.print(f"read instead of the configured source: {manifest.fallback}", markup=False)
     refused = list(islice(events.read_quarantine(data, manifest.date), limit))
     if refused:
         console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
         cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in refused]
         print_table(("Place", "Reason", "Detail", "Begins with"), [[escape(text) for text in row] for row in cells])
+
+
+def _stretch(segment: events.Segment, source: str) -> str:
+    place = f"{segment.source}/{segment.partition}" if source == "kafka" else segment.source
+    return f"{place} from {'offset' if source == 'kafka' else 'byte'} {segment.start:,} to {segment.end:,}"
 
 
 def _print_days(manifests: list[events.Manifest]) -> None:
