@@ -22,7 +22,7 @@ from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.policy import VARIABLES
-from ltr_pipeline.runs import Outcome, Run, run_name
+from ltr_pipeline.runs import Inputs, Outcome, Run, run_name
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
@@ -91,6 +91,9 @@ def _run_dag(day: dt.date, log: Path) -> None:
 def _print_run(name: str, settings: Settings) -> None:
     night = Run(name, settings)
     decision, outcome = night.read("decision.json", Decision), night.read("outcome.json", Outcome)
+    landed = night.read("inputs.json", Inputs).landed
+    if landed and landed.fallback:
+        console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
     print_gate(decision)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if outcome.latest:
