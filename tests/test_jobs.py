@@ -221,3 +221,18 @@ def test_the_night_after_is_compared_with_the_version_of_the_night_before(settin
     up_to("evaluate_ranker", settings, NIGHT + DAY)
     champion = json.loads(artefacts(settings, "20250716_0215")["evidence.json"])["champion"]
     assert (champion["version"], champion["kind"]) == (RUN, "champion")
+
+
+def test_a_publish_also_writes_the_mirror_and_prunes_old_versions(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path, mirror=tmp_path / "beside", keep_versions=1, signing_key="k" * 32)
+    for day in range(1, 32):  # a prune leaves what the newest 30 moves need
+        settings.registry.publish(document(f"202501{day:02}_0215"), who="ann", why="by hand")
+    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    latest = settings.registry.storage.get("latest/ltr_weights.json")
+    assert (tmp_path / "beside" / "ltr_weights.json").read_bytes() == latest
+    assert b'"signature":"hmac-sha256:' in latest
+    kept = {listed.version for listed in settings.registry.versions()}
+    assert settings.registry.history()[-1].move == "prune"
+    assert RUN in kept
+    assert "20250101_0215" not in kept

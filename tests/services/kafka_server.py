@@ -207,6 +207,11 @@ class KafkaServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def wait(self) -> None:
+        """Return when the broker has ended by itself, or somebody has ended it."""
+        if self._process is not None:
+            self._process.wait()
+
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.certificates.make()
@@ -263,7 +268,7 @@ def main() -> None:
             if given.topic:
                 make_topic(server, given.topic, given.partitions)
             print(f"Kafka {VERSION} on {server.bootstrap}", flush=True)
-            signal.pause()
+            server.wait()
         except KeyboardInterrupt:
             pass
         finally:
