@@ -16,7 +16,7 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run up down airflow test lint format lock clean
+.PHONY: help setup run up down airflow test lint format secrets lock clean
 help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL)"
@@ -63,6 +63,16 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What docker-compose.yaml needs and nobody should choose: added to .env where it is missing.
+secrets:
+	@umask 077; touch .env; add() { grep -q "^$$1=." .env || printf '%s=%s\n' "$$1" "$$2" >> .env; }; \
+	[ -z "$$(tail -c 1 .env)" ] || echo >> .env; \
+	add POSTGRES_PASSWORD "$$(openssl rand -hex 24)"; \
+	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
+	add AIRFLOW__CORE__FERNET_KEY "$$(openssl rand -base64 32 | tr '+/' '-_')"; \
+	add AIRFLOW__API__SECRET_KEY "$$(openssl rand -hex 32)"; \
+	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports.
 lock:

@@ -22,9 +22,25 @@ from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.storage import S3Options, Storage, open_storage
 from ltr_pipeline.versions import Registry
 
-__all__ = ["Channels", "Settings", "example", "load_settings", "notify_urls"]
+__all__ = ["STACK", "Channels", "Settings", "example", "load_settings", "notify_urls"]
 
 LogFormat = Literal["json", "text"]
+
+STACK = {
+    "POSTGRES_PASSWORD": ("", "Of Airflow's database; letters and digits, as it becomes a part of a URL."),
+    "AIRFLOW__CORE__FERNET_KEY": ("", "Encrypts Airflow's Connections and Variables; losing it loses them."),
+    "AIRFLOW__API__SECRET_KEY": ("", "Signs sessions of Airflow's pages."),
+    "AIRFLOW__API_AUTH__JWT_SECRET": ("", "Signs the tokens of Airflow's users and tasks; 64 characters or more."),
+    "COMPOSE_PROFILES": ("", "celery = tasks run on workers; set the executor, too."),
+    "AIRFLOW__CORE__EXECUTOR": ("LocalExecutor", "LocalExecutor, or CeleryExecutor with that profile."),
+    "AIRFLOW__CORE__PARALLELISM": ("4", "Tasks that may run at once."),
+    "AIRFLOW_UID": ("50000", "User that Airflow's containers run as, in group 0."),
+    "AIRFLOW_PORT": ("8080", "Port of Airflow on 127.0.0.1."),
+    "KAFKA_PORT": ("9092", "Port of Kafka on 127.0.0.1."),
+    "MINIO_PORT": ("9000", "Port of MinIO on 127.0.0.1."),
+    "MINIO_CONSOLE_PORT": ("9001", "Port of its console on 127.0.0.1."),
+}
+"""What only docker-compose.yaml reads: name → default, why."""
 
 
 def _env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
@@ -288,6 +304,9 @@ def example() -> str:
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
     for field in Settings.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
+    lines += ["# Only for docker-compose.yaml; `make secrets` makes the first four up (docs/stack.md).", ""]
+    for name, (default, why) in STACK.items():
+        lines += [f"# {why}", f"{name}={default}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

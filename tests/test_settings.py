@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.settings import Settings, example, load_settings, variable
+from ltr_pipeline.settings import STACK, Settings, example, load_settings, variable
 
 NAMES = sorted(variable(field) for field in Settings.model_fields.values())
 
@@ -27,7 +27,7 @@ def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) ->
     lines = [line for line in example().splitlines() if line and not line.startswith("#")]
     for line in lines:
         monkeypatch.setenv(*line.split("=", 1))
-    assert len(lines) == len(NAMES)
+    assert len(lines) == len(NAMES) + len(STACK)
     assert load_settings() == defaults
 
 

@@ -1,0 +1,32 @@
+# Airflow with the pipeline's wheel in it: every Airflow service of docker-compose.yaml runs this image.
+
+FROM python:3.11.16-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PATH=/opt/ltr/bin:$PATH
+WORKDIR /src
+RUN python -m venv /opt/ltr
+# Before the sources, so that a changed line of code does not install everything again.
+COPY requirements.lock ./
+RUN pip install --require-hashes --requirement requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY dags dags
+COPY ltr_pipeline ltr_pipeline
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . && pip install --no-deps dist/*.whl
+
+FROM python:3.11.16-slim-bookworm
+# LightGBM's wheel is linked with OpenMP, which the slim image lacks.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/ltr /opt/ltr
+# As in Airflow's own image: any uid of group 0 may write, so a volume's owner can be chosen by AIRFLOW_UID.
+RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow \
+    && mkdir -p /opt/airflow/logs /opt/airflow/auth \
+    && chown -R airflow:0 /opt/airflow \
+    && chmod -R g=u /opt/airflow
+ENV AIRFLOW_HOME=/opt/airflow \
+    OMP_WAIT_POLICY=PASSIVE \
+    PATH=/opt/ltr/bin:$PATH \
+    PYTHONUNBUFFERED=1
+USER 50000:0
+WORKDIR /opt/airflow
+CMD ["airflow", "version"]

@@ -1,0 +1,216 @@
+"""A real PostgreSQL on loopback: a cluster of its own in a folder, with a database `airflow` behind a password.
+
+As a program it runs until it is stopped::
+
+    python tests/services/postgres_server.py var/postgres --port 5433
+
+PostgreSQL refuses to run as root: there it runs as the user ``postgres`` of Debian's package, who must be able to
+enter the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+START_SECONDS = 60
+DATABASE = "airflow"  # its owner's name, too
+OWNER = "postgres" if os.geteuid() == 0 else None
+
+
+class NoServerError(Exception):
+    """The server cannot be started here; the message says what is needed."""
+
+
+def program(name: str) -> str:
+    """Path of one of PostgreSQL's programs, which Debian keeps out of PATH; NoServerError when it is not installed."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    found = shutil.which(name, path=os.pathsep.join([*map(str, reversed(versions)), os.environ.get("PATH", "")]))
+    if not found:
+        raise NoServerError(f"install PostgreSQL (apt-get install postgresql): there is no {name}")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class PostgresServer:
+    """PostgreSQL over a folder; `stop` and `start` keep address, password and data.
+
+    Parameters
+    ----------
+    folder
+        Holds ``data/``, ``password`` and ``postgres.log``.
+    port
+        On loopback; without one, a free one.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder.absolute()
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def password(self) -> str:
+        file = self.folder / "password"
+        if not file.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_hex(20))
+            self._give(file)
+        return file.read_text()
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg2://{DATABASE}:{self.password}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def connect(self, database: str = DATABASE) -> Any:
+        """Plain psycopg2 connection of the database's owner."""
+        import psycopg2
+
+        return psycopg2.connect(
+            host="127.0.0.1",
+            port=self.port,
+            user=DATABASE,
+            password=self.password,
+            dbname=database,
+            connect_timeout=5,
+        )
+
+    def version(self) -> str:
+        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW server_version")
+            return str(cursor.fetchone()[0])
+
+    def start(self) -> None:
+        """Start, and wait until it answers; NoServerError with the end of its log when it does not."""
+        if not (self.folder / "data" / "PG_VERSION").exists():
+            self._make()
+        arguments = ["-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        with (self.folder / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [program("postgres"), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                user=OWNER,
+                group=OWNER,
+                extra_groups=[] if OWNER else None,
+            )
+        try:
+            self._await_answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop and wait: sessions are ended, what was committed is kept."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(20)
+        self._process = None
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _make(self) -> None:
+        """Lay out the cluster and its database."""
+        data, password = self.folder / "data", self.password
+        assert password
+        shutil.rmtree(data, ignore_errors=True)  # of a start that was killed
+        self._give(self.folder)
+        self._run(
+            "initdb",
+            f"--pgdata={data}",
+            f"--username={DATABASE}",
+            "--auth=scram-sha-256",
+            f"--pwfile={self.folder / 'password'}",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+        )
+
+    def _run(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [program(name), *arguments],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            user=OWNER,
+            group=OWNER,
+            extra_groups=[] if OWNER else None,
+            timeout=START_SECONDS,
+        )
+        if done.returncode:
+            hint = f" (it runs as the user {OWNER}, who must be able to enter that folder)" if OWNER else ""
+            raise NoServerError(f"{name} failed in {self.folder}{hint}: {done.stderr[-500:].strip()}")
+
+    def _give(self, path: Path) -> None:
+        if OWNER:
+            shutil.chown(path, OWNER, OWNER)
+
+    def _await_answer(self) -> None:
+        import psycopg2
+
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                self._make_database()
+                break
+            except psycopg2.OperationalError:
+                if not self.running() or time.monotonic() > deadline:
+                    end = (self.folder / "postgres.log").read_text(errors="replace")[-1000:]
+                    message = f"PostgreSQL does not answer within {START_SECONDS} s; its log ends: {end}"
+                    raise NoServerError(message) from None
+                time.sleep(0.1)
+
+    def _make_database(self) -> None:
+        with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
+            connection.autocommit = True  # a database is not made in a transaction
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if not cursor.fetchone():
+                cursor.execute(f"CREATE DATABASE {DATABASE}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="for data, password and log")
+    parser.add_argument("--port", type=int, default=5433)
+    chosen = parser.parse_args()
+    server = PostgresServer(chosen.folder, chosen.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.start()
+        print(f"PostgreSQL {server.version()} serves 127.0.0.1:{server.port}", flush=True)
+        while server.running():
+            time.sleep(1)
+    except NoServerError as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
