@@ -163,7 +163,7 @@ def test_a_server_without_conditional_writes_is_refused(s3_server, s3_options):
         with without_conditions(s3_server, not_implemented=not_implemented) as endpoint:
             storage = place(s3_options, endpoint=endpoint)
             for _ in range(2):
-                with pytest.raises(SettingsError, match=r"If-None-Match.*MinIO.*LTR_S3_UNCONDITIONAL=allow"):
+                with pytest.raises(SettingsError, match=r"If-None-Match.*MinIO.*LTR_S3_ALLOW_UNCONDITIONAL=true"):
                     storage.create("k", b"v")
             assert storage.keys() == []
             storage.put("k", b"v")
