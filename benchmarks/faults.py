@@ -1,6 +1,6 @@
 """Nights on a real broker and a real S3 server, disturbed at every task, and whether they end like undisturbed ones.
 
-    python benchmarks/faults.py [--kills 100] [--rounds 5] [--seed 7]
+    python benchmarks/faults.py [--kills 100] [--rounds 5] [--seed 7] [--errors]
 
 Every task is a process of its own that shares nothing with the others but the servers. It is killed, its connections
 are cut, delayed or silent, the servers are stopped and started in mid-transfer, S3 answers 500 and 503, the disk is
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=5, help="times that each other fault happens")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--errors", action="store_true", help="print what the tasks said, too")
     chosen = parser.parse_args()
     begin = perf_counter()
     with tempfile.TemporaryDirectory(prefix="ltr-faults-") as folder, webhook.running(webhook.Server()) as hook:
@@ -54,7 +55,9 @@ def main() -> None:
         print(f"| {tally.fault} | {tally.injected} | {tally.unnoticed} | {tally.retried} | {len(tally.broken)} |")
     print(f"\nseed {chosen.seed}, {perf_counter() - begin:.0f} s")
     broken = [f"{tally.fault}: {what}" for tally in tallies for what in tally.broken]
-    print(*broken, sep="\n")
+    print(*(broken or ["no promise was broken"]), sep="\n")
+    if chosen.errors:
+        print(*(f"{tally.fault}: {error}" for tally in tallies for error in tally.errors), sep="\n")
     sys.exit(1 if broken else 0)
 
 

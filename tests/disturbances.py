@@ -254,12 +254,23 @@ def small_disk(folder: Path) -> Iterator[Fault]:
 
 @dataclass
 class Tally:
-    """What came of a fault: how often it happened, how often the task did not fail, and promises that broke."""
+    """What came of a fault.
+
+    Attributes
+    ----------
+    injected, unnoticed, retried
+        How often it happened, the task ended well all the same, and it was tried again.
+    errors
+        What the task said where it failed.
+    broken
+        Promises that did not hold.
+    """
 
     fault: str
     injected: int = 0
     unnoticed: int = 0
     retried: int = 0
+    errors: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
 
@@ -272,11 +283,13 @@ def disturb(site: Site, wanted: Sequence[Fault], chance: random.Random, disk: Pa
     left = deque(chance.sample(wanted, len(wanted)))
     calm = site.undisturbed(site.local(disk / "calm"), disk) if disk else None
     for number in range(TIMES_ASKED * len(wanted)):
-        if not left:
-            return list(tallies.values())
-        night = site.local(disk / str(number)) if disk else (site.keeping if number % 3 == 2 else site.after_first)()
-        _disturbed_night(site, night, calm or site.calm[night.tasks], left, chance, tallies)
-    raise AssertionError(f"never happened: {[fault.name for fault in left]}")
+        if left:
+            night = (
+                site.local(disk / str(number)) if disk else (site.keeping if number % 3 == 2 else site.after_first)()
+            )
+            _disturbed_night(site, night, calm or site.calm[night.tasks], left, chance, tallies)
+    assert not left, f"never happened: {[fault.name for fault in left]}"
+    return list(tallies.values())
 
 
 def _disturbed_night(
@@ -306,6 +319,7 @@ def _retried(night: Night, task: str, tried: Try, tally: Tally, calm: Calm) -> l
     if tried.result is None:
         if not tried.heals:
             broken.append(f"Airflow would not try again after: {tried.error}")
+        tally.errors += [f"{task}: {tried.error}"] if tried.error else []
         night.retry(task)
         tally.retried += 1
     else:
