@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 os.environ |= {"AIRFLOW_HOME": tempfile.mkdtemp(prefix="ltr-faults-"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
 
 import webhook
-from disturbances import KILLED, ON_SERVERS, Tally, disturb, redelivered, small_disk
+from disturbances import KILLED, ON_SERVERS, Tally, arriving, disturb, redelivered, small_disk
 from disturbed import Site
 from services.kafka_server import KafkaServer
 from services.s3_server import S3Server
@@ -69,7 +69,7 @@ def _disturbed(site: Site, folder: Path, chosen: argparse.Namespace) -> list[Tal
     disk.mkdir()
     with small_disk(disk) as full:
         tallies += disturb(site, [full] * chosen.rounds, chance, disk)
-    return [*tallies, redelivered(site, chance)]
+    return [*tallies, redelivered(site, chance), arriving(site, chance)]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from disturbed import (
     FORMER,
@@ -47,15 +47,15 @@ class Scene:
     calm: Calm
     chance: random.Random
 
-    def start(self, largest: int | None = None) -> Attempt:
-        return self.night.attempt(self.task, largest)
+    def start(self, **about: Any) -> Attempt:
+        return self.night.attempt(self.task, **about)
 
     @contextlib.contextmanager
-    def in_mid_transfer(self, server: str) -> Iterator[Attempt | None]:
-        """The task, while everything between it and a server stands still; None when it ended before."""
+    def in_mid_transfer(self, server: str, **about: Any) -> Iterator[Attempt]:
+        """The task, while everything between it and a server stands still, unless it ended before."""
         proxy = self.site.proxies[server]
         proxy.hold(after=int(self.chance.uniform(0.05, 0.95) * self.calm.passed[self.task, server]))
-        attempt = self.start()
+        attempt = self.start(**about)
         try:
             while not proxy.held.wait(0.01) and not attempt.ended(0):
                 pass
@@ -80,19 +80,20 @@ def broker_stopped(scene: Scene) -> Injected:
     """Stopped, in an orderly way or by a power cut, until the task has given up."""
     kafka = scene.site.kafka
     with scene.in_mid_transfer("kafka") as attempt:
-        if attempt.ended(0):
-            return False, attempt.outcome()
-        scene.chance.choice((kafka.stop, kafka.kill))()
+        happens = not attempt.ended(0)
+        if happens:
+            scene.chance.choice((kafka.stop, kafka.kill))()
     try:
-        return True, attempt.outcome()
+        return happens, attempt.outcome()
     finally:
-        kafka.start()
+        if happens:
+            kafka.start()
 
 
 def broker_restarted(scene: Scene) -> Injected:
-    """Stopped and at once started again, while the task waits."""
+    """Killed and at once started again, while the task waits."""
     kafka = scene.site.kafka
-    with scene.in_mid_transfer("kafka") as attempt:
+    with scene.in_mid_transfer("kafka", kafka_timeout_seconds=60.0) as attempt:
         happens = not attempt.ended(0)
         if happens:
             kafka.kill()
@@ -354,4 +355,24 @@ def redelivered(site: Site, chance: random.Random) -> Tally:
         tally.broken.append(f"only {read} records were read")
     if not run.read("dataset.json", DatasetManifest).impressions.duplicates:
         tally.broken.append("nothing fell out")
+    return tally
+
+
+def arriving(site: Site, chance: random.Random) -> Tally:
+    """A landing that is killed, and retried when more has arrived: for the next night, as its own range is stored.
+
+    It changes the topic, so it is to come last.
+    """
+    tally = Tally("killed, and more events arrive before the retry", injected=1, retried=1)
+    night = site.after_first()
+    data = night.settings.data
+    attempt = night.attempt("extract_events")
+    while not data.exists(f"events/date={night.date}/range.json") and not attempt.ended(0.01):
+        pass
+    attempt.kill()
+    attempt.outcome()
+    site.send(site.topic, chance.sample(site.messages, 50))
+    for task in night.tasks:
+        night.retry(task)
+    tally.broken += _after_all(night, site.calm[night.tasks])
     return tally

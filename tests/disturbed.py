@@ -193,8 +193,8 @@ class Night:
     def run(self) -> Run:
         return Run(run_name(dt.datetime.fromisoformat(moment(self.date))), self.settings)
 
-    def attempt(self, task: str, largest: int | None = None) -> Attempt:
-        return Attempt((task, self.given, self.fields, self.variables, self.date), largest)
+    def attempt(self, task: str, largest: int | None = None, **fields: Any) -> Attempt:
+        return Attempt((task, self.given, self.fields | fields, self.variables, self.date), largest)
 
     def hand_on(self, task: str, result: Json) -> None:
         if task not in ("publish_weights", "keep_previous"):  # what they give is for the Asset's followers

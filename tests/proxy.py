@@ -180,6 +180,7 @@ class _Link:
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self.proxy, self.client, self.server = proxy, client, server
         self.request = b""  # how the newest request starts
+        self.unanswered = True
 
     def requests(self) -> None:
         with suppress(OSError):
@@ -187,7 +188,7 @@ class _Link:
                 if self.proxy.silent:
                     continue
                 if not self.request or piece[:4] in (b"GET ", b"PUT ", b"HEAD", b"POST", b"DELE"):
-                    self.request = piece[:200]
+                    self.request, self.unanswered = piece[:200], True
                 self.proxy._count(len(piece))
                 self.server.sendall(piece)
         self._end()
@@ -199,7 +200,7 @@ class _Link:
                 while self.proxy.silent:
                     time.sleep(0.05)
                 time.sleep(self.proxy.delay)
-                if not piece.startswith(b"HTTP/1.1 100 ") and self.proxy._takes(self.request):
+                if self._begins_an_answer(piece) and self.proxy._takes(self.request):
                     self.client.sendall(self.proxy._instead)
                     break
                 self.proxy._count(len(piece))
@@ -209,6 +210,11 @@ class _Link:
                     break
                 passed += len(piece)
         self._end()
+
+    def _begins_an_answer(self, piece: bytes) -> bool:
+        begins = self.unanswered and not piece.startswith(b"HTTP/1.1 100 ")
+        self.unanswered = self.unanswered and not begins
+        return begins
 
     def _end(self) -> None:
         for end in (self.client, self.server):

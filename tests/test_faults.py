@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import webhook
-from disturbances import KILLED, ON_SERVERS, Fault, Tally, disturb, redelivered, small_disk
+from disturbances import KILLED, ON_SERVERS, Fault, Tally, arriving, disturb, redelivered, small_disk
 from disturbed import Site
 from services.kafka_server import KafkaServer
 from services.s3_server import S3Server
@@ -53,3 +53,7 @@ def test_a_full_disk_leaves_the_same_night_once_there_is_room(site: Site, tmp_pa
 
 def test_events_that_come_twice_and_in_any_order_change_no_dataset(site: Site) -> None:
     assert redelivered(site, random.Random(4)).broken == []
+
+
+def test_events_that_arrive_before_a_retry_are_the_next_nights(site: Site) -> None:
+    assert arriving(site, random.Random(5)).broken == []
