@@ -53,7 +53,10 @@ def main() -> None:
     print("| fault | times | the task did not fail | retried | promises broken |\n|---|---|---|---|---|")
     for tally in tallies:
         print(f"| {tally.fault} | {tally.injected} | {tally.unnoticed} | {tally.retried} | {len(tally.broken)} |")
-    print(f"\nseed {chosen.seed}, {perf_counter() - begin:.0f} s")
+    killed = (
+        f"{task} {times}" for tally in tallies if tally.fault == KILLED.name for task, times in tally.tasks.items()
+    )
+    print(f"\nkilled: {', '.join(sorted(killed))}\nseed {chosen.seed}, {perf_counter() - begin:.0f} s")
     broken = [f"{tally.fault}: {what}" for tally in tallies for what in tally.broken]
     print(*(broken or ["no promise was broken"]), sep="\n")
     if chosen.errors:

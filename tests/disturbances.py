@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -261,6 +261,8 @@ class Tally:
     ----------
     injected, unnoticed, retried
         How often it happened, the task ended well all the same, and it was tried again.
+    tasks
+        How often it happened to each.
     errors
         What the task said where it failed.
     broken
@@ -271,6 +273,7 @@ class Tally:
     injected: int = 0
     unnoticed: int = 0
     retried: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
     errors: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
@@ -308,6 +311,10 @@ def _disturbed_night(
             left.remove(fault)
             seen.append(tally)
             tally.injected += 1
+            tally.tasks[task] += 1
+            tally.unnoticed += tried.result is not None
+        elif tried.result is None:
+            tally.broken.append(f"{task} failed though nothing had happened: {tried.error}")
         tally.broken += [f"{task}: {what}" for what in _retried(night, task, tried, tally, calm)]
     for what in _after_all(night, calm):
         for tally in seen:
@@ -325,7 +332,6 @@ def _retried(night: Night, task: str, tried: Try, tally: Tally, calm: Calm) -> l
         tally.retried += 1
     else:
         night.hand_on(task, tried.result)
-        tally.unnoticed += 1
     differ = differences(night.artefacts(), calm.after[task])
     return broken + broken_accounts(night) + [f"{key} is not as in an undisturbed night" for key in differ]
 
