@@ -255,18 +255,28 @@ class Settings(Channels):
 
     @cached_property
     def data(self) -> Storage:
-        """Storage of the landing zone and the run artefacts."""
-        return open_storage(self.data_uri, self.s3)
+        """Storage of the landing zone and the run artefacts; SettingsError when its address is wrong."""
+        return self._opened("LTR_DATA_URI", self.data_uri)
 
     @cached_property
     def registry(self) -> Registry:
-        """The registry, on S3 where a bucket is set."""
-        root = f"s3://{self.s3_bucket}" if self.s3_bucket else self.registry_uri.rstrip("/")
+        """The registry, on S3 where a bucket is set; SettingsError when its address is wrong."""
+        if self.s3_bucket:
+            name, root = "S3_BUCKET", f"s3://{self.s3_bucket}"
+        else:
+            name, root = "LTR_REGISTRY_URI", self.registry_uri.rstrip("/")
         return Registry(
-            open_storage(f"{root}/{self.registry_prefix}", self.s3),
+            self._opened(name, f"{root}/{self.registry_prefix}"),
             keys=signing_keys(self.signing_key),
             mirror=self.mirror,
         )
+
+    def _opened(self, name: str, uri: str) -> Storage:
+        """Storage at the address that a variable gives."""
+        try:
+            return open_storage(uri, self.s3)
+        except SettingsError as error:
+            raise SettingsError(f"{name} is wrong: {error}") from error
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
@@ -284,14 +294,8 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
-    _check_together(settings)
+    _ = settings.kafka, settings.data, settings.registry  # what is wrong there is said now, not in the middle of a run
     return settings
-
-
-def _check_together(settings: Settings) -> None:
-    """Say now, not in the middle of a run, what contradicts itself."""
-    _ = settings.kafka, settings.s3
-    signing_keys(settings.signing_key)
 
 
 def notify_urls() -> tuple[str, ...]:

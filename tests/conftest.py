@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -15,6 +18,9 @@ from services.s3_server import BUCKET, MINIO, NoServerError, S3Server
 
 from ltr_pipeline.settings import Channels, Settings
 from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -86,6 +92,28 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's tables."""
+    from airflow.utils.db import initdb
+
+    initdb()
+    servers.used("Airflow, dag.test()", version("apache-airflow"))
+
+
+@pytest.fixture
+def dag(airflow_database: None) -> DAG:
+    """The nightly DAG, to be run in this process; it waits for nothing before it tries a task again."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    dag = DagBag("dags").dags["train_ltr_daily"]
+    dag.deadline = None  # https://github.com/apache/airflow/issues/73428
+    for task in dag.tasks:
+        task.retry_delay = dt.timedelta()
+        task.retry_exponential_backoff = 0
+    return dag
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

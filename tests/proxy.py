@@ -4,6 +4,7 @@
 
     with Proxy("127.0.0.1", server.port) as proxy:
         proxy.drop_answers(b"PUT ", times=1)  # the next PUT is done, but nobody hears of it
+        proxy.hold(after=10_000)  # then everything stands still in mid-transfer, until it is released
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import time
 from contextlib import suppress
 from types import TracebackType
 
-CHUNK = 64 * 1024
+CHUNK = 16 * 1024
+PATIENCE_SECONDS = 60
 
 
 class Proxy:
     """Passes everything on until told otherwise.
+
+    Parameters
+    ----------
+    port
+        Where to listen; 0 = wherever there is room.
 
     Attributes
     ----------
@@ -30,26 +37,58 @@ class Proxy:
         Connections are accepted and nothing is ever answered; what is sent does not arrive.
     dropped, cuts
         How many answers were swallowed and connections cut so far.
+    passed
+        Bytes passed on so far, in both directions.
+    held
+        Set while everything stands still.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.target = (host, port)
+    def __init__(self, host: str, target: int, port: int = 0) -> None:
+        self.target = (host, target)
         self.delay = 0.0
         self.silent = False
-        self.dropped = self.cuts = 0
+        self.dropped = self.cuts = self.passed = 0
+        self.held = threading.Event()
+        self._released = threading.Event()
+        self._hold_at: int | None = None
         self._lock = threading.Lock()
         self._drops: tuple[bytes, int, int] = (b"", 0, 1)
+        self._instead = b""
         self._matching = 0
         self._cut: tuple[int, int] = (0, 0)
         self._open: set[socket.socket] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def drop_answers(self, request: bytes = b"", times: int = 1, every: int = 1) -> None:
-        """Swallow the next answers, or every tenth or so, to requests that start so, and cut their connections."""
+    def drop_answers(self, request: bytes = b"", times: int = 1, every: int = 1, instead: bytes = b"") -> None:
+        """Swallow the next answers, or every tenth or so, to requests that start so, and cut their connections.
+
+        What is given `instead` is answered before the cut.
+        """
         with self._lock:
-            self._drops, self._matching = (request, times, every), 0
+            self._drops, self._matching, self._instead = (request, times, every), 0, instead
+
+    def hold(self, after: int) -> None:
+        """Let so many more bytes pass, then let everything stand still until `release`."""
+        with self._lock:
+            self._hold_at = self.passed + after
+        self.held.clear()
+        self._released.clear()
+
+    def release(self) -> None:
+        """Let everything pass again."""
+        with self._lock:
+            self._hold_at = None
+        self._released.set()
+        self.held.clear()
+
+    def heal(self) -> None:
+        """Pass everything on from now on."""
+        self.delay, self.silent = 0.0, False
+        self.drop_answers(times=0)
+        self.cut(times=0)
+        self.release()
 
     def cut(self, after: int = 0, times: int = 1) -> None:
         """Cut the next `times` connections that answer more than `after` bytes from now on, at that byte."""
@@ -65,6 +104,7 @@ class Proxy:
 
     def close(self) -> None:
         """Refuse connections from now on, and cut those that are open."""
+        self.heal()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -114,6 +154,15 @@ class Proxy:
             self.dropped += 1
             return True
 
+    def _count(self, size: int) -> None:
+        """Count bytes that are about to pass; waits where everything stands still."""
+        with self._lock:
+            self.passed += size
+            still = self._hold_at is not None and self.passed > self._hold_at
+        if still:
+            self.held.set()
+            self._released.wait(PATIENCE_SECONDS)
+
     def _allowed(self, answered: int, size: int) -> int | None:
         """Bytes of the next `size` that pass before the connection is cut; None when it is not."""
         with self._lock:
@@ -131,6 +180,7 @@ class _Link:
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self.proxy, self.client, self.server = proxy, client, server
         self.request = b""  # how the newest request starts
+        self.unanswered = True
 
     def requests(self) -> None:
         with suppress(OSError):
@@ -138,7 +188,8 @@ class _Link:
                 if self.proxy.silent:
                     continue
                 if not self.request or piece[:4] in (b"GET ", b"PUT ", b"HEAD", b"POST", b"DELE"):
-                    self.request = piece[:200]
+                    self.request, self.unanswered = piece[:200], True
+                self.proxy._count(len(piece))
                 self.server.sendall(piece)
         self._end()
 
@@ -149,14 +200,21 @@ class _Link:
                 while self.proxy.silent:
                     time.sleep(0.05)
                 time.sleep(self.proxy.delay)
-                if not piece.startswith(b"HTTP/1.1 100 ") and self.proxy._takes(self.request):
+                if self._begins_an_answer(piece) and self.proxy._takes(self.request):
+                    self.client.sendall(self.proxy._instead)
                     break
+                self.proxy._count(len(piece))
                 allowed = self.proxy._allowed(passed, len(piece))
                 self.client.sendall(piece[:allowed])
                 if allowed is not None:
                     break
                 passed += len(piece)
         self._end()
+
+    def _begins_an_answer(self, piece: bytes) -> bool:
+        begins = self.unanswered and not piece.startswith(b"HTTP/1.1 100 ")
+        self.unanswered = self.unanswered and not begins
+        return begins
 
     def _end(self) -> None:
         for end in (self.client, self.server):

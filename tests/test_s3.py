@@ -195,6 +195,7 @@ def told(error: BaseException) -> str:
         ({"access_key_id": "nobody", "secret_access_key": SECRET}, "AWS_ACCESS_KEY_ID"),
         ({"session_token": SECRET}, "AWS_SESSION_TOKEN|AWS_ACCESS_KEY_ID"),
         ({"secret_access_key": SECRET + "\n"}, "AWS_SECRET_ACCESS_KEY is empty or holds white space"),
+        ({"session_token": SECRET + "\n"}, "AWS_SESSION_TOKEN is empty or holds white space"),
         ({"access_key_id": None}, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"),
         ({"endpoint": "localhost:9000"}, "S3_ENDPOINT"),
         ({"endpoint": "http://"}, "S3_ENDPOINT"),
@@ -202,6 +203,11 @@ def told(error: BaseException) -> str:
         ({"endpoint": "http://host:99999"}, "S3_ENDPOINT"),
         ({"endpoint": "http://host/minio/ui"}, "S3_ENDPOINT"),
         ({"endpoint": "http://ho st"}, "S3_ENDPOINT"),
+        ({"endpoint": "http://ho\nst"}, "S3_ENDPOINT"),
+        ({"endpoint": " http://host"}, "S3_ENDPOINT"),
+        ({"endpoint": "http://host:0"}, "S3_ENDPOINT"),
+        ({"endpoint": "http://-ho..st"}, "S3_ENDPOINT"),
+        ({"endpoint": "ftp://host"}, "S3_ENDPOINT"),
         ({"endpoint": f"http://user:{SECRET}@host"}, "S3_ENDPOINT holds credentials"),
         ({"endpoint": f"http://user:{SECRET}@[host"}, "S3_ENDPOINT"),
         ({"region": "not a region"}, "AWS_REGION"),
@@ -249,15 +255,21 @@ def test_a_bucket_that_is_not_there_is_an_error_that_names_it(s3_options):
     ("uri", "named"),
     [
         *(
-            (f"s3://{bucket}/ltr", "S3_BUCKET")
+            (f"s3://{bucket}/ltr", "no bucket name")
             for bucket in ("", "ab", "Upper", "a..b", "-ab", "10.0.0.1", "a_b", "a" * 64)
         ),
-        *((f"s3://bucket/{prefix}", "S3_PREFIX") for prefix in ("..", "a/../b", "a//b", "./a", "a b", "a?b", "ü")),
+        *((f"s3://bucket/{prefix}", "no prefix") for prefix in ("..", "a/../b", "a//b", "./a", "a b", "a?b", "ü")),
     ],
 )
 def test_names_that_cannot_be_are_refused_before_anything_is_asked(uri, named):
     with pytest.raises(SettingsError, match=named):
         open_storage(uri)
+
+
+def test_credentials_in_an_address_are_refused_and_not_shown():
+    with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID") as caught:
+        open_storage(f"s3://me:{SECRET}@bucket/ltr")
+    assert SECRET not in told(caught.value)
 
 
 def session(server: S3Server, *statements: dict[str, object]) -> dict[str, str]:

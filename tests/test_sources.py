@@ -14,7 +14,7 @@ from topics import Topic
 from ltr_pipeline import sources
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import Manifest
-from ltr_pipeline.settings import Settings
+from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import write_log
 
 AWAY = "127.0.0.1:1"
@@ -113,6 +113,15 @@ def test_without_either_source_both_are_named(tmp_path: Path) -> None:
         ({"s3_access_key_id": "only"}, "AWS_SECRET_ACCESS_KEY"),
         ({"s3_bucket": "litgo-models"}, "LTR_REGISTRY_URI"),  # both say where the registry is
         ({"registry_prefix": "../x"}, "S3_PREFIX"),
+        ({"data_uri": "s3://Upper/x"}, "LTR_DATA_URI .*'Upper' is no bucket name"),
+        ({"data_uri": "s3://bucket/../x"}, "LTR_DATA_URI .*is no prefix"),
+        ({"data_uri": "gs://bucket/x"}, "LTR_DATA_URI .*no storage for the scheme 'gs'"),
+        ({"registry_uri": "s3://ab"}, "LTR_REGISTRY_URI .*'ab' is no bucket name"),
+        ({"registry_uri": "s3:///x"}, "LTR_REGISTRY_URI .*'' is no bucket name"),
+        ({"s3_endpoint": "http://my_minio:9000"}, "S3_ENDPOINT"),  # Docker allows the name, botocore does not
+        ({"kafka_servers": "a:1,b:0"}, "KAFKA_BOOTSTRAP_SERVERS: address 2"),
+        ({"kafka_servers": "http://a:9092"}, "KAFKA_BOOTSTRAP_SERVERS: address 1"),
+        ({"kafka_servers": "a:1;b:2"}, "KAFKA_BOOTSTRAP_SERVERS: address 1"),
     ],
 )
 def test_settings_that_cannot_work_are_named_before_anything_is_read(
@@ -120,3 +129,11 @@ def test_settings_that_cannot_work_are_named_before_anything_is_read(
 ) -> None:
     with pytest.raises(SettingsError, match=named):
         small_settings(tmp_path, **fields)
+
+
+def test_a_bucket_without_a_valid_name_is_blamed_on_the_setting_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("S3_BUCKET", "Not_A_Bucket")
+    with pytest.raises(SettingsError, match=r"S3_BUCKET .*'Not_A_Bucket' is no bucket name"):
+        load_settings(data_uri=str(tmp_path))

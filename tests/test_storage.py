@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
+from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, SettingsError, StorageError
 from ltr_pipeline.storage import LocalStorage, Storage, open_storage
 
 
@@ -226,5 +226,5 @@ def test_uris_open_the_same_folder(tmp_path):
     open_storage(str(folder)).put("k", b"v")
     assert open_storage(folder.as_uri()).get("k") == b"v"
     assert open_storage(open_storage(str(folder)).uri()).uri("k") == (folder / "k").as_uri()
-    with pytest.raises(StorageError, match="'ftp'"):
+    with pytest.raises(SettingsError, match="'ftp'"):
         open_storage("ftp://host/x")

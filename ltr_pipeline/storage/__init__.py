@@ -28,7 +28,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ltr_pipeline.errors import StorageError
+from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
@@ -46,10 +46,8 @@ def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
 
     Raises
     ------
-    StorageError
-        For any other scheme.
     SettingsError
-        The bucket or the prefix has no valid name.
+        For any other scheme; the bucket or the prefix has no valid name.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":
@@ -59,8 +57,10 @@ def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
     if parts.scheme == "s3":
         from ltr_pipeline.storage.s3 import S3Storage  # boto3 takes a while to import
 
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if "@" in parts.netloc:
+            raise SettingsError("an s3:// URI cannot hold credentials; give them as AWS_ACCESS_KEY_ID …")
+        bucket, _, prefix = uri[len("s3://") :].partition("/")
         return S3Storage(bucket, prefix.rstrip("/"), s3 or S3Options())
-    raise StorageError(
+    raise SettingsError(
         f"{uri}: no storage for the scheme {parts.scheme!r}; use a folder, a file:// or an s3://bucket/prefix URI"
     )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from ltr_pipeline.errors import SettingsError
 
 __all__ = ["S3Options", "check_bucket", "check_prefix"]
+
+LABEL: Final = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+HOST: Final = rf"({LABEL}\.)*{LABEL}|[0-9a-f.]*:[0-9a-f:.]*"
+"""What botocore takes for a host: no underscores in a name; or an address of IPv6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,11 @@ class S3Options:
             _check_endpoint(self.endpoint)
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise SettingsError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both or neither")
-        keys = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
+        keys = {
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_SESSION_TOKEN": self.session_token,
+        }
         for name, value in keys.items():
             if value is not None and not re.fullmatch(r"[!-~]+", value):
                 raise SettingsError(f"{name} is empty or holds white space or characters outside ASCII; copy it again")
@@ -74,13 +83,14 @@ def _check_endpoint(endpoint: str) -> None:
     wanted = "use http://host:port or https://host:port"
     try:
         parts = urlsplit(endpoint)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise SettingsError(f"S3_ENDPOINT is no address ({error}); {wanted}") from None
     if parts.username is not None:
         raise SettingsError(f"S3_ENDPOINT holds credentials; give them as AWS_ACCESS_KEY_ID …, and {wanted}")
-    plain = parts.path in ("", "/") and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9._:-]+", host or "") or not plain:
+    plain = parts.path in ("", "/") and not parts.query and not parts.fragment and port != 0
+    shaped = re.fullmatch(r"[!-~]+", endpoint) and re.fullmatch(HOST, host)  # urlsplit leaves white space out
+    if parts.scheme not in ("http", "https") or not shaped or not plain:
         raise SettingsError(f"S3_ENDPOINT {endpoint!r} is no address of a server; {wanted}")
 
 
@@ -89,7 +99,7 @@ def check_bucket(bucket: str) -> str:
     shaped = re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) and ".." not in bucket
     if not shaped or re.fullmatch(r"[0-9]+(\.[0-9]+){3}", bucket):
         raise SettingsError(
-            f"S3_BUCKET {bucket!r} is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a "
+            f"{bucket!r} is no bucket name: 3 to 63 lower-case letters, digits, dots and hyphens, with a "
             "letter or digit at both ends"
         )
     return bucket
@@ -99,7 +109,6 @@ def check_prefix(prefix: str) -> str:
     """Give `prefix` back; SettingsError for one with empty, ``.`` or ``..`` segments or characters to be escaped."""
     if prefix and not all(re.fullmatch(r"[A-Za-z0-9_.=-]+", part) and part.strip(".") for part in prefix.split("/")):
         raise SettingsError(
-            f"S3_PREFIX {prefix!r} is no prefix: use letters, digits, '_', '.', '=', '-' and '/' between names, "
-            "without '..'"
+            f"{prefix!r} is no prefix: use letters, digits, '_', '.', '=', '-' and '/' between names, without '..'"
         )
     return prefix

@@ -235,8 +235,8 @@ class S3Storage:
         if not _CONDITIONS[place] and not self.options.allow_unconditional:
             raise SettingsError(
                 f"{self._server} ignores `If-None-Match: *`, so two writers could overwrite each other in "
-                f"{self.uri()}; use a server with conditional writes (AWS, MinIO), or set LTR_S3_UNCONDITIONAL=allow "
-                "and have one writer at a time (docs/registry.md)"
+                f"{self.uri()}; use a server with conditional writes (AWS, MinIO), or set "
+                "LTR_S3_UNCONDITIONAL=allow and have one writer at a time (docs/registry.md)"
             )
         return _CONDITIONS[place]
 

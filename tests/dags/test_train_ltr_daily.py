@@ -6,15 +6,11 @@ import datetime as dt
 import json
 import sqlite3
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-import servers
-from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from airflow.utils.db import initdb
 from msgspec.structs import replace
 
 from ltr_pipeline.mapping import load_mapping
@@ -27,12 +23,6 @@ DAY = dt.timedelta(days=1)
 WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=150)
 
 Run = Callable[..., dict[str, str]]
-
-
-@pytest.fixture(scope="session")
-def airflow_database() -> None:
-    initdb()
-    servers.used("Airflow, dag.test()", version("apache-airflow"))
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +42,6 @@ def settings(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> Sett
     monkeypatch.setenv("LTR_LOG_FOLDER", str(tmp_path / "logs"))
     monkeypatch.setenv("AIRFLOW_VAR_LTR_FAIRNESS_MAX", "0.2")  # 300 rankings are too few for 0.05
     return load_settings()
-
-
-@pytest.fixture
-def dag(airflow_database: None) -> DAG:
-    dag = DagBag("dags").dags["train_ltr_daily"]
-    dag.deadline = None  # https://github.com/apache/airflow/issues/73428
-    for task in dag.tasks:
-        task.retry_delay = dt.timedelta()
-        task.retry_exponential_backoff = 0
-    return dag
 
 
 @pytest.fixture

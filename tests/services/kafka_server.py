@@ -1,7 +1,8 @@
 """A real Apache Kafka: one broker in KRaft mode, from Maven's jars, on free ports of the loopback interface.
 
-It listens four times: PLAINTEXT, SSL (which asks for a client certificate), SASL_PLAINTEXT and SASL_SSL (PLAIN and
-SCRAM). Tests take the fixture ``kafka`` of the conftest beside this file. As a program it runs until it is interrupted:
+It listens five times: PLAINTEXT, SSL (which asks for a client certificate), SASL_PLAINTEXT and SASL_SSL (PLAIN and
+SCRAM), and PROXIED, which sends clients to another port, where a test may put a proxy.
+Tests take the fixture ``kafka`` of the conftest. As a program it runs until it is interrupted:
 
     python tests/services/kafka_server.py [--port 9092] [--data FOLDER] [--topic match_events --partitions 4]
 
@@ -29,7 +30,7 @@ VERSION: Final = "4.3.1"  # of 4.4.0, the newest, Central does not have every ja
 NEEDED: Final = ("java", "mvn", "openssl")
 USER, PASSWORD = "ltr", "correct-horse"
 PATIENCE_SECONDS: Final = 60.0
-LISTENERS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", "CONTROLLER")
+LISTENERS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", "PROXIED", "CONTROLLER")
 
 POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>ltr</groupId><artifactId>kafka</artifactId><version>1</version>
@@ -46,7 +47,8 @@ controller.quorum.voters=1@127.0.0.1:{CONTROLLER}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners={listeners}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+advertised.listeners={advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 num.partitions=1
 message.max.bytes=8388608
@@ -149,12 +151,21 @@ class Certificates:
 
 
 class KafkaServer:
-    """A broker with a folder of its own; `start` and `stop` as often as wanted, its data and ports stay."""
+    """A broker with a folder of its own; `start` and `stop` as often as wanted, its data and ports stay.
+
+    Attributes
+    ----------
+    ports
+        Where it listens.
+    proxy_port
+        Where it sends clients that came by the listener PROXIED.
+    """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.resolve()
         self.certificates = Certificates(self.folder / "certificates")
-        self.ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
+        *ports, self.proxy_port = free_ports(len(LISTENERS) + 1)
+        self.ports = dict(zip(LISTENERS, ports, strict=True))
         if port is not None:
             self.ports["PLAINTEXT"] = port
         self._process: subprocess.Popen[bytes] | None = None
@@ -215,9 +226,14 @@ class KafkaServer:
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.certificates.make()
-        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in self.ports.items())
+        advertised = self.ports | {"PROXIED": self.proxy_port}
+        del advertised["CONTROLLER"]
         text = PROPERTIES.format(
-            **self.ports, listeners=listeners, data=self.folder / "data", certificates=self.certificates.folder
+            **self.ports,
+            listeners=_addresses(self.ports),
+            advertised=_addresses(advertised),
+            data=self.folder / "data",
+            certificates=self.certificates.folder,
         )
         for name in ("sasl_plaintext", "sasl_ssl"):
             text += JAAS.format(name=name, user=USER, password=PASSWORD)
@@ -244,6 +260,10 @@ class KafkaServer:
             time.sleep(0.1)
         self.kill()
         raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-3000:]}")
+
+
+def _addresses(ports: dict[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 def _java(main: str, *arguments: str | Path) -> list[str]:
