@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -17,6 +18,7 @@ __all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
 INSTALL: Final = "pip install kafka-python crc32c lz4 python-snappy zstandard"
 RETENTION: Final = "retention.ms"
+RETRY_SECONDS: Final = 0.2
 DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
 
 
@@ -101,7 +103,7 @@ class Brokers:
 
         topic = self._connection.topic
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={RETENTION: None})
-        found = self._admin.describe_configs([resource], config_filter="all")
+        found = self._call(self._admin.describe_configs, [resource], config_filter="all")
         milliseconds = int(found["topic"][topic][RETENTION]["value"])
         return None if milliseconds < 0 else dt.timedelta(milliseconds=milliseconds)
 
@@ -120,9 +122,22 @@ class Brokers:
 
         topic, group = self._connection.topic, self._connection.group_id
         given = {TopicPartition(topic, part): OffsetAndMetadata(offset, "", -1) for part, offset in offsets.items()}
-        for part, outcome in self._call(self._admin.alter_group_offsets, group, given).items():
+        for part, outcome in self._once_coordinated(self._admin.alter_group_offsets, group, given).items():
             if outcome is not NoError:
                 raise SourceError(f"the offset of {topic}/{part.partition} was not committed: {outcome.__name__}")
+
+    def _once_coordinated(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
+        """Call a function of groups, again while their coordinator is only being made: by a cluster's first group."""
+        from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
+
+        deadline = time.monotonic() + self._connection.timeout_seconds
+        while True:
+            try:
+                return self._call(function, *arguments)
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError):
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(RETRY_SECONDS)
 
 
 @contextmanager
