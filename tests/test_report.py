@@ -101,13 +101,13 @@ class TestVerdict:
             (
                 "published",
                 "Published 20251120_0215",
-                "20251120_0215 passed the gate and is now in use. All 12 checks passed.",
+                "20251120_0215 passed the gate and is now in use. All 13 checks passed.",
             ),
-            ("rejected", "Not published", "20251119_0215 stays in use. Of 12 checks: 10 passed, 2 failed."),
+            ("rejected", "Not published", "20251119_0215 stays in use. Of 13 checks: 11 passed, 2 failed."),
             (
                 "inconclusive",
                 "Not published",
-                "20251119_0215 stays in use. Of 12 checks: 10 passed, 1 inconclusive, 1 not evaluable.",
+                "20251119_0215 stays in use. Of 13 checks: 11 passed, 1 inconclusive, 1 not evaluable.",
             ),
             ("pinned", "Published, latest unchanged", "20251101_0215 stays in use."),
             ("empty day", "Not judged", "20251119_0215 stays in use. Nothing has landed for the window."),

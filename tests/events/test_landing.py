@@ -173,7 +173,7 @@ def test_a_second_landing_never_touches_what_has_landed(place: Place) -> None:
 def files(place: Place) -> dict[str, tuple[int, bytes]]:
     """Inode and content of every file: one that is written again has another inode."""
     keys = place.data.keys()
-    return {key: (place.data.local_file(key).stat().st_ino, place.data.get(key)) for key in keys}
+    return {key: ((place.data.root / key).stat().st_ino, place.data.get(key)) for key in keys}
 
 
 class Overtaken(FileSource):

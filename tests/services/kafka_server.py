@@ -16,6 +16,7 @@ import argparse
 import atexit
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -107,12 +108,13 @@ def jars() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """Ports that nobody has, below those that clients get: one of these may be gone when a broker comes back."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found[:count]
 
 
 @dataclass(frozen=True)
