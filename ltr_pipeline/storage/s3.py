@@ -247,7 +247,7 @@ class S3Storage:
                 self._put_if_absent(PROBE, b"", "probe")
             except (AlreadyExistsError, _BusyError):
                 return True
-            except _NotImplementedError:
+            except _UnsupportedError:
                 return False
         return False
 
@@ -291,7 +291,7 @@ class S3Storage:
         if code in BUSY:
             return _BusyError(f"{uri}: another writer is at it; try again")
         if code == "NotImplemented" or status == 501:
-            return _NotImplementedError(f"{uri}: {self._server} cannot do this: {said}")
+            return _UnsupportedError(f"{uri}: {self._server} cannot do this: {said}")
         about = f"{uri}: {self._server} answers {code}" + (f", {said}" if said not in ("", code) else "")
         if remedy := REMEDIES.get(code):
             return SettingsError(f"{about.rstrip('.')}; {remedy.format(bucket=self.bucket)}")
@@ -302,7 +302,7 @@ class _BusyError(StorageError):
     """Another conditional write of the same key is under way."""
 
 
-class _NotImplementedError(StorageError):
+class _UnsupportedError(StorageError):
     """The server does not know the request, or a header of it."""
 
 
