@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from importlib.metadata import version as library_version
@@ -75,7 +74,7 @@ def lineage(seed: int) -> dict[str, Any]:
 
 def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
     """SHA-256 of what a model was made from: the dataset's tables and the mapping."""
-    return manifest.tables | {"mapping": _sha256(msgspec.json.encode(mapping, order="deterministic"))}
+    return manifest.tables | {"mapping": mapping.sha256}
 
 
 def libraries() -> dict[str, str]:
@@ -129,7 +128,3 @@ def _data(manifest: DatasetManifest, mapping: Mapping) -> weights.Data:
 
 def _window(span: Span) -> weights.Window:
     return weights.Window(start=span.start, end=span.end)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -6,6 +6,7 @@ allowed in and what an action is worth. The package's default reads the lawyers-
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from importlib.resources import files
@@ -71,6 +72,11 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     relevance: dict[str, int]
     items: tuple[str, ...] = ()
     legacy_weights: dict[str, float] = {}
+
+    @property
+    def sha256(self) -> str:
+        """Of its content, whatever the order of the keys."""
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
 
     @property
     def max_relevance(self) -> int:

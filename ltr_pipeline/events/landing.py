@@ -7,7 +7,6 @@ and everything between is a function of the range; so a landing that is killed a
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import tempfile
 from collections import Counter, deque
@@ -111,7 +110,7 @@ def land(
             date=date,
             range=plan.range,
             since=plan.since,
-            mapping_sha256=hashlib.sha256(msgspec.json.encode(mapping, order="deterministic")).hexdigest(),
+            mapping_sha256=mapping.sha256,
             buckets=buckets,
             fallback=fallback,
             files=writers.close(),
