@@ -37,7 +37,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "services"))
 from kafka_server import KafkaServer, make_topic
 
 from ltr_pipeline import dataset
-from ltr_pipeline.events import KafkaConnection, KafkaSource, land, partitions_for
+from ltr_pipeline.events import KafkaSource, land, partitions_for
+from ltr_pipeline.kafka import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate import World
 from ltr_pipeline.simulate.log import write_log

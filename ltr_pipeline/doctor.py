@@ -11,7 +11,7 @@ import msgspec
 
 from ltr_pipeline import events
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.events import KafkaConnection
+from ltr_pipeline.kafka import KafkaConnection, connected
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage import Storage
@@ -64,7 +64,7 @@ def _kafka(settings: Settings) -> Findings:
     if connection is None:
         yield "ok", "not configured (KAFKA_BOOTSTRAP_SERVERS is empty): events come from files"
         return
-    with events.connected(connection) as brokers:
+    with connected(connection) as brokers:
         topic_id, partitions = brokers.topic()
         begins, ends, retention = brokers.begins(partitions), brokers.ends(partitions), brokers.retention()
     held = sum(ends[part] - begins[part] for part in partitions)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from ltr_pipeline import evidence, scoring, weights
+from ltr_pipeline import evidence, weights
 from ltr_pipeline.dataset import Dataset, DatasetManifest, Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import Decision, Evidence
@@ -107,8 +107,8 @@ def _golden(test: Dataset, scorer: Scorer) -> list[weights.Golden]:
     return [
         weights.Golden(
             query_id=request.query_id,
-            items=[candidate.features for candidate in request.items],
-            scores=scorer.score(scoring.matrix(request, scorer.features)).tolist(),
+            items=[msgspec.json.decode(candidate.features) for candidate in request.candidates],
+            scores=scorer.score(scorer.read(request.candidates).matrix).tolist(),
         )
         for request in evidence.requests(test, GOLDEN_REQUESTS)
     ]

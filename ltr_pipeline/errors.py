@@ -10,6 +10,7 @@
     ├── DatasetError           no dataset can be built from what has landed
     ├── RankerError            training or scoring cannot go on
     │   └── NothingToLearnError
+    ├── RequestError           a request to rank cannot be read
     ├── WeightsError           a weights document is altered, truncated or inconsistent
     ├── RegistryError          a version cannot be published, promoted or found
     │   └── UnknownVersionError
@@ -53,6 +54,10 @@ class RankerError(LtrError):
 
 class NothingToLearnError(RankerError):
     """The training rankings hold nothing that a ranker could learn; the gate then keeps the former model."""
+
+
+class RequestError(LtrError):
+    """A request to rank, or what came with it, cannot be read."""
 
 
 class WeightsError(LtrError):

@@ -212,10 +212,10 @@ def _request(data: Dataset, start: int, size: int) -> scoring.Request:
     items = data.ids[ITEM_ID].slice(start, size)
     return scoring.Request(
         query_id=data.ids["query_id"][start],
-        items=[
-            scoring.Candidate(
-                item_id=item,
-                features={
+        candidates=[
+            scoring.Candidate.of(
+                item,
+                {
                     name: None if np.isnan(value) else float(value)
                     for name, value in zip(data.feature_names, row, strict=True)
                 },

@@ -1,38 +1,70 @@
-"""From a request to an order: the one path that the latency check, golden requests and a service all take."""
+"""From a request to an order: the one path that the latency check, golden requests and a service all take.
+
+A candidate's features stay as they came, in JSON, until a model asks for them: names and order are the model's. Read
+straight into a row of the matrix they cost less than maps by name, and what was served can be logged as it was.
+"""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import lightgbm as lgb
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.errors import RankerError
+from ltr_pipeline.errors import RankerError, RequestError
 
-__all__ = ["Candidate", "Latency", "Ranked", "Request", "Scorer", "matrix", "measure_latency", "rank"]
+__all__ = ["Candidate", "Features", "Latency", "Ranked", "Request", "Scorer", "descending", "measure_latency", "rank"]
 
 MIN_CALLS: Final = 1000
 WARM_UP_CALLS: Final = 50
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An item to rank; a feature that is null or not there is missing."""
+    """An item to rank.
+
+    Attributes
+    ----------
+    features
+        JSON: an object of numbers by name, or a list of numbers in the model's order. One that is null or not there is
+        missing.
+    """
 
     item_id: str
-    features: dict[str, float | None]
+    features: msgspec.Raw
+
+    @classmethod
+    def of(cls, item_id: str, features: Mapping[str, float | None] | Sequence[float | None]) -> Candidate:
+        """Candidate with these features."""
+        return cls(item_id=item_id, features=msgspec.Raw(msgspec.json.encode(features)))
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was asked, and the items to rank for it."""
 
     query_id: str
-    items: list[Candidate]
+    candidates: Sequence[Candidate]
+
+
+class Features(msgspec.Struct, frozen=True, kw_only=True):
+    """Features of some candidates, read for one model.
+
+    Attributes
+    ----------
+    matrix
+        float32 (candidates, features); NaN = missing.
+    unknown
+        Names that candidates gave and the model does not have, sorted.
+    """
+
+    matrix: NDArray[np.float32]
+    unknown: tuple[str, ...]
 
 
 class Ranked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +105,7 @@ class _Model(Protocol):
 
 
 class Scorer:
-    """A loaded model: a feature matrix in, scores out.
+    """A loaded model: candidates or a feature matrix in, scores out.
 
     Make one with `from_model` or `from_linear`; scoring changes nothing, so threads may share it.
 
@@ -85,10 +117,12 @@ class Scorer:
         Of the model; 0 for a linear one.
     """
 
-    def __init__(self, features: Sequence[str], trees: int, model: _Model) -> None:
+    def __init__(self, features: Sequence[str], trees: int, model: _Model, contributions: _Model) -> None:
         self.features = tuple(features)
         self.trees = trees
         self._model = model
+        self._contributions = contributions
+        self._reader = _Reader(self.features)
 
     @classmethod
     def from_model(cls, model_text: str, features: Sequence[str]) -> Scorer:
@@ -109,7 +143,10 @@ class Scorer:
         def predict(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
             return np.asarray(booster.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
 
-        return cls(features, booster.num_trees(), predict)
+        def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+            return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)
+
+        return cls(features, booster.num_trees(), predict, contribute)
 
     @classmethod
     def from_linear(cls, weights: Mapping[str, float], features: Sequence[str]) -> Scorer:
@@ -124,10 +161,25 @@ class Scorer:
             raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
         vector = np.array([weights.get(name, 0.0) for name in features])
 
+        def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+            products = np.nan_to_num(matrix.astype(np.float64), nan=0.0) * vector
+            return np.column_stack([products, np.zeros(len(matrix))])
+
         def predict(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
             return np.asarray(np.nan_to_num(matrix.astype(np.float64), nan=0.0) @ vector, dtype=np.float64)
 
-        return cls(features, 0, predict)
+        return cls(features, 0, predict, contribute)
+
+    def read(self, candidates: Sequence[Candidate]) -> Features:
+        """Features of `candidates` as this model takes them: float32, as in training, NaN where missing.
+
+        Raises
+        ------
+        RequestError
+            The features of a candidate are no object and no list, one of them is no finite number, or a list is not as
+            long as the model has features.
+        """
+        return self._reader.read(candidates)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Scores of the rows of `matrix`, float32 (n, features) with NaN for missing; float64 (n,), higher is better.
@@ -137,38 +189,144 @@ class Scorer:
         RankerError
             The matrix does not have these columns.
         """
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.features):
-            raise RankerError(f"a matrix of shape {matrix.shape} does not have {len(self.features)} features")
+        self._check(matrix)
         if len(matrix) == 0:
             return np.empty(0)
         return self._model(matrix)
 
+    def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What each feature adds to the score of each row, float64 (n, features + 1); rows sum to the scores.
+
+        The last column is what the model expects of any row. Of a LightGBM model they are Shapley values (Lundberg et
+        al. 2018, arXiv 1802.03888).
+
+        Raises
+        ------
+        RankerError
+            The matrix does not have these columns.
+        """
+        self._check(matrix)
+        if len(matrix) == 0:
+            return np.empty((0, len(self.features) + 1))
+        return self._contributions(matrix)
+
+    def _check(self, matrix: NDArray[np.float32]) -> None:
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.features):
+            raise RankerError(f"a matrix of shape {matrix.shape} does not have {len(self.features)} features")
+
+
+class _Reader:
+    """From JSON to a row, for the features of one model."""
+
+    def __init__(self, features: Sequence[str]) -> None:
+        self._names = features
+        columns = {f"f{column}": name for column, name in enumerate(features)}
+        row: Any = msgspec.defstruct(
+            "_Row",
+            [(column, float | None, np.nan) for column in columns],
+            rename=columns,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self._known = msgspec.json.Decoder(row).decode
+        self._any = msgspec.json.Decoder(dict[str, float | None]).decode
+        self._list = msgspec.json.Decoder(list[float | None]).decode
+
+    def read(self, candidates: Sequence[Candidate]) -> Features:
+        unknown: set[str] = set()
+        known, values = self._known, msgspec.structs.astuple
+        rows: list[Sequence[float | None]] = []
+        for candidate in candidates:
+            try:
+                rows.append(values(known(candidate.features)))
+            except msgspec.DecodeError:
+                rows.append(self._carefully(candidate, len(rows), unknown))
+        matrix = _float32(rows, len(self._names))
+        if np.isinf(matrix).any():
+            row, column = np.argwhere(np.isinf(matrix))[0]
+            raise RequestError(
+                f"{_place(candidates[row], row)}: feature {self._names[column]} is beyond a 32-bit float; give a "
+                "finite number, or null where it is missing"
+            )
+        return Features(matrix=matrix, unknown=tuple(sorted(unknown)))
+
+    def _carefully(self, candidate: Candidate, row: int, unknown: set[str]) -> Sequence[float | None]:
+        """Row of a candidate that gives a list, names that the model does not have, or something wrong."""
+        place = _place(candidate, row)
+        try:
+            if bytes(candidate.features)[:1] == b"[":
+                values = self._list(candidate.features)
+                if len(values) != len(self._names):
+                    raise RequestError(
+                        f"{place}: {len(values)} features, but the model has the {len(self._names)} features "
+                        f"{', '.join(self._names)}; give these in this order, or send features by name"
+                    )
+                return values
+            by_name = self._any(candidate.features)
+        except msgspec.DecodeError as error:
+            raise RequestError(f"{place}: {_what(error, candidate)}") from None
+        unknown.update(by_name.keys() - set(self._names))
+        return [by_name.get(name) for name in self._names]
+
+
+def _float32(rows: Sequence[Sequence[float | None]], width: int) -> NDArray[np.float32]:
+    """Matrix of the rows; None becomes NaN, what float32 cannot hold infinite."""
+    with np.errstate(over="ignore"):
+        try:
+            flat = np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * width)
+        except TypeError:  # a null; np.array takes it, but needs twice the time
+            flat = np.array(rows, dtype=np.float32)
+    return flat.reshape(len(rows), width)
+
+
+def _place(candidate: Candidate, row: int) -> str:
+    return f"candidate {row} (item_id {candidate.item_id!r})"
+
+
+def _what(error: msgspec.DecodeError, candidate: Candidate) -> str:
+    """Which feature is wrong and why: msgspec does not name the key of a map."""
+    try:
+        features = msgspec.json.decode(candidate.features)
+    except msgspec.DecodeError:
+        return f"features: {error}"
+    if not isinstance(features, dict | list):
+        return "features must be an object of numbers by name, or a list of numbers in the model's order"
+    named: Iterable[tuple[object, object]] = features.items() if isinstance(features, dict) else enumerate(features)
+    wrong = next(
+        (name for name, value in named if isinstance(value, bool) or not isinstance(value, float | int | None)), "?"
+    )
+    return f"feature {wrong} is not a number; give a finite number, or null where it is missing"
+
 
 def rank(request: Request, scorer: Scorer) -> list[Ranked]:
-    """Order the items of a request by falling score; equal scores keep the order of the request.
+    """Order the candidates of a request by falling score; equal scores keep the order of the request.
 
-    Features become float32, as in training; one that the scorer does not know is ignored. No items, no ranks.
+    A feature that the scorer does not know is ignored. No candidates, no ranks.
+
+    Raises
+    ------
+    RequestError
+        The features of a candidate cannot be read (`Scorer.read`).
 
     Examples
     --------
-    >>> items = [Candidate(item_id=i, features={"Q": q}) for i, q in [("a", 0.5), ("b", None), ("c", 0.75)]]
-    >>> order = rank(Request(query_id="case-1", items=items), Scorer.from_linear({"Q": 1.0}, ["Q"]))
+    >>> candidates = [Candidate.of(item, {"Q": q}) for item, q in [("a", 0.5), ("b", None), ("c", 0.75)]]
+    >>> order = rank(Request(query_id="case-1", candidates=candidates), Scorer.from_linear({"Q": 1.0}, ["Q"]))
     >>> [(ranked.item_id, ranked.score) for ranked in order]
     [('c', 0.75), ('a', 0.5), ('b', 0.0)]
     """
-    scores = scorer.score(matrix(request, scorer.features))
-    order = np.argsort(-scores, kind="stable").tolist()
+    scores = scorer.score(scorer.read(request.candidates).matrix)
     values = scores.tolist()
     return [
-        Ranked(item_id=request.items[row].item_id, score=values[row], rank=place)
-        for place, row in enumerate(order, start=1)
+        Ranked(item_id=request.candidates[row].item_id, score=values[row], rank=place)
+        for place, row in enumerate(descending(scores), start=1)
     ]
 
 
-def matrix(request: Request, features: Sequence[str]) -> NDArray[np.float32]:
-    """Feature matrix of a request, float32 (items, features); NaN where a feature is missing."""
-    rows = [[item.features.get(name) for name in features] for item in request.items]
-    return np.array(rows, dtype=np.float32).reshape(len(rows), len(features))  # None becomes NaN
+def descending(scores: NDArray[np.float64]) -> list[int]:
+    """Rows by falling score; equal scores keep their order."""
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    return order
 
 
 def measure_latency(scorer: Scorer, requests: Sequence[Request], *, repeats: int = MIN_CALLS) -> Latency:
@@ -186,7 +344,7 @@ def measure_latency(scorer: Scorer, requests: Sequence[Request], *, repeats: int
     for call in range(WARM_UP_CALLS):
         rank(requests[call % len(requests)], scorer)
     measured = [requests[call % len(requests)] for call in range(max(repeats, len(requests)))]
-    sizes = np.array([len(request.items) for request in measured])
+    sizes = np.array([len(request.candidates) for request in measured])
     p50, p95, p99 = np.percentile([_time_ms(request, scorer) for request in measured], [50, 95, 99]).tolist()
     return Latency(
         p50_ms=p50,

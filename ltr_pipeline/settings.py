@@ -16,8 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.events import KafkaConnection
-from ltr_pipeline.events.connection import Client, Mechanism, Protocol
+from ltr_pipeline.kafka import KafkaConnection
+from ltr_pipeline.kafka.connection import Client, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.storage import S3Options, Storage, open_storage
 from ltr_pipeline.versions import Registry

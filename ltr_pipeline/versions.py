@@ -76,8 +76,12 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-def check_golden(weights: Weights) -> None:
-    """Score the golden requests.
+def check_golden(weights: Weights) -> Scorer:
+    """Load the model and score the golden requests.
+
+    Returns
+    -------
+    The loaded model.
 
     Raises
     ------
@@ -88,14 +92,15 @@ def check_golden(weights: Weights) -> None:
     """
     scorer = Scorer.from_model(weights.model.text, weights.feature_names)
     for golden in weights.golden:
-        items = [Candidate(item_id=str(row), features=item) for row, item in enumerate(golden.items)]
-        ranked = rank(Request(query_id=golden.query_id, items=items), scorer)
+        candidates = [Candidate.of(str(row), item) for row, item in enumerate(golden.items)]
+        ranked = rank(Request(query_id=golden.query_id, candidates=candidates), scorer)
         off = [abs(one.score - golden.scores[int(one.item_id)]) for one in ranked]
         if not all(delta <= GOLDEN_TOLERANCE for delta in off):
             raise WeightsError(
                 f"{weights.version}: golden request {golden.query_id} scores {max(off):.3g} off, so the model does not "
                 "rank here as it did where it was trained; compare the library versions in the document"
             )
+    return scorer
 
 
 class _Grave(msgspec.Struct, frozen=True, kw_only=True):

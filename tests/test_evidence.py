@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -178,8 +179,8 @@ def test_requests_are_spread_over_the_days_and_hold_what_was_shown() -> None:
     test.features[1, 1] = np.nan
     asked = requests(test, 3)
     assert [request.query_id for request in asked] == ["q-0", "q-59", "q-119"]
-    assert [item.item_id for item in asked[0].items] == ["better", "worse"]
-    assert asked[0].items[1].features == {"A": 0.0, "S": None}
+    assert [item.item_id for item in asked[0].candidates] == ["better", "worse"]
+    assert msgspec.json.decode(asked[0].candidates[1].features) == {"A": 0.0, "S": None}
     assert len(requests(test, 1000)) == 120
     empty = Dataset(**{**vars(test), "group": np.empty(0, np.int32)})
     assert requests(empty, 3) == []

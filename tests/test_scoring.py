@@ -1,9 +1,11 @@
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ltr_pipeline import ranker
-from ltr_pipeline.errors import RankerError
+from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.letor import Letor
 from ltr_pipeline.scoring import MIN_CALLS, Candidate, Request, Scorer, measure_latency, rank
 
@@ -12,8 +14,8 @@ WEIGHTS = {"A": 2.0, "S": 0.5}
 
 
 def request(*features):
-    items = [Candidate(item_id=f"item-{n}", features=values) for n, values in enumerate(features)]
-    return Request(query_id="case-1", items=items)
+    candidates = [Candidate.of(f"item-{n}", values) for n, values in enumerate(features)]
+    return Request(query_id="case-1", candidates=candidates)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,53 @@ def test_null_and_absent_features_are_missing_and_unknown_ones_ignored():
     assert [r.score for r in ranked] == [0.5, 0.5, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ({"A": "1"}, "candidate 1 (item_id 'item-1'): feature A is not a number"),
+        ({"A": 1.0, "S": True}, "feature S is not a number"),
+        ({"A": 1e39}, "candidate 1 (item_id 'item-1'): feature A is beyond a 32-bit float"),
+        ([1.0], "1 features, but the model has the 2 features A, S"),
+        ([1.0, "x"], "feature 1 is not a number"),
+        (7, "features must be an object"),
+        ("text", "features must be an object"),
+    ],
+)
+def test_features_that_cannot_be_read_are_named_with_their_candidate(features, said):
+    with pytest.raises(RequestError) as error:
+        rank(request({"A": 1.0}, features), Scorer.from_linear(WEIGHTS, NAMES))
+    assert said in str(error.value)
+
+
+def test_features_come_by_name_or_in_order_and_unknown_ones_are_told():
+    linear = Scorer.from_linear(WEIGHTS, NAMES)
+    read = linear.read(request({"S": 2, "A": 1}, [1, 2], [1, None], {"A": 1, "x": None, "B": 3}).candidates)
+    np.testing.assert_array_equal(read.matrix, np.array([[1, 2], [1, 2], [1, np.nan], [1, np.nan]], dtype=np.float32))
+    assert read.matrix.dtype == np.float32
+    assert read.unknown == ("B", "x")
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["A", "S", "other"]), st.none() | st.floats(-1e30, 1e30) | st.integers(-9, 9)),
+        max_size=5,
+    )
+)
+def test_reading_is_what_looking_up_each_name_would_give(rows):
+    read = Scorer.from_linear(WEIGHTS, NAMES).read(request(*rows).candidates)
+    expected = [[np.nan if row.get(name) is None else row[name] for name in NAMES] for row in rows]
+    np.testing.assert_array_equal(read.matrix, np.array(expected, dtype=np.float32).reshape(len(rows), 2))
+
+
+def test_contributions_sum_to_the_score(model):
+    for scorer in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
+        matrix = scorer.read(request({"A": 0.7, "S": 0.2}, {"A": None}, {}).candidates).matrix
+        contributions = scorer.contributions(matrix)
+        assert contributions.shape == (3, 3)
+        np.testing.assert_allclose(contributions.sum(axis=1), scorer.score(matrix), atol=1e-12)
+        assert scorer.contributions(matrix[:0]).shape == (0, 3)
+
+
 def test_no_items_have_no_ranks(model):
     for scorer in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
         assert rank(request(), scorer) == []
@@ -76,7 +125,7 @@ def test_a_loaded_model_scores_to_the_bit_as_the_trained_one(model):
 
 def test_features_are_float32_as_in_training():
     from_json = msgspec.json.decode(
-        b'{"query_id": "q", "items": [{"item_id": "a", "features": {"A": 0.1}}]}', type=Request
+        b'{"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 0.1}}]}', type=Request
     )
     assert rank(from_json, Scorer.from_linear({"A": 1.0}, ["A"]))[0].score == float(np.float32(0.1)) != 0.1
 

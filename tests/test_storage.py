@@ -42,6 +42,21 @@ def test_files_go_in_and_out(storage, tmp_path):
     assert storage.keys("t") == ["t/x.parquet"]
 
 
+def test_an_object_is_fetched_again_only_when_it_was_replaced(storage):
+    storage.put("old/x", b"one")
+    storage.put("new/x", b"two")
+    storage.point("latest/x", "old/x")
+    data, tag = storage.fetch("latest/x")
+    assert data == b"one"
+    assert storage.fetch("latest/x", tag) is None
+    storage.point("latest/x", "new/x")
+    data, moved = storage.fetch("latest/x", tag)
+    assert (data, moved == tag) == (b"two", False)
+    assert storage.fetch("latest/x", moved) is None
+    with pytest.raises(NotFoundError, match="none/x"):
+        storage.fetch("none/x", tag)
+
+
 def test_keys_are_sorted_and_below_the_folder(storage):
     for key in ("b/2", "b/10/x", "b/1", "bc/1", "a"):
         storage.put(key, b"")

@@ -12,7 +12,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from messages import line
 from services.kafka_server import KafkaServer, make_topic
 
-from ltr_pipeline.events import Block, KafkaConnection, KafkaSource, Range, Segment
+from ltr_pipeline.events import Block, KafkaSource, Range, Segment
+from ltr_pipeline.kafka import KafkaConnection
 
 CLIENTS = ("kafka-python", "confluent-kafka")
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)

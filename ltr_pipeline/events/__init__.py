@@ -5,8 +5,6 @@ and feedback: `fast` where Arrow can be trusted, `strict` where a reason is want
 and both judged by `checks`. `landing` writes a partition, `manifest` tells what is in it.
 """
 
-from ltr_pipeline.events.brokers import connected
-from ltr_pipeline.events.connection import KafkaConnection
 from ltr_pipeline.events.decode import Decoded, Decoder
 from ltr_pipeline.events.files import FileSource, find
 from ltr_pipeline.events.kafka import KafkaSource
@@ -28,14 +26,12 @@ __all__ = [
     "Decoded",
     "Decoder",
     "FileSource",
-    "KafkaConnection",
     "KafkaSource",
     "Manifest",
     "Quarantined",
     "Range",
     "Segment",
     "Source",
-    "connected",
     "cursor",
     "find",
     "folder_of",

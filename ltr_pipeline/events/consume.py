@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
 
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
-from ltr_pipeline.events.brokers import Client, translated
-from ltr_pipeline.events.connection import KafkaConnection
+from ltr_pipeline.kafka.brokers import Client, translated
+from ltr_pipeline.kafka.connection import KafkaConnection
 
 __all__ = ["Batch", "GoneError", "Read", "reader"]
 

@@ -7,6 +7,7 @@ refused, so that nothing outside the root is ever touched.
 verb       promise
 ========== ==========================================================================
 get        the whole object, or NotFoundError
+fetch      get with a tag of the content; nothing when the tag is still the same
 put        readers see the old object or the new one, never a part
 create     as put, but exactly one of several racing writers wins; the others get
            AlreadyExistsError. A write whose answer was lost is not taken for a loss
@@ -29,11 +30,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.base import Fetched, Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 
-__all__ = ["LocalStorage", "S3Options", "Storage", "open_storage"]
+__all__ = ["Fetched", "LocalStorage", "S3Options", "Storage", "open_storage"]
 
 
 def open_storage(uri: str, s3: S3Options | None = None) -> Storage:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ltr_pipeline.errors import StorageError
 
-__all__ = ["Storage", "check_key", "check_pointer"]
+__all__ = ["Fetched", "Storage", "check_key", "check_pointer"]
+
+
+class Fetched(NamedTuple):
+    """An object as it was when its tag was given."""
+
+    data: bytes
+    tag: str
 
 
 class Storage(Protocol):
@@ -19,6 +26,9 @@ class Storage(Protocol):
 
     def get(self, key: str) -> bytes:
         """Whole object; NotFoundError when absent."""
+
+    def fetch(self, key: str, tag: str = "") -> Fetched | None:
+        """Whole object and its tag; None when `tag`, of an earlier fetch, is still its tag. NotFoundError."""
 
     def put(self, key: str, data: bytes) -> None:
         """Create or replace atomically."""

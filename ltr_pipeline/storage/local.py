@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, StorageError
-from ltr_pipeline.storage.base import check_key, check_pointer
+from ltr_pipeline.storage.base import Fetched, check_key, check_pointer
 
 __all__ = ["LocalStorage"]
 
@@ -40,6 +40,13 @@ class LocalStorage:
         """Read the file."""
         with _storage_errors(self.uri(key)):
             return self._path(key).read_bytes()
+
+    def fetch(self, key: str, tag: str = "") -> Fetched | None:
+        """Read the file unless it is the one that was read, untouched."""
+        with _storage_errors(self.uri(key)), self._path(key).open("rb") as file:
+            about = os.fstat(file.fileno())
+            now = f"{about.st_dev}-{about.st_ino}-{about.st_mtime_ns}-{about.st_size}"
+            return None if now == tag else Fetched(file.read(), now)
 
     def put(self, key: str, data: bytes) -> None:
         """Rename a complete file over the former one."""

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import boto3.session
@@ -29,7 +29,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, SettingsError, StorageError
-from ltr_pipeline.storage.base import check_key, check_pointer
+from ltr_pipeline.storage.base import Fetched, check_key, check_pointer
 from ltr_pipeline.storage.options import S3Options, check_bucket, check_prefix
 
 if TYPE_CHECKING:
@@ -80,6 +80,15 @@ class S3Storage:
         content = io.BytesIO()
         self._download(key, content)
         return content.getvalue()
+
+    def fetch(self, key: str, tag: str = "") -> Fetched | None:
+        """GET on condition that the ETag is another one."""
+        content = io.BytesIO()
+        try:
+            now = self._download(key, content, tag)
+        except _UnchangedError:
+            return None
+        return Fetched(content.getvalue(), now)
 
     def put(self, key: str, data: bytes) -> None:
         """PUT."""
@@ -170,20 +179,24 @@ class S3Storage:
                 time.sleep(random.uniform(0, min(20.0, 0.1 * 2**attempt)))  # noqa: S311 - no secret
             yield attempt
 
-    def _download(self, key: str, file: IO[bytes]) -> None:
-        """Write the whole object to `file`; boto3 repeats requests, but not an answer that is cut in its middle."""
+    def _download(self, key: str, file: IO[bytes], tag: str = "") -> str:
+        """Write the whole object to `file` and give its ETag; _UnchangedError when that is `tag`.
+
+        boto3 repeats requests, but not an answer that is cut in its middle.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": tag} if tag else {}
         cut: Exception | None = None
         for _ in self._tries():
             file.seek(0)
             file.truncate()
             with self._errors(key):
-                body = self._client.get_object(Bucket=self.bucket, Key=self._key(key))["Body"]
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._key(key), **condition)
                 try:
-                    shutil.copyfileobj(body, file, PIECE)
+                    shutil.copyfileobj(answer["Body"], file, PIECE)
                 except (boto.HTTPClientError, boto.IncompleteReadError) as error:
                     cut = error
                 else:
-                    return
+                    return answer["ETag"]
         raise StorageError(
             f"{self.uri(key)}: {self._server} cut its answer {self.options.attempts} times ({cut}); check the network"
         ) from cut
@@ -286,6 +299,8 @@ class S3Storage:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if code in ("NoSuchKey", "404"):
             return NotFoundError(f"{uri} does not exist")
+        if status == 304:
+            return _UnchangedError(f"{uri} has not changed")
         if code in TAKEN:
             return AlreadyExistsError(f"{uri} exists already and is never overwritten")
         if code in BUSY:
@@ -300,6 +315,10 @@ class S3Storage:
 
 class _BusyError(StorageError):
     """Another conditional write of the same key is under way."""
+
+
+class _UnchangedError(StorageError):
+    """The object has the tag that was asked not to be sent."""
 
 
 class _UnsupportedError(StorageError):

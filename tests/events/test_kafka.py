@@ -20,7 +20,6 @@ from ltr_pipeline.errors import LtrError, SettingsError, SourceError, SourceUnav
 from ltr_pipeline.events import (
     Decoder,
     FileSource,
-    KafkaConnection,
     KafkaSource,
     Manifest,
     consume,
@@ -29,6 +28,7 @@ from ltr_pipeline.events import (
     read_quarantine,
 )
 from ltr_pipeline.events import kafka as room
+from ltr_pipeline.kafka import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage import LocalStorage
 

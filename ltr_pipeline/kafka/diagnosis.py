@@ -12,7 +12,7 @@ import struct
 from typing import Final
 
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
-from ltr_pipeline.events.connection import KafkaConnection
+from ltr_pipeline.kafka.connection import KafkaConnection
 
 __all__ = ["diagnosed", "refused"]
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
-from ltr_pipeline.events.connection import KafkaConnection
-from ltr_pipeline.events.diagnosis import diagnosed, refused
+from ltr_pipeline.kafka.connection import KafkaConnection
+from ltr_pipeline.kafka.diagnosis import diagnosed, refused
 
 __all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
