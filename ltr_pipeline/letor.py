@@ -11,7 +11,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_svmlight_file
 
 from ltr_pipeline import evaluation
 from ltr_pipeline.errors import DatasetError
@@ -205,6 +204,10 @@ def read_letor(path: Path) -> Letor:
         The file cannot be read, its rows have no or contradicting groups, or a relevance is no whole number from 0 to
         30.
     """
+    try:
+        from sklearn.datasets import load_svmlight_file
+    except ImportError as error:
+        raise DatasetError("reading LibSVM files needs scikit-learn: pip install 'ltr-pipeline[letor]'") from error
     try:
         matrix, label, qid = load_svmlight_file(str(path), dtype=np.float32, zero_based=True, query_id=True)
     except (OSError, ValueError) as error:

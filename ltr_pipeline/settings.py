@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -23,7 +23,7 @@ from ltr_pipeline.storage import S3Options, Storage, open_storage
 from ltr_pipeline.versions import Registry
 from ltr_pipeline.weights import signing_keys
 
-__all__ = ["STACK", "Channels", "Settings", "example", "load_settings", "notify_urls"]
+__all__ = ["STACK", "Channels", "Settings", "env", "example", "load", "load_settings", "notify_urls"]
 
 LogFormat = Literal["json", "text"]
 
@@ -44,7 +44,8 @@ STACK = {
 """What only docker-compose.yaml reads: name → default, why."""
 
 
-def _env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
+def env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
+    """Field that the variable `name` sets; `why` and the default stand in ``config_env.example``."""
     return Field(default, validation_alias=AliasChoices(name), description=why, **limits)
 
 
@@ -63,7 +64,7 @@ class Channels(BaseSettings):
 
     model_config = _CONFIG
 
-    notify_urls: Annotated[tuple[str, ...], NoDecode] = _env(
+    notify_urls: Annotated[tuple[str, ...], NoDecode] = env(
         "LTR_NOTIFY_URLS",
         (),
         "Apprise URLs, separated by spaces; they may hold secrets and are never logged.",
@@ -85,104 +86,104 @@ class Settings(Channels):
         A variable has a wrong value; `load_settings` turns it into a SettingsError that names the variable.
     """
 
-    kafka_servers: str | None = _env(
+    kafka_servers: str | None = env(
         "KAFKA_BOOTSTRAP_SERVERS", None, "Brokers to read events from, host:port,host:port; empty = files only."
     )
-    kafka_topic: str = _env("KAFKA_TOPIC", "match_events", "Topic of the events.")
-    kafka_group: str = _env("KAFKA_GROUP_ID", "ltr_etl_consumer", "Consumer group that shows what has landed.")
-    kafka_protocol: Protocol = _env(
+    kafka_topic: str = env("KAFKA_TOPIC", "match_events", "Topic of the events.")
+    kafka_group: str = env("KAFKA_GROUP_ID", "ltr_etl_consumer", "Consumer group that shows what has landed.")
+    kafka_protocol: Protocol = env(
         "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
-    kafka_mechanism: Mechanism | None = _env(
+    kafka_mechanism: Mechanism | None = env(
         "KAFKA_SASL_MECHANISM", None, "With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    kafka_username: str = _env("KAFKA_SASL_USERNAME", "", "With SASL: the user.")
-    kafka_password: str = _env("KAFKA_SASL_PASSWORD", "", "With SASL: the password; never logged.", repr=False)
-    kafka_ca_file: Path | None = _env(
+    kafka_username: str = env("KAFKA_SASL_USERNAME", "", "With SASL: the user.")
+    kafka_password: str = env("KAFKA_SASL_PASSWORD", "", "With SASL: the password; never logged.", repr=False)
+    kafka_ca_file: Path | None = env(
         "KAFKA_SSL_CAFILE", None, "With SSL: PEM file of the authorities to trust; empty = the system's."
     )
-    kafka_cert_file: Path | None = _env("KAFKA_SSL_CERTFILE", None, "With SSL: PEM file of the client's certificate.")
-    kafka_key_file: Path | None = _env("KAFKA_SSL_KEYFILE", None, "With SSL: PEM file of its key.")
-    kafka_timeout_seconds: float = _env(
+    kafka_cert_file: Path | None = env("KAFKA_SSL_CERTFILE", None, "With SSL: PEM file of the client's certificate.")
+    kafka_key_file: Path | None = env("KAFKA_SSL_KEYFILE", None, "With SSL: PEM file of its key.")
+    kafka_timeout_seconds: float = env(
         "LTR_KAFKA_TIMEOUT_SECONDS", 30.0, "How long brokers may stay silent.", ge=0.1, le=3600
     )
-    kafka_client: Client = _env(
+    kafka_client: Client = env(
         "LTR_KAFKA_CLIENT", "auto", "kafka-python, confluent-kafka, or auto: the latter where it is installed."
     )
-    fallback_on: Literal["unreachable", "any", "never"] = _env(
+    fallback_on: Literal["unreachable", "any", "never"] = env(
         "LTR_FALLBACK_ON", "unreachable", "When files are read instead of Kafka: unreachable, any error, or never."
     )
-    events_path: str = _env(
+    events_path: str = env(
         "LTR_EVENTS_PATH", "logs/audit.log", "Event log without Kafka: a JSONL file, a folder or a glob (also .gz)."
     )
-    mapping_path: Path | None = _env(
+    mapping_path: Path | None = env(
         "LTR_MAPPING", None, "TOML file that says which field means what; empty = lawyers for cases (docs/events.md)."
     )
-    data_uri: str = _env(
+    data_uri: str = env(
         "LTR_DATA_URI", "var/data", "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
     )
-    registry_uri: str = _env("LTR_REGISTRY_URI", "var/registry", "Folder of the registry where S3_BUCKET is empty.")
-    s3_bucket: str | None = _env(
+    registry_uri: str = env("LTR_REGISTRY_URI", "var/registry", "Folder of the registry where S3_BUCKET is empty.")
+    s3_bucket: str | None = env(
         "S3_BUCKET", None, "Bucket of the registry, such as litgo-models; empty = LTR_REGISTRY_URI."
     )
-    registry_prefix: str = _env(
+    registry_prefix: str = env(
         "S3_PREFIX",
         "ltr",
         "Name of the model inside the registry.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
     )
-    s3_endpoint: str | None = _env("S3_ENDPOINT", None, "http(s)://host:port of MinIO or the like; empty = AWS.")
-    s3_access_key_id: str | None = _env(
+    s3_endpoint: str | None = env("S3_ENDPOINT", None, "http(s)://host:port of MinIO or the like; empty = AWS.")
+    s3_access_key_id: str | None = env(
         "AWS_ACCESS_KEY_ID", None, "S3 login; empty = boto3's own chain (profile, role of the machine)."
     )
-    s3_secret_access_key: str | None = _env("AWS_SECRET_ACCESS_KEY", None, "Its secret; never logged.", repr=False)
-    s3_session_token: str | None = _env(
+    s3_secret_access_key: str | None = env("AWS_SECRET_ACCESS_KEY", None, "Its secret; never logged.", repr=False)
+    s3_session_token: str | None = env(
         "AWS_SESSION_TOKEN", None, "Its session token, if it has one; never logged.", repr=False
     )
-    s3_region: str = _env("AWS_REGION", "us-east-1", "Region of the bucket.")
-    s3_ca_file: Path | None = _env("LTR_S3_CA_FILE", None, "PEM bundle to trust instead of the system's.")
-    s3_path_style: bool | None = _env(
+    s3_region: str = env("AWS_REGION", "us-east-1", "Region of the bucket.")
+    s3_ca_file: Path | None = env("LTR_S3_CA_FILE", None, "PEM bundle to trust instead of the system's.")
+    s3_path_style: bool | None = env(
         "LTR_S3_PATH_STYLE", None, "Bucket in the path, not in the host name; empty = where S3_ENDPOINT is set."
     )
-    s3_timeout_seconds: float = _env("LTR_S3_TIMEOUT_SECONDS", 20.0, "How long S3 may stay silent.", ge=0.1, le=3600)
-    s3_unconditional: Literal["refuse", "allow"] = _env(
+    s3_timeout_seconds: float = env("LTR_S3_TIMEOUT_SECONDS", 20.0, "How long S3 may stay silent.", ge=0.1, le=3600)
+    s3_unconditional: Literal["refuse", "allow"] = env(
         "LTR_S3_UNCONDITIONAL",
         "refuse",
         "A server without conditional writes: refuse, or allow for one writer at a time.",
     )
-    signing_key: str = _env(
+    signing_key: str = env(
         "LTR_SIGNING_KEY",
         "",
         "Keys of the documents' signatures, separated by spaces: the first signs, all verify; never logged.",
         repr=False,
     )
-    mirror: Path | None = _env(
+    mirror: Path | None = env(
         "WEIGHTS_PATH", None, "File or folder that also gets the promoted weights, for a service on this machine."
     )
-    keep_versions: int | None = _env(
+    keep_versions: int | None = env(
         "LTR_KEEP_VERSIONS", None, "Versions that the nightly run leaves when it prunes; empty = all.", ge=1
     )
-    buckets: int = _env(
+    buckets: int = env(
         "LTR_BUCKETS", 16, "Hash buckets a day is landed in; more = less memory a bucket.", ge=1, le=1024
     )
 
-    window_days: int = _env("LTR_WINDOW_DAYS", 28, "Rolling training window, in days.", ge=9, le=365)
-    attribution_days: int = _env(
+    window_days: int = env("LTR_WINDOW_DAYS", 28, "Rolling training window, in days.", ge=9, le=365)
+    attribution_days: int = env(
         "LTR_ATTRIBUTION_DAYS", 3, "Feedback counts this many days after the list was shown.", ge=0, le=60
     )
-    test_days: int = _env("LTR_TEST_DAYS", 3, "Newest matured days, held out for the gate.", ge=1, le=60)
-    valid_days: int = _env("LTR_VALID_DAYS", 2, "Days before them, for early stopping.", ge=1, le=60)
-    debias: bool = _env("LTR_DEBIAS", True, "Estimate and remove position bias while training.")
-    parameters: Annotated[dict[str, Any], NoDecode] = _env(
+    test_days: int = env("LTR_TEST_DAYS", 3, "Newest matured days, held out for the gate.", ge=1, le=60)
+    valid_days: int = env("LTR_VALID_DAYS", 2, "Days before them, for early stopping.", ge=1, le=60)
+    debias: bool = env("LTR_DEBIAS", True, "Estimate and remove position bias while training.")
+    parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that replace defaults, as a JSON object."
     )
-    seed: int = _env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
-    threads: int = _env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
+    seed: int = env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
+    threads: int = env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
-    log_folder: Path | None = _env(
+    log_folder: Path | None = env(
         "LTR_LOG_FOLDER", None, "Folder of ltr_training.log; empty = logs go where Airflow or the terminal puts them."
     )
-    log_format: LogFormat = _env("LTR_LOG_FORMAT", "json", "Format of that file: json or text.")
+    log_format: LogFormat = env("LTR_LOG_FORMAT", "json", "Format of that file: json or text.")
 
     @field_validator("parameters", mode="before")
     @classmethod
@@ -279,8 +280,16 @@ class Settings(Channels):
             raise SettingsError(f"{name} is wrong: {error}") from error
 
 
+S = TypeVar("S", bound=Settings)
+
+
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
-    """Settings from the environment, with `overrides` by field name.
+    """Settings from the environment, with `overrides` by field name; see `load`."""
+    return load(Settings, **overrides)
+
+
+def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
+    """Settings of one kind from the environment, with `overrides` by field name.
 
     Raises
     ------
@@ -288,7 +297,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
         Naming each wrong variable, its value's problem and what is allowed.
     """
     try:
-        settings = Settings(**{variable(Settings.model_fields[name]): value for name, value in overrides.items()})
+        settings = kind(**{variable(kind.model_fields[name]): value for name, value in overrides.items()})
     except ValidationError as error:
         problems = "; ".join(
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
@@ -303,10 +312,10 @@ def notify_urls() -> tuple[str, ...]:
     return Channels().notify_urls
 
 
-def example() -> str:
-    """Text of ``config_env.example``: every variable with its default and a line of why."""
+def example(kind: type[Settings] = Settings) -> str:
+    """Text of ``config_env.example``: every variable of `kind` with its default and a line of why."""
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
-    for field in Settings.model_fields.values():
+    for field in kind.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
     lines += ["# Only for docker-compose.yaml; `make secrets` makes the first four up (docs/stack.md).", ""]
     for name, (default, why) in STACK.items():
@@ -316,7 +325,7 @@ def example() -> str:
 
 def variable(field: FieldInfo) -> str:
     """Name of the environment variable that sets `field`."""
-    assert isinstance(field.validation_alias, AliasChoices)  # noqa: S101 - _env sets it
+    assert isinstance(field.validation_alias, AliasChoices)  # noqa: S101 - env sets it
     return str(field.validation_alias.choices[0])
 
 

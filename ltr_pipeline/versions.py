@@ -38,7 +38,7 @@ from ltr_pipeline.scoring import Candidate, Request, Scorer, rank
 from ltr_pipeline.storage import LocalStorage, Storage
 from ltr_pipeline.weights import Weights, decode, encode
 
-__all__ = ["DOCUMENT", "Listed", "Move", "Published", "Registry", "Verified", "Version", "check_golden"]
+__all__ = ["DOCUMENT", "LATEST", "Listed", "Move", "Published", "Registry", "Verified", "Version", "check_golden"]
 
 DOCUMENT: Final = "ltr_weights.json"
 PRUNED: Final = "pruned.json"

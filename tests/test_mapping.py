@@ -66,8 +66,8 @@ FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
         (edited("won = 3", "won = 31"), "from 0 to 30"),
         (edited("won = 3", "won = -1"), "from 0 to 30"),
         (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", ""), "relevance must give each action"),
-        (edited("A = 0.28", "Z = 0.28"), r"legacy_weights names \['Z'\]"),
-        (edited("A = 0.28", "A = -0.28"), "legacy_weights must be finite and not negative"),
+        (edited("A = 0.40", "Z = 0.40"), r"legacy_weights names \['Z'\]"),
+        (edited("A = 0.40", "A = -0.40"), "legacy_weights must be finite and not negative"),
         (edited("won = 3", 'won = "3"'), "won|relevance"),
         (edited("won = 3", "won = 2.5"), "relevance"),
         (edited("[relevance]", "[relevence]"), "relevence"),
@@ -85,7 +85,7 @@ def test_what_contradicts_itself_is_refused_with_file_and_reason(tmp_path: Path,
 
 def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(MappingError, match=r"from 0 to 30; .*names"):
-        load(tmp_path, DEFAULT.replace("won = 3", "won = 99").replace("A = 0.28", "Z = 0.28"))
+        load(tmp_path, DEFAULT.replace("won = 3", "won = 99").replace("A = 0.40", "Z = 0.40"))
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
@@ -104,4 +104,4 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weight", ["nan", "inf"])
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, weight: str) -> None:
     with pytest.raises(MappingError, match="legacy_weights must be finite"):
-        load(tmp_path, edited("A = 0.28", f"A = {weight}"))
+        load(tmp_path, edited("A = 0.40", f"A = {weight}"))

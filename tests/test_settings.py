@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import STACK, Settings, example, load_settings, variable
 
 NAMES = sorted(variable(field) for field in Settings.model_fields.values())
 
 
 def test_example_file_is_the_settings() -> None:
-    assert Path("config_env.example").read_text() == example()
+    assert Path("config_env.example").read_text() == example(ServingSettings)
 
 
 def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) -> None:

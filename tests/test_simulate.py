@@ -322,7 +322,7 @@ def test_a_trained_model_beats_the_legacy_weights_by_less_than_the_leakage_alarm
     parameters = {"objective": "lambdarank", "num_leaves": 15, "num_threads": 1, "verbosity": -1}
     rows = lgb.Dataset(train.features, train.relevance(), group=train.group, position=train.position)
     model = lgb.train(parameters | {"lambdarank_position_bias_regularization": 0.1, "seed": 1}, rows, 80)
-    weights = np.array([LEGACY[name] for name in FEATURES])
+    weights = np.array([LEGACY.get(name, 0.0) for name in FEATURES])
     scores = {
         "model": model.predict(test.features),
         "legacy": np.nan_to_num(test.features) @ weights,

@@ -1,0 +1,160 @@
+"""Loaded models: the one that ranks, the one before it, and those that must not come back."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from ltr_pipeline import weights
+from ltr_pipeline.scoring import Candidate, Scorer
+from ltr_pipeline.serving.settings import LEGACY
+from ltr_pipeline.versions import check_golden
+from ltr_pipeline.weights import Weights
+
+__all__ = ["Loaded", "Models", "legacy", "load"]
+
+WARM_UP_CALLS: Final = 20
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to rank.
+
+    Attributes
+    ----------
+    version, sha256
+        Of the document; ``legacy`` and empty for the linear ranker before there was one.
+    kind
+        ``lightgbm`` or ``legacy``.
+    created_at
+        Of the document.
+    scorer
+        What ranks.
+    linear
+        What ranks when `scorer` fails; it reads the same features.
+    missing
+        What a missing value means, by feature (`weights.Feature`).
+    seconds_a_row
+        Time that scoring took for each candidate, measured while warming up.
+    """
+
+    version: str
+    sha256: str
+    kind: str
+    created_at: datetime | None
+    scorer: Scorer
+    linear: Scorer
+    missing: Mapping[str, str]
+    seconds_a_row: float
+
+
+def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
+    """Model of a weights document, verified whole and warm.
+
+    Raises
+    ------
+    WeightsError
+        The document was altered, is not signed by one of the `keys`, contradicts itself, or does not score here as it
+        did where it was trained.
+    RankerError
+        The model cannot be loaded.
+    """
+    document = weights.decode(data, where=where, keys=keys)
+    scorer = check_golden(document)
+    return Loaded(
+        version=document.version,
+        sha256=hashlib.sha256(data).hexdigest(),
+        kind="lightgbm",
+        created_at=document.created_at,
+        scorer=scorer,
+        linear=Scorer.from_linear(document.linear_weights, document.feature_names),
+        missing={feature.name: feature.missing for feature in document.features},
+        seconds_a_row=_warm(scorer, document),
+    )
+
+
+def legacy(linear: Mapping[str, float]) -> Loaded:
+    """The linear ranker that needs no document."""
+    scorer = Scorer.from_linear(linear, tuple(linear))
+    return Loaded(
+        version=LEGACY,
+        sha256="",
+        kind=LEGACY,
+        created_at=None,
+        scorer=scorer,
+        linear=scorer,
+        missing=dict.fromkeys(linear, "as zero"),
+        seconds_a_row=0.0,
+    )
+
+
+def _warm(scorer: Scorer, document: Weights) -> float:
+    """Score the golden requests until caches are warm; the best time a candidate took, in seconds."""
+    candidates = [Candidate.of("", item) for golden in document.golden for item in golden.items]
+    best = float("inf")
+    for _ in range(WARM_UP_CALLS):
+        start = time.perf_counter()
+        scorer.score(scorer.read(candidates).matrix)
+        best = min(best, time.perf_counter() - start)
+    return best / len(candidates)
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that is not tried again, and why."""
+
+    version: str
+    reason: str
+
+
+class Models:
+    """The model in use. `current` is read once a request, so that no answer mixes two.
+
+    Parameters
+    ----------
+    legacy
+        What ranks until a document is there.
+
+    Attributes
+    ----------
+    current, former
+        What ranks now, and what did before, if anything.
+    refused
+        Documents by sha256 that did not load or were stepped back from.
+    """
+
+    def __init__(self, legacy: Loaded) -> None:
+        self.legacy = legacy
+        self.current = legacy
+        self.former: Loaded | None = None
+        self.refused: dict[str, Refused] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a document is in use."""
+        return self.current is not self.legacy
+
+    def take(self, new: Loaded) -> None:
+        """Rank with `new` from the next request on; requests under way end with what they began with."""
+        with self._lock:
+            self.former, self.current = self.current, new
+
+    def refuse(self, sha256: str, version: str, reason: str) -> None:
+        """Never try this document again."""
+        with self._lock:
+            self.refused[sha256] = Refused(version=version, reason=reason)
+
+    def step_back(self, bad: Loaded, reason: str) -> Loaded:
+        """Refuse `bad`; when it is in use, rank with what was used before it. What ranks afterwards is given back."""
+        with self._lock:
+            self.refused[bad.sha256] = Refused(version=bad.version, reason=reason)
+            if self.current is bad:
+                self.current, self.former = self.former or self.legacy, None
+            return self.current

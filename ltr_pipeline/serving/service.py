@@ -1,0 +1,203 @@
+"""Ranks requests: the model where it can, linear weights where it cannot, and never without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from ltr_pipeline.scoring import Features, descending
+from ltr_pipeline.serving import metrics, wire
+from ltr_pipeline.serving.mixing import plain
+from ltr_pipeline.serving.models import Loaded, Models
+from ltr_pipeline.serving.settings import ServingSettings
+
+__all__ = ["Scored", "Service"]
+
+STRONGEST: Final = 5
+"""Contributions that come with an item."""
+
+CERTAIN: Final = 4.0
+"""A request is scored where it stands when its expected time, so many times over, is within the deadline."""
+
+SCORING_THREADS: Final = 2
+
+log = structlog.get_logger(__name__)
+
+
+class Scored(NamedTuple):
+    """Scores of a request's candidates, and what gave them.
+
+    Attributes
+    ----------
+    scores
+        float64 (candidates,).
+    model
+        ``lightgbm``, ``linear`` or ``legacy``.
+    fallback
+        Why it was not the model; None when it was.
+    """
+
+    scores: NDArray[np.float64]
+    model: str
+    fallback: str | None
+
+
+class Service:
+    """Everything that answers need; a process has one.
+
+    Parameters
+    ----------
+    settings
+        Limits and shares.
+    models
+        What ranks.
+    """
+
+    def __init__(self, settings: ServingSettings, models: Models) -> None:
+        self.settings = settings
+        self.models = models
+        self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
+
+    def close(self) -> None:
+        """Let go of the scoring threads; one that is still scoring ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def rank(self, body: bytes) -> wire.RankAnswer:
+        """Order the available candidates of a request.
+
+        Raises
+        ------
+        RequestError
+            The request cannot be read.
+        """
+        start = time.perf_counter()
+        request = wire.decode(body, wire.RankRequest)
+        wire.check_candidates(request.candidates, self.settings.max_candidates)
+        candidates = [candidate for candidate in request.candidates if candidate.available]
+        model = self.models.current
+        read = model.scorer.read(candidates)
+        scored = await self._score(model, read.matrix)
+        mixed = plain(descending(scored.scores)[: request.k], model.version)
+        answer = wire.RankAnswer(
+            request_id=uuid4().hex,
+            query_id=request.query_id,
+            version=model.version,
+            model=scored.model,
+            fallback=scored.fallback,
+            policy=mixed.policy,
+            items=self._items(
+                candidates,
+                mixed.order,
+                scored,
+                self._strongest(model, read, mixed.order, scored) if request.explain else None,
+            ),
+            missing=_missing(model, read),
+            unknown_features=read.unknown,
+        )
+        self._count(answer, time.perf_counter() - start)
+        return answer
+
+    def explain(self, body: bytes) -> wire.Explanation:
+        """Why one candidate stands above another.
+
+        Raises
+        ------
+        RequestError
+            The request cannot be read.
+        """
+        request = wire.decode(body, wire.ExplainRequest)
+        model = self.models.current
+        read = model.scorer.read([request.above, request.below])
+        above, below = model.scorer.contributions(read.matrix)
+        scores = model.scorer.score(read.matrix)
+        return wire.Explanation(
+            version=model.version,
+            model=model.kind,
+            above=request.above.item_id,
+            below=request.below.item_id,
+            difference=float(scores[0] - scores[1]),
+            contributions=_by_strength((above - below)[:-1], model.scorer.features),
+            missing=_missing(model, read),
+            unknown_features=read.unknown,
+        )
+
+    async def _score(self, model: Loaded, matrix: NDArray[np.float32]) -> Scored:
+        """Score within the deadline, by linear weights when the model does not."""
+        if not self.models.ready:
+            return Scored(model.scorer.score(matrix), model.kind, "no_model")
+        deadline = self.settings.deadline_ms / 1000
+        try:
+            if len(matrix) * model.seconds_a_row * CERTAIN < deadline:
+                scores = model.scorer.score(matrix)
+            else:
+                loop = asyncio.get_running_loop()
+                scores = await asyncio.wait_for(
+                    loop.run_in_executor(self._threads, model.scorer.score, matrix), deadline
+                )
+        except TimeoutError:
+            return Scored(model.linear.score(matrix), "linear", "deadline")
+        except Exception:  # whatever a model does, there is an answer
+            log.exception("scoring failed", version=model.version)
+            return Scored(model.linear.score(matrix), "linear", "error")
+        if not np.isfinite(scores).all():
+            return Scored(model.linear.score(matrix), "linear", "error")
+        return Scored(scores, model.kind, None)
+
+    def _items(
+        self,
+        candidates: Sequence[wire.RankCandidate],
+        order: Sequence[int],
+        scored: Scored,
+        contributions: Sequence[dict[str, float]] | None,
+    ) -> list[wire.RankedItem]:
+        scores = scored.scores.tolist()
+        return [
+            wire.RankedItem(
+                item_id=candidates[row].item_id,
+                score=scores[row],
+                rank=place + 1,
+                contributions=contributions[place] if contributions else None,
+            )
+            for place, row in enumerate(order)
+        ]
+
+    def _strongest(self, model: Loaded, read: Features, order: Sequence[int], scored: Scored) -> list[dict[str, float]]:
+        """Strongest contributions of the items in `order`, by what scored them."""
+        scorer = model.linear if scored.model == "linear" else model.scorer
+        shown = scorer.contributions(read.matrix[list(order)])[:, :-1]
+        return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
+
+    def _count(self, answer: wire.RankAnswer, seconds: float) -> None:
+        metrics.PREDICTIONS.labels(answer.version, "fallback" if answer.fallback else "model").inc()
+        metrics.DURATION.observe(seconds)
+        if answer.fallback:
+            metrics.FALLBACKS.labels(answer.fallback).inc()
+        if answer.missing:
+            metrics.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
+        if answer.unknown_features:
+            metrics.UNKNOWN.inc()
+
+
+def _by_strength(values: NDArray[np.float64], features: Sequence[str]) -> dict[str, float]:
+    return {features[column]: float(values[column]) for column in np.argsort(-np.abs(values), kind="stable")}
+
+
+def _missing(model: Loaded, read: Features) -> dict[str, wire.Missing]:
+    """Features that were not given, and what the model makes of it."""
+    gaps = np.isnan(read.matrix)
+    if not gaps.any():
+        return {}
+    names = model.scorer.features
+    return {
+        names[column]: wire.Missing(candidates=int(count), read_as=model.missing[names[column]])
+        for column, count in enumerate(gaps.sum(axis=0))
+        if count
+    }

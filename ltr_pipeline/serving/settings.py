@@ -1,0 +1,120 @@
+"""What the service reads from the environment, beside what the nightly run does."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from pydantic import field_validator
+
+from ltr_pipeline.errors import SettingsError, UnknownVersionError
+from ltr_pipeline.settings import Settings, env
+from ltr_pipeline.storage import LocalStorage, Storage
+from ltr_pipeline.versions import DOCUMENT, LATEST, Version
+
+__all__ = ["LEGACY", "NEWEST", "ServingSettings"]
+
+LEGACY: Final = "legacy"
+"""In place of a version: the linear ranker with the mapping's legacy weights."""
+
+NEWEST: Final = "newest"
+"""In place of a version: the one published last, whether `latest` moved to it or not."""
+
+SHORTEST_KEY: Final = 16  # characters
+
+
+class ServingSettings(Settings):
+    """Settings of the service."""
+
+    host: str = env("LTR_SERVE_HOST", "127.0.0.1", "Address the service listens on.")
+    port: int = env("LTR_SERVE_PORT", 8000, "Port of the service.", ge=1, le=65535)
+    workers: int = env("LTR_SERVE_WORKERS", 1, "Processes of the service.", ge=1, le=64)
+    api_keys: str = env(
+        "LTR_API_KEYS",
+        "",
+        "Keys that X-API-Key may hold, separated by spaces; none = writes from this machine only; never logged.",
+        repr=False,
+    )
+    poll_seconds: float = env(
+        "WEIGHTS_POLL_SECONDS", 300.0, "How often the service looks for new weights.", ge=0.05, le=86400
+    )
+    deadline_ms: float = env(
+        "LTR_DEADLINE_MS",
+        50.0,
+        "Scoring of one request that takes longer falls back to linear weights.",
+        ge=1,
+        le=60000,
+    )
+    max_candidates: int = env("LTR_MAX_CANDIDATES", 1000, "Candidates of one request at most.", ge=1, le=10000)
+    max_body_bytes: int = env("LTR_MAX_BODY_BYTES", 4194304, "Bytes of one request at most.", ge=1024, le=1 << 28)
+
+    guard_seconds: float = env(
+        "LTR_GUARD_SECONDS", 600.0, "New weights are watched this long after a reload; 0 = not at all.", ge=0, le=86400
+    )
+    guard_requests: int = env(
+        "LTR_GUARD_REQUESTS", 100, "Requests that are needed before new weights are judged.", ge=10, le=1000000
+    )
+    guard_fallback_max: float = env(
+        "LTR_GUARD_FALLBACK_MAX", 0.001, "Share of requests that may fall back under new weights.", ge=0, le=1
+    )
+    guard_p95_max_ms: float = env(
+        "LTR_GUARD_P95_MAX_MS", 15.0, "p95 of ranking that new weights may have, in ms.", gt=0, le=60000
+    )
+    auto_rollback: bool = env(
+        "LTR_AUTO_ROLLBACK", False, "Also roll `latest` back, for every service, when the guard steps back."
+    )
+
+    shadow_version: str = env(
+        "LTR_SHADOW_VERSION", "", "Version that is scored beside the served one: an id, newest or legacy; empty = none."
+    )
+    shadow_share: float = env("LTR_SHADOW_SHARE", 0.0, "Share of requests that it is scored for.", ge=0, le=1)
+    interleave_version: str = env(
+        "LTR_INTERLEAVE_VERSION", "", "Version whose order is interleaved with the served one: an id, newest or legacy."
+    )
+    interleave_share: float = env("LTR_INTERLEAVE_SHARE", 0.0, "Share of requests that are interleaved.", ge=0, le=1)
+    explore_share: float = env(
+        "LTR_EXPLORE_SHARE", 0.0, "Share of requests in which neighbours are swapped at random.", ge=0, le=1
+    )
+
+    spool: Path = env("LTR_SPOOL", Path("var/spool"), "Folder where events wait for Kafka.")
+    spool_max_mb: int = env("LTR_SPOOL_MAX_MB", 1024, "What may wait there; newer events are dropped.", ge=1)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _long_enough(cls, value: str) -> str:
+        if any(len(key) < SHORTEST_KEY for key in value.split()):
+            raise ValueError(f"a key is shorter than {SHORTEST_KEY} characters; make one with `openssl rand -hex 32`")
+        return value
+
+    @field_validator("shadow_version", "interleave_version")
+    @classmethod
+    def _names_a_version(cls, value: str) -> str:
+        if value not in ("", NEWEST, LEGACY):
+            try:
+                Version.parse(value)
+            except UnknownVersionError as error:
+                raise ValueError(f"{error}, and neither {NEWEST} nor {LEGACY}") from None
+        return value
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Keys that may write."""
+        return tuple(self.api_keys.split())
+
+    @cached_property
+    def source(self) -> tuple[Storage, str]:
+        """Where new weights come from: the file of WEIGHTS_PATH where that is set, else the registry's ``latest``."""
+        if self.mirror is None:
+            return self.registry.storage, LATEST
+        mirror = self.mirror if self.mirror.suffix == ".json" else self.mirror / DOCUMENT
+        return LocalStorage(mirror.parent), mirror.name
+
+    @cached_property
+    def legacy_weights(self) -> dict[str, float]:
+        """Weights of the linear ranker before there was a model; SettingsError when the mapping has none."""
+        if not self.mapping.legacy_weights:
+            raise SettingsError(
+                "the mapping of LTR_MAPPING has no legacy_weights; a service without a model needs them"
+            )
+        return self.mapping.legacy_weights

@@ -1,0 +1,233 @@
+"""What goes over the wire, and how a wrong request is answered: 4xx with the place and the reason."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from ltr_pipeline.errors import RequestError
+from ltr_pipeline.scoring import Candidate
+
+__all__ = [
+    "ExplainRequest",
+    "Explanation",
+    "FeedbackItem",
+    "FeedbackRequest",
+    "Missing",
+    "RankAnswer",
+    "RankCandidate",
+    "RankRequest",
+    "RankedItem",
+    "Recorded",
+    "ShownRequest",
+    "check_candidates",
+    "decode",
+    "encode",
+]
+
+LONGEST_TEXT: Final = 256  # characters of an id or a name
+DEEPEST: Final = 16  # objects and lists within each other; a request needs 4
+
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+T = TypeVar("T")
+
+
+class RankCandidate(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An item to rank.
+
+    Attributes
+    ----------
+    group
+        Its protected group, for the fairness of tomorrow's model; never used to rank.
+    available
+        One that is not is left out of the answer and of the events.
+    """
+
+    item_id: Text
+    group: Text | None = None
+    available: bool = True
+
+
+class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked, and the items to rank for it.
+
+    Attributes
+    ----------
+    k
+        How many items are wanted; all when it is not given.
+    explain
+        Whether each item comes with its strongest feature contributions.
+    test
+        The request is answered like any other, but what it shows never trains a model.
+    """
+
+    query_id: Text
+    candidates: Annotated[list[RankCandidate], msgspec.Meta(min_length=1)]
+    user_id: Text | None = None
+    k: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    explain: bool = False
+    test: bool = False
+
+
+class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item in its place, `rank` 1-based; `contributions` by feature, strongest first."""
+
+    item_id: str
+    score: float
+    rank: int
+    contributions: dict[str, float] | None = None
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature that candidates did not give: how many, and what the model makes of it.
+
+    Attributes
+    ----------
+    read_as
+        ``as zero``: the model knew no missing values in training and takes it for 0; else it has learned what missing
+        means.
+    """
+
+    candidates: int
+    read_as: str
+
+
+class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The best items of a request.
+
+    Attributes
+    ----------
+    request_id
+        Of this answer; feedback names it. Events call it `ranking_id`.
+    version
+        Of the model, or ``legacy``.
+    model
+        ``lightgbm``, ``linear`` (the document's distilled weights) or ``legacy``.
+    fallback
+        Why the model did not score; null when it did.
+    policy
+        What decided the order: the version, or how two orders were mixed.
+    missing, unknown_features
+        Features that were not given, by name; those that were, but that the model does not have.
+    """
+
+    request_id: str
+    query_id: str
+    version: str
+    model: str
+    fallback: str | None
+    policy: str
+    items: list[RankedItem]
+    missing: dict[str, Missing]
+    unknown_features: tuple[str, ...]
+
+
+class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Two candidates, to ask why the one stands above the other."""
+
+    above: RankCandidate
+    below: RankCandidate
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """The difference of two scores, feature by feature.
+
+    Attributes
+    ----------
+    difference
+        Score of the one minus score of the other; `contributions` sum to it.
+    contributions
+        By feature, the strongest first: what it adds to the difference.
+    """
+
+    version: str
+    model: str
+    above: str
+    below: str
+    difference: float
+    contributions: dict[str, float]
+    missing: dict[str, Missing]
+    unknown_features: tuple[str, ...]
+
+
+class FeedbackItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a user did with an item: for a `request_id`, or for a `query_id` when that is all that is known.
+
+    Attributes
+    ----------
+    event_id
+        Makes a feedback that is sent twice count once.
+    """
+
+    item_id: Text
+    action: Text
+    request_id: Text | None = None
+    query_id: Text | None = None
+    user_id: Text | None = None
+    event_id: Text | None = None
+
+
+class FeedbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One or many feedback events."""
+
+    events: Annotated[list[FeedbackItem], msgspec.Meta(min_length=1, max_length=1000)]
+
+
+class ShownRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which items of an answer were really shown, in shown order."""
+
+    request_id: Text
+    items: Annotated[list[Text], msgspec.Meta(max_length=10000)]
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """How many events were taken in."""
+
+    accepted: int
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Request in a body.
+
+    Raises
+    ------
+    RequestError
+        It is no JSON, nested too deep, or not what `kind` asks for; with the place.
+    """
+    try:
+        return _decoder(kind).decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not JSON: {error}") from None
+    except RecursionError:
+        raise RequestError("the body is nested too deep") from None
+
+
+def encode(answer: msgspec.Struct) -> bytes:
+    """JSON of an answer."""
+    return _encode(answer)
+
+
+def check_candidates(candidates: list[RankCandidate], most: int) -> None:
+    """RequestError when there are too many, or when an item is there twice."""
+    if len(candidates) > most:
+        raise RequestError(f"{len(candidates)} candidates, but at most {most} are ranked at once (LTR_MAX_CANDIDATES)")
+    if len({candidate.item_id for candidate in candidates}) < len(candidates):
+        places: dict[str, int] = {}
+        for row, candidate in enumerate(candidates):
+            if (first := places.setdefault(candidate.item_id, row)) != row:
+                raise RequestError(
+                    f"candidate {row}: item_id {candidate.item_id!r} is also candidate {first}; send each item once"
+                )
+
+
+_encode = msgspec.json.Encoder().encode
+_DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    if kind not in _DECODERS:
+        _DECODERS[kind] = msgspec.json.Decoder(kind)
+    return _DECODERS[kind]
