@@ -18,8 +18,9 @@ import certificates
 import pytest
 from documents import document
 from forks import BY, A, B
+from loopback import free_port
 from proxy import Proxy
-from services.s3_server import BUCKET, S3Server, free_port
+from services.s3_server import BUCKET, S3Server
 from services.unconditional import without_conditions
 
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, SettingsError, StorageError

@@ -38,7 +38,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import yaml
-from postgres_server import NoServerError, PostgresServer
+from loopback import NoServerError
+from postgres_server import PostgresServer
 from s3_server import S3Server
 
 HERE = Path(__file__).parent

@@ -19,7 +19,8 @@ import boto3
 import pytest
 import servers
 from kafka import KafkaProducer
-from services.kafka_server import free_ports, lacking
+from loopback import free_ports
+from services.kafka_server import lacking
 from services.stack import members
 
 HERE = Path(__file__).parent
