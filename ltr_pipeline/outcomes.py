@@ -80,9 +80,17 @@ def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
         if outcome.version is None:
             message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=page)
         else:
-            note = "\n\n".join(filter(None, ["" if outcome.moved else outcome.reason, fallback]))
-            message = notify.success(outcome.version, decision, promoted=outcome.moved, note=note, report=page)
+            said = _since(outcome, _promoted(settings.registry))
+            note = "\n\n".join(filter(None, [said, fallback]))
+            message = notify.success(outcome.version, decision, promoted=not said, note=note, report=page)
         notify.send(settings.notify_urls, message)
+
+
+def _since(outcome: Outcome, latest: str | None) -> str:
+    """Why the version is not in use, or nothing; the outcome of a run that is repeated can be an old one."""
+    if outcome.moved and latest not in (outcome.version, None):
+        return f"{outcome.version} was published before; {latest} is in use since."
+    return "" if outcome.moved else outcome.reason
 
 
 def notify_failure(
