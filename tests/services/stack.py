@@ -90,6 +90,10 @@ class Daemon:
             pass
         return None
 
+    def has_ended(self) -> bool:
+        """Whether it was started, and has not been stopped by `make down`, and yet does not run."""
+        return self._record.exists() and not self.process()
+
     def forget(self) -> None:
         self._record.unlink(missing_ok=True)
 
@@ -259,6 +263,8 @@ def _check_ports(daemons: list[Daemon], ports: list[int]) -> None:
 
 def _start(daemons: list[Daemon], environment: dict[str, str]) -> None:
     for daemon in daemons:
+        if daemon.has_ended():
+            print(f"{daemon.name} has ended, and is started again", flush=True)
         if not daemon.process():
             daemon.start(environment)
 
