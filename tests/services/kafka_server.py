@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,9 +41,9 @@ POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 PROPERTIES: Final = """
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{CONTROLLER}
+process.roles={roles}
+node.id={node}
+controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners={listeners}
@@ -143,6 +144,17 @@ class Certificates:
 class KafkaServer(Server):
     """A broker with a folder of its own; `start` and `stop` as often as wanted, its data and ports stay.
 
+    Parameters
+    ----------
+    folder
+        Holds its data, certificates and log.
+    port
+        Of the listener PLAINTEXT; without one, a free one.
+    joins
+        A broker to whose cluster this one is added; it has to run first.
+    settings
+        Properties beside or instead of the usual ones.
+
     Attributes
     ----------
     ports
@@ -153,8 +165,17 @@ class KafkaServer(Server):
 
     name = "Kafka"
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        joins: KafkaServer | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(folder)
+        self.joins = joins
+        self.settings = dict(settings or {})
         self.certificates = Certificates(self.folder / "certificates")
         *ports, self.proxy_port = free_ports(len(LISTENERS) + 1)
         self.ports = dict(zip(LISTENERS, ports, strict=True))
@@ -195,17 +216,20 @@ class KafkaServer(Server):
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.certificates.folder / "server.pem").exists():
             self.certificates.make()
-        advertised = self.ports | {"PROXIED": self.proxy_port}
-        del advertised["CONTROLLER"]
+        clients = {name: port for name, port in self.ports.items() if name != "CONTROLLER"}
+        advertised = clients | {"PROXIED": self.proxy_port}
         text = PROPERTIES.format(
-            **self.ports,
-            listeners=_addresses(self.ports),
+            node=2 if self.joins else 1,
+            roles="broker" if self.joins else "broker,controller",
+            controller=(self.joins or self).address("CONTROLLER"),
+            listeners=_addresses(clients if self.joins else self.ports),
             advertised=_addresses(advertised),
             data=self.folder / "data",
             certificates=self.certificates.folder,
         )
         for name in ("sasl_plaintext", "sasl_ssl"):
             text += JAAS.format(name=name, user=USER, password=PASSWORD)
+        text += "".join(f"{name}={value}\n" for name, value in self.settings.items())
         self._properties.write_text(text)
 
     def _format(self) -> None:
