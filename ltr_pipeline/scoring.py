@@ -135,7 +135,7 @@ class Scorer:
             The text is no model, or one that was trained on other features or another order of them.
         """
         try:
-            booster = lgb.Booster(model_str=readable(model_text, len(features)))
+            booster = lgb.Booster(model_str=readable(model_text))
         except lgb.basic.LightGBMError as error:
             raise RankerError(f"this is no LightGBM model: {error}; take it from a weights document again") from error
         if (trained := booster.feature_name()) != list(features):

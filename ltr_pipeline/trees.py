@@ -14,22 +14,22 @@ from ltr_pipeline.errors import RankerError
 __all__ = ["readable"]
 
 
-def readable(model_text: str, features: int) -> str:
+def readable(model_text: str) -> str:
     """The model such that LightGBM either loads it or says why not.
 
     Parameters
     ----------
     model_text
         A model in LightGBM's text form.
-    features
-        How many it has.
 
     Raises
     ------
     RankerError
         A tree splits on a feature that there is not, or its nodes make no tree.
     """
-    for number, tree in enumerate(model_text.split("\nTree=")[1:]):
+    head, *trees = model_text.split("\nTree=")
+    features = len(_field(head, "feature_names").split(" "))
+    for number, tree in enumerate(trees):
         if problem := next(_problems(tree, features), None):
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
     head, found, rest = model_text.partition("\ntree_sizes=")

@@ -23,7 +23,7 @@ TEXT = model_text()
         ("right_child=-2", "right_child=7", "a child that is not there"),
         ("right_child=-2", "right_child=-3", "a child that is not there"),
         ("right_child=-2", "right_child=x", "has a node that is none"),
-        ("right_child=-2", "right_child=0", "a child that is not there"),
+        ("right_child=-2", "right_child=0", "circles"),
         ("split_feature=0", "split_feature=2", "beyond the 2"),
         ("num_leaves=2\n", "num_leaves=200\n", "200 leaves and not one node less"),
         ("num_leaves=2\n", "", "0 leaves and not one node less"),
@@ -39,7 +39,7 @@ def test_a_garbled_tree_is_an_error_and_not_the_end_of_the_process(good: str, ba
 def test_a_tree_that_goes_round_in_circles_is_never_walked() -> None:
     tree = "\nTree=0\nnum_leaves=3\nsplit_feature=0 0\nleft_child=1 1\nright_child=-1 -2\n"
     with pytest.raises(RankerError, match="circles"):
-        readable(tree, 1)
+        readable(tree)
 
 
 def test_real_models_score_the_same_with_and_without() -> None:
