@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError, RequestError
+from ltr_pipeline.trees import readable
 
 __all__ = ["Candidate", "Features", "Latency", "Ranked", "Request", "Scorer", "descending", "measure_latency", "rank"]
 
@@ -134,7 +135,7 @@ class Scorer:
             The text is no model, or one that was trained on other features or another order of them.
         """
         try:
-            booster = lgb.Booster(model_str=model_text)
+            booster = lgb.Booster(model_str=readable(model_text))
         except lgb.basic.LightGBMError as error:
             raise RankerError(f"this is no LightGBM model: {error}; take it from a weights document again") from error
         if (trained := booster.feature_name()) != list(features):

@@ -196,12 +196,21 @@ class Registry:
 
         return _published(self._do(decide), act)
 
-    def rollback(self, version: str | None = None, *, who: str, why: str, move_id: str | None = None) -> Move:
+    def rollback(
+        self,
+        version: str | None = None,
+        *,
+        who: str,
+        why: str,
+        move_id: str | None = None,
+        leaving: str | None = None,
+    ) -> Move:
         """Move `latest` to `version` and pin it there, after verifying that it loads and scores as recorded.
 
         Without a version: to the one promoted before the present one, leaving out those that were rolled back from
         since they were last promoted. When `latest` is pinned to the version already, nothing is entered and the
-        newest entry is returned.
+        newest entry is returned; so it is when `leaving` is given and `latest` is another version, or was pinned there
+        by somebody: for machines, which must not undo what was decided since they looked.
 
         Raises
         ------
@@ -217,6 +226,8 @@ class Registry:
         def decide(head: Move | None) -> Move:
             if move_id and (done := self.ledger.find(head, lambda m: m.move_id == move_id)):
                 return done
+            if leaving is not None and (_known(head).pin or _known(head).to != leaving):
+                return _known(head)
             target = self.ledger.former(_known(head)) if version is None else version
             stored = self._verified(target, head)
             if head and head.pin and head.to == target:
@@ -289,9 +300,21 @@ class Registry:
     def versions(self) -> list[Listed]:
         """Every version, newest first, those that cannot be read included and pruned ones not."""
         self._tidy()
+        return self.listing()
+
+    def listing(self, known: Sequence[Listed] = ()) -> list[Listed]:
+        """As `versions`, but nothing is repaired and what is `known` from before is not read again.
+
+        A version is never overwritten, so only whether `latest` is there can have changed; one with a problem is read.
+        """
         head = self.ledger.head()
         gone = head.pruned if head else ()  # whether their files are or not
-        return [self._listed(version, head) for version in _ids(self.storage.keys("")) if version not in gone]
+        read = {listed.version: listed for listed in known if not listed.problem}
+        return [
+            _marked(read.get(version) or self._listed(version), head)
+            for version in _ids(self.storage.keys(""))
+            if version not in gone
+        ]
 
     def load(self, version: str) -> Weights:
         """Document of a version, checked whole, golden requests included.
@@ -471,19 +494,18 @@ class Registry:
         except LtrError as error:
             log.warning("latest_not_repaired", error=str(error))
 
-    def _listed(self, version: str, head: Move | None) -> Listed:
+    def _listed(self, version: str) -> Listed:
         data, weights, problem = self._bytes(version), None, None
         try:
             weights = self._parsed(version, data).weights
         except WeightsError as error:
             problem = str(error)
-        is_latest = head is not None and head.to == version
         return Listed(
             version=version,
             sha256=hashlib.sha256(data).hexdigest(),
             created_at=weights.created_at if weights else None,
-            is_latest=is_latest,
-            pinned=is_latest and head is not None and head.pin,
+            is_latest=False,
+            pinned=False,
             ndcg_at_5=weights.ndcg_at_5 if weights else None,
             problem=problem,
         )
@@ -504,6 +526,12 @@ def _published(entry: Move, act: Act) -> Published:
         return Published(version=entry.version, moved=False, reason=reason)
     reason = f"latest moved from {entry.before or 'nothing'} to {entry.to}"
     return Published(version=entry.version, moved=entry.moved, reason=entry.note or reason)
+
+
+def _marked(listed: Listed, head: Move | None) -> Listed:
+    """Say whether the version is `latest`, and pinned."""
+    is_latest = head is not None and head.to == listed.version
+    return msgspec.structs.replace(listed, is_latest=is_latest, pinned=is_latest and head is not None and head.pin)
 
 
 def _known(head: Move | None) -> Move:

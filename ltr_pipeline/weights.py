@@ -353,7 +353,7 @@ def _model_problems(model: Model, names: Sequence[str]) -> Iterator[str]:
         yield f"features are {list(names)}, but the model was trained on {header.get('feature_names', 'nothing')!r}"
     if header.get("max_feature_idx") != str(len(names) - 1):
         yield f"{len(names)} features, but the model's max_feature_idx is {header.get('max_feature_idx')}"
-    if (trees := len(re.findall(r"^Tree=", model.text, re.MULTILINE))) != model.trees:
+    if (trees := f"\n{model.text}".count("\nTree=")) != model.trees:
         yield f"model.trees is {model.trees}, but model.text has {trees}"
     if unknown := set(model.importance) - set(names):
         yield f"model.importance names {sorted(unknown)}, which are not features"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import uvicorn
 
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.serving.board import FOLDER
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
 
@@ -24,6 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ltr-metrics-") as shared:
         if settings.workers > 1:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
+            os.environ[FOLDER] = str(Path(shared) / "board")
         uvicorn.run(
             "ltr_pipeline.serving.app:create_app",
             factory=True,

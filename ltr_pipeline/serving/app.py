@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,9 @@ from fastapi import FastAPI, Request, Response
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.auth import RefusedError, may_write
+from ltr_pipeline.serving.board import Board
+from ltr_pipeline.serving.catalogue import Catalogue, NotListedError
+from ltr_pipeline.serving.guard import Guard
 from ltr_pipeline.serving.models import Models, legacy
 from ltr_pipeline.serving.reload import Reloader
 from ltr_pipeline.serving.service import Service
@@ -34,8 +38,15 @@ class Parts:
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
         self.models = Models(legacy(settings.legacy_weights))
+        self.catalogue = Catalogue(settings.registry)
         self.reloader = Reloader(
-            self.models, settings.source, seconds=settings.poll_seconds, keys=settings.registry.keys
+            self.models,
+            settings.source,
+            seconds=settings.poll_seconds,
+            guard=Guard(settings.guard),
+            keys=settings.registry.keys,
+            board=Board.of_this_service(),
+            roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )
         self.service = Service(settings, self.models)
 
@@ -93,6 +104,8 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
                 "model": model.kind,
                 "weights_age_seconds": age,
                 "source": parts.reloader.state.source,
+                "guard": parts.reloader.watch,
+                "pid": os.getpid(),
             }
         )
 
@@ -102,12 +115,16 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/api/debug/reload_weights")
     async def reload_state() -> Response:
-        return _json(parts.reloader.state)
+        return _json(parts.reloader.report())
 
     @app.post("/api/debug/reload_weights")
-    def reload_now(request: Request) -> Response:
+    def reload_now(request: Request, force: bool = False) -> Response:
         writer(request)
-        return _json(parts.reloader.poll())
+        return _json(parts.reloader.reload(force=force))
+
+    @app.get("/ltr/versions")
+    def versions() -> Response:
+        return _json(parts.catalogue.report(models))
 
     @app.get("/metrics")
     async def exposition() -> Response:
@@ -122,6 +139,10 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(TooLargeError)
     async def too_large(_request: Request, error: Exception) -> Response:
         return _json({"error": str(error)}, 413)
+
+    @app.exception_handler(NotListedError)
+    async def not_listed(_request: Request, error: Exception) -> Response:
+        return _json({"error": str(error)}, 503)
 
     @app.exception_handler(RefusedError)
     async def refused(_request: Request, error: Exception) -> Response:

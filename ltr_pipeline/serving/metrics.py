@@ -19,7 +19,9 @@ FALLBACKS: Final = Counter("ltr_fallback_total", "Answers that the model did not
 IN_FLIGHT: Final = Gauge("ltr_in_flight_requests", "Requests being answered.", multiprocess_mode="livesum")
 MISSING: Final = Counter("ltr_missing_features_total", "Feature values that were not given.")
 UNKNOWN: Final = Counter("ltr_unknown_features_requests_total", "Requests with features the model does not have.")
-RELOADS: Final = Counter("ltr_reloads_total", "Looks for new weights that found some.", ["outcome"])
+RELOADS: Final = Counter(
+    "ltr_reloads_total", "New weights taken, refused or stepped back from, and failed looks for them.", ["outcome"]
+)
 LAST_POLL: Final = Gauge(
     "ltr_last_poll_timestamp_seconds", "When weights were last looked for in vain or not.", multiprocess_mode="livemin"
 )

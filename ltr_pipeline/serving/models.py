@@ -6,14 +6,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from ltr_pipeline import weights
 from ltr_pipeline.scoring import Candidate, Scorer
+from ltr_pipeline.serving.board import Refused
+from ltr_pipeline.serving.guard import Traffic
 from ltr_pipeline.serving.settings import LEGACY
 from ltr_pipeline.versions import check_golden
 from ltr_pipeline.weights import Weights
@@ -23,7 +23,7 @@ __all__ = ["Loaded", "Models", "legacy", "load"]
 WARM_UP_CALLS: Final = 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
     """A model that is ready to rank.
 
@@ -43,6 +43,8 @@ class Loaded:
         What a missing value means, by feature (`weights.Feature`).
     seconds_a_row
         Time that scoring took for each candidate, measured while warming up.
+    traffic
+        What became of the requests it answered.
     """
 
     version: str
@@ -53,6 +55,7 @@ class Loaded:
     linear: Scorer
     missing: Mapping[str, str]
     seconds_a_row: float
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
@@ -106,13 +109,6 @@ def _warm(scorer: Scorer, document: Weights) -> float:
     return best / len(candidates)
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """A document that is not tried again, and why."""
-
-    version: str
-    reason: str
-
-
 class Models:
     """The model in use. `current` is read once a request, so that no answer mixes two.
 
@@ -123,8 +119,10 @@ class Models:
 
     Attributes
     ----------
-    current, former
-        What ranks now, and what did before, if anything.
+    current
+        What ranks now.
+    former
+        The model to go back to while `current` is on trial: the last one that was not; None when there is none.
     refused
         Documents by sha256 that did not load or were stepped back from.
     """
@@ -141,20 +139,42 @@ class Models:
         """Whether a document is in use."""
         return self.current is not self.legacy
 
-    def take(self, new: Loaded) -> None:
-        """Rank with `new` from the next request on; requests under way end with what they began with."""
-        with self._lock:
-            self.former, self.current = self.current, new
+    def take(self, new: Loaded) -> Loaded:
+        """Rank with `new` from the next request on; requests under way end with what they began with.
 
-    def refuse(self, sha256: str, version: str, reason: str) -> None:
-        """Never try this document again."""
+        What ranked until now is given back. Weights that are older than those to go back to are a rollback: they are
+        not on trial, and neither is what comes first, before anything was asked.
+        """
         with self._lock:
-            self.refused[sha256] = Refused(version=version, reason=reason)
+            old, self.current = self.current, new
+            trusted = self.former or old
+            asked = trusted is not self.legacy or trusted.traffic.recent.requests
+            self.former = trusted if asked and _is_newer(new, trusted) else None
+            return old
 
-    def step_back(self, bad: Loaded, reason: str) -> Loaded:
-        """Refuse `bad`; when it is in use, rank with what was used before it. What ranks afterwards is given back."""
+    def settle(self) -> None:
+        """End the trial of `current`: there is no way back from it, and what was before it is let go."""
         with self._lock:
-            self.refused[bad.sha256] = Refused(version=bad.version, reason=reason)
-            if self.current is bad:
-                self.current, self.former = self.former or self.legacy, None
-            return self.current
+            self.former = None
+
+    def refuse(self, bad: Mapping[str, Refused]) -> None:
+        """Never try these documents again, by sha256."""
+        with self._lock:
+            self.refused = {**self.refused, **bad}
+
+    def forgive(self) -> None:
+        """Give what was refused another chance."""
+        with self._lock:
+            self.refused = {}
+
+    def step_back(self, bad: Loaded) -> bool:
+        """When `bad` is in use and on trial, rank with what was used before it; whether that was so."""
+        with self._lock:
+            if self.current is not bad or self.former is None:
+                return False
+            self.current, self.former = self.former, None
+            return True
+
+
+def _is_newer(new: Loaded, old: Loaded) -> bool:
+    return old.created_at is None or new.created_at is None or new.created_at > old.created_at

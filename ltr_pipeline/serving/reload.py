@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 import structlog
 
-from ltr_pipeline.errors import LtrError, NotFoundError, RequestError
+from ltr_pipeline.errors import LtrError, NotFoundError
 from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving.board import Board, Refused
+from ltr_pipeline.serving.guard import Guard, Watch
 from ltr_pipeline.serving.models import Loaded, Models, load
 from ltr_pipeline.storage import Storage
 
 __all__ = ["Polls", "Reloader"]
 
-STOP_SECONDS = 5.0
+FIRST_SECONDS: Final = 10.0
+"""A service waits so long for its first weights before it answers without."""
+
+STOP_SECONDS: Final = 5.0
+
+TICK_SECONDS: Final = 0.5
+"""Between two looks at the guard and at what other workers say."""
+
+JITTER: Final = 0.1
+"""Share of the time between two polls that is left to chance, so that services do not all ask at once."""
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +44,7 @@ class Polls(msgspec.Struct, kw_only=True):
     outcome
         Of the last poll: ``loaded``, ``unchanged``, ``refused``, ``nothing published`` or ``failed``.
     last_error
-        Why it could not look, or why it does not take what it found; null when all is well.
+        Why it could not look, or why it does not take what is there; null when all is well.
     """
 
     source: str
@@ -43,7 +57,7 @@ class Polls(msgspec.Struct, kw_only=True):
 
 
 class Reloader:
-    """Looks for new weights every so often, in a thread of its own.
+    """Looks for new weights every so often, in a thread of its own, and watches those it brought.
 
     Parameters
     ----------
@@ -52,11 +66,16 @@ class Reloader:
     source
         A storage and the key of the weights in it.
     seconds
-        Between two looks.
+        Between two looks, at most.
     keys
         With keys, what none of them signed is refused.
-    loaded
-        Called with each model that was taken.
+    guard
+        Judges what was taken.
+    board
+        What other workers of this service say.
+    roll_back
+        Called with a version that was stepped back from, and the reason, to roll `latest` back as well; what became of
+        it. One that raises is called again at the next poll. None = nobody does.
     """
 
     def __init__(
@@ -65,30 +84,63 @@ class Reloader:
         source: tuple[Storage, str],
         *,
         seconds: float,
+        guard: Guard,
         keys: Sequence[bytes] = (),
-        loaded: Callable[[Loaded], None] = lambda _model: None,
+        board: Board | None = None,
+        roll_back: Callable[[Loaded, str], str] | None = None,
     ) -> None:
         self._models = models
         self._storage, self._key = source
         self._seconds = seconds
+        self._guard = guard
         self._keys = keys
-        self._loaded = loaded
-        self._tag = ""
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self._board = board or Board()
+        self._roll_back = roll_back
+        self._due: tuple[Loaded, str] | None = None
+        self._tag = self._found = ""
+        self._left: Loaded | None = None
+        self._lock = threading.RLock()
+        self._looked, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
         self.state = Polls(source=self._storage.uri(self._key))
 
     def start(self) -> None:
-        """Look once, so that a service begins with weights where there are some, then go on in the background."""
-        self.poll()
+        """Look, so that a service begins with weights where there are some, and go on in the background."""
         self._thread.start()
+        self._looked.wait(FIRST_SECONDS)
 
     def stop(self) -> None:
         """End the background thread."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
+
+    @property
+    def watch(self) -> Watch:
+        """What the guard sees."""
+        return self._guard.watch
+
+    def report(self) -> dict[str, Any]:
+        """All there is to know about this worker's weights, as JSON has it."""
+        models = self._models
+        return {
+            "pid": os.getpid(),
+            "version": models.current.version,
+            "sha256": models.current.sha256,
+            "former": models.former.version if models.former else None,
+            **msgspec.to_builtins(self.state),
+            "guard": msgspec.to_builtins(self._guard.watch),
+            "refused": msgspec.to_builtins(models.refused),
+        }
+
+    def reload(self, *, force: bool = False) -> dict[str, Any]:
+        """Look now, and have the other workers look; with `force`, refused documents get another chance."""
+        with self._lock:
+            if force:
+                self._forgive()
+            self._board.call(forgive=force)
+            self.poll()
+            return self.report()
 
     def poll(self) -> Polls:
         """Look now; whatever is wrong, the model in use stays."""
@@ -98,48 +150,125 @@ class Reloader:
             state.last_poll = time.time()
             metrics.LAST_POLL.set(state.last_poll)
             try:
-                state.outcome = self._look()
-                if state.outcome in ("loaded", "unchanged"):
-                    state.last_error = None
-            except NotFoundError:
-                state.outcome = "nothing published"
-            except LtrError as error:
-                state.outcome, state.last_error = "failed", str(error)
-                log.warning("weights cannot be looked for", source=state.source, error=str(error))
+                state.outcome, state.last_error = self._look()
+            except NotFoundError as error:
+                state.outcome, state.last_error = "nothing published", str(error) if self._models.ready else None
+            except Exception as error:  # whatever it is, the next poll comes
+                metrics.RELOADS.labels("failed").inc()
+                state.outcome, state.last_error = "failed", str(error) or type(error).__name__
+                log.warning(
+                    "weights cannot be looked for",
+                    source=state.source,
+                    error=state.last_error,
+                    exc_info=not isinstance(error, LtrError),
+                )
             return msgspec.structs.replace(state)
 
-    def _look(self) -> str:
+    def _look(self) -> tuple[str, str | None]:
+        """Outcome and error of a look; what has the tag of the former look is not fetched again."""
         fetched = self._storage.fetch(self._key, self._tag)
-        if fetched is None:
-            return "unchanged"
-        sha256 = hashlib.sha256(fetched.data).hexdigest()
-        if sha256 in self._models.refused:
-            outcome = "refused"
-        elif sha256 == self._models.current.sha256:
-            outcome = "unchanged"
-        else:
-            outcome = self._take(fetched.data, sha256)
-        self._tag = fetched.tag
-        return outcome
+        sha256 = hashlib.sha256(fetched.data).hexdigest() if fetched else self._found
+        outcome = "unchanged"
+        if fetched and sha256 not in self._models.refused and sha256 != self._models.current.sha256:
+            self._take(fetched.data, sha256)
+            outcome = "loaded"
+        if fetched:
+            self._tag, self._found = fetched.tag, sha256
+        refused = self._models.refused.get(sha256)
+        return ("refused", refused.reason) if refused else (outcome, None)
 
-    def _take(self, data: bytes, sha256: str) -> str:
+    def _take(self, data: bytes, sha256: str) -> None:
         try:
             model = load(data, where=self.state.source, keys=self._keys)
-        except (LtrError, RequestError) as error:
-            self._models.refuse(sha256, "", str(error))
-            self.state.last_error = str(error)
+        except (MemoryError, OSError):  # not the document's fault
+            raise
+        except Exception as error:
+            self._refuse(sha256, Refused(version="", reason=str(error) or type(error).__name__))
             metrics.RELOADS.labels("refused").inc()
             log.warning("weights refused", source=self.state.source, sha256=sha256, error=str(error))
-            return "refused"
-        self._models.take(model)
+            return
+        self._left = self._models.take(model)  # let go of at the next tick, off every request's path
+        former = self._models.former
+        self._guard.begin(model.version, sha256, model.traffic, former.traffic if former else None)
         self.state.reloads += 1
         self.state.last_reload = time.time()
         metrics.RELOADS.labels("loaded").inc()
+        self._in_use("weights loaded", before=self._left.version)
+
+    def _refuse(self, sha256: str, refused: Refused) -> None:
+        self._models.refuse({sha256: refused})
+        self._board.refuse(sha256, refused)
+
+    def _forgive(self) -> None:
+        self._models.forgive()
+        self._tag = ""  # so that it is fetched again
+
+    def _in_use(self, event: str, **about: object) -> None:
+        """Say which model ranks from now on."""
+        model = self._models.current
         metrics.WEIGHTS_CREATED.set(model.created_at.timestamp() if model.created_at else 0)
-        log.info("weights loaded", version=model.version, sha256=sha256)
-        self._loaded(model)
-        return "loaded"
+        log.info(event, version=model.version, sha256=model.sha256, **about)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._seconds):
+        self.poll()
+        self._looked.set()
+        next_poll = self._next_poll()
+        while not self._stopped.wait(min(TICK_SECONDS, max(0.0, next_poll - time.monotonic()))):
+            try:
+                self._tick()
+                if polls := time.monotonic() >= next_poll:
+                    next_poll = self._next_poll()
+                    self.poll()
+                if self._due and (polls or not self._guard.watch.rollback):
+                    self._roll_back_too(*self._due)
+            except Exception:  # a service that looks no more would serve yesterday's weights for ever
+                log.exception("the look for weights goes on after an error")
+
+    def _next_poll(self) -> float:
+        return time.monotonic() + self._seconds * random.uniform(1 - JITTER, 1)  # noqa: S311 - no secret
+
+    def _tick(self) -> None:
+        """What cannot wait for the next poll: other workers, and the guard."""
+        with self._lock:
+            self._left = None
+            self._hear()
+            bad = self._models.current
+            if reason := self._guard.look():
+                self._step_back(bad, reason)
+                self._due = (bad, reason)
+            elif not self._guard.watching:
+                self._models.settle()
+
+    def _hear(self) -> None:
+        """Take over what other workers refuse, also when it is in use here, and look when one asks to."""
+        if call := self._board.called():
+            if call.forgive:
+                self._forgive()
             self.poll()
+        self._models.refuse(self._board.refused())
+        current = self._models.current
+        if (told := self._models.refused.get(current.sha256)) and self._models.former:
+            self._step_back(current, told.reason)
+
+    def _step_back(self, bad: Loaded, reason: str) -> None:
+        stepped = self._models.step_back(bad)
+        self._refuse(bad.sha256, Refused(version=bad.version, reason=reason))
+        if stepped:
+            self._guard.step_back(self._models.current.traffic, reason)
+            metrics.RELOADS.labels("stepped_back").inc()
+            self._in_use("stepped back from bad weights", bad=bad.version, bad_sha256=bad.sha256, reason=reason)
+
+    def _roll_back_too(self, bad: Loaded, reason: str) -> None:
+        """Have `latest` rolled back as well; what cannot be done now is tried again at the next poll."""
+        watch = self._guard.watch
+        if self._roll_back is None:
+            self._due = None
+            return
+        try:
+            watch.rollback = self._roll_back(bad, reason)
+        except LtrError as error:
+            watch.rollback = f"due: {error}"
+            log.warning("latest cannot be rolled back yet", version=bad.version, sha256=bad.sha256, error=str(error))
+            return
+        self._due = None
+        log.info("rollback of latest", version=bad.version, sha256=bad.sha256, outcome=watch.rollback, reason=reason)

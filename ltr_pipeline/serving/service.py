@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring import Features, descending
 from ltr_pipeline.serving import metrics, wire
 from ltr_pipeline.serving.mixing import plain
@@ -28,6 +29,9 @@ CERTAIN: Final = 4.0
 """A request is scored where it stands when its expected time, so many times over, is within the deadline."""
 
 SCORING_THREADS: Final = 2
+
+NO_FAULT: Final = (None, "no_model")
+"""Fallbacks that say nothing about a model."""
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +68,7 @@ class Service:
     def __init__(self, settings: ServingSettings, models: Models) -> None:
         self.settings = settings
         self.models = models
+        self._slow = settings.guard_p95_max_ms / 1000
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
 
     def close(self) -> None:
@@ -78,11 +83,20 @@ class Service:
         RequestError
             The request cannot be read.
         """
+        model = self.models.current
+        try:
+            return await self._rank(model, body)
+        except RequestError:
+            raise
+        except Exception:
+            model.traffic.now.add(failed=True, slow=False)
+            raise
+
+    async def _rank(self, model: Loaded, body: bytes) -> wire.RankAnswer:
         start = time.perf_counter()
         request = wire.decode(body, wire.RankRequest)
         wire.check_candidates(request.candidates, self.settings.max_candidates)
         candidates = [candidate for candidate in request.candidates if candidate.available]
-        model = self.models.current
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
         mixed = plain(descending(scored.scores)[: request.k], model.version)
@@ -102,7 +116,9 @@ class Service:
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )
-        self._count(answer, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        self._count(answer, seconds)
+        model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
         return answer
 
     def explain(self, body: bytes) -> wire.Explanation:
@@ -131,7 +147,7 @@ class Service:
 
     async def _score(self, model: Loaded, matrix: NDArray[np.float32]) -> Scored:
         """Score within the deadline, by linear weights when the model does not."""
-        if not self.models.ready:
+        if model is self.models.legacy:
             return Scored(model.scorer.score(matrix), model.kind, "no_model")
         deadline = self.settings.deadline_ms / 1000
         try:

@@ -9,6 +9,7 @@ from typing import Final
 from pydantic import field_validator
 
 from ltr_pipeline.errors import SettingsError, UnknownVersionError
+from ltr_pipeline.serving.guard import Limits
 from ltr_pipeline.settings import Settings, env
 from ltr_pipeline.storage import LocalStorage, Storage
 from ltr_pipeline.versions import DOCUMENT, LATEST, Version
@@ -109,6 +110,16 @@ class ServingSettings(Settings):
             return self.registry.storage, LATEST
         mirror = self.mirror if self.mirror.suffix == ".json" else self.mirror / DOCUMENT
         return LocalStorage(mirror.parent), mirror.name
+
+    @cached_property
+    def guard(self) -> Limits:
+        """What new weights are held to."""
+        return Limits(
+            seconds=self.guard_seconds,
+            requests=self.guard_requests,
+            failed_share=self.guard_fallback_max,
+            p95_ms=self.guard_p95_max_ms,
+        )
 
     @cached_property
     def legacy_weights(self) -> dict[str, float]:

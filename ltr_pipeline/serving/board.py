@@ -1,0 +1,104 @@
+"""What the workers of one service tell each other: to look for weights now, and which weights are bad.
+
+A folder of theirs, as they share nothing else. A worker that was started anew finds there what is bad already.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+import structlog
+
+from ltr_pipeline.errors import NotFoundError, StorageError
+from ltr_pipeline.storage import LocalStorage
+
+__all__ = ["FOLDER", "Board", "Call", "Refused"]
+
+FOLDER: Final = "LTR_SERVE_BOARD"
+"""Variable by which the program tells its workers where; not for users."""
+
+CALL: Final = "call"
+REFUSED: Final = "refused"
+
+log = structlog.get_logger(__name__)
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that is not tried again, and why."""
+
+    version: str
+    reason: str
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Look for weights now; `forgive`: what was refused gets another chance."""
+
+    id: str
+    forgive: bool
+
+
+class Board:
+    """A folder of notes; without one, a worker that is alone.
+
+    Parameters
+    ----------
+    folder
+        On a disk that all workers see.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._notes = LocalStorage(folder) if folder else None
+        self._heard: Call | None = None
+        self.called()
+
+    @classmethod
+    def of_this_service(cls) -> Board:
+        """The one that the program has given its workers."""
+        return cls(Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None)
+
+    def call(self, *, forgive: bool = False) -> None:
+        """Ask every other worker to look for weights now, and to `forgive` what was bad before."""
+        if self._notes is None:
+            return
+        for key in self._notes.keys(REFUSED) if forgive else ():
+            self._notes.delete(key)
+        self._heard = Call(id=uuid4().hex, forgive=forgive)
+        self._notes.put(CALL, msgspec.json.encode(self._heard))
+
+    def called(self) -> Call | None:
+        """Call of another worker that was not heard yet."""
+        if self._notes is None:
+            return None
+        try:
+            call = msgspec.json.decode(self._notes.get(CALL), type=Call)
+        except NotFoundError:
+            return None
+        if call == self._heard:
+            return None
+        self._heard = call
+        return call
+
+    def refuse(self, sha256: str, refused: Refused) -> None:
+        """Tell every worker that a document is bad; where that cannot be written, they find out by themselves."""
+        if self._notes is None:
+            return
+        try:
+            self._notes.put(f"{REFUSED}/{sha256}", msgspec.json.encode(refused))
+        except StorageError as error:
+            log.warning("other workers were not told of bad weights", sha256=sha256, error=str(error))
+
+    def refused(self) -> dict[str, Refused]:
+        """What is bad by any worker's word, by sha256."""
+        found: dict[str, Refused] = {}
+        if self._notes is None:
+            return found
+        for key in self._notes.keys(REFUSED):
+            try:
+                found[key.removeprefix(f"{REFUSED}/")] = msgspec.json.decode(self._notes.get(key), type=Refused)
+            except NotFoundError:  # taken down in between
+                continue
+        return found

@@ -1,0 +1,111 @@
+"""What the service asks the registry beside new weights: which versions there are, and to roll `latest` back."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ltr_pipeline.errors import LtrError, RegistryError, WeightsError
+from ltr_pipeline.registry import me
+from ltr_pipeline.serving.models import Loaded, Models
+from ltr_pipeline.versions import Listed, Registry
+
+__all__ = ["Catalogue", "NotListedError"]
+
+FRESH_SECONDS: Final = 10.0
+"""A listing, or that there is none, is told for so long before the registry is asked again."""
+
+
+class NotListedError(Exception):
+    """The registry cannot say which versions there are."""
+
+
+class Catalogue:
+    """The registry, asked at most every `FRESH_SECONDS` and by one thread at a time.
+
+    Parameters
+    ----------
+    registry
+        Whose versions.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
+        self._registry = registry
+        self._clock = clock
+        self._listed: Sequence[Listed] | None = None
+        self._problem: str | None = None
+        self._until = -1.0
+        self._lock = threading.Lock()
+
+    def listed(self) -> Sequence[Listed]:
+        """Every version of the registry, newest first; at first it reads them all, so not for the event loop.
+
+        While another thread asks the registry, what it said before.
+
+        Raises
+        ------
+        NotListedError
+            The registry cannot be reached or read.
+        """
+        if self._clock() >= self._until and self._lock.acquire(blocking=False):
+            try:
+                self._ask()
+            finally:
+                self._lock.release()
+        if self._problem:
+            raise NotListedError(self._problem)
+        if self._listed is None:
+            raise NotListedError("the versions are being listed for the first time; try again in a moment")
+        return self._listed
+
+    def report(self, models: Models) -> dict[str, Any]:
+        """What is there, what this worker uses, and what it refuses and why, as JSON has it; NotListedError."""
+        current, refused = models.current, models.refused
+        listed = [
+            {
+                **msgspec.to_builtins(one),
+                "in_use": one.sha256 == current.sha256,
+                "refused": refused[one.sha256].reason if one.sha256 in refused else None,
+            }
+            for one in self.listed()
+        ]
+        return {
+            "in_use": {"version": current.version, "sha256": current.sha256},
+            "versions": listed,
+            "refused": [{"sha256": sha256, **msgspec.to_builtins(one)} for sha256, one in refused.items()],
+            "pid": os.getpid(),
+        }
+
+    def roll_back(self, bad: Loaded, reason: str) -> str:
+        """Move `latest` back from a version and pin it, unless it has left it already or somebody pinned it there.
+
+        Returns
+        -------
+        What became of it (`Watch.rollback`).
+
+        Raises
+        ------
+        LtrError
+            The registry cannot be reached now.
+        """
+        try:
+            move = self._registry.rollback(who=f"guard, {me()}", why=reason, leaving=bad.version)
+        except (RegistryError, WeightsError) as error:
+            return f"given up: {error}"
+        if move.move == "rollback" and move.before == bad.version:
+            return f"done: latest is {move.to}, pinned"
+        return f"needless: latest is {move.to}{', pinned by ' + move.who if move.pin else ''}"
+
+    def _ask(self) -> None:
+        try:
+            self._listed, self._problem = self._registry.listing(self._listed or ()), None
+        except LtrError as error:
+            self._problem = str(error)
+        self._until = self._clock() + FRESH_SECONDS
