@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,9 +11,10 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving import metrics, wire
 from ltr_pipeline.serving.auth import RefusedError, may_write
 from ltr_pipeline.serving.models import Models, legacy
+from ltr_pipeline.serving.recorder import BusyError, Recorder
 from ltr_pipeline.serving.reload import Reloader
 from ltr_pipeline.serving.service import Service
 from ltr_pipeline.serving.settings import ServingSettings
@@ -37,17 +38,20 @@ class Parts:
         self.reloader = Reloader(
             self.models, settings.source, seconds=settings.poll_seconds, keys=settings.registry.keys
         )
-        self.service = Service(settings, self.models)
+        self.recorder = Recorder(settings)
+        self.service = Service(settings, self.models, self.recorder)
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Start, and stop in the other order."""
+        self.recorder.start()
         self.reloader.start()
         try:
             yield
         finally:
             self.reloader.stop()
             self.service.close()
+            self.recorder.stop()
 
 
 def create_app(settings: ServingSettings | None = None) -> FastAPI:
@@ -82,6 +86,8 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     async def explain(request: Request) -> Response:
         return _json(service.explain(await _body(request, settings.max_body_bytes)))
 
+    _add_event_routes(app, parts, writer)
+
     @app.get("/ltr/health")
     async def health() -> Response:
         model = models.current
@@ -114,6 +120,22 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
 
 
+def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
+    recorder, most = parts.recorder, parts.settings.max_body_bytes
+
+    @app.post("/ltr/feedback")
+    async def feedback(request: Request) -> Response:
+        writer(request)
+        asked = wire.decode(await _body(request, most), wire.FeedbackRequest)
+        return _json(wire.Recorded(accepted=recorder.feedback(asked)), 202)
+
+    @app.post("/ltr/shown")
+    async def shown(request: Request) -> Response:
+        writer(request)
+        asked = wire.decode(await _body(request, most), wire.ShownRequest)
+        return _json(wire.Recorded(accepted=recorder.shown(asked)), 202)
+
+
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def wrong(_request: Request, error: Exception) -> Response:
@@ -122,6 +144,10 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(TooLargeError)
     async def too_large(_request: Request, error: Exception) -> Response:
         return _json({"error": str(error)}, 413)
+
+    @app.exception_handler(BusyError)
+    async def busy(_request: Request, error: Exception) -> Response:
+        return _json({"error": str(error)}, 503)
 
     @app.exception_handler(RefusedError)
     async def refused(_request: Request, error: Exception) -> Response:
