@@ -10,7 +10,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -43,13 +43,13 @@ class Sink(Protocol):
 
     name: str
 
-    def send(self, records: Sequence[Record], stop_at: float | None) -> int:
+    def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:
         """Deliver events; how many of them, from the first on, need not be sent again.
 
         Parameters
         ----------
-        stop_at
-            `time.monotonic` at which to stop waiting; None = as long as it takes.
+        enough
+            Whether to stop waiting; asked again and again.
 
         Raises
         ------
@@ -68,7 +68,7 @@ class LogSink:
         self.path = path
         self.name = str(path)
 
-    def send(self, records: Sequence[Record], stop_at: float | None) -> int:  # noqa: ARG002 - a disk answers at once
+    def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:  # noqa: ARG002 - a disk answers at once
         """Append; a line that was left torn is ended first, so that it spoils no other."""
         lines = [record.line + b"\n" for record in records]
         try:
@@ -115,7 +115,7 @@ class TopicSink:
         }
         self._producer: Any = None
 
-    def send(self, records: Sequence[Record], stop_at: float | None) -> int:
+    def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:
         """Deliver; a message that the brokers refuse for what it is counts as done with, and is logged."""
         from confluent_kafka import KafkaException
 
@@ -127,7 +127,7 @@ class TopicSink:
         except (KafkaException, BufferError) as error:
             self._producer = None  # what it still delivers is delivered twice
             raise SinkError(f"{self.name}: {error}") from None
-        while _PENDING in outcomes and (stop_at is None or time.monotonic() < stop_at):
+        while _PENDING in outcomes and not enough():
             producer.poll(POLL_SECONDS)
         return self._delivered(records, outcomes)
 
@@ -252,9 +252,12 @@ class Shipper:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._stopping.wait(0 if self._round() else self._backoff if self._failing else IDLE_SECONDS)
-        while self._stop_at and time.monotonic() < self._stop_at and self._round():
+        while not self._is_over() and self._round():
             pass
         self._sink.close()
+
+    def _is_over(self) -> bool:
+        return self._stop_at is not None and time.monotonic() >= self._stop_at
 
     def _round(self) -> bool:
         """Deliver one batch; whether there may be more to do at once."""
@@ -287,7 +290,7 @@ class Shipper:
         batch = journal.read()
         if batch is None:
             return False
-        delivered = self._sink.send(batch.records, self._stop_at) if batch.records else 0
+        delivered = self._sink.send(batch.records, self._is_over) if batch.records else 0
         journal.advance(batch, delivered)
         for record in batch.records[:delivered]:
             metrics.EVENTS.labels(record.kind, "delivered").inc()
