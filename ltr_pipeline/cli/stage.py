@@ -155,6 +155,7 @@ class Stage:
 
     def _shown(self, seen: Visits, times: NDArray[np.float64] | None) -> tuple[NDArray[np.int32], list[str]]:
         """Ask for every list: position of each row, int32 (n,), and the request's id for each list."""
+        self._http.close()  # the service may have closed it while nobody asked; it opens again by itself
         position, names, begin = np.zeros(len(seen.item), np.int32), [], 0
         for ranking, size in enumerate(seen.group.tolist()):
             rows = range(begin, begin + size)

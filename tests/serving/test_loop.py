@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving.server import Server
 from services.kafka_server import KafkaServer
 from services.s3_server import BUCKET, S3Server
+from serving.server import Server
 from topics import Topic
 
 from ltr_pipeline import events, jobs, simulate
@@ -55,8 +55,7 @@ def environment(topic: Topic, s3_server: S3Server, tmp_path: Path) -> dict[str, 
         "S3_BUCKET": BUCKET,
         "S3_PREFIX": f"loop-{tmp_path.name}",
         "LTR_DATA_URI": str(tmp_path / "data"),
-        # All of it happens within a minute, so answers count at once and today is over when the night comes.
-        "LTR_ATTRIBUTION_DAYS": "0",
+        "LTR_ATTRIBUTION_DAYS": "1",
     }
 
 
@@ -102,10 +101,10 @@ def night(settings: Settings, date: dt.date) -> dict[str, Any]:
 
 
 def shifted(topic: Topic, days: int) -> None:
-    """Send what a topic holds once more, spread over the days before: a night needs more days than a test has."""
+    """Send what a topic holds once more, as if it had happened on the days before: today's events are too young."""
     values = [json.loads(value) for _, _, value in topic.consumed()]
     lists = sorted({message["context"]["ranking_id"] for message in values})
-    back = {name: 1 + number % days for number, name in enumerate(lists)}
+    back = {name: 2 + number % days for number, name in enumerate(lists)}
     for message in values:
         ranking = message["context"]["ranking_id"]
         at = dt.datetime.fromisoformat(message["timestamp"]) - dt.timedelta(days=back[ranking])
@@ -136,15 +135,13 @@ def test_what_the_service_shows_trains_what_it_serves_next(
         topic.server.start()
         server.until(lambda: delivered(server) == sent + later_sent, 60)
         assert server.metric("ltr_spool_events") == 0
-        shifted(topic, days=9)
+        shifted(topic, days=8)
         published = night(settings, today + dt.timedelta(days=1))
         assert published["moved"]
         server.until(lambda: server.get("/ltr/health")["version"] == published["version"])
         answer = server.post("/ltr/rank", request(seen, 0, range(seen.group[0])))
         assert (answer["version"], answer["model"], answer["fallback"]) == (published["version"], "lightgbm", None)
-    account(
-        settings, today + dt.timedelta(days=1), lists=2 * (VISITS + 20), rows=2 * (len(seen.item) + len(later.item))
-    )
+    account(settings, today + dt.timedelta(days=1), lists=VISITS + 20, rows=len(seen.item) + len(later.item))
 
 
 def delivered(server: Server) -> float:
@@ -158,8 +155,10 @@ def account(settings: Settings, date: dt.date, *, lists: int, rows: int) -> None
     landed, manifest = run.read("inputs.json", Inputs).landed, run.read("dataset.json", DatasetManifest)
     assert landed is not None
     assert (landed.records_quarantined, landed.fallback) == (0, "")
-    assert landed.impressions - manifest.impressions.duplicates == rows
-    assert manifest.impressions.used == rows
-    assert manifest.feedback.used == manifest.feedback.landed - manifest.feedback.duplicates
+    assert landed.impressions - manifest.impressions.duplicates == 2 * rows
+    assert (manifest.impressions.used, manifest.impressions.dropped) == (rows, {"immature": rows})
+    answers = manifest.feedback
+    assert answers.dropped == {"impression_dropped": answers.used}
+    assert 2 * answers.used == answers.landed - answers.duplicates
     assert manifest.train.rankings + manifest.valid.rankings + manifest.test.rankings == lists
     assert events.read_manifest(settings.data, date).unknown_features == []
