@@ -17,6 +17,7 @@ from topics import Topic
 
 from ltr_pipeline import events, jobs, simulate
 from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.gate import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Inputs, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings
@@ -97,6 +98,8 @@ def night(settings: Settings, date: dt.date) -> dict[str, Any]:
     inputs = jobs.extract_events({"moment": moment}, LENIENT, settings)
     trained = jobs.train_ranker(jobs.build_dataset(inputs, LENIENT, settings), settings)
     judged = jobs.quality_gate(jobs.evaluate_ranker(trained, settings), LENIENT, settings)
+    decision = Run(run_name(dt.datetime.fromisoformat(moment)), settings).read("decision.json", Decision)
+    assert decision.verdict == "publish", decision.reasons
     return jobs.publish_weights(judged, "test", settings)
 
 
