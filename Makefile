@@ -16,9 +16,10 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run up down airflow test lint format secrets lock clean
+.PHONY: help setup run demo up down airflow test lint format secrets lock clean
 help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
+	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL)"
 	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
@@ -47,6 +48,9 @@ WITH_SERVERS := if [ -e $(RUNNING) ]; then set -a; . $(RUNNING); set +a; fi;
 
 run: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE))
+
+demo: $(READY) $(MIGRATED)
+	@$(BIN)/ltr demo
 
 up: $(READY) $(if $(SERVICES),,$(MIGRATED))
 	@$(if $(SERVICES),$(STACK),$(BIN)/ltr) up

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage import open_storage
 
-__all__ = ["register"]
+__all__ = ["register", "run_dag"]
 
 DAG = "train_ltr_daily"
 
@@ -51,7 +52,7 @@ def run(date: Day = None) -> None:
     simulated.up_to(settings, day)
     log = home / f"{DAG}.log"
     console.print(f"Running {DAG} for {day} (log: {log})")
-    _run_dag(day, log)
+    run_dag(day, log)
     _print_run(run_name(night_of(day)), settings)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
 
@@ -69,12 +70,31 @@ def _next_day(settings: Settings) -> dt.date:
     return newest
 
 
-def _run_dag(day: dt.date, log: Path) -> None:
-    """Run the DAG in a process of its own and say which task is at work."""
+def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
+    """Run the DAG in a process of its own and say which task is at work.
+
+    Parameters
+    ----------
+    log
+        File that gets what the process prints.
+    environment, folder
+        Of the process; by default this one's.
+
+    Raises
+    ------
+    LtrError
+        The run failed.
+    """
     command = [sys.executable, "-m", "ltr_pipeline.airflow.once", DAG, json.dumps({"date": day.isoformat()})]
     with log.open("w") as file, console.status("starting Airflow") as status:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=folder,
         )
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         failed = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,12 +12,13 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving import metrics, wire
 from ltr_pipeline.serving.auth import RefusedError, may_write
 from ltr_pipeline.serving.board import Board
 from ltr_pipeline.serving.catalogue import Catalogue, NotListedError
 from ltr_pipeline.serving.guard import Guard
 from ltr_pipeline.serving.models import Models, legacy
+from ltr_pipeline.serving.recorder import BusyError, Recorder
 from ltr_pipeline.serving.reload import Reloader
 from ltr_pipeline.serving.service import Service
 from ltr_pipeline.serving.settings import ServingSettings
@@ -48,17 +49,20 @@ class Parts:
             board=Board.of_this_service(),
             roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )
-        self.service = Service(settings, self.models)
+        self.recorder = Recorder(settings)
+        self.service = Service(settings, self.models, self.recorder)
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Start, and stop in the other order."""
+        self.recorder.start()
         self.reloader.start()
         try:
             yield
         finally:
             self.reloader.stop()
             self.service.close()
+            self.recorder.stop()
 
 
 def create_app(settings: ServingSettings | None = None) -> FastAPI:
@@ -92,6 +96,8 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     @app.post("/ltr/explain")
     async def explain(request: Request) -> Response:
         return _json(service.explain(await _body(request, settings.max_body_bytes)))
+
+    _add_event_routes(app, parts, writer)
 
     @app.get("/ltr/health")
     async def health() -> Response:
@@ -131,6 +137,22 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
 
 
+def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
+    recorder, most = parts.recorder, parts.settings.max_body_bytes
+
+    @app.post("/ltr/feedback")
+    async def feedback(request: Request) -> Response:
+        writer(request)
+        asked = wire.decode(await _body(request, most), wire.FeedbackRequest)
+        return _json(wire.Recorded(accepted=recorder.feedback(asked)), 202)
+
+    @app.post("/ltr/shown")
+    async def shown(request: Request) -> Response:
+        writer(request)
+        asked = wire.decode(await _body(request, most), wire.ShownRequest)
+        return _json(wire.Recorded(accepted=recorder.shown(asked)), 202)
+
+
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestError)
     async def wrong(_request: Request, error: Exception) -> Response:
@@ -140,8 +162,9 @@ def _answer_errors(app: FastAPI) -> None:
     async def too_large(_request: Request, error: Exception) -> Response:
         return _json({"error": str(error)}, 413)
 
+    @app.exception_handler(BusyError)
     @app.exception_handler(NotListedError)
-    async def not_listed(_request: Request, error: Exception) -> Response:
+    async def later(_request: Request, error: Exception) -> Response:
         return _json({"error": str(error)}, 503)
 
     @app.exception_handler(RefusedError)

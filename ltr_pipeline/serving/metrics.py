@@ -30,6 +30,10 @@ WEIGHTS_CREATED: Final = Gauge(
     "When the weights in use were made; 0 = legacy.",
     multiprocess_mode="livemin",
 )
+EVENTS: Final = Counter("ltr_events_total", "Events to log, by what became of them.", ["kind", "outcome"])
+SPOOL_EVENTS: Final = Gauge("ltr_spool_events", "Events that are not delivered yet.", multiprocess_mode="livesum")
+SPOOL_BYTES: Final = Gauge("ltr_spool_bytes", "Their bytes on disk.", multiprocess_mode="livesum")
+SPOOL_AGE: Final = Gauge("ltr_spool_oldest_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
 
 
 def render() -> bytes:

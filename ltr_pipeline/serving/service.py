@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import structlog
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring import Features, descending
 from ltr_pipeline.serving import metrics, wire
-from ltr_pipeline.serving.mixing import plain
+from ltr_pipeline.serving.events import Listed, new_request_id
+from ltr_pipeline.serving.mixing import Mixed, explore, plain
 from ltr_pipeline.serving.models import Loaded, Models
+from ltr_pipeline.serving.recorder import Recorder
 from ltr_pipeline.serving.settings import ServingSettings
 
 __all__ = ["Scored", "Service"]
@@ -63,11 +65,14 @@ class Service:
         Limits and shares.
     models
         What ranks.
+    recorder
+        What is told of every answer.
     """
 
-    def __init__(self, settings: ServingSettings, models: Models) -> None:
+    def __init__(self, settings: ServingSettings, models: Models, recorder: Recorder) -> None:
         self.settings = settings
         self.models = models
+        self.recorder = recorder
         self._slow = settings.guard_p95_max_ms / 1000
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
 
@@ -99,9 +104,9 @@ class Service:
         candidates = [candidate for candidate in request.candidates if candidate.available]
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
-        mixed = plain(descending(scored.scores)[: request.k], model.version)
+        mixed = self._mixed(descending(scored.scores)[: request.k], model)
         answer = wire.RankAnswer(
-            request_id=uuid4().hex,
+            request_id=new_request_id(request.query_id),
             query_id=request.query_id,
             version=model.version,
             model=scored.model,
@@ -116,10 +121,41 @@ class Service:
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )
+        self._record(answer, request, candidates, mixed, model, len(body))
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
         model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
         return answer
+
+    def _mixed(self, order: Sequence[int], model: Loaded) -> Mixed:
+        """Order that is shown: as it is, or mixed for a share of the requests."""
+        if random.random() < self.settings.explore_share:  # noqa: S311 - nobody gains by guessing it
+            return explore(order, model.version)
+        return plain(order, model.version)
+
+    def _record(
+        self,
+        answer: wire.RankAnswer,
+        request: wire.RankRequest,
+        candidates: Sequence[wire.RankCandidate],
+        mixed: Mixed,
+        model: Loaded,
+        size: int,
+    ) -> None:
+        listed = Listed(
+            request_id=answer.request_id,
+            event_id=answer.request_id,
+            query_id=answer.query_id,
+            user_id=request.user_id,
+            seconds=time.time(),
+            policy=mixed.policy,
+            shadow=request.test,
+            candidates=[candidates[row] for row in mixed.order],
+            features=model.scorer.features,
+            propensities=mixed.propensities,
+            teams=mixed.teams,
+        )
+        self.recorder.listed(listed, size)
 
     def explain(self, body: bytes) -> wire.Explanation:
         """Why one candidate stands above another.

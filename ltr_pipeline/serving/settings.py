@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import field_validator
 
@@ -78,7 +78,19 @@ class ServingSettings(Settings):
         "LTR_EXPLORE_SHARE", 0.0, "Share of requests in which neighbours are swapped at random.", ge=0, le=1
     )
 
-    spool: Path = env("LTR_SPOOL", Path("var/spool"), "Folder where events wait for Kafka.")
+    shown: Literal["returned", "reported"] = env(
+        "LTR_SHOWN",
+        "returned",
+        "Which items count as shown: all that an answer returned, or only those reported to /ltr/shown.",
+    )
+    shown_seconds: float = env(
+        "LTR_SHOWN_SECONDS",
+        3600.0,
+        "With reported: an answer that nobody reports on is forgotten after.",
+        ge=1,
+        le=86400,
+    )
+    spool: Path = env("LTR_SPOOL", Path("var/spool"), "Folder where events wait until they are delivered.")
     spool_max_mb: int = env("LTR_SPOOL_MAX_MB", 1024, "What may wait there; newer events are dropped.", ge=1)
 
     @field_validator("api_keys")

@@ -27,9 +27,11 @@ __all__ = [
 ]
 
 LONGEST_TEXT: Final = 256  # characters of an id or a name
+LONGEST_REQUEST_ID: Final = 1536  # it holds the query's id in base64
 DEEPEST: Final = 16  # objects and lists within each other; a request needs 4
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REQUEST_ID)]
 T = TypeVar("T")
 
 
@@ -162,7 +164,7 @@ class FeedbackItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     item_id: Text
     action: Text
-    request_id: Text | None = None
+    request_id: RequestId | None = None
     query_id: Text | None = None
     user_id: Text | None = None
     event_id: Text | None = None
@@ -177,7 +179,7 @@ class FeedbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class ShownRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which items of an answer were really shown, in shown order."""
 
-    request_id: Text
+    request_id: RequestId
     items: Annotated[list[Text], msgspec.Meta(max_length=10000)]
 
 

@@ -2,7 +2,7 @@
 
 =======  ================================================================
 world    what is simulated, and what a lawyer is truly worth for a case
-draw     lists and answers as columns, a day's or any number
+draw     lists and answers as columns, a day's or any number; visits that somebody else ranks
 log      the same lists as messages in order of arrival, faults included
 =======  ================================================================
 
@@ -10,7 +10,7 @@ Start with ``World(legacy_weights=…)``; `write_log` writes what `make run` lea
 it, `sample` draws lists without messages.
 """
 
-from ltr_pipeline.simulate.draw import rankings_on, sample
+from ltr_pipeline.simulate.draw import Answers, Visits, answers, rankings_on, sample, visits
 from ltr_pipeline.simulate.log import HORIZON_DAYS, Summary, arrivals, truth, write_log
 from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, Outage, Rankings, World, utility
 
@@ -19,14 +19,18 @@ __all__ = [
     "FEATURES",
     "GROUPS",
     "HORIZON_DAYS",
+    "Answers",
     "Outage",
     "Rankings",
     "Summary",
+    "Visits",
     "World",
+    "answers",
     "arrivals",
     "rankings_on",
     "sample",
     "truth",
     "utility",
+    "visits",
     "write_log",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from ltr_pipeline.simulate.world import (
     utility,
 )
 
-__all__ = ["rankings_on", "sample"]
+__all__ = ["Answers", "Visits", "answers", "rankings_on", "sample", "visits"]
 
 ANSWER_THRESHOLDS: Final = (0.05, 0.22, 0.46)  # of appeal: declined, accepted, won
 MAX_ANSWER_HOURS: Final = 7 * 24.0
@@ -65,6 +66,74 @@ def rankings_on(world: World, day: date) -> Rankings:
         urgent=needs.random(world.clients)[user] < _urgent_share(world, day),
     )
     return _draw(world, _lawyers(world, day), cases, rng, noise=world.outages.get(day) == "noise")
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Cases of clients and the lawyers who might be shown for them, in no order; somebody else is to rank them.
+
+    Attributes
+    ----------
+    group, user, case, item, protected_group, features, utility
+        As in `Rankings`; all lawyers are available.
+    appeal
+        What the client would think of each lawyer, float64 (n,): `utility` and his taste; -inf where he withdrew.
+    """
+
+    group: Ints
+    user: Ints
+    case: Rows
+    item: Ints
+    protected_group: NDArray[np.int8]
+    features: NDArray[np.float32]
+    utility: Floats
+    appeal: Floats
+
+    @property
+    def relevance(self) -> NDArray[np.int8]:
+        """What the client would do if he looked at every lawyer, int8 (n,): 0 nothing, else an index into `ACTIONS`."""
+        return np.searchsorted(ANSWER_THRESHOLDS, self.appeal).astype(np.int8)
+
+
+class Answers(NamedTuple):
+    """Columns of the same names in `Rankings`."""
+
+    answer: NDArray[np.int8]
+    answer_hours: NDArray[np.float32]
+    outcome: NDArray[np.int8]
+    outcome_hours: NDArray[np.float32]
+
+
+def visits(world: World, rankings: int, rng: np.random.Generator, *, day: date) -> Visits:
+    """Draw visits of clients to the lawyers of `day`, with the candidates of each in random order."""
+    cases = _Cases(
+        user=_recurring(world, rankings, rng),
+        number=np.arange(rankings),
+        area=rng.integers(_AREAS, size=rankings),
+        urgent=rng.random(rankings) < _urgent_share(world, day),
+    )
+    lawyers, size = _lawyers(world, day), _sizes(rankings, rng)
+    ranking = np.repeat(np.arange(rankings), size)
+    chosen = _candidates(lawyers, cases.area, size, rng)[np.lexsort((rng.random(len(ranking)), ranking))]
+    complete = _features(world, lawyers, cases, ranking, chosen, rng)
+    worth, group = utility(complete), lawyers.group[chosen]
+    liked = worth - world.group_effect * (group == 1) + world.taste * rng.normal(size=len(chosen))
+    return Visits(
+        group=size,
+        user=cases.user,
+        case=cases.number,
+        item=lawyers.item[chosen],
+        protected_group=group,
+        features=_with_gaps(complete, world.missing_share, rng),
+        utility=worth,
+        appeal=liked + _moods(world, cases.user, rng)[ranking],
+    )
+
+
+def answers(world: World, seen: Visits, position: Ints, rng: np.random.Generator) -> Answers:
+    """What the clients of `seen` do with lists that show its rows at these positions, 1-based, 0 = not shown."""
+    examined = rng.random(len(position)) < np.maximum(position, 1).astype(np.float64) ** -world.examination
+    return Answers(**_answers(seen.appeal, examined & (position > 0), rng))
 
 
 class _Cases(NamedTuple):
@@ -133,8 +202,7 @@ def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int
 
 
 def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> Rankings:
-    least, most = LIST_SIZES
-    size = (least + (most - least + 1) * rng.random(len(cases.user)) ** 1.8).astype(np.int32)
+    size = _sizes(len(cases.user), rng)
     chosen = _candidates(lawyers, cases.area, size, rng)
     ranking = np.repeat(np.arange(len(size)), size)
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
@@ -158,6 +226,12 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
         available=available,
         **_answers(appeal, examined & available, rng),
     )
+
+
+def _sizes(rankings: int, rng: np.random.Generator) -> Ints:
+    """How many lawyers each list has."""
+    least, most = LIST_SIZES
+    return (least + (most - least + 1) * rng.random(rankings) ** 1.8).astype(np.int32)
 
 
 def _candidates(lawyers: _Lawyers, area: Rows, size: Ints, rng: np.random.Generator) -> Rows:

@@ -1,0 +1,192 @@
+"""The loop, shown: users, service, nightly run, reload, users again; and what it gains, by the simulator's truth."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from scipy import stats
+
+from ltr_pipeline import jobs, simulate
+from ltr_pipeline.cli.console import console, print_table
+from ltr_pipeline.cli.nightly import run_dag
+from ltr_pipeline.cli.stack import airflow_home
+from ltr_pipeline.cli.stage import Stage
+from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.evaluation import hit, ndcg
+from ltr_pipeline.gate import Decision
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.runs import Outcome, Run, run_name
+from ltr_pipeline.schedule import newest_night, night_of
+from ltr_pipeline.simulate import Visits, World
+
+__all__ = ["register"]
+
+FIRST_DAYS, NEXT_DAYS = 21, 7
+"""Of visits before the first night, and before the second."""
+
+VARIABLES: Final = {"ltr_on_inconclusive": "publish", "ltr_fairness_max": "0.1", "ltr_regression_max": "0.05"}
+"""The gate is more lenient than by default: a night of so few lists is often inconclusive, and then nothing moves."""
+
+METRICS: Final = ("Hit@3", "nDCG@5")
+STEPS: Final = ("legacy weights", "first model", "second model", "after rollback")
+
+
+class Quality(NamedTuple):
+    """Means over the panel's eligible lists."""
+
+    hit: float
+    ndcg: float
+
+
+class Shown(NamedTuple):
+    """What one seed gave: the version and quality of each step, and where the service's events went."""
+
+    versions: list[str]
+    quality: list[Quality]
+    account: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command(rich_help_panel="Nights")(demo)
+
+
+def demo(
+    seeds: Annotated[int, typer.Option(min=2, help="Worlds to show it in.")] = 5,
+    visits: Annotated[int, typer.Option(min=20, help="Lists shown a simulated day.")] = 150,
+    panel: Annotated[int, typer.Option(min=100, help="Lists that each step is measured on.")] = 1000,
+    dags: Annotated[int, typer.Option(min=0, help="Seeds whose nights run in Airflow.")] = 1,
+    folder: Annotated[Path | None, typer.Option(help="Where all of it stays; default: a temporary folder.")] = None,
+) -> None:
+    """Show the loop: users, service, nightly run, reload, users; and what it gains."""
+    root = folder or Path(tempfile.mkdtemp(prefix="ltr-demo-"))
+    console.print(_preface(seeds, visits, panel, dags, root), markup=False)
+    found = []
+    for seed in range(seeds):
+        with console.status(f"seed {seed}"):
+            shown = _one(root / f"seed-{seed}", seed, visits, panel, in_airflow=seed < dags)
+        found.append(shown)
+        steps = ", ".join(
+            f"{version} {quality.ndcg:.3f}" for version, quality in zip(shown.versions, shown.quality, strict=True)
+        )
+        console.print(f"seed {seed}: nDCG@5 {steps}\n        {shown.account}", markup=False)
+    _print_means(found)
+    _print_differences(found)
+
+
+def _preface(seeds: int, visits: int, panel: int, dags: int, root: Path) -> str:
+    variables = ", ".join("=".join(pair) for pair in VARIABLES.items())
+    return (
+        f"{seeds} simulated worlds. In each, clients use the real service over HTTP: {visits} lists a day for "
+        f"{FIRST_DAYS} days under\nthe legacy weights, then a nightly run trains on what the service logged; the "
+        f"service reloads by itself; {NEXT_DAYS} more\ndays under the first model, another night, and in the end a "
+        f"rollback. After each step a panel of {panel:,} further\nlists, the same at every step, asks the service as a "
+        "test, which trains nothing. Its quality is by the truth: what the\nclients would do if they looked at every "
+        "lawyer.\n"
+        "The days pass quickly: events are logged with the present time, and the demonstration moves each to its\n"
+        "simulated day before a night reads them. Nothing else of them is changed.\n"
+        f"So few lists are often inconclusive; the gate's Variables are {variables}.\n"
+        f"The nights of the first {dags} run as the DAG in Airflow, the others call the same tasks in this process.\n"
+        f"Everything is kept in {root}\n"
+    )
+
+
+def _one(folder: Path, seed: int, visits: int, panel: int, *, in_airflow: bool) -> Shown:
+    night = newest_night(dt.datetime.now(dt.UTC))
+    first = night - dt.timedelta(days=FIRST_DAYS + NEXT_DAYS)
+    world = World(legacy_weights=load_mapping().legacy_weights, seed=seed)
+    judged = simulate.visits(world, panel, world.rng(2000), day=night)
+    with Stage(folder, world, first) as stage:
+        steps = [("legacy", _measured(stage, judged))]
+        for days in (FIRST_DAYS, NEXT_DAYS):
+            stage.pass_days(days, visits)
+            stage.turn()
+            version = _night(stage, in_airflow=in_airflow)
+            stage.await_version(version)
+            steps.append((version, _measured(stage, judged)))
+        account = _account(stage)
+        if len(stage.settings.registry.versions()) > 1:
+            stage.settings.registry.rollback(who="demo", why="to show it")
+        version = stage.settings.registry.promoted() or "legacy"
+        stage.await_version(version)
+        steps.append((version, _measured(stage, judged)))
+    versions, quality = zip(*steps, strict=True)
+    return Shown(list(versions), list(quality), account)
+
+
+def _measured(stage: Stage, judged: Visits) -> Quality:
+    position = stage.panel(judged)
+    relevance: NDArray[np.int8] = judged.relevance
+    return Quality(
+        hit=float(np.nanmean(hit(relevance, -position, judged.group))),
+        ndcg=float(np.nanmean(ndcg(relevance, -position, judged.group))),
+    )
+
+
+def _night(stage: Stage, *, in_airflow: bool) -> str:
+    """Run the night of the stage's day; the version that is promoted after it."""
+    if in_airflow:
+        variables = {f"AIRFLOW_VAR_{name.upper()}": value for name, value in VARIABLES.items()}
+        run_dag(stage.day, airflow_home() / "demo.log", stage.environment | variables, stage.folder)
+    else:
+        _run_tasks(stage)
+    return stage.settings.registry.promoted() or "legacy"
+
+
+def _run_tasks(stage: Stage) -> None:
+    settings = stage.settings
+    inputs = jobs.extract_events({"moment": night_of(stage.day).isoformat()}, VARIABLES, settings)
+    trained = jobs.train_ranker(jobs.build_dataset(inputs, VARIABLES, settings), settings)
+    judged = jobs.quality_gate(jobs.evaluate_ranker(trained, settings), VARIABLES, settings)
+    if Run(run_name(night_of(stage.day)), settings).read("decision.json", Decision).verdict == "publish":
+        jobs.publish_weights(judged, "demo", settings)
+    else:
+        jobs.keep_previous(judged, settings)
+
+
+def _account(stage: Stage) -> str:
+    """Where the service's events went, as of the last night."""
+    run = Run(run_name(night_of(stage.day)), stage.settings)
+    manifest, outcome = run.read("dataset.json", DatasetManifest), run.read("outcome.json", Outcome)
+    shown, did = manifest.impressions, manifest.feedback
+    fates = ", ".join(f"{count:,} {reason}" for reason, count in shown.dropped.items())
+    return (
+        f"the service logged {stage.counts['impressions']:,} lists and {stage.counts['feedback']:,} answers; by the "
+        f"second night {shown.landed:,} impressions landed, {shown.used:,} used ({fates}); {did.landed:,} answers "
+        f"landed, {did.used:,} used; {outcome.reason}"
+    )
+
+
+def _print_means(found: list[Shown]) -> None:
+    console.print(f"\nMeans over {len(found)} seeds, by the truth:")
+    rows = []
+    for step, name in enumerate(STEPS):
+        values = np.array([shown.quality[step] for shown in found])
+        rows.append((name, *(f"{value:.4f}" for value in values.mean(axis=0))))
+    print_table(("", *METRICS), rows)
+
+
+def _print_differences(found: list[Shown]) -> None:
+    console.print("\nPaired differences, with their 95 % intervals over seeds (t):")
+    values = np.array([shown.quality for shown in found])  # (seeds, steps, metrics)
+    pairs = [(1, 0), (2, 1), (2, 0), (3, 2), (3, 1), (3, 0)]
+    rows = [
+        (
+            f"{STEPS[new]} - {STEPS[old]}",
+            *(_interval(values[:, new, metric] - values[:, old, metric]) for metric in (0, 1)),
+        )
+        for new, old in pairs
+    ]
+    print_table(("", *METRICS), rows)
+
+
+def _interval(differences: NDArray[np.float64]) -> str:
+    mean, count = differences.mean(), len(differences)
+    half = stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)
+    return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"

@@ -1,0 +1,316 @@
+"""From an answered request to the messages that a nightly run reads: the mapping, the other way round.
+
+One message for a whole shown list where the mapping knows lists, else one for each item. Each column is written at one
+of its paths: those of a message at the first, those of an item at the shortest, passing by paths that something more
+important has taken. A column that is left without a path is not written (`Encoder.left_out`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from ltr_pipeline.errors import RequestError, SettingsError
+from ltr_pipeline.mapping import Mapping as EventMapping
+from ltr_pipeline.schema import (
+    ACTION,
+    EVENT_ID,
+    ITEM_ID,
+    POLICY,
+    POSITION,
+    PROPENSITY,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    SHADOW,
+    TEAM,
+    TIME,
+    USER_ID,
+)
+from ltr_pipeline.serving import wire
+
+__all__ = ["Answered", "Encoder", "Listed", "new_request_id", "query_of"]
+
+LONGEST_MESSAGE: Final = 900_000
+"""Bytes. Brokers take a megabyte with its envelope; a list that needs more is written in parts."""
+
+KIND, ITEMS, FEATURES = "kind", "items", "features"
+OF_LIST: Final = (KIND, QUERY_ID, TIME, ITEMS, RANKING_ID, EVENT_ID, SHADOW, USER_ID, POLICY)
+OF_ITEM: Final = (ITEM_ID, FEATURES, POSITION, PROPENSITY, TEAM, PROTECTED_GROUP)
+OF_FEEDBACK: Final = (KIND, QUERY_ID, ITEM_ID, TIME, ACTION, RANKING_ID, EVENT_ID, USER_ID)
+NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
+
+Path = tuple[str, ...]
+
+_REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}\.([A-Za-z0-9_-]+)")
+_encode = msgspec.json.Encoder().encode
+_numbers = msgspec.json.Decoder(dict[str, float | None]).decode
+_values = msgspec.json.Decoder(list[float | None]).decode
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A list that was answered.
+
+    Attributes
+    ----------
+    request_id
+        Of the answer; becomes the ranking_id.
+    event_id
+        Makes what is delivered twice count once.
+    seconds
+        Since 1970.
+    policy
+        What decided the order.
+    shadow
+        Ranked, but not shown to a user, or shown for a test: it never trains a model.
+    candidates
+        Those that were returned, best first.
+    features
+        Names of the model's features, for candidates that give a list.
+    propensities, teams
+        Of each candidate, see `mixing.Mixed`.
+    """
+
+    request_id: str
+    event_id: str
+    query_id: str
+    user_id: str | None
+    seconds: float
+    policy: str
+    shadow: bool
+    candidates: Sequence[wire.RankCandidate]
+    features: tuple[str, ...]
+    propensities: Sequence[float] | None = None
+    teams: Sequence[str] | None = None
+
+    def only(self, items: Sequence[str]) -> Listed:
+        """The same list as it was really shown: these items in this order; RequestError for others.
+
+        Propensities hold where every item stands where it was returned; else they are left out.
+        """
+        rows = {candidate.item_id: row for row, candidate in enumerate(self.candidates)}
+        if unknown := [item for item in items if item not in rows]:
+            raise RequestError(f"{unknown[:5]} are not among the {len(rows)} items of request {self.request_id}")
+        chosen = [rows[item] for item in dict.fromkeys(items)]
+        in_place = chosen == list(range(len(chosen)))
+        return msgspec.structs.replace(
+            self,
+            candidates=[self.candidates[row] for row in chosen],
+            propensities=self.propensities[: len(chosen)] if self.propensities and in_place else None,
+            teams=[self.teams[row] for row in chosen] if self.teams else None,
+        )
+
+
+class Answered(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user did; `request_id` is None when only the query is known."""
+
+    event_id: str
+    query_id: str
+    request_id: str | None
+    item_id: str
+    user_id: str | None
+    action: str
+    seconds: float
+
+
+def new_request_id(query_id: str) -> str:
+    """A new id for an answer. It holds the query, so that feedback which names nothing else finds it everywhere.
+
+    >>> query_of(new_request_id("case-123"))
+    'case-123'
+    """
+    return f"{uuid4().hex}.{base64.urlsafe_b64encode(query_id.encode()).decode().rstrip('=')}"
+
+
+def query_of(request_id: str) -> str | None:
+    """Query in a request id; None when no service of this kind made it."""
+    match = _REQUEST_ID.fullmatch(request_id)
+    if match is None:
+        return None
+    try:
+        return base64.urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)).decode() or None
+    except (binascii.Error, ValueError):
+        return None
+
+
+class Encoder:
+    """Writes messages as a mapping reads them.
+
+    Attributes
+    ----------
+    left_out
+        Columns that the mapping has no path for, or none that is not taken.
+    actions
+        What may be fed back.
+
+    Raises
+    ------
+    SettingsError
+        A column that every message needs has no path of its own.
+    """
+
+    def __init__(self, mapping: EventMapping) -> None:
+        paths = _paths(mapping)
+        self.mapping = mapping
+        self._in_lists = bool(mapping.items)
+        if self._in_lists:
+            self._list = _placed(OF_LIST, paths)
+            self._item = _placed(OF_ITEM, {name: _shortest_first(name, paths[name]) for name in OF_ITEM})
+        else:
+            self._list = {}
+            self._item = _placed([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
+        self._feedback = _placed(OF_FEEDBACK, paths)
+        self._kind_is_action = ACTION not in self._feedback and self._feedback[KIND] in paths[ACTION]
+        self.actions = self._allowed()
+        self.left_out = [name for name in (*OF_LIST, *OF_ITEM) if name not in {*self._list, *self._item, ITEMS}]
+        self._reserved = {path[0] for found in paths.values() for path in found if path} - set(mapping.features)
+
+    def _allowed(self) -> tuple[str, ...]:
+        """Actions that a message can carry: where its kind is the action, only those that are feedback kinds."""
+        kinds, actions = self.mapping.feedback_kinds, self.mapping.relevance
+        if self._kind_is_action:
+            return tuple(name for name in actions if name in kinds)
+        return tuple(actions) if kinds and ACTION in self._feedback else ()
+
+    @property
+    def marks_shadow(self) -> bool:
+        """Whether a list can be marked so that it never trains a model; those that cannot are not written."""
+        return SHADOW not in self.left_out
+
+    def impressions(self, listed: Listed) -> list[bytes]:
+        """Messages of a shown list, without line ends; nothing for an item that is too long for any."""
+        items = list(self._items(listed))
+        if self._in_lists:
+            return self._lists(self._columns(listed), items)
+        message = self._columns(listed)
+        found = []
+        for place, item in enumerate(items):
+            message[EVENT_ID] = f"{listed.event_id}#{place}"
+            found.append(_encode(_nested(self._item, message | item)))
+        return [line for line in found if len(line) <= LONGEST_MESSAGE]
+
+    def feedback(self, answered: Answered) -> bytes:
+        """Message of an interaction, without a line end."""
+        columns = {
+            KIND: answered.action if self._kind_is_action else self.mapping.feedback_kinds[0],
+            ACTION: answered.action,
+            QUERY_ID: answered.query_id,
+            RANKING_ID: answered.request_id,
+            ITEM_ID: answered.item_id,
+            USER_ID: answered.user_id,
+            EVENT_ID: answered.event_id,
+            TIME: _rfc3339(answered.seconds),
+        }
+        return _encode(_nested(self._feedback, columns))
+
+    def _columns(self, listed: Listed) -> dict[str, Any]:
+        return {
+            KIND: self.mapping.impression_kinds[0],
+            TIME: _rfc3339(listed.seconds),
+            QUERY_ID: listed.query_id,
+            USER_ID: listed.user_id,
+            RANKING_ID: listed.request_id,
+            EVENT_ID: listed.event_id,
+            POLICY: listed.policy,
+            SHADOW: listed.shadow or None,
+        }
+
+    def _lists(self, message: dict[str, Any], items: list[dict[str, Any]]) -> list[bytes]:
+        if not items:
+            return []
+        line = _encode(_nested(self._list, message | {ITEMS: [_nested(self._item, item) for item in items]}))
+        if len(line) <= LONGEST_MESSAGE:
+            return [line]
+        if len(items) == 1:
+            return []
+        half = len(items) // 2
+        return self._lists(message, items[:half]) + self._lists(message, items[half:])
+
+    def _items(self, listed: Listed) -> Iterator[dict[str, Any]]:
+        propensities, teams = listed.propensities, listed.teams
+        for row, candidate in enumerate(listed.candidates):
+            item = {
+                ITEM_ID: candidate.item_id,
+                POSITION: row + 1,
+                FEATURES: self._served(candidate, listed.features),
+                PROTECTED_GROUP: candidate.group,
+            }
+            if propensities:
+                item[PROPENSITY] = propensities[row]
+            if teams:
+                item[TEAM] = teams[row]
+            yield item
+
+    def _served(self, candidate: wire.RankCandidate, names: Sequence[str]) -> msgspec.Raw | dict[str, float | None]:
+        """Features as they came; by name where they came as a list."""
+        raw = bytes(candidate.features)
+        if raw[:1] == b"[":
+            return dict(zip(names, _values(raw), strict=True))
+        if self._item[FEATURES] == ():  # beside the fields, whose names they must not take
+            return {name: value for name, value in _numbers(raw).items() if name not in self._reserved}
+        return (
+            msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
+            if b"\n" in raw or b"\r" in raw
+            else (candidate.features)
+        )
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _paths(mapping: EventMapping) -> dict[str, tuple[Path, ...]]:
+    named = {name: getattr(mapping.fields, name) for name in mapping.fields.__struct_fields__}
+    named |= {KIND: mapping.kind, ITEMS: mapping.items}
+    return {name: tuple(tuple(path.split(".")) if path else () for path in paths) for name, paths in named.items()}
+
+
+def _shortest_first(name: str, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Paths inside an item; features at the empty path are found there before any other."""
+    return paths if name == FEATURES and () in paths else tuple(sorted(paths, key=len))
+
+
+def _placed(names: Iterable[str], paths: Mapping[str, tuple[Path, ...]]) -> dict[str, Path]:
+    """A path for each column, the more important first; one goes neither through another's nor is it the same."""
+    placed: dict[str, Path] = {}
+    for name in names:
+        free = [path for path in paths[name] if not any(_collide(path, other) for other in placed.values())]
+        if free:
+            placed[name] = free[0]
+        elif name in NEEDED:
+            raise SettingsError(
+                f"the service cannot write events by the mapping of LTR_MAPPING: {name} has no path of its own; "
+                "give it one"
+            )
+    return placed
+
+
+def _collide(path: Path, other: Path) -> bool:
+    shorter = min(len(path), len(other))
+    return bool(shorter) and path[:shorter] == other[:shorter]
+
+
+def _nested(placed: Mapping[str, Path], columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns at their paths; None is left out."""
+    message: dict[str, Any] = {}
+    for name, path in placed.items():
+        value = columns.get(name)
+        if value is None:
+            continue
+        if len(path) == 1:
+            message[path[0]] = value
+        elif path:
+            node = message
+            for part in path[:-1]:
+                node = node.setdefault(part, {})
+            node[path[-1]] = value
+        else:
+            message.update(value)
+    return message

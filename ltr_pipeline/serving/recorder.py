@@ -1,0 +1,266 @@
+"""Takes in what is to be logged without making a request wait, and brings it to the spool in a thread of its own.
+
+A request puts a record into a queue that is bounded in records and bytes; every few milliseconds a thread writes
+what is there at once. So a stop by SIGTERM loses nothing, and a kill at most what is in that queue.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from collections import deque
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+import structlog
+
+from ltr_pipeline.errors import RequestError
+from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
+from ltr_pipeline.serving import metrics, wire
+from ltr_pipeline.serving.events import Answered, Encoder, Listed, query_of
+from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.shipper import Shipper, Sink, open_sink
+from ltr_pipeline.serving.shown import Held, Nothing
+from ltr_pipeline.serving.spool import Journal, Record
+
+__all__ = ["BusyError", "Recorder"]
+
+FLUSH_SECONDS: Final = 0.05
+QUEUE_RECORDS: Final = 10_000
+QUEUE_BYTES: Final = 64 << 20
+SHIP_SECONDS: Final = 3.0  # at the end, for what is in the spool
+LATE_SECONDS: Final = 2.0  # a report may overtake its answer by this, when another worker answered
+FLUSH_RECORDS: Final = 500  # at once
+TURN_SECONDS: Final = 0.001  # after which requests may go first
+
+log = structlog.get_logger(__name__)
+
+
+class BusyError(Exception):
+    """Events cannot be taken in now."""
+
+
+class _Report(NamedTuple):
+    """What was shown, and until when its answer may turn up."""
+
+    request_id: str
+    items: list[str]
+    patience: float
+
+
+_Queued = Listed | Answered | _Report
+
+
+class Recorder:
+    """Everything that the service logs goes through here.
+
+    Raises
+    ------
+    SettingsError
+        By these settings no events can be written.
+    """
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+        self.encoder = Encoder(settings.mapping)
+        self._sink: Sink = open_sink(settings.kafka, settings.events_path)
+        self._queue: deque[tuple[_Queued, int]] = deque()
+        self._putting = threading.Lock()
+        self._put_bytes = self._got_bytes = 0
+        self._most_bytes = settings.spool_max_mb * (1 << 20) // settings.workers
+        self._journal: Journal | None = None
+        self._shipper: Shipper | None = None
+        self._held = Held(settings.spool, settings.shown_seconds) if settings.shown == "reported" else Nothing()
+        self._dropping = False
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="record", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write, and say what events will lack."""
+        log.info("events are logged", to=self._sink.name, spool=str(self._settings.spool), shown=self._settings.shown)
+        if RANKING_ID in self.encoder.left_out:
+            log.warning("the mapping has no ranking_id: feedback joins by query, lists of one query and day are one")
+        if not self.encoder.marks_shadow:
+            log.warning("the mapping has no shadow: lists shown for tests cannot be marked and are not logged")
+        if POSITION in self.encoder.left_out:
+            log.info("the mapping has no position: an item's place in its list is all there is")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is queued, deliver what can be delivered within seconds, and end."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._shipper:
+            self._shipper.stop(SHIP_SECONDS)
+        self._held.close()
+
+    def listed(self, listed: Listed, size: int) -> None:
+        """Log an answered list; `size` is the bytes that it keeps in memory. Never waits: when full, it is dropped."""
+        if not self._put(listed, size):
+            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+
+    def feedback(self, request: wire.FeedbackRequest) -> int:
+        """Log what users did; how many events.
+
+        Raises
+        ------
+        RequestError
+            An action is none of the mapping's, or an event names neither a query nor a request of this service.
+        BusyError
+            There is no room; nothing was taken in.
+        """
+        answered = [self._answered(event, place) for place, event in enumerate(request.events)]
+        if not self._room(len(answered), 0):
+            metrics.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
+            raise BusyError("events cannot be taken in now; try again")
+        for event in answered:
+            self._put(event, 0)
+        return len(answered)
+
+    def shown(self, request: wire.ShownRequest) -> int:
+        """Log which items of an answer were really shown; how many.
+
+        Raises
+        ------
+        RequestError
+            Reports are not what counts here, or name an item twice or a request of another service.
+        BusyError
+            There is no room.
+        """
+        if self._settings.shown != "reported":
+            raise RequestError("all returned items count as shown here; set LTR_SHOWN=reported for reports to count")
+        if query_of(request.request_id) is None:
+            raise RequestError(f"request_id {request.request_id[:80]!r} is not of this service")
+        if len(set(request.items)) < len(request.items):
+            raise RequestError("items: an item is there twice; name each once, where it was shown first")
+        if not self._put(_Report(request.request_id, request.items, time.monotonic() + LATE_SECONDS), 0):
+            raise BusyError("reports cannot be taken in now; try again")
+        return len(request.items)
+
+    def _answered(self, event: wire.FeedbackItem, place: int) -> Answered:
+        if event.action not in self.encoder.actions:
+            raise RequestError(
+                f"event {place}: action {event.action!r} is not known; the mapping's are "
+                f"{', '.join(self.encoder.actions) or 'none'}"
+            )
+        query_id = event.query_id
+        if event.request_id is not None:
+            found = query_of(event.request_id)
+            if query_id and found and query_id != found:
+                raise RequestError(f"event {place}: request_id is of the query {found!r}, not of {query_id!r}")
+            query_id = query_id or found
+        if query_id is None:
+            raise RequestError(f"event {place}: give the request_id of an answer, or the query_id")
+        return Answered(
+            event_id=event.event_id or uuid4().hex,
+            query_id=query_id,
+            request_id=event.request_id,
+            item_id=event.item_id,
+            user_id=event.user_id,
+            action=event.action,
+            seconds=time.time(),
+        )
+
+    def _room(self, records: int, size: int) -> bool:
+        return len(self._queue) + records <= QUEUE_RECORDS and self._put_bytes - self._got_bytes + size <= QUEUE_BYTES
+
+    def _put(self, queued: _Queued, size: int) -> bool:
+        with self._putting:
+            if not self._room(1, size):
+                return False
+            self._put_bytes += size
+        self._queue.append((queued, size))
+        return True
+
+    def _run(self) -> None:
+        while True:
+            last = self._stopped.wait(FLUSH_SECONDS)
+            try:
+                self._opened()
+                while self._flush():
+                    pass
+            except OSError as error:
+                self._note_drop(error, [])
+            except Exception:  # the thread outlives whatever is wrong with one event
+                log.exception("events were not written")
+            if last and not self._queue:
+                return
+
+    def _flush(self) -> bool:
+        """Write some of what is queued; whether there is more."""
+        records: list[Record] = []
+        late: list[_Report] = []
+        turn = time.perf_counter() + TURN_SECONDS
+        for _ in range(min(FLUSH_RECORDS, len(self._queue))):
+            queued, size = self._queue.popleft()
+            self._got_bytes += size
+            if isinstance(queued, Answered):
+                line = self.encoder.feedback(queued)
+                records.append(Record(FEEDBACK, queued.seconds, queued.query_id, line))
+            elif isinstance(queued, Listed):
+                records += self._answered_list(queued)
+            elif (listed := self._held.take(queued.request_id, queued.items)) is not None:
+                records += self._shown_list(listed)
+            elif time.monotonic() < queued.patience and not self._stopped.is_set():
+                late.append(queued)
+            else:
+                metrics.EVENTS.labels(IMPRESSIONS, "unknown").inc()
+            if time.perf_counter() > turn:
+                time.sleep(0)  # requests that wait for the interpreter go first
+                turn = time.perf_counter() + TURN_SECONDS
+        self._write(records)
+        self._held.settle()
+        self._queue.extend((report, 0) for report in late)
+        return len(self._queue) > len(late)
+
+    def _answered_list(self, listed: Listed) -> list[Record]:
+        """Records of an answered list; none while it waits for its report."""
+        if listed.shadow and not self.encoder.marks_shadow:
+            metrics.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
+            return []
+        if not self._held.keeps(listed):
+            return self._shown_list(listed)
+        if not self._held.keep(listed):
+            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+        return []
+
+    def _shown_list(self, listed: Listed) -> list[Record]:
+        lines = self.encoder.impressions(listed)
+        if listed.candidates and not lines:
+            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+            log.warning("an event is too long to be sent", query_id=listed.query_id)
+        return [Record(IMPRESSIONS, listed.seconds, listed.query_id, line) for line in lines]
+
+    def _write(self, records: list[Record]) -> None:
+        if not records:
+            return
+        try:
+            journal, shipper = self._opened()
+            if shipper.waiting_bytes + sum(len(record.line) for record in records) > self._most_bytes:
+                raise OSError(errno.EDQUOT, f"{self._most_bytes >> 20} MiB are waiting (LTR_SPOOL_MAX_MB)")  # noqa: TRY301
+            journal.append(records)
+        except OSError as error:
+            self._note_drop(error, records)
+            return
+        for record in records:
+            metrics.EVENTS.labels(record.kind, "spooled").inc()
+        if self._dropping:
+            self._dropping = False
+            log.info("events are written again", spool=str(self._settings.spool))
+
+    def _opened(self) -> tuple[Journal, Shipper]:
+        """Spool of this process; OSError while it cannot be made."""
+        if self._journal is None or self._shipper is None:
+            self._journal = Journal.create(self._settings.spool)
+            self._shipper = Shipper(self._journal, self._settings.spool, self._sink)
+            self._shipper.start()
+        return self._journal, self._shipper
+
+    def _note_drop(self, error: OSError, records: list[Record]) -> None:
+        for record in records:
+            metrics.EVENTS.labels(record.kind, "dropped").inc()
+        if not self._dropping:
+            self._dropping = True
+            log.error("events are dropped", spool=str(self._settings.spool), error=error.strerror or str(error))
