@@ -1,0 +1,177 @@
+"""The service as a real process, spoken to over real HTTP.
+
+::
+
+    with Server(tmp_path, WEIGHTS_POLL_SECONDS="0.2", LTR_REGISTRY_URI=str(tmp_path / "registry")) as server:
+        server.get("/ltr/health")["version"]
+        server.post("/ltr/rank", {...}, expect=422)
+
+Nothing of this machine's environment reaches it, only what the test gives: it runs in `folder`, where its default paths
+then are, too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+from services.s3_server import free_port
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+T = TypeVar("T")
+
+
+class Server:
+    """``python -m ltr_pipeline.serving`` on a free port of loopback; `start` and `stop` keep port and folder.
+
+    Parameters
+    ----------
+    folder
+        Where it runs; made if missing. Its log is ``service.log`` there.
+    environment, **more
+        Its variables; a value of None is left out.
+
+    Attributes
+    ----------
+    http
+        A client with the service as its base URL, e.g. for bodies that are no JSON.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str | None] | None = None, **more: str | None) -> None:
+        self.folder = folder
+        self.port = free_port()
+        given = {**_plain(folder), **(environment or {}), **more}
+        self.environment = {name: value for name, value in given.items() if value is not None}
+        self.environment["LTR_SERVE_PORT"] = str(self.port)
+        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started: with several workers, of their parent."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """What it has written so far, to stdout and stderr, over all starts."""
+        return (self.folder / "service.log").read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.http.close()
+
+    def start(self) -> None:
+        """Start, and wait until it answers; RuntimeError with the end of its log when it does not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # not to outlive a killed test
+        with (self.folder / "service.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*guard, sys.executable, "-m", "ltr_pipeline.serving"],
+                env=self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # so that its workers can be killed with it
+            )
+        atexit.register(self.kill)
+        try:
+            self.until(lambda: self._answers() or self._process.poll() is not None, START_SECONDS)
+        finally:
+            if not self._answers():
+                self.kill()
+                raise RuntimeError(f"the service does not answer; its log ends: {self.log[-3000:]}")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
+        """Stop in an orderly way; None when it did not run or had to be killed.
+
+        Otherwise its exit code: uvicorn ends by the signal, so one process gives -15, the parent of several workers 0.
+        """
+        if self._process is None:
+            return None
+        self._process.send_signal(how)
+        code = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(STOP_SECONDS)
+        self.kill()
+        return code
+
+    def kill(self) -> None:
+        """Kill it and its workers as a power cut would."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+            atexit.unregister(self.kill)
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def get(self, path: str, *, expect: int = 200, headers: Mapping[str, str] | None = None) -> Any:
+        """JSON of an answer, whose status has to be the expected one."""
+        return _json(self.http.get(path, headers=headers), expect)
+
+    def post(self, path: str, body: Any = None, *, expect: int = 200, headers: Mapping[str, str] | None = None) -> Any:
+        """JSON of the answer to a JSON body, or to bytes as they are."""
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        return _json(self.http.post(path, headers=headers, **content), expect)
+
+    def metrics(self) -> str:
+        return self.http.get("/metrics").text
+
+    def metric(self, sample: str) -> float:
+        """Value of a sample as Prometheus names it, e.g. ``ltr_reloads_total{outcome="loaded"}``; 0 when not there."""
+        lines = (line.rpartition(" ") for line in self.metrics().splitlines())
+        return next((float(value) for name, _, value in lines if name == sample), 0.0)
+
+    def until(self, ready: Callable[[], T], seconds: float = 20.0) -> T:
+        """What `ready` gives as soon as that is true; TimeoutError with the end of the log when it never is."""
+        deadline = time.monotonic() + seconds
+        while not (found := ready()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds} s; the service's log ends: {self.log[-3000:]}")
+            time.sleep(0.05)
+        return found
+
+    def _answers(self) -> bool:
+        if not self.running():
+            return False
+        try:
+            return self.http.get("/ltr/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def _plain(folder: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def _json(answer: httpx.Response, expect: int) -> Any:
+    assert answer.status_code == expect, f"{answer.request.url}: {answer.status_code} {answer.text[:2000]}"
+    return answer.json()
