@@ -293,6 +293,15 @@ class Registry:
         gone = head.pruned if head else ()  # whether their files are or not
         return [self._listed(version, head) for version in _ids(self.storage.keys("")) if version not in gone]
 
+    def newest(self) -> str | None:
+        """Version that was published last and is not pruned, whether `latest` moved to it or not; None without one."""
+        gone = set[str]()
+        for move in self.ledger.backwards(self.ledger.head()):
+            gone.update(move.pruned)
+            if move.move == "publish" and move.version not in gone:
+                return move.version
+        return None
+
     def load(self, version: str) -> Weights:
         """Document of a version, checked whole, golden requests included.
 
@@ -320,13 +329,13 @@ class Registry:
         """
         if self._grave(version):
             return
-        self._bytes(version)
+        self.document(version)
         with suppress(AlreadyExistsError):
             self.storage.create(f"{version}/{name}", data)
 
     def attachments(self, version: str) -> list[str]:
         """Names of the files beside the document of a version."""
-        self._bytes(version)
+        self.document(version)
         return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
 
     def repair(self) -> bool:
@@ -337,7 +346,7 @@ class Registry:
         moved = False
         while version := self.promoted():
             try:
-                document = self._bytes(version)
+                document = self.document(version)
                 if not self._is_latest(document):
                     self.storage.point(LATEST, _key(version))
                     log.info("latest_moved", version=version)
@@ -418,7 +427,8 @@ class Registry:
                 self.storage.delete(key)
         log.info("version_pruned", version=version)
 
-    def _bytes(self, version: str) -> bytes:
+    def document(self, version: str) -> bytes:
+        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
         Version.parse(version)
         try:
             return self.storage.get(_key(version))
@@ -430,7 +440,7 @@ class Registry:
             ) from error
 
     def _stored(self, version: str) -> _Stored:
-        return self._parsed(version, self._bytes(version))
+        return self._parsed(version, self.document(version))
 
     def _parsed(self, version: str, data: bytes) -> _Stored:
         uri = self.storage.uri(_key(version))
@@ -472,7 +482,7 @@ class Registry:
             log.warning("latest_not_repaired", error=str(error))
 
     def _listed(self, version: str, head: Move | None) -> Listed:
-        data, weights, problem = self._bytes(version), None, None
+        data, weights, problem = self.document(version), None, None
         try:
             weights = self._parsed(version, data).weights
         except WeightsError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 
 import uvicorn
 
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.serving.logs import Logs
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
 
@@ -21,8 +23,11 @@ def main() -> None:
         settings = load(ServingSettings)
     except LtrError as error:
         sys.exit(f"error: {error}")
-    with tempfile.TemporaryDirectory(prefix="ltr-metrics-") as shared:
-        if settings.workers > 1:
+    sys.stderr.write(f"serving on http://{settings.host}:{settings.port}\n")
+    with ExitStack() as ending:
+        if settings.workers > 1:  # this process only watches over them
+            ending.enter_context(Logs(settings.log_folder))
+            shared = ending.enter_context(tempfile.TemporaryDirectory(prefix="ltr-metrics-"))
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
         uvicorn.run(
             "ltr_pipeline.serving.app:create_app",
@@ -31,6 +36,7 @@ def main() -> None:
             port=settings.port,
             workers=settings.workers,
             access_log=False,
+            log_config=None,  # `logs` has it all
             timeout_graceful_shutdown=STOP_SECONDS,
         )
 

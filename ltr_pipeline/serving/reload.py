@@ -106,6 +106,7 @@ class Reloader:
             except LtrError as error:
                 state.outcome, state.last_error = "failed", str(error)
                 log.warning("weights cannot be looked for", source=state.source, error=str(error))
+            metrics.POLLS.labels(state.outcome).inc()
             return msgspec.structs.replace(state)
 
     def _look(self) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import structlog
@@ -15,11 +14,13 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.scoring import Features, descending
 from ltr_pipeline.serving import metrics, wire
-from ltr_pipeline.serving.mixing import plain
+from ltr_pipeline.serving.access import Facts
+from ltr_pipeline.serving.mixing import Interleaver, Mixed, chosen, plain
 from ltr_pipeline.serving.models import Loaded, Models
 from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.shadow import Answered, Shadow
 
-__all__ = ["Scored", "Service"]
+__all__ = ["CERTAIN", "Scored", "Service"]
 
 STRONGEST: Final = 5
 """Contributions that come with an item."""
@@ -59,19 +60,32 @@ class Service:
         Limits and shares.
     models
         What ranks.
+    mixer
+        Mixes in another version's order.
+    shadow
+        Scores answers a second time.
     """
 
-    def __init__(self, settings: ServingSettings, models: Models) -> None:
+    def __init__(self, settings: ServingSettings, models: Models, *, mixer: Interleaver, shadow: Shadow) -> None:
         self.settings = settings
         self.models = models
+        self.mixer = mixer
+        self.shadow = shadow
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
 
     def close(self) -> None:
         """Let go of the scoring threads; one that is still scoring ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def rank(self, body: bytes) -> wire.RankAnswer:
+    async def rank(self, body: bytes, facts: Facts, *, shadow: bool = False) -> wire.RankAnswer:
         """Order the available candidates of a request.
+
+        Parameters
+        ----------
+        facts
+            The request's id; what its log line says is filled in.
+        shadow
+            Whether it is to be scored by the shadow, whatever the share of traffic.
 
         Raises
         ------
@@ -85,9 +99,9 @@ class Service:
         model = self.models.current
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
-        mixed = plain(descending(scored.scores)[: request.k], model.version)
+        mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
         answer = wire.RankAnswer(
-            request_id=uuid4().hex,
+            request_id=facts.request_id,
             query_id=request.query_id,
             version=model.version,
             model=scored.model,
@@ -103,6 +117,10 @@ class Service:
             unknown_features=read.unknown,
         )
         self._count(answer, time.perf_counter() - start)
+        facts.version, facts.outcome = answer.version, _outcome(answer)
+        facts.candidates, facts.k = len(request.candidates), len(answer.items)
+        if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
+            self._offer(request, candidates, model, scored, facts)
         return answer
 
     def explain(self, body: bytes) -> wire.Explanation:
@@ -151,6 +169,36 @@ class Service:
             return Scored(model.linear.score(matrix), "linear", "error")
         return Scored(scores, model.kind, None)
 
+    def _mixed(
+        self, candidates: Sequence[wire.RankCandidate], model: Loaded, scored: Scored, k: int | None, request_id: str
+    ) -> Mixed:
+        """What is shown: linear weights that stand in for a model are no version to compare with another."""
+        order = descending(scored.scores)
+        if scored.model == "linear":
+            return plain(order[:k], model.version)
+        return self.mixer.mix(candidates, model, order, k, request_id)
+
+    def _offer(
+        self,
+        request: wire.RankRequest,
+        candidates: Sequence[wire.RankCandidate],
+        model: Loaded,
+        scored: Scored,
+        facts: Facts,
+    ) -> None:
+        if candidates and scored.model != "linear":
+            self.shadow.offer(
+                Answered(
+                    request_id=facts.request_id,
+                    query_id=request.query_id,
+                    user_id=request.user_id,
+                    candidates=candidates,
+                    model=model,
+                    scores=scored.scores,
+                    k=facts.k or 0,
+                )
+            )
+
     def _items(
         self,
         candidates: Sequence[wire.RankCandidate],
@@ -176,7 +224,7 @@ class Service:
         return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
 
     def _count(self, answer: wire.RankAnswer, seconds: float) -> None:
-        metrics.PREDICTIONS.labels(answer.version, "fallback" if answer.fallback else "model").inc()
+        metrics.predictions(answer.version, _outcome(answer)).inc()
         metrics.DURATION.observe(seconds)
         if answer.fallback:
             metrics.FALLBACKS.labels(answer.fallback).inc()
@@ -184,6 +232,10 @@ class Service:
             metrics.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
         if answer.unknown_features:
             metrics.UNKNOWN.inc()
+
+
+def _outcome(answer: wire.RankAnswer) -> str:
+    return "fallback" if answer.fallback else "model"
 
 
 def _by_strength(values: NDArray[np.float64], features: Sequence[str]) -> dict[str, float]:
