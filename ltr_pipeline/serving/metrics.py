@@ -63,6 +63,17 @@ SHADOW_DURATION: Final = Histogram(
 )
 LOG_DROPPED: Final = Counter("ltr_log_lines_dropped_total", "Log lines that could not be written.")
 
+for metric, outcomes in (
+    (FALLBACKS, ("no_model", "error", "deadline")),
+    (RELOADS, ("loaded", "refused")),
+    (POLLS, ("loaded", "unchanged", "refused", "nothing published", "failed")),
+    (OTHER_LOADS, ("loaded", "failed")),
+    (SHADOWS, ("compared", "skipped", "same", "not_loaded", "failed")),
+    (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
+):
+    for outcome in outcomes:
+        metric.labels(outcome)  # there from the start, at 0: Prometheus does not see the rise from nothing to 1
+
 
 @cache
 def predictions(version: str, outcome: str) -> Counter:

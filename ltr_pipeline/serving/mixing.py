@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,7 +48,10 @@ def plain(order: Sequence[int], version: str) -> Mixed:
 
 def chosen(request_id: str, share: float, purpose: str) -> bool:
     """Whether a request is among the share of traffic for a purpose; always the same for one id."""
-    return share > 0 and zlib.crc32(f"{purpose}:{request_id}".encode()) < share * 2**32
+    if share <= 0:
+        return False
+    digest = hashlib.blake2b(f"{purpose}:{request_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) < share * 2**32
 
 
 class Interleaver:

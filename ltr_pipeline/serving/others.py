@@ -57,8 +57,8 @@ class Others:
         known = self._loaded.get(name)
         if version is None or version in self._refused or (known and known.version == version):
             return
-        served = self._models.current
-        self._loaded[name] = served if served.version == version else self._load(version)
+        there = (model for model in (self._models.current, *self._loaded.values()) if model.version == version)
+        self._loaded[name] = next(there, None) or self._load(version)
         log.info("version to compare with loaded", name=name, version=version)
 
     def _load(self, version: str) -> Loaded:

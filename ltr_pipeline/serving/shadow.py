@@ -92,7 +92,7 @@ class Shadow:
     def __init__(self, others: Others, name: str, recorder: Recorder | None = None) -> None:
         self._others = others
         self._name = name
-        self._recorder = recorder or Silent()
+        self._recorder = Silent() if recorder is None else recorder
         self._waiting: queue.Queue[Answered | None] = queue.Queue(WAITING)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
