@@ -302,6 +302,10 @@ class Registry:
                 return move.version
         return None
 
+    def document(self, version: str) -> bytes:
+        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
+        return self._bytes(version)
+
     def load(self, version: str) -> Weights:
         """Document of a version, checked whole, golden requests included.
 
@@ -329,13 +333,13 @@ class Registry:
         """
         if self._grave(version):
             return
-        self.document(version)
+        self._bytes(version)
         with suppress(AlreadyExistsError):
             self.storage.create(f"{version}/{name}", data)
 
     def attachments(self, version: str) -> list[str]:
         """Names of the files beside the document of a version."""
-        self.document(version)
+        self._bytes(version)
         return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
 
     def repair(self) -> bool:
@@ -346,7 +350,7 @@ class Registry:
         moved = False
         while version := self.promoted():
             try:
-                document = self.document(version)
+                document = self._bytes(version)
                 if not self._is_latest(document):
                     self.storage.point(LATEST, _key(version))
                     log.info("latest_moved", version=version)
@@ -427,8 +431,7 @@ class Registry:
                 self.storage.delete(key)
         log.info("version_pruned", version=version)
 
-    def document(self, version: str) -> bytes:
-        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
+    def _bytes(self, version: str) -> bytes:
         Version.parse(version)
         try:
             return self.storage.get(_key(version))
@@ -440,7 +443,7 @@ class Registry:
             ) from error
 
     def _stored(self, version: str) -> _Stored:
-        return self._parsed(version, self.document(version))
+        return self._parsed(version, self._bytes(version))
 
     def _parsed(self, version: str, data: bytes) -> _Stored:
         uri = self.storage.uri(_key(version))
@@ -482,7 +485,7 @@ class Registry:
             log.warning("latest_not_repaired", error=str(error))
 
     def _listed(self, version: str, head: Move | None) -> Listed:
-        data, weights, problem = self.document(version), None, None
+        data, weights, problem = self._bytes(version), None, None
         try:
             weights = self._parsed(version, data).weights
         except WeightsError as error:

@@ -10,6 +10,8 @@ from typing import Final
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS
+
 __all__ = ["SHARED", "predictions", "render"]
 
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,7 +32,10 @@ WEIGHTS_CREATED: Final = Gauge(
     "When the weights in use were made; 0 = legacy.",
     multiprocess_mode="livemin",
 )
-POLLS: Final = Counter("ltr_polls_total", "Looks for new weights.", ["outcome"])
+EVENTS: Final = Counter("ltr_events_total", "Events to log, by what became of them.", ["kind", "outcome"])
+SPOOL_EVENTS: Final = Gauge("ltr_spool_events", "Events that are not delivered yet.", multiprocess_mode="livesum")
+SPOOL_BYTES: Final = Gauge("ltr_spool_bytes", "Their bytes on disk.", multiprocess_mode="livesum")
+SPOOL_AGE: Final = Gauge("ltr_spool_oldest_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
 LAST_JUDGED: Final = Gauge(
     "ltr_last_judged_timestamp_seconds",
     "Moment of the newest nightly run whose gate has judged; 0 = none is known.",
@@ -65,14 +70,15 @@ LOG_DROPPED: Final = Counter("ltr_log_lines_dropped_total", "Log lines that coul
 
 for metric, outcomes in (
     (FALLBACKS, ("no_model", "error", "deadline")),
-    (RELOADS, ("loaded", "refused")),
-    (POLLS, ("loaded", "unchanged", "refused", "nothing published", "failed")),
+    (RELOADS, ("loaded", "refused", "failed", "stepped_back")),
     (OTHER_LOADS, ("loaded", "failed")),
     (SHADOWS, ("compared", "skipped", "same", "not_loaded", "failed")),
     (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
 ):
     for outcome in outcomes:
         metric.labels(outcome)  # there from the start, at 0: Prometheus does not see the rise from nothing to 1
+for kind in (IMPRESSIONS, FEEDBACK):
+    EVENTS.labels(kind, "dropped")
 
 
 @cache

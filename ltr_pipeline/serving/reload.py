@@ -105,8 +105,8 @@ class Reloader:
                 state.outcome = "nothing published"
             except LtrError as error:
                 state.outcome, state.last_error = "failed", str(error)
+                metrics.RELOADS.labels("failed").inc()
                 log.warning("weights cannot be looked for", source=state.source, error=str(error))
-            metrics.POLLS.labels(state.outcome).inc()
             return msgspec.structs.replace(state)
 
     def _look(self) -> str:
