@@ -11,7 +11,8 @@ import hashlib
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Relevance
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import DatasetError, NotFoundError
-from ltr_pipeline.labels import FEEDBACK_TYPES, Account, impression_types, label_bucket
+from ltr_pipeline.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
@@ -46,7 +47,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.storage import Storage
 from ltr_pipeline.windows import Span, Windows, split
 
-__all__ = ["IDS", "Account", "Dataset", "DatasetManifest", "Part", "Span", "Windows", "build", "load"]
+__all__ = ["IDS", "Account", "Dataset", "DatasetManifest", "Part", "Span", "Windows", "build", "load", "rankings"]
 
 IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
 UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
@@ -199,13 +200,7 @@ class _Bucket:
 
 
 def _build_bucket(landed: _Landed, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
-    labelled = label_bucket(
-        landed.read(IMPRESSIONS, bucket, impression_types(mapping.features)),
-        landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
-        relevance=mapping.relevance,
-        features=mapping.features,
-        windows=windows,
-    )
+    labelled = _label(landed, bucket, mapping.relevance, mapping.features, windows)
     key = table_key(folder, LABELLED, bucket)
     return _Bucket(
         table=key.removeprefix(f"{folder}/"),
@@ -213,6 +208,41 @@ def _build_bucket(landed: _Landed, bucket: int, folder: str, mapping: Mapping, w
         counts=_counts(labelled.table, mapping.features, windows.start),
         impressions=labelled.impressions,
         feedback=labelled.feedback,
+    )
+
+
+def rankings(
+    data: Storage, partitions: Sequence[str], relevance: Relevance[str, int], windows: Windows
+) -> Iterator[pl.DataFrame]:
+    """Labelled rankings of the landed `partitions`, without their features, bucket after bucket.
+
+    Which impressions and interactions count is as in training (`labels.label_bucket`); the rows are those of
+    `labels.Labelled.table`.
+
+    Parameters
+    ----------
+    relevance
+        Relevance of each action.
+
+    Raises
+    ------
+    DatasetError
+        A partition has not landed whole, or a landed table cannot be read.
+    """
+    landed = _Landed(data, partitions)
+    for bucket in range(landed.buckets):
+        yield _label(landed, bucket, relevance, (), windows).table
+
+
+def _label(
+    landed: _Landed, bucket: int, relevance: Relevance[str, int], features: Sequence[str], windows: Windows
+) -> Labelled:
+    return label_bucket(
+        landed.read(IMPRESSIONS, bucket, impression_types(features)),
+        landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+        relevance=relevance,
+        features=features,
+        windows=windows,
     )
 
 

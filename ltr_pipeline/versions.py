@@ -316,6 +316,19 @@ class Registry:
             if version not in gone
         ]
 
+    def newest(self) -> str | None:
+        """Version that was published last and is not pruned, whether `latest` moved to it or not; None without one."""
+        gone = set[str]()
+        for move in self.ledger.backwards(self.ledger.head()):
+            gone.update(move.pruned)
+            if move.move == "publish" and move.version not in gone:
+                return move.version
+        return None
+
+    def document(self, version: str) -> bytes:
+        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
+        return self._bytes(version)
+
     def load(self, version: str) -> Weights:
         """Document of a version, checked whole, golden requests included.
 

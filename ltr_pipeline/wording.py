@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from ltr_pipeline.gate import Check, Decision
 
-__all__ = ["STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "signed"]
+__all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "signed"]
 
 Kind = Literal["score", "delta", "ms", "count", "share"]
 

@@ -12,7 +12,7 @@ import structlog
 import typer
 from structlog.typing import EventDict
 
-from ltr_pipeline.cli import demo, doctor, events, letor, models, nightly, stack
+from ltr_pipeline.cli import demo, doctor, events, interleaving, letor, models, nightly, stack
 from ltr_pipeline.errors import LtrError
 
 __all__ = ["app", "main"]
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (nightly, demo, models, events, letor, stack, doctor):
+for group in (nightly, demo, models, events, interleaving, letor, stack, doctor):
     group.register(app)
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvicorn
 
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.serving.board import FOLDER
+from ltr_pipeline.serving.logs import Logs
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
 
@@ -23,8 +25,11 @@ def main() -> None:
         settings = load(ServingSettings)
     except LtrError as error:
         sys.exit(f"error: {error}")
-    with tempfile.TemporaryDirectory(prefix="ltr-metrics-") as shared:
-        if settings.workers > 1:
+    sys.stderr.write(f"serving on http://{settings.host}:{settings.port}\n")
+    with ExitStack() as ending:
+        if settings.workers > 1:  # this process only watches over them
+            ending.enter_context(Logs(settings.log_folder))
+            shared = ending.enter_context(tempfile.TemporaryDirectory(prefix="ltr-metrics-"))
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
             os.environ[FOLDER] = str(Path(shared) / "board")
         uvicorn.run(
@@ -34,6 +39,7 @@ def main() -> None:
             port=settings.port,
             workers=settings.workers,
             access_log=False,
+            log_config=None,  # `logs` has it all
             timeout_graceful_shutdown=STOP_SECONDS,
         )
 

@@ -13,15 +13,21 @@ from fastapi import FastAPI, Request, Response
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving import metrics, wire
+from ltr_pipeline.serving.access import FACTS, Access, Facts
 from ltr_pipeline.serving.auth import RefusedError, may_write
+from ltr_pipeline.serving.background import Background, look_for_nights
 from ltr_pipeline.serving.board import Board
 from ltr_pipeline.serving.catalogue import Catalogue, NotListedError
 from ltr_pipeline.serving.guard import Guard
+from ltr_pipeline.serving.logs import Logs
+from ltr_pipeline.serving.mixing import Interleaver
 from ltr_pipeline.serving.models import Models, legacy
+from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.recorder import BusyError, Recorder
 from ltr_pipeline.serving.reload import Reloader
-from ltr_pipeline.serving.service import Service
+from ltr_pipeline.serving.service import CERTAIN, Service
 from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.shadow import Shadow
 from ltr_pipeline.settings import load
 
 __all__ = ["create_app"]
@@ -49,20 +55,38 @@ class Parts:
             board=Board.of_this_service(),
             roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )
+        self.logs = Logs(settings.log_folder, metrics.LOG_DROPPED.inc)
         self.recorder = Recorder(settings)
-        self.service = Service(settings, self.models, self.recorder)
+        self.others = Others([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
+        self.shadow = Shadow(self.others, settings.shadow_version, self.recorder.shadow)
+        self.background = Background(settings.poll_seconds, [self.others.poll, lambda: look_for_nights(settings.data)])
+        self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
+
+    def _mixer(self) -> Interleaver:
+        settings = self.settings
+        return Interleaver(
+            self.others,
+            settings.interleave_version,
+            settings.interleave_share,
+            seconds=settings.deadline_ms / 1000 / CERTAIN,
+        )
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Start, and stop in the other order."""
-        self.recorder.start()
-        self.reloader.start()
-        try:
-            yield
-        finally:
-            self.reloader.stop()
-            self.service.close()
-            self.recorder.stop()
+        with self.logs:
+            self.recorder.start()
+            self.reloader.start()
+            self.background.start()
+            self.shadow.start()
+            try:
+                yield
+            finally:
+                self.shadow.stop()
+                self.background.stop()
+                self.reloader.stop()
+                self.service.close()
+                self.recorder.stop()
 
 
 def create_app(settings: ServingSettings | None = None) -> FastAPI:
@@ -76,6 +100,7 @@ def create_app(settings: ServingSettings | None = None) -> FastAPI:
     parts = Parts(settings or load(ServingSettings))
     app = FastAPI(title="ltr-pipeline", lifespan=parts.running)
     app.state.parts = parts
+    app.add_middleware(Access, write=parts.logs.write, version=lambda: parts.models.current.version)
     _answer_errors(app)
     _add_routes(app, parts)
     return app
@@ -91,7 +116,13 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     async def rank(request: Request) -> Response:
         writer(request)
         with metrics.IN_FLIGHT.track_inprogress():
-            return _json(await service.rank(await _body(request, settings.max_body_bytes)))
+            facts: Facts = request.scope[FACTS]
+            answer = await service.rank(
+                await _body(request, settings.max_body_bytes),
+                facts,
+                shadow=request.headers.get("x-shadow-ltr") == "1",
+            )
+            return _json(answer)
 
     @app.post("/ltr/explain")
     async def explain(request: Request) -> Response:

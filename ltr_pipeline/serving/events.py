@@ -120,13 +120,18 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-def new_request_id(query_id: str) -> str:
+def new_request_id(query_id: str, unique: str | None = None) -> str:
     """A new id for an answer. It holds the query, so that feedback which names nothing else finds it everywhere.
+
+    Parameters
+    ----------
+    unique
+        What makes it new, 32 hexadecimal digits; made up when it is not given.
 
     >>> query_of(new_request_id("case-123"))
     'case-123'
     """
-    return f"{uuid4().hex}.{base64.urlsafe_b64encode(query_id.encode()).decode().rstrip('=')}"
+    return f"{unique or uuid4().hex}.{base64.urlsafe_b64encode(query_id.encode()).decode().rstrip('=')}"
 
 
 def query_of(request_id: str) -> str | None:
@@ -231,7 +236,12 @@ class Encoder:
         if len(items) == 1:
             return []
         half = len(items) // 2
-        return self._lists(message, items[:half]) + self._lists(message, items[half:])
+        parts = {"a": items[:half], "b": items[half:]}  # under ids of their own: equal ones would be duplicates
+        return [
+            line
+            for part, some in parts.items()
+            for line in self._lists(message | {EVENT_ID: f"{message[EVENT_ID]}{part}"}, some)
+        ]
 
     def _items(self, listed: Listed) -> Iterator[dict[str, Any]]:
         propensities, teams = listed.propensities, listed.teams
@@ -255,11 +265,9 @@ class Encoder:
             return dict(zip(names, _values(raw), strict=True))
         if self._item[FEATURES] == ():  # beside the fields, whose names they must not take
             return {name: value for name, value in _numbers(raw).items() if name not in self._reserved}
-        return (
-            msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
-            if b"\n" in raw or b"\r" in raw
-            else (candidate.features)
-        )
+        if b"\n" in raw or b"\r" in raw:
+            return msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
+        return candidate.features
 
 
 def _rfc3339(seconds: float) -> str:

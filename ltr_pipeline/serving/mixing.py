@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Mixed", "explore", "plain"]
+import numpy as np
+import structlog
+
+from ltr_pipeline.interleaving import policy_of, team_draft
+from ltr_pipeline.scoring import Candidate, descending
+from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving.models import Loaded
+from ltr_pipeline.serving.others import Others
+
+__all__ = ["Interleaver", "Mixed", "chosen", "explore", "plain"]
 
 _chance = random.Random()  # noqa: S311 - nobody gains by guessing it
+
+log = structlog.get_logger(__name__)
 
 
 class Mixed(NamedTuple):
@@ -58,3 +70,72 @@ def explore(order: Sequence[int], version: str, chance: random.Random = _chance)
         if chance.randrange(2):
             shown[first], shown[first + 1] = shown[first + 1], shown[first]
     return Mixed(order=shown, policy=f"{version}+explore", propensities=propensities)
+
+
+def chosen(request_id: str, share: float, purpose: str) -> bool:
+    """Whether a request is among the share of traffic for a purpose; always the same for one id."""
+    if share <= 0:
+        return False
+    digest = hashlib.blake2b(f"{purpose}:{request_id}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest) < share * 2**32
+
+
+class Interleaver:
+    """Mixes the served order with that of a second version, for a share of traffic.
+
+    Parameters
+    ----------
+    others, name
+        Where the second model is, and its name there; empty = never mix.
+    share
+        Of the requests.
+    seconds
+        What the second scoring of a request may be expected to take; one that needs longer is not mixed.
+    """
+
+    def __init__(self, others: Others, name: str, share: float, seconds: float) -> None:
+        self._others = others
+        self._name = name
+        self._share = share if name else 0.0
+        self._seconds = seconds
+
+    def mix(
+        self, candidates: Sequence[Candidate], served: Loaded, order: Sequence[int], k: int | None, request_id: str
+    ) -> Mixed:
+        """First `k` of both orders by team draft, or of the served one where there is nothing to mix it with.
+
+        Parameters
+        ----------
+        order
+            Rows of the candidates as the served model orders them, best first.
+        """
+        shown = len(order) if k is None else min(k, len(order))
+        if shown < 2 or not chosen(request_id, self._share, "interleave"):
+            return plain(order[:shown], served.version)
+        outcome, other = self._order(candidates, served)
+        metrics.INTERLEAVED.labels(outcome).inc()
+        if other is None:
+            return plain(order[:shown], served.version)
+        second, theirs = other
+        drafted = team_draft(order, theirs, shown, request_id)
+        return Mixed(
+            order=drafted.order,
+            policy=policy_of(served.version, second),
+            teams=[served.version if mine else second for mine in drafted.from_first],
+        )
+
+    def _order(self, candidates: Sequence[Candidate], served: Loaded) -> tuple[str, tuple[str, list[int]] | None]:
+        """What came of it, and the second version with its order."""
+        model = self._others.get(self._name)
+        if model is None:
+            return "not_loaded", None
+        if model.version == served.version:
+            return "same", None
+        if len(candidates) * model.seconds_a_row > self._seconds:
+            return "slow", None
+        try:
+            scores = model.scorer.score(model.scorer.read(candidates).matrix)
+        except Exception:  # the served order is always there
+            log.warning("scoring for interleaving failed", version=model.version, exc_info=True)
+            return "failed", None
+        return ("mixed", (model.version, descending(scores))) if np.isfinite(scores).all() else ("failed", None)

@@ -20,6 +20,7 @@ from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
 from ltr_pipeline.serving import metrics, wire
 from ltr_pipeline.serving.events import Answered, Encoder, Listed, query_of
 from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.shadow import ShadowRanking
 from ltr_pipeline.serving.shipper import Shipper, Sink, open_sink
 from ltr_pipeline.serving.shown import Held, Nothing
 from ltr_pipeline.serving.spool import Journal, Record
@@ -32,6 +33,7 @@ QUEUE_BYTES: Final = 64 << 20
 SHIP_SECONDS: Final = 3.0  # at the end, for what is in the spool
 LATE_SECONDS: Final = 2.0  # a report may overtake its answer by this, when another worker answered
 FLUSH_RECORDS: Final = 500  # at once
+SHADOW_SUFFIX: Final = "~shadow"
 TURN_SECONDS: Final = 0.001  # after which requests may go first
 
 log = structlog.get_logger(__name__)
@@ -100,6 +102,24 @@ class Recorder:
         """Log an answered list; `size` is the bytes that it keeps in memory. Never waits: when full, it is dropped."""
         if not self._put(listed, size):
             metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+
+    def shadow(self, ranking: ShadowRanking) -> None:
+        """Log an order that nobody was shown, as a ranking of its own that never trains a model."""
+        served = ranking.served
+        ranking_id = f"{served.request_id}{SHADOW_SUFFIX}"
+        candidates = [served.candidates[row] for row in ranking.order]
+        listed = Listed(
+            request_id=ranking_id,
+            event_id=ranking_id,
+            query_id=served.query_id,
+            user_id=served.user_id,
+            seconds=time.time(),
+            policy=ranking.version,
+            shadow=True,
+            candidates=candidates,
+            features=served.model.scorer.features,
+        )
+        self.listed(listed, sum(len(bytes(candidate.features)) for candidate in candidates))
 
     def feedback(self, request: wire.FeedbackRequest) -> int:
         """Log what users did; how many events.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +15,15 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring import Features, descending
 from ltr_pipeline.serving import metrics, wire
+from ltr_pipeline.serving.access import Facts
 from ltr_pipeline.serving.events import Listed, new_request_id
-from ltr_pipeline.serving.mixing import Mixed, explore, plain
+from ltr_pipeline.serving.mixing import Interleaver, Mixed, chosen, explore, plain
 from ltr_pipeline.serving.models import Loaded, Models
 from ltr_pipeline.serving.recorder import Recorder
 from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.shadow import Served, Shadow
 
-__all__ = ["Scored", "Service"]
+__all__ = ["CERTAIN", "Scored", "Service"]
 
 STRONGEST: Final = 5
 """Contributions that come with an item."""
@@ -67,12 +68,20 @@ class Service:
         What ranks.
     recorder
         What is told of every answer.
+    mixer
+        Mixes in another version's order.
+    shadow
+        Scores answers a second time.
     """
 
-    def __init__(self, settings: ServingSettings, models: Models, recorder: Recorder) -> None:
+    def __init__(
+        self, settings: ServingSettings, models: Models, *, recorder: Recorder, mixer: Interleaver, shadow: Shadow
+    ) -> None:
         self.settings = settings
         self.models = models
         self.recorder = recorder
+        self.mixer = mixer
+        self.shadow = shadow
         self._slow = settings.guard_p95_max_ms / 1000
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
 
@@ -80,8 +89,15 @@ class Service:
         """Let go of the scoring threads; one that is still scoring ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def rank(self, body: bytes) -> wire.RankAnswer:
+    async def rank(self, body: bytes, facts: Facts, *, shadow: bool = False) -> wire.RankAnswer:
         """Order the available candidates of a request.
+
+        Parameters
+        ----------
+        facts
+            The request's id; what its log line says is filled in.
+        shadow
+            Whether it is to be scored by the shadow, whatever the share of traffic.
 
         Raises
         ------
@@ -90,23 +106,24 @@ class Service:
         """
         model = self.models.current
         try:
-            return await self._rank(model, body)
+            return await self._rank(model, body, facts, shadow=shadow)
         except RequestError:
             raise
         except Exception:
             model.traffic.now.add(failed=True, slow=False)
             raise
 
-    async def _rank(self, model: Loaded, body: bytes) -> wire.RankAnswer:
+    async def _rank(self, model: Loaded, body: bytes, facts: Facts, *, shadow: bool) -> wire.RankAnswer:
         start = time.perf_counter()
         request = wire.decode(body, wire.RankRequest)
         wire.check_candidates(request.candidates, self.settings.max_candidates)
         candidates = [candidate for candidate in request.candidates if candidate.available]
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
-        mixed = self._mixed(descending(scored.scores)[: request.k], model)
+        facts.request_id = new_request_id(request.query_id, facts.request_id)
+        mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
         answer = wire.RankAnswer(
-            request_id=new_request_id(request.query_id),
+            request_id=facts.request_id,
             query_id=request.query_id,
             version=model.version,
             model=scored.model,
@@ -122,16 +139,14 @@ class Service:
             unknown_features=read.unknown,
         )
         self._record(answer, request, candidates, mixed, model, len(body))
+        if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
+            self._offer(request, candidates, model, scored, facts)
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
         model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
+        facts.version, facts.outcome = answer.version, _outcome(answer)
+        facts.candidates, facts.k = len(request.candidates), len(answer.items)
         return answer
-
-    def _mixed(self, order: Sequence[int], model: Loaded) -> Mixed:
-        """Order that is shown: as it is, or mixed for a share of the requests."""
-        if random.random() < self.settings.explore_share:  # noqa: S311 - nobody gains by guessing it
-            return explore(order, model.version)
-        return plain(order, model.version)
 
     def _record(
         self,
@@ -203,6 +218,38 @@ class Service:
             return Scored(model.linear.score(matrix), "linear", "error")
         return Scored(scores, model.kind, None)
 
+    def _mixed(
+        self, candidates: Sequence[wire.RankCandidate], model: Loaded, scored: Scored, k: int | None, request_id: str
+    ) -> Mixed:
+        """What is shown: linear weights that stand in for a model are no version to compare with another."""
+        order = descending(scored.scores)
+        if scored.model == "linear":
+            return plain(order[:k], f"{model.version}+linear")
+        if chosen(request_id, self.settings.explore_share, "explore"):
+            return explore(order[:k], model.version)
+        return self.mixer.mix(candidates, model, order, k, request_id)
+
+    def _offer(
+        self,
+        request: wire.RankRequest,
+        candidates: Sequence[wire.RankCandidate],
+        model: Loaded,
+        scored: Scored,
+        facts: Facts,
+    ) -> None:
+        if candidates and scored.model != "linear":
+            self.shadow.offer(
+                Served(
+                    request_id=facts.request_id,
+                    query_id=request.query_id,
+                    user_id=request.user_id,
+                    candidates=candidates,
+                    model=model,
+                    scores=scored.scores,
+                    k=len(candidates) if request.k is None else min(request.k, len(candidates)),
+                )
+            )
+
     def _items(
         self,
         candidates: Sequence[wire.RankCandidate],
@@ -228,7 +275,7 @@ class Service:
         return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
 
     def _count(self, answer: wire.RankAnswer, seconds: float) -> None:
-        metrics.PREDICTIONS.labels(answer.version, "fallback" if answer.fallback else "model").inc()
+        metrics.predictions(answer.version, _outcome(answer)).inc()
         metrics.DURATION.observe(seconds)
         if answer.fallback:
             metrics.FALLBACKS.labels(answer.fallback).inc()
@@ -236,6 +283,10 @@ class Service:
             metrics.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
         if answer.unknown_features:
             metrics.UNKNOWN.inc()
+
+
+def _outcome(answer: wire.RankAnswer) -> str:
+    return "fallback" if answer.fallback else "model"
 
 
 def _by_strength(values: NDArray[np.float64], features: Sequence[str]) -> dict[str, float]:

@@ -1,0 +1,118 @@
+"""Who wins where two rankers share a list."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import msgspec
+import polars as pl
+import typer
+
+from ltr_pipeline import dataset, events
+from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.events import day
+from ltr_pipeline.dataset import Windows
+from ltr_pipeline.errors import SettingsError, SourceError
+from ltr_pipeline.preference import Preference, drafted_lists, preferences
+from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.wording import NONE
+
+__all__ = ["register"]
+
+DAY = dt.timedelta(days=1)
+
+
+class _Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The days whose lists were compared, both inclusive, and what came of it."""
+
+    since: dt.date
+    until: dt.date
+    preferences: list[Preference]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command("interleave-report", rich_help_panel="Figures")(interleave_report)
+
+
+def interleave_report(
+    since: Annotated[
+        str | None, typer.Option(help="First day (UTC); default: LTR_WINDOW_DAYS before the last.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last day (UTC); default: the last whose feedback is in.")] = None,
+    relevance: Annotated[int, typer.Option(min=1, help="Relevance from which on an item counts.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say which of two interleaved versions users prefer, and how sure that is."""
+    settings = load_settings()
+    windows = _windows(settings, since, until)
+    partitions = events.partitions_for(settings.data, windows.cutoff.date(), windows.start)
+    tables = dataset.rankings(settings.data, partitions, settings.mapping.relevance, windows)
+    lists = pl.concat([drafted_lists(table, relevance) for table in tables])
+    report = _Report(
+        since=windows.start.date(),
+        until=windows.mature_end.date() - DAY,
+        preferences=preferences(lists, seed=settings.seed),
+    )
+    if as_json:
+        print_json(report)
+    else:
+        _print(report)
+
+
+def _windows(settings: Settings, since: str | None, until: str | None) -> Windows:
+    """Days of the lists that are compared: their feedback must have had its time."""
+    landed = events.landed_dates(settings.data)
+    if not landed:
+        raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
+    attribution = settings.attribution_days * DAY
+    newest = landed[-1] - attribution - DAY
+    last = min(day(until), newest) if until else newest
+    first = day(since) if since else last - (settings.window_days - settings.attribution_days - 1) * DAY
+    if first > last:
+        raise SettingsError(
+            f"no day from {first} has all its feedback: the last that has is {newest}, "
+            f"{settings.attribution_days} days (LTR_ATTRIBUTION_DAYS) before the newest landed events; "
+            "choose an earlier --since"
+        )
+    cutoff = last + DAY + attribution
+    return Windows(
+        cutoff=dt.datetime.combine(cutoff, dt.time(), dt.UTC),
+        window_days=(cutoff - first).days,
+        attribution_days=settings.attribution_days,
+    )
+
+
+def _print(report: _Report) -> None:
+    console.print(f"Lists shown from {report.since} to {report.until}, feedback within its attribution window\n")
+    if not report.preferences:
+        console.print("No list was interleaved; set LTR_INTERLEAVE_VERSION and LTR_INTERLEAVE_SHARE of the service.")
+        return
+    header = ("First", "Second", "Lists", "First wins", "Second wins", "Ties", "Users", "Share", "95 % CI", "p")
+    print_table(header, [_row(found) for found in report.preferences])
+    console.print()
+    for found in report.preferences:
+        console.print(_sentence(found), markup=False)
+
+
+def _row(found: Preference) -> tuple[str, ...]:
+    counts = (found.rankings, found.wins, found.losses, found.ties, found.users)
+    return (
+        found.first,
+        found.second,
+        *(f"{count:,}" for count in counts),
+        NONE if found.share is None else f"{found.share:.3f}",
+        NONE if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}",
+        f"{found.p_value:.2g}",
+    )
+
+
+def _sentence(found: Preference) -> str:
+    if found.winner:
+        loser = found.second if found.winner == found.first else found.first
+        return f"{found.winner} wins against {loser}."
+    pair = f"{found.first} or {found.second}: it cannot be told yet"
+    if found.further is None:
+        return f"{pair}, nor how many more lists it takes."
+    return f"{pair}; if the share stays as it is, about {found.further:,} more lists tell."

@@ -1,0 +1,76 @@
+"""What is looked at every so often, off the requests' path."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from ltr_pipeline.errors import LtrError, UnknownVersionError
+from ltr_pipeline.serving import metrics
+from ltr_pipeline.storage import Storage
+from ltr_pipeline.versions import Version
+
+__all__ = ["Background", "last_judged", "look_for_nights"]
+
+STOP_SECONDS: Final = 5.0
+DECISION: Final = "decision.json"
+
+log = structlog.get_logger(__name__)
+
+
+class Background:
+    """Calls each of some functions at once and then every `seconds`, in one thread."""
+
+    def __init__(self, seconds: float, calls: Sequence[Callable[[], None]]) -> None:
+        self._seconds = seconds
+        self._calls = calls
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a call under way is not waited for long."""
+        self._stopped.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            for call in self._calls:
+                try:
+                    call()
+                except Exception:  # one call's fault must not end the others
+                    log.exception("background work failed")
+            self._stopped.wait(self._seconds)
+
+
+def look_for_nights(data: Storage) -> None:
+    """Export when a nightly run was last judged; what cannot be read leaves the last known moment, which then ages."""
+    try:
+        moment = last_judged(data)
+    except LtrError as error:
+        log.info("runs cannot be looked at", error=str(error))
+        return
+    if moment is not None:
+        metrics.LAST_JUDGED.set(moment)
+
+
+def last_judged(data: Storage) -> float | None:
+    """Moment, in seconds since 1970, of the newest run that has a verdict, publish or keep; None without one.
+
+    It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
+    """
+    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION}")]
+    return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
+
+
+def _moment(run: str) -> float | None:
+    try:
+        return Version.parse(run).time.timestamp()
+    except UnknownVersionError:
+        return None

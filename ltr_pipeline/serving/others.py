@@ -1,0 +1,78 @@
+"""Versions beside the served one, loaded in the background: what shadow and interleaving compare it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from ltr_pipeline.errors import LtrError, RankerError, WeightsError
+from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving.models import Loaded, Models, load
+from ltr_pipeline.serving.settings import LEGACY, NEWEST
+from ltr_pipeline.versions import Registry
+
+__all__ = ["Others"]
+
+log = structlog.get_logger(__name__)
+
+
+class Others:
+    """Keeps models of some versions. Whatever is wrong with one, requests go on without it.
+
+    Parameters
+    ----------
+    names
+        Version ids, ``newest`` or ``legacy``; empty ones are left out.
+    registry
+        Where versions are.
+    models
+        What is served, and the legacy ranker.
+    """
+
+    def __init__(self, names: Iterable[str], registry: Registry, models: Models) -> None:
+        self._names = sorted({*names} - {""})
+        self._registry = registry
+        self._models = models
+        self._loaded: dict[str, Loaded] = {LEGACY: models.legacy}
+        self._refused: set[str] = set()
+        self._problems: dict[str, str] = {}
+
+    def get(self, name: str) -> Loaded | None:
+        """Model of a name; None while it is not loaded."""
+        return self._loaded.get(name)
+
+    def poll(self) -> None:
+        """Load what is not there yet, and ``newest`` again when another version was published."""
+        for name in self._names:
+            try:
+                self._look(name)
+                self._problems.pop(name, None)
+            except LtrError as error:
+                metrics.OTHER_LOADS.labels("failed").inc()
+                self._tell(name, str(error))
+
+    def _look(self, name: str) -> None:
+        version = self._registry.newest() if name == NEWEST else name
+        known = self._loaded.get(name)
+        if version is None or version in self._refused or (known and known.version == version):
+            return
+        there = (model for model in (self._models.current, *self._loaded.values()) if model.version == version)
+        self._loaded[name] = next(there, None) or self._load(version)
+        log.info("version to compare with loaded", name=name, version=version)
+
+    def _load(self, version: str) -> Loaded:
+        data = self._registry.document(version)
+        try:
+            model = load(data, where=self._registry.storage.uri(version), keys=self._registry.keys)
+        except (WeightsError, RankerError):
+            self._refused.add(version)  # its document never changes
+            raise
+        metrics.OTHER_LOADS.labels("loaded").inc()
+        return model
+
+    def _tell(self, name: str, problem: str) -> None:
+        """Say what is wrong once, not at every poll."""
+        if self._problems.get(name) != problem:
+            self._problems[name] = problem
+            log.warning("version to compare with cannot be loaded", name=name, error=problem)

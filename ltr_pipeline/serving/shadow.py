@@ -1,0 +1,139 @@
+"""A second version scores beside the served one, off the request's path; the answer never knows."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from ltr_pipeline.scoring import descending
+from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving.agreement import Agreement, agreement
+from ltr_pipeline.serving.models import Loaded
+from ltr_pipeline.serving.others import Others
+from ltr_pipeline.serving.wire import RankCandidate
+
+__all__ = ["Served", "Shadow", "ShadowRanking"]
+
+WAITING: Final = 64
+"""Answers that may wait to be compared; with 1,000 candidates each, some tens of MB."""
+
+STOP_SECONDS: Final = 5.0
+
+log = structlog.get_logger(__name__)
+
+
+class Served(NamedTuple):
+    """What was asked, and how the served model scored it; `scores` float64 (candidates,), `k` items were returned."""
+
+    request_id: str
+    query_id: str
+    user_id: str | None
+    candidates: Sequence[RankCandidate]
+    model: Loaded
+    scores: NDArray[np.float64]
+    k: int
+
+
+class ShadowRanking(NamedTuple):
+    """The order that the shadow would have shown, for events, which mark it ``shadow`` so that it never trains.
+
+    Attributes
+    ----------
+    version
+        Of the shadow.
+    order
+        Rows of the candidates, best first, as many as were returned.
+    agreement
+        With the served scores.
+    seconds
+        That the shadow took.
+    """
+
+    served: Served
+    version: str
+    order: Sequence[int]
+    agreement: Agreement
+    seconds: float
+
+
+class Shadow:
+    """Scores answers a second time, in a thread of its own; when it cannot keep up, answers are skipped and counted.
+
+    Parameters
+    ----------
+    others, name
+        Where the second model is, and its name there.
+    record
+        Takes the shadow's orders.
+    """
+
+    def __init__(self, others: Others, name: str, record: Callable[[ShadowRanking], None]) -> None:
+        self._others = others
+        self._name = name
+        self._record = record
+        self._waiting: queue.Queue[Served | None] = queue.Queue(WAITING)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+
+    def start(self) -> None:
+        """Begin to compare, if there is a version to compare with."""
+        if self._name:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what waits is not compared."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            with suppress(queue.Full):  # then the thread is awake
+                self._waiting.put_nowait(None)
+            self._thread.join(STOP_SECONDS)
+
+    def offer(self, answered: Served) -> None:
+        """Have an answer compared, if there is room; never waits."""
+        if not self._name:
+            return
+        try:
+            self._waiting.put_nowait(answered)
+        except queue.Full:
+            metrics.SHADOWS.labels("skipped").inc()
+
+    def _run(self) -> None:
+        while (answered := self._waiting.get()) is not None and not self._stopped.is_set():
+            try:
+                outcome = self._compare(answered)
+            except Exception:  # whatever a second model does, the next answer is compared
+                outcome = "failed"
+                log.warning("shadow failed", request_id=answered.request_id, exc_info=True)
+            metrics.SHADOWS.labels(outcome).inc()
+
+    def _compare(self, answered: Served) -> str:
+        model = self._others.get(self._name)
+        if model is None:
+            return "not_loaded"
+        if model.version == answered.model.version:
+            return "same"
+        start = time.perf_counter()
+        scores = model.scorer.score(model.scorer.read(answered.candidates).matrix)
+        seconds = time.perf_counter() - start
+        found = agreement(answered.scores, scores)
+        _count(model.version, found, seconds)
+        order = descending(scores)[: answered.k]
+        self._record(ShadowRanking(answered, model.version, order, found, seconds))
+        return "compared"
+
+
+def _count(version: str, found: Agreement, seconds: float) -> None:
+    metrics.SHADOW_OVERLAP.labels(version).observe(found.overlap)
+    metrics.SHADOW_DURATION.labels(version).observe(seconds)
+    if found.correlation is not None:
+        metrics.SHADOW_CORRELATION.labels(version).observe(found.correlation)
+    if found.shift is not None:
+        metrics.SHADOW_SHIFT.labels(version).observe(found.shift)

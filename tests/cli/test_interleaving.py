@@ -1,0 +1,101 @@
+"""Who wins where two rankers share a list, on the command line."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import ltr, project
+
+from ltr_pipeline.events import FileSource, land
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.storage import LocalStorage
+
+LANDED = dt.date(2025, 7, 20)  # with three days of attribution, the 16th is the last whose feedback is in
+SHOWN_AT = dt.datetime(2025, 7, 14, 10, tzinfo=dt.UTC)
+SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
+A, B = "20250714_0215", "20250715_0215"
+
+
+def message(kind: str, time: dt.datetime, **context: Any) -> dict[str, Any]:
+    return {"timestamp": time.isoformat(), "message": kind, "context": context}
+
+
+def interleaved(
+    number: int, served: str, winner: str | None, action: str = "accepted", **more: Any
+) -> Iterator[dict[str, Any]]:
+    """A list of two, one item from each team, and what its user did with the winner's."""
+    ids = {"case_id": f"case-{number}", "ranking_id": f"ranking-{number}", "user_id": f"user-{number}"}
+    for place, team in enumerate((served, "legacy"), start=1):
+        shown = {"lawyer_id": team, "rank_position": place, "features": {"A": 1.0}, "team": team}
+        policy = f"interleave:{served}:legacy"
+        yield message("match_recommendation", SHOWN_AT, **ids, **shown, policy=policy, **more)
+    if winner:
+        yield message("offer_feedback", SHOWN_AT + dt.timedelta(hours=1), **ids, lawyer_id=winner, action=action)
+
+
+def landed(folder: Path, *lists: Iterator[dict[str, Any]]) -> None:
+    log = folder / "logs" / "audit.log"
+    log.parent.mkdir()
+    log.write_text("".join(json.dumps(line) + "\n" for events in lists for line in events))
+    land(LocalStorage(folder / "data"), LANDED, FileSource(log), load_mapping(), buckets=3, since=SINCE)
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, monkeypatch)
+
+
+def test_a_winner_is_named_for_each_pair_and_over_all_nights(tmp_path: Path) -> None:
+    landed(
+        tmp_path,
+        *(interleaved(n, A, A if n % 10 else "legacy") for n in range(40)),
+        *(interleaved(n, B, None) for n in range(100, 105)),
+        interleaved(200, B, B, shadow=True),  # neither shown
+        interleaved(201, B, B, action="lost"),  # nor of any worth
+    )
+    report = ltr("interleave-report", "--json").json
+    assert (report["since"], report["until"]) == ("2025-06-22", "2025-07-16")
+    served, first, second = report["preferences"]
+    assert (served["first"], served["rankings"], served["wins"], served["losses"], served["ties"]) == (
+        ("served", 46, 36, 4, 6)
+    )  # fmt: skip
+    assert (first["first"], first["wins"], first["losses"], first["winner"]) == (A, 36, 4, A)
+    assert first["share"] == 0.9
+    assert first["low"] > 0.5
+    assert (second["first"], second["rankings"], second["ties"], second["winner"]) == (B, 6, 6, None)
+    done = ltr("interleave-report")
+    assert f"{A} wins against legacy." in done.out
+    assert f"{B} or legacy: it cannot be told yet" in done.out
+
+
+def test_days_and_worth_can_be_chosen(tmp_path: Path) -> None:
+    landed(tmp_path, *(interleaved(n, A, A if n % 3 else "legacy", "declined") for n in range(12)))
+    assert ltr("interleave-report", "--since", "2025-07-15", "--json").json["preferences"] == []
+    assert "No list was interleaved" in ltr("interleave-report", "--until", "2025-07-13").out
+    (found,) = ltr("interleave-report", "--since", "2025-07-14", "--until", "2025-07-14", "--json").json["preferences"]
+    assert (found["wins"], found["losses"], found["winner"]) == (8, 4, None)
+    assert found["further"] > 0
+    (found,) = ltr("interleave-report", "--relevance", "2", "--json").json["preferences"]
+    assert (found["wins"], found["losses"], found["ties"]) == (0, 0, 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [(["--since", "2025-07-17"], "choose an earlier --since"), (["--until", "soon"], "write it as 2025-07-15")],
+)
+def test_days_that_cannot_be_compared_are_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    landed(tmp_path, interleaved(1, A, A))
+    done = ltr("interleave-report", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert problem in done.err
+
+
+def test_without_landed_events_it_says_so() -> None:
+    done = ltr("interleave-report")
+    assert done.code == 2
+    assert "nothing has landed" in done.err
