@@ -151,6 +151,35 @@ def test_the_former_version_is_the_last_good_one(registry, acts, former):
     assert latest(registry) == former
 
 
+def test_a_machine_leaves_latest_alone_where_somebody_has_moved_or_pinned_it(registry):
+    """The registry decides, at the moment of the rollback, not when the machine looked."""
+    publish(registry, A, B, C)
+    assert registry.rollback(**BY, leaving=B).to == C
+    registry.pin(**BY)
+    assert registry.rollback(**BY, leaving=C).move == "pin"
+    registry.unpin(**BY)
+    back = registry.rollback(**BY, leaving=C)
+    assert (back.move, back.to, back.pin) == ("rollback", B, True)
+    assert registry.rollback(**BY, leaving=C) == back
+    assert_whole(registry)
+
+
+def test_a_listing_does_not_read_again_what_is_known(registry):
+    publish(registry, A, B)
+    registry.storage.put(f"{C}/ltr_weights.json", b"{}")
+    known = registry.listing()
+    assert known == registry.versions()
+    registry.rollback(A, **BY)
+    registry.storage.put(f"{B}/ltr_weights.json", b"{}")  # nobody does: so it can be seen that it was not read
+    registry.storage.put(f"{C}/ltr_weights.json", encode(document(C)))
+    rows = registry.listing(known)
+    assert [(row.version, row.is_latest, bool(row.problem)) for row in rows] == [
+        (C, False, False),
+        (B, False, False),
+        (A, True, False),
+    ]
+
+
 def test_without_a_former_version_a_rollback_says_so(registry):
     for act in (registry.rollback, registry.unpin, registry.pin):
         with pytest.raises(RegistryError, match="nothing was published"):

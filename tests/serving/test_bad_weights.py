@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 from documents import document
 from serving.server import Server
@@ -146,17 +145,3 @@ def test_workers_agree_on_what_is_bad_and_roll_back_once(tmp_path: Path) -> None
         server.until(lambda: B in versions())
         server.until(lambda: versions() == {A} and place.registry.promoted() == A, 60)
         assert [move.move for move in place.registry.history()] == ["publish", "publish", "rollback"]
-
-
-def test_latest_is_left_alone_where_somebody_has_moved_or_pinned_it(tmp_path: Path) -> None:
-    """The registry decides, at the moment of the rollback, not when the service looked."""
-    registry = on_disk(str(tmp_path / "registry")).registry
-    for version in (A, B, C):
-        registry.publish(msgspec.structs.replace(document(version)), who="night", why="passed")
-    assert registry.rollback(who="guard", why="slow", leaving=B).to == C
-    registry.pin(who="ann", why="I know")
-    assert registry.rollback(who="guard", why="slow", leaving=C).move == "pin"
-    registry.unpin(who="ann", why="done")
-    back = registry.rollback(who="guard", why="slow", leaving=C)
-    assert (back.move, back.to, back.pin) == ("rollback", B, True)
-    assert registry.rollback(who="another guard", why="slow", leaving=C) == back
