@@ -27,7 +27,8 @@ class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     world: World
     end: dt.date
-    size: int = 0  # bytes written: what a killed simulation left after them is cut off
+    size: int = 0  # bytes of the log when this was saved
+    growing: bool = False  # a simulation was under way: what it left after them is cut off
 
 
 def is_simulated(settings: Settings) -> bool:
@@ -74,8 +75,11 @@ def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:
         return
     path = Path(settings.events_path)
     with console.status(f"simulating {days} days"):
-        if path.exists():
+        if simulated.growing and path.exists():
             os.truncate(path, simulated.size)
+        # A service may have appended to the log since: that stays.
+        before = path.stat().st_size if path.exists() else 0
+        _save(settings, msgspec.structs.replace(simulated, size=before, growing=True))
         summary = write_log(path, simulated.world, simulated.end, days, append=path.exists())
     _save(settings, _Simulated(world=simulated.world, end=end, size=path.stat().st_size))
     console.print(f"Simulated {days} days until {end}: {summary.impressions:,} impressions in {path}")

@@ -104,14 +104,24 @@ def test_what_a_kill_left_is_written_again(settings: Settings, log: Path, left: 
     simulated.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
     whole = log.read_bytes()
     assert len(whole) > len(three) > 5_000
-    started = json.dumps(json.loads(after_three) | {"end": "2025-07-01", "size": 0}).encode()
-    for before, at in ((b"", started), (three, after_three)):
+    started = json.dumps(json.loads(after_three) | {"end": "2025-07-01", "size": 0, "growing": True}).encode()
+    going_on = json.dumps(json.loads(after_three) | {"growing": True}).encode()
+    for before, at in ((b"", started), (three, going_on)):
         record(log).write_bytes(at)
         log.unlink()
         if left is not None or before:
             log.write_bytes(before + whole[len(before) :][:left])
         simulated.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
         assert log.read_bytes() == whole
+
+
+def test_what_a_service_appended_in_the_meantime_stays(settings: Settings, log: Path) -> None:
+    ltr(*SIMULATE)
+    served = log.read_bytes() + b'{"message": "served"}\n'
+    log.write_bytes(served)
+    simulated.up_to(settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
+    assert log.read_bytes().startswith(served)
+    assert log.stat().st_size > len(served)
 
 
 def test_a_simulation_that_is_killed_is_continued(settings: Settings, log: Path, tmp_path: Path) -> None:
