@@ -31,6 +31,7 @@ def main() -> None:
             port=settings.port,
             workers=settings.workers,
             access_log=False,
+            proxy_headers=False,  # who the peer is decides who may write: no header may say otherwise
             timeout_graceful_shutdown=STOP_SECONDS,
         )
 
