@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving import metrics, openapi, wire
@@ -147,11 +148,18 @@ def _answer_errors(app: FastAPI) -> None:
     async def no_route(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - the framework sends no other
         reason = f"{request.method} {request.url.path}: {HTTPStatus(error.status_code).phrase}; see /docs"
-        return _failure(reason, error.status_code, error.headers)
+        headers = {"allow": _methods(app, request.url.path)} if error.status_code == 405 else error.headers
+        return _failure(reason, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def broken(_request: Request, _error: Exception) -> Response:
         return _failure("an error of the service itself; its log says which", 500)
+
+
+def _methods(app: FastAPI, path: str) -> str:
+    """Those of all routes of a path; the framework names one route's."""
+    routes = [route for route in app.routes if isinstance(route, Route) and route.path == path]
+    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _body(request: Request, settings: ServingSettings) -> bytes:
