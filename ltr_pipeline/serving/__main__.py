@@ -6,11 +6,18 @@ import os
 import sys
 import tempfile
 
-import uvicorn
+# LightGBM imports them where they are installed, for wrappers that nothing here uses: 150 MB and some seconds.
+for _name in ("pandas", "sklearn"):
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type] # an import then says that it is not installed
 
-from ltr_pipeline.errors import LtrError
-from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.settings import load
+import uvicorn  # noqa: E402
+
+from ltr_pipeline.errors import LtrError  # noqa: E402
+from ltr_pipeline.serving.app import create_app  # noqa: E402
+from ltr_pipeline.serving.settings import ServingSettings  # noqa: E402
+from ltr_pipeline.settings import load  # noqa: E402
+
+__all__ = ["create_app", "main"]
 
 STOP_SECONDS = 10
 
@@ -25,7 +32,7 @@ def main() -> None:
         if settings.workers > 1:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
         uvicorn.run(
-            "ltr_pipeline.serving.app:create_app",
+            "ltr_pipeline.serving.__main__:create_app",  # each worker imports this module first
             factory=True,
             host=settings.host,
             port=settings.port,
