@@ -1,16 +1,18 @@
 # Airflow with the pipeline's wheel in it: every Airflow service of docker-compose.yaml runs this image.
 
 FROM python:3.11.16-slim-bookworm AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PATH=/opt/ltr/bin:$PATH
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-RUN python -m venv /opt/ltr
+RUN python -m venv /opt/ltr && python -m venv /opt/build
 # Before the sources, so that a changed line of code does not install everything again.
-COPY requirements.lock ./
-RUN pip install --require-hashes --requirement requirements.lock
+COPY requirements-image.lock requirements-build.lock ./
+RUN /opt/ltr/bin/pip install --require-hashes --requirement requirements-image.lock \
+    && /opt/build/bin/pip install --require-hashes --requirement requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY dags dags
 COPY ltr_pipeline ltr_pipeline
-RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . && pip install --no-deps dist/*.whl
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/ltr/bin/pip install --no-deps dist/*.whl
 
 FROM python:3.11.16-slim-bookworm
 # LightGBM's wheel is linked with OpenMP, which the slim image lacks.

@@ -81,10 +81,15 @@ secrets:
 	add AIRFLOW__API__SECRET_KEY "$$(openssl rand -hex 32)"; \
 	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"
 
-# Pin every dependency with its hashes, for every platform and Python that Airflow supports.
+# Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
+# holds (the package with these extras) and what builds its wheel.
+IMAGE_EXTRAS := airflow celery kafka-fast postgres
+COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+PART := --constraint requirements.lock --no-annotate
 lock:
-	uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --output-file requirements.lock $(LOCK)
+	$(COMPILE) pyproject.toml --all-extras --output-file requirements.lock $(LOCK)
+	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS:%=--extra %) $(PART) --output-file requirements-image.lock
+	echo hatchling | $(COMPILE) - $(PART) --output-file requirements-build.lock
 
 clean:
 	rm -rf var .airflow dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -21,6 +21,7 @@ from pathlib import Path
 from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 os.environ |= {"AIRFLOW_HOME": tempfile.mkdtemp(prefix="ltr-faults-"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
 
 import webhook

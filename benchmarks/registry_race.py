@@ -21,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
 
 import structlog

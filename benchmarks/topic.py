@@ -1,6 +1,6 @@
 """Reading a topic of a real broker against the ordinary ways of doing it.
 
-    python benchmarks/topic.py [--impressions 300000] [--repeats 5] [--memory 5 10]
+    python benchmarks/topic.py [--impressions 300000] [--repeats 5] [--memory 5 10] [--client kafka-python]
 
 Starts a broker (tests/services/kafka_server.py), fills topics of 16 partitions with simulated events, uncompressed and
 in lz4, and takes turns, each time in a process of its own; starting Python and importing is not counted. Prints
@@ -11,6 +11,8 @@ b. extraction, landing and dataset against the naive path: that loop, ``pandas.j
 c. extraction by confluent-kafka against its own ``consume(10000)``, which does nothing with what it gets
 d. landing one day out of a topic that holds 30, against a topic that holds only that day
 e. with ``--memory``: peak memory of extraction and landing, at so many million events
+
+``--repeats 0`` leaves out all but the memory, ``--client`` one of the two clients from it.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ PER_RANKING = 10.3  # impressions, on average
 PARTITIONS = 16
 BUCKETS = 16
 CODECS = ("none", "lz4")
+CLIENTS = ("kafka-python", "confluent-kafka")
 
 
 def simulated(folder: Path, impressions: int) -> list[bytes]:
@@ -215,16 +218,15 @@ def ratio(runs: dict[Case, list[dict[str, float]]], slow: Case, fast: Case) -> f
 
 
 def compare(server: KafkaServer, messages: list[bytes], repeats: int) -> None:
-    clients = ("kafka-python", "confluent-kafka")
     for codec in CODECS:
         fill(server, codec, messages, codec)
     size = sum(map(len, messages)) / len(messages)
     print(f"{len(messages):,} messages of {size:.0f} bytes, {PARTITIONS} partitions, medians of {repeats}")
     ways: list[Any] = [("loop", ""), ("naive", ""), ("consume", "")]
-    ways += [(way, client) for way in ("extraction", "building") for client in clients]
+    ways += [(way, client) for way in ("extraction", "building") for client in CLIENTS]
     runs = in_turns(server, [(way, codec, client or "-") for codec in CODECS for way, client in ways], repeats)
     for codec in CODECS:
-        for client in clients:
+        for client in CLIENTS:
             fast = ratio(runs, ("loop", codec, "-"), ("extraction", codec, client))
             whole = ratio(runs, ("naive", codec, "-"), ("building", codec, client))
             print(f"{codec}, {client}: extraction {fast:.1f} times poll() + json.loads (wanted: 2.5), ", end="")
@@ -237,21 +239,21 @@ def compare_days(server: KafkaServer, messages: list[bytes], repeats: int) -> No
     day = messages[: len(messages) // PARTITIONS // 100 * PARTITIONS * 100]  # as many for each partition
     fill(server, "days-1", day, "lz4")
     fill(server, "days-30", (message for _ in range(30) for message in day), "lz4")
-    for client in ("kafka-python", "confluent-kafka"):
+    for client in CLIENTS:
         cases = [("last_day", topic, client) for topic in ("days-1", "days-30")]
         runs = in_turns(server, cases, repeats)
         print(f"{client}: one day of 30 costs {ratio(runs, cases[1], cases[0]):.2f} of one alone (wanted: 1.2 at most)")
 
 
-def compare_memory(server: KafkaServer, messages: list[bytes], millions: list[float]) -> None:
-    for client in ("kafka-python", "confluent-kafka"):
-        for many in millions:
-            topic = f"memory-{many:g}"
-            count = round(many * 1e6)
-            if client == "kafka-python":
-                fill(server, topic, (messages[number % len(messages)] for number in range(count)), "lz4")
-            peak = measured("landing", server, topic, client)["peak_mb"]
-            print(f"{client}, {many:g} million events: {peak:,.0f} MB (wanted: 1536 at most)", flush=True)
+def compare_memory(server: KafkaServer, messages: list[bytes], millions: list[float], clients: list[str]) -> None:
+    for many in millions:
+        topic = f"memory-{many:g}"
+        count = round(many * 1e6)
+        fill(server, topic, (messages[number % len(messages)] for number in range(count)), "lz4")
+        for client in clients:
+            run = measured("landing", server, topic, client)
+            print(f"{client}, {many:g} million events: {run['peak_mb']:,.0f} MB (wanted: 1536 at most)", end="")
+            print(f" in {run['seconds']:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument("--impressions", type=int, default=300_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory", type=float, nargs="*", default=[], help="millions of events, such as 5 10")
+    parser.add_argument("--client", choices=CLIENTS, help="for --memory; default: both")
     parser.add_argument("--way", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.way:
@@ -269,9 +272,10 @@ def main() -> None:
         messages = simulated(Path(folder), given.impressions)
         try:
             server.start()
-            compare(server, messages, given.repeats)
-            compare_days(server, messages[: len(messages) // 2], given.repeats)
-            compare_memory(server, messages, given.memory)
+            if given.repeats:
+                compare(server, messages, given.repeats)
+                compare_days(server, messages[: len(messages) // 2], given.repeats)
+            compare_memory(server, messages, given.memory, [given.client] if given.client else list(CLIENTS))
         finally:
             server.stop()
 

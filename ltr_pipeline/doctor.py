@@ -10,8 +10,8 @@ from uuid import uuid4
 import msgspec
 
 from ltr_pipeline import events
-from ltr_pipeline.errors import LtrError
-from ltr_pipeline.kafka import KafkaConnection, connected
+from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
+from ltr_pipeline.kafka import Brokers, KafkaConnection, connected
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage import Storage
@@ -66,14 +66,25 @@ def _kafka(settings: Settings) -> Findings:
         return
     with connected(connection) as brokers:
         topic_id, partitions = brokers.topic()
-        begins, ends, retention = brokers.begins(partitions), brokers.ends(partitions), brokers.retention()
+        begins, ends = brokers.begins(partitions), brokers.ends(partitions)
+        kept = _kept(brokers, settings.window_days)
     held = sum(ends[part] - begins[part] for part in partitions)
     yield (
         "ok",
         f"{connection.topic} has {len(partitions)} partitions with {held:,} messages, read by {connection.reads_with}",
     )
-    yield _retention(retention, settings.window_days)
+    yield kept
     yield from _lag(connection, settings.data, topic_id, begins, ends)
+
+
+def _kept(brokers: Brokers, window_days: int) -> tuple[Status, str]:
+    """How long the topic keeps its messages, where the user may see that."""
+    try:
+        return _retention(brokers.retention(), window_days)
+    except SourceUnavailableError:
+        raise
+    except SourceError as error:
+        return "warning", f"how long the topic keeps messages is not known: {error}"
 
 
 def _retention(retention: dt.timedelta | None, window_days: int) -> tuple[Status, str]:

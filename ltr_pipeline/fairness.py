@@ -324,7 +324,7 @@ def _judged(
     """Add the gap, its interval and its null where two groups have support; `users` (rankings with a pair,)."""
     groups = unjudged.groups
     supported = [index for index, entry in enumerate(groups) if entry.rankings >= MIN_SUPPORT]
-    reason = _doubt(groups, len(np.unique(users)))
+    reason = _doubt(groups, len(np.unique(users)), shared=pairs.shared)
     if len(supported) < 2 or len(np.unique(users)) < MIN_CLUSTERS:
         return replace(unjudged, reason=reason)
     gap = float(_gap(found.mean(), supported)[0])
@@ -346,10 +346,12 @@ def _judged(
     )
 
 
-def _doubt(groups: list[GroupAccuracy], users: int) -> str:
+def _doubt(groups: list[GroupAccuracy], users: int, *, shared: bool) -> str:
     """Why the gap cannot be judged, or nothing."""
     if len(groups) < 2:
         return f"a gap needs two protected groups; all items are of {groups[0].protected_group}"
+    if not any(entry.pairs for entry in groups):
+        return f"no ranking has two items of {'known' if shared else 'different'} groups of which one is more relevant"
     if users < MIN_CLUSTERS:
         return f"{users} users are too few for an interval; {MIN_CLUSTERS} are needed"
     thin = [f"{entry.protected_group} has {entry.rankings}" for entry in groups if entry.rankings < MIN_SUPPORT]

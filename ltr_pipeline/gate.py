@@ -274,7 +274,9 @@ def _fairness(fairness: Fairness, policy: Policy) -> Check:
     if not fairness.configured:
         return _check("fairness_gap", "skipped", f"no groups configured: {fairness.reason}", threshold=limit)
     if gap is None or fairness.gap is None or fairness.noise is None:
-        return _check("fairness_gap", "not_evaluable", f"groups are too thin: {fairness.reason}", threshold=limit)
+        return _check(
+            "fairness_gap", "not_evaluable", f"the fairness gap cannot be judged: {fairness.reason}", threshold=limit
+        )
     found = f"the fairness gap is {gap:.3f} after noise correction (raw {fairness.gap:.3f})"
     if gap > limit:
         shown = fairness.gap > (fairness.null_p95 or 0.0) and (fairness.corrected_p20 or 0.0) > limit
@@ -284,7 +286,7 @@ def _fairness(fairness: Fairness, policy: Policy) -> Check:
     elif fairness.evaluable:
         status, reason = "pass", f"{found}, within the limit of {limit:g}"
     else:
-        status, reason = "not_evaluable", f"groups are too thin: {fairness.reason}"
+        status, reason = "not_evaluable", f"the fairness gap cannot be judged: {fairness.reason}"
     low, high = (corrected(end, fairness.noise) for end in (fairness.low or 0.0, fairness.high or 0.0))
     return _check("fairness_gap", status, reason, observed=gap, low=low, high=high, threshold=limit)
 

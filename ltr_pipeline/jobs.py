@@ -301,7 +301,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
 
     Returns
     -------
-    The `Outcome` as JSON, with the version's metrics for those who follow the Asset.
+    What this publish did, as an `Outcome` in JSON, with the version's metrics for those who follow the Asset. The run's
+    ``outcome.json`` is that of the first publish of its version.
 
     Raises
     ------
@@ -325,11 +326,17 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         )
         outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
-        page = outcomes.finish(run, outcome)
+        page = outcomes.finish(run, _first_outcome(run, outcome))
         registry.attach(published.version, outcomes.REPORT, page)
         _prune(registry, who, settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
         return {**msgspec.to_builtins(outcome), "metrics": metrics}
+
+
+def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
+    """The outcome of whoever published this version first: to publish it again changes nothing, so it stays."""
+    former = run.read_if_readable("outcome.json", Outcome)
+    return former if former and former.version == outcome.version else outcome
 
 
 def _prune(registry: Registry, who: str, keep: int | None) -> None:

@@ -16,7 +16,7 @@ from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_na
 from ltr_pipeline.settings import Settings, load_settings, notify_urls
 from ltr_pipeline.versions import Registry, Version
 
-__all__ = ["REPORT", "finish", "notify_failure", "notify_late", "notify_outcome"]
+__all__ = ["REPORT", "finish", "notify_failure", "notify_outcome"]
 
 log = structlog.get_logger(__name__)
 
@@ -80,24 +80,46 @@ def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
         if outcome.version is None:
             message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=page)
         else:
-            note = "\n\n".join(filter(None, ["" if outcome.moved else outcome.reason, fallback]))
-            message = notify.success(outcome.version, decision, promoted=outcome.moved, note=note, report=page)
+            said = _since(outcome, _promoted(settings.registry))
+            note = "\n\n".join(filter(None, [said, fallback]))
+            message = notify.success(outcome.version, decision, promoted=not said, note=note, report=page)
         notify.send(settings.notify_urls, message)
 
 
-def notify_failure(run: str, task: str, error: BaseException | str, *, logs: str = "") -> None:
-    """Tell the channels that a run failed for good, be it for a wrong setting; what is published stays as it is."""
-    try:
-        settings = load_settings()
-        latest = settings.registry.promoted()
-    except LtrError:
-        settings, latest = None, None
+def _since(outcome: Outcome, latest: str | None) -> str:
+    """Why the version is not in use, or nothing; the outcome of a run that is repeated can be an old one."""
+    if outcome.moved and latest not in (outcome.version, None):
+        return f"{outcome.version} was published before; {latest} is in use since."
+    return "" if outcome.moved else outcome.reason
+
+
+def notify_failure(
+    run: str, task: str, error: BaseException | str, settings: Settings | None, *, logs: str = ""
+) -> None:
+    """Tell the channels that a run failed for good; what is published stays as it is.
+
+    Parameters
+    ----------
+    run, task
+        Where it happened.
+    error
+        The exception, or its text.
+    settings
+        None when they cannot be read: then the channels of the environment are told, and no version in use.
+    logs
+        Address of the task's log.
+    """
     folder, style = (settings.log_folder, settings.log_format) if settings else (None, "json")
+    urls = settings.notify_urls if settings else notify_urls()
+    latest = _promoted(settings.registry) if settings else None
     with run_log(folder, style=style, run=run, task=task):
         log.error("run failed", error=str(error), latest=latest)
-        notify.send(notify_urls(), notify.failure(run, task, error, latest=latest, logs=logs))
+        notify.send(urls, notify.failure(run, task, error, latest=latest, logs=logs))
 
 
-def notify_late(run: str, limit: str) -> None:
-    """Tell the channels that a run has not finished in time."""
-    notify_failure(run, "any task", f"the run has not finished within {limit}; look at it in Airflow")
+def _promoted(registry: Registry) -> str | None:
+    """Version in use, if it can be known now."""
+    try:
+        return registry.promoted()
+    except LtrError:
+        return None

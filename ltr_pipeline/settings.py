@@ -200,7 +200,8 @@ class Settings(Channels):
 
     @model_validator(mode="after")
     def _one_registry(self) -> Settings:
-        if self.s3_bucket and "registry_uri" in self.model_fields_set:
+        moved = self.registry_uri != type(self).model_fields["registry_uri"].default
+        if self.s3_bucket and moved:
             raise ValueError("S3_BUCKET and LTR_REGISTRY_URI both say where the registry is; set one of them")
         return self
 
@@ -275,7 +276,7 @@ class Settings(Channels):
     def _opened(self, name: str, uri: str) -> Storage:
         """Storage at the address that a variable gives."""
         try:
-            return open_storage(uri, self.s3)
+            return open_storage(uri, self.s3, variable=name)
         except SettingsError as error:
             raise SettingsError(f"{name} is wrong: {error}") from error
 

@@ -13,8 +13,9 @@ from uuid import uuid4
 
 import pytest
 import servers
+from loopback import NoServerError
 from services.kafka_server import VERSION, KafkaServer, lacking
-from services.s3_server import BUCKET, MINIO, NoServerError, S3Server
+from services.s3_server import BUCKET, MINIO, S3Server
 
 from ltr_pipeline.settings import Channels, Settings
 from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage

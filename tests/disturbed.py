@@ -106,7 +106,8 @@ def _act(answer: Connection, scratch: Path, largest: int | None, work: tuple[Any
 def _context() -> Any:
     """Forks of a process that has imported everything and started no thread."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    here = [str(Path(__file__).parent), str(Path(jobs.__file__).parents[1])]
+    tests = Path(__file__).parent
+    here = [str(tests), str(tests / "services"), str(Path(jobs.__file__).parents[1])]
     os.environ["PYTHONPATH"] = os.pathsep.join([*here, os.environ.get("PYTHONPATH", "")])  # for what it preloads
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["disturbed", "pandas", "confluent_kafka", "boto3.s3.transfer", "lightgbm"])

@@ -199,6 +199,25 @@ def test_no_relevant_item_at_all():
     found = measure(np.zeros(len(score), dtype=int), score, group, label, item)
     assert (found.evaluable, found.gap) == (False, None)
     assert [g.accuracy for g in found.groups] == [None, None]
+    assert found.reason == "no ranking has two items of different groups of which one is more relevant"
+
+
+def test_pairs_within_groups_only():
+    """Each list holds one group, or has the same relevance across groups: nothing says who is put before whom."""
+    relevance, score, group, _, item = table(8)
+    of_row = np.repeat(np.where(np.arange(len(group)) % 2 == 0, "a", "b"), group)
+    alone = pl.Series(of_row).set(pl.Series(np.arange(len(score)) == 0), "b")  # not the ranking's own group, then
+    relevance[:8] = 0
+    found = measure(relevance, score, group, alone, item)
+    assert (found.configured, found.evaluable, found.gap) == (True, False, None)
+    assert found.reason == "no ranking has two items of different groups of which one is more relevant"
+
+
+def test_rankings_of_one_group_without_a_relevant_item():
+    _, score, group, _, item = table(8)
+    of_row = np.repeat(np.where(np.arange(len(group)) % 2 == 0, "a", "b"), group)
+    found = measure(np.zeros(len(score), dtype=int), score, group, pl.Series(of_row), item)
+    assert found.reason == "no ranking has two items of known groups of which one is more relevant"
 
 
 def test_long_lists_are_sampled_without_bias():

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from documents import document
 from small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
+from webhook import Server, running
 
-from ltr_pipeline import jobs
+from ltr_pipeline import jobs, outcomes
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
 from ltr_pipeline.runs import Json
 from ltr_pipeline.settings import Settings
@@ -70,6 +71,26 @@ def test_a_second_try_of_the_last_task_changes_nothing(settings: Settings, tmp_p
     before = files_below(tmp_path)
     assert jobs.keep_previous(judged, settings) == kept
     assert files_below(tmp_path) == before
+
+
+def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Settings, tmp_path: Path) -> None:
+    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    first = artefacts(settings)["outcome.json"]
+    assert b"latest moved from nothing to 20250715_0215" in first
+    settings.registry.publish(document("20250714_0215"), who="ann", why="by hand")
+    again = jobs.publish_weights(up_to("quality_gate", settings), "airflow/by-hand", settings)
+    assert not again["moved"]  # so that nobody is told to load it again
+    assert "was published already" in again["reason"]
+    assert artefacts(settings)["outcome.json"] == first
+    settings.registry.rollback("20250714_0215", who="ann", why="offers dropped")
+    judged = up_to("quality_gate", settings)
+    jobs.publish_weights(judged, WHO, settings)  # the first run's task, cleared
+    assert artefacts(settings)["outcome.json"] == first
+    with running(Server()) as webhook:
+        outcomes.notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
+    (told,) = webhook.got
+    assert told["title"] == f"LTR {RUN} published, latest unchanged"
+    assert f"{RUN} was published before; 20250714_0215 is in use since." in told["message"]
 
 
 def files_below(folder: Path) -> dict[Path, bytes]:

@@ -18,11 +18,13 @@ import certificates
 import pytest
 from documents import document
 from forks import BY, A, B
+from loopback import free_port
 from proxy import Proxy
-from services.s3_server import BUCKET, S3Server, free_port
+from services.s3_server import BUCKET, S3Server
 from services.unconditional import without_conditions
 
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, SettingsError, StorageError
+from ltr_pipeline.settings import load_settings
 from ltr_pipeline.storage import S3Options, Storage, open_storage
 from ltr_pipeline.versions import Registry
 
@@ -247,8 +249,24 @@ def test_a_bucket_that_is_not_there_is_an_error_that_names_it(s3_options):
         lambda: storage.create("k", b""),
         storage.keys,
     ):
-        with pytest.raises(SettingsError, match=r"make the bucket not-there or correct S3_BUCKET"):
+        with pytest.raises(SettingsError, match=r"make the bucket not-there or correct its address"):
             verb()
+
+
+def test_a_bucket_that_is_not_there_names_the_variable_that_named_it(s3_options, tmp_path):
+    server = {
+        "s3_endpoint": s3_options.endpoint,
+        "s3_access_key_id": s3_options.access_key_id,
+        "s3_secret_access_key": s3_options.secret_access_key,
+    }
+    settings = load_settings(data_uri="s3://not-there/data", s3_bucket="not-there-too", **server)
+    with pytest.raises(SettingsError, match=r"make the bucket not-there or correct LTR_DATA_URI$"):
+        settings.data.keys()
+    with pytest.raises(SettingsError, match=r"make the bucket not-there-too or correct S3_BUCKET$"):
+        settings.registry.versions()
+    settings = load_settings(data_uri=str(tmp_path), registry_uri="s3://not-there/models", **server)
+    with pytest.raises(SettingsError, match=r"make the bucket not-there or correct LTR_REGISTRY_URI$"):
+        settings.registry.versions()
 
 
 @pytest.mark.parametrize(

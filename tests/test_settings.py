@@ -32,6 +32,16 @@ def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert load_settings() == defaults
 
 
+def test_a_copy_of_the_example_file_takes_a_bucket(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(example().replace("S3_BUCKET=", "S3_BUCKET=models"))
+    settings = Settings(_env_file=file)
+    assert settings.registry.storage.uri() == "s3://models/ltr"
+    file.write_text(file.read_text().replace("LTR_REGISTRY_URI=var/registry", "LTR_REGISTRY_URI=elsewhere"))
+    with pytest.raises(ValueError, match="S3_BUCKET and LTR_REGISTRY_URI both say where the registry is"):
+        Settings(_env_file=file)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [

@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import requires
 from pathlib import Path
 from shutil import copy, copytree
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from airflow.configuration import retrieve_configuration_description
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from ltr_pipeline.settings import STACK, Settings, variable
 
@@ -153,6 +157,47 @@ def test_image_is_built_from_what_reaches_the_builder() -> None:
     ignore = (CHECKOUT / ".dockerignore").read_text().splitlines()
     assert "*" in ignore
     assert {line[1:] for line in ignore if line.startswith("!")} == set(sources())
+
+
+def pins(lock: str) -> dict[str, str]:
+    """Version, marker and hashes of each package of a lock, which holds nothing else but comments."""
+    entries = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", (CHECKOUT / lock).read_text(), flags=re.MULTILINE).strip())
+    shape = r"([a-z0-9.-]+)(==[^ ;]+(?: ; .+)?(?: \\\n +--hash=sha256:[0-9a-f]{64})+)"
+    return dict(re.fullmatch(shape, entry).groups() for entry in entries)  # type: ignore[union-attr]
+
+
+def needed(name: str, extras: Iterable[str] = ()) -> set[str]:
+    """Packages that one needs here, itself included, as the installed ones say."""
+    found: set[tuple[str, str]] = set()
+    asked = [(name, extra) for extra in ("", *extras)]
+    while asked:
+        package, extra = asked.pop()
+        if (package, extra) not in found:
+            found.add((package, extra))
+            for text in requires(package) or []:
+                wanted = Requirement(text)
+                if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
+                    asked += [(canonicalize_name(wanted.name), more) for more in ("", *wanted.extras)]
+    return {package for package, _ in found} - {"ltr-pipeline"}
+
+
+@pytest.mark.parametrize("lock", ["requirements-image.lock", "requirements-build.lock"])
+def test_lock_of_the_image_is_a_part_of_the_lock(lock: str) -> None:
+    whole, part = pins("requirements.lock"), pins(lock)
+    assert {name: pin.partition(" ")[0] for name, pin in part.items()}.items() <= {
+        name: pin.partition(" ")[0] for name, pin in whole.items()
+    }.items()
+    for name, pin in part.items():
+        assert set(re.findall("sha256:.*", pin)) <= set(re.findall("sha256:.*", whole[name])), name
+    assert f"--require-hashes --requirement {lock}" in DOCKERFILE
+
+
+def test_image_holds_what_production_needs_and_nothing_else() -> None:
+    extras = re.search(r"^IMAGE_EXTRAS := (.+)$", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    assert "dev" not in extras
+    image, here = set(pins("requirements-image.lock")), needed("ltr-pipeline", extras)
+    assert here <= image
+    assert (image - here) & needed("ltr-pipeline", ["dev"]) == set()
 
 
 def test_wheel_is_built_from_what_the_image_copies(tmp_path: Path) -> None:

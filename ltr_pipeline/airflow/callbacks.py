@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from ltr_pipeline.airflow.runtime import run_settings
+
 __all__ = ["deadline_missed", "run_failed", "task_failed"]
 
 _TOLD_BY_ITS_TASK = "task_failure"
@@ -13,30 +15,36 @@ _TOLD_BY_ITS_TASK = "task_failure"
 
 def task_failed(context: Mapping[str, Any]) -> None:
     """Tell the notification channels that a task failed, and why."""
-    from ltr_pipeline import outcomes
-
     instance = context["task_instance"]
     error = context.get("exception") or "the task ended without an exception; it may have been killed"
-    outcomes.notify_failure(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
+    _tell(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
 
 
 def run_failed(context: Mapping[str, Any]) -> None:
     """Tell the notification channels that a run failed though no task did, such as by its time limit."""
-    from ltr_pipeline import outcomes
-
     reason = context.get("reason", "")
     if reason == _TOLD_BY_ITS_TASK:
         return
     limit = context["dag"].dagrun_timeout
     error = f"the run was stopped after its limit of {limit}" if reason == "timed_out" else f"the run failed: {reason}"
-    outcomes.notify_failure(f"{context['dag'].dag_id} {context['run_id']}", "any task", error)
+    _tell(f"{context['dag'].dag_id} {context['run_id']}", "any task", error)
 
 
 async def deadline_missed(limit: str, context: Mapping[str, Any] | None = None) -> None:
     """Tell the notification channels that a run has not finished within `limit`."""
+    run = (context or {}).get("dag_run") or {}
+    error = f"the run has not finished within {limit}; look at it in Airflow"
+    await asyncio.to_thread(
+        _tell, f"{run.get('dag_id', 'train_ltr_daily')} {run.get('dag_run_id', '')}", "any task", error
+    )
+
+
+def _tell(run: str, task: str, error: BaseException | str, *, logs: str = "") -> None:
+    """Tell of a failure with the settings that a task gets, or without: that they are wrong has to be told, too."""
     from ltr_pipeline import outcomes
 
-    run = (context or {}).get("dag_run") or {}
-    await asyncio.to_thread(
-        outcomes.notify_late, f"{run.get('dag_id', 'train_ltr_daily')} {run.get('dag_run_id', '')}", limit
-    )
+    try:
+        settings = run_settings()
+    except Exception:  # of ours or of Airflow's secrets backend: the task has met it, and `error` says it
+        settings = None
+    outcomes.notify_failure(run, task, error, settings, logs=logs)

@@ -96,8 +96,8 @@ def _print_run(name: str, settings: Settings) -> None:
         console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
     print_gate(decision)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
-    if outcome.latest:
-        console.print(f"latest:  {outcome.latest}  {settings.registry.storage.uri('latest/ltr_weights.json')}")
+    if latest := settings.registry.promoted():
+        console.print(f"latest:  {latest}  {settings.registry.storage.uri('latest/ltr_weights.json')}")
     console.print(f"report:  {settings.data.uri(f'runs/{name}/report.html')}")
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
 from ltr_pipeline.kafka.brokers import Client, translated
 from ltr_pipeline.kafka.connection import KafkaConnection
+from ltr_pipeline.kafka.diagnosis import forbidden
 
 __all__ = ["Batch", "GoneError", "Read", "reader"]
 
@@ -137,7 +138,7 @@ def _confluent(connection: KafkaConnection) -> Iterator[Read]:
         consumer.assign([TopicPartition(connection.topic, partition, start)])
         while patience.position < end:
             found = consumer.consume(min(CONSUMED, end - patience.position), SLICE_SECONDS)
-            messages, after = _sorted_out(connection.topic, found)
+            messages, after = _sorted_out(connection, found)
             if after > end:
                 messages = [message for message in messages if message.offset() < end]
             if messages:
@@ -172,15 +173,15 @@ def _confluent(connection: KafkaConnection) -> Iterator[Read]:
         raise SourceError(f"{connection.topic} cannot be read: {error.args[0].str()}") from None
 
 
-def _sorted_out(topic: str, found: list[Any]) -> tuple[list[Any], int]:
+def _sorted_out(connection: KafkaConnection, found: list[Any]) -> tuple[list[Any], int]:
     """Messages among what was consumed, and the offset behind it all; 0 for none."""
     notes = [message for message in found if message.error() is not None]
-    after = max([0, *(_reached(topic, note) for note in notes)])
+    after = max([0, *(_reached(connection, note) for note in notes)])
     messages = [message for message in found if message.error() is None] if notes else found
     return messages, max(after, messages[-1].offset() + 1) if messages else after
 
 
-def _reached(topic: str, note: Any) -> int:  # noqa: ANN401 - a message that holds an error
+def _reached(connection: KafkaConnection, note: Any) -> int:  # noqa: ANN401 - a message that holds an error
     """Offset that a note tells of; 0 for none, while the client goes on trying."""
     from confluent_kafka import KafkaError
 
@@ -190,6 +191,10 @@ def _reached(topic: str, note: Any) -> int:  # noqa: ANN401 - a message that hol
         return int(note.offset())
     if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         raise GoneError
+    if code == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        raise forbidden(connection, "Read", "topic")
+    if code == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return 0  # reading takes no group; whoever commits to it is told
     if error.fatal() or not (error.retriable() or code < 0):
-        raise SourceError(f"{topic} cannot be read: {error.str()}")
+        raise SourceError(f"{connection.topic} cannot be read: {error.str()}")
     return 0

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.kafka.connection import KafkaConnection
-from ltr_pipeline.kafka.diagnosis import diagnosed, refused
+from ltr_pipeline.kafka.diagnosis import diagnosed, forbidden, refused
 
 __all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
 
@@ -98,12 +98,20 @@ class Brokers:
         return self._offsets(dict.fromkeys(partitions, max(0, int(time.timestamp() * 1000))))
 
     def retention(self) -> dt.timedelta | None:
-        """How long the topic keeps its messages; None for ever, or until its size is reached."""
+        """How long the topic keeps its messages; None for ever, or until its size is reached.
+
+        Raises
+        ------
+        SourceError
+            The user may not see it: that right is needed for nothing else.
+        """
         from kafka.admin import ConfigResource, ConfigResourceType
 
         topic = self._connection.topic
         resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={RETENTION: None})
         found = self._call(self._admin.describe_configs, [resource], config_filter="all")
+        if RETENTION not in found["topic"][topic]:
+            raise forbidden(self._connection, "DescribeConfigs", "topic")
         milliseconds = int(found["topic"][topic][RETENTION]["value"])
         return None if milliseconds < 0 else dt.timedelta(milliseconds=milliseconds)
 
@@ -183,11 +191,10 @@ def translated(connection: KafkaConnection) -> Iterator[None]:
         raise
     except (errors.SaslAuthenticationFailedError, errors.IllegalSaslStateError):
         raise refused(connection) from None
-    except errors.AuthorizationError as error:
-        raise SourceError(
-            f"KAFKA_TOPIC {topic}: the brokers do not allow this ({type(error).__name__}); grant the user Describe and "
-            f"Read on the topic, and Read on the group {connection.group_id}"
-        ) from None
+    except errors.TopicAuthorizationFailedError:
+        raise forbidden(connection, "Read", "topic") from None
+    except errors.GroupAuthorizationFailedError:
+        raise forbidden(connection, "Read", "group") from None
     except (errors.UnknownTopicOrPartitionError, errors.InvalidTopicError):
         raise SourceError(f"KAFKA_TOPIC: the brokers have no topic {topic}; make it, or correct the name") from None
     except errors.UnsupportedCodecError as error:

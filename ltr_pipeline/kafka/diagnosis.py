@@ -9,12 +9,12 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from typing import Final
+from typing import Final, Literal
 
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
 from ltr_pipeline.kafka.connection import KafkaConnection
 
-__all__ = ["diagnosed", "refused"]
+__all__ = ["diagnosed", "forbidden", "refused"]
 
 SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36  # requests of Kafka's protocol
 UNSUPPORTED_MECHANISM, NO_LOGIN_HERE = 33, 34  # its errors
@@ -54,6 +54,16 @@ def refused(connection: KafkaConnection) -> SourceError:
     return SourceError(
         f"the brokers refuse the login of {connection.username!r}: check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and "
         "KAFKA_SASL_MECHANISM"
+    )
+
+
+def forbidden(connection: KafkaConnection, right: str, resource: Literal["topic", "group"]) -> SourceError:
+    """The error of a right that the user lacks."""
+    names = {"topic": ("KAFKA_TOPIC", connection.topic), "group": ("KAFKA_GROUP_ID", connection.group_id)}
+    variable, name = names[resource]
+    user = f"the user {connection.username!r}" if connection.logs_in else "who connects like this"
+    return SourceError(
+        f"{variable} {name}: {user} lacks the right {right} on this {resource}; have it granted, or correct {variable}"
     )
 
 

@@ -37,13 +37,15 @@ from ltr_pipeline.storage.options import S3Options
 __all__ = ["Fetched", "LocalStorage", "S3Options", "Storage", "open_storage"]
 
 
-def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
+def open_storage(uri: str, s3: S3Options | None = None, *, variable: str = "its address") -> Storage:
     """Storage for a folder path, a ``file://`` or an ``s3://bucket/prefix`` URI; nothing is asked of a server yet.
 
     Parameters
     ----------
     s3
         How to reach S3, where the URI needs it; without it, AWS with boto3's own chain of credentials.
+    variable
+        What gave the URI, for errors that only a server can find.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def open_storage(uri: str, s3: S3Options | None = None) -> Storage:
         if "@" in parts.netloc:
             raise SettingsError("an s3:// URI cannot hold credentials; give them as AWS_ACCESS_KEY_ID …")
         bucket, _, prefix = uri[len("s3://") :].partition("/")
-        return S3Storage(bucket, prefix.rstrip("/"), s3 or S3Options())
+        return S3Storage(bucket, prefix.rstrip("/"), s3 or S3Options(), variable=variable)
     raise SettingsError(
         f"{uri}: no storage for the scheme {parts.scheme!r}; use a folder, a file:// or an s3://bucket/prefix URI"
     )

@@ -56,6 +56,8 @@ class S3Storage:
         Where all keys are; the bucket has to exist.
     options
         How to reach the server.
+    variable
+        What to correct when the bucket is wrong.
 
     Raises
     ------
@@ -63,10 +65,11 @@ class S3Storage:
         The bucket or the prefix has no valid name; from any verb: the server refuses what was set.
     """
 
-    def __init__(self, bucket: str, prefix: str, options: S3Options) -> None:
+    def __init__(self, bucket: str, prefix: str, options: S3Options, *, variable: str = "its address") -> None:
         self.bucket = check_bucket(bucket)
         self.prefix = check_prefix(prefix)
         self.options = options
+        self.variable = variable
 
     def __repr__(self) -> str:
         return f"S3Storage({self.uri()!r})"
@@ -309,7 +312,7 @@ class S3Storage:
             return _UnsupportedError(f"{uri}: {self._server} cannot do this: {said}")
         about = f"{uri}: {self._server} answers {code}" + (f", {said}" if said not in ("", code) else "")
         if remedy := REMEDIES.get(code):
-            return SettingsError(f"{about.rstrip('.')}; {remedy.format(bucket=self.bucket)}")
+            return SettingsError(f"{about.rstrip('.')}; {remedy.format(bucket=self.bucket, variable=self.variable)}")
         return StorageError(f"{about.rstrip('.')}; it may come back, else look at the server's log")
 
 
@@ -326,8 +329,8 @@ class _UnsupportedError(StorageError):
 
 
 REMEDIES: Final = {
-    "NoSuchBucket": "make the bucket {bucket} or correct S3_BUCKET",
-    "InvalidBucketName": "correct S3_BUCKET",
+    "NoSuchBucket": "make the bucket {bucket} or correct {variable}",
+    "InvalidBucketName": "correct {variable}",
     "InvalidAccessKeyId": "correct AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "correct AWS_SECRET_ACCESS_KEY",
     **dict.fromkeys(
@@ -339,7 +342,7 @@ REMEDIES: Final = {
     **dict.fromkeys(
         ("AccessDenied", "AllAccessDisabled", "AccountProblem", "Forbidden", "403"),
         "give the user of AWS_ACCESS_KEY_ID the permissions of docs/registry.md on the bucket {bucket}, or correct "
-        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or S3_BUCKET",
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or {variable}",
     ),
     **dict.fromkeys(
         ("PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),

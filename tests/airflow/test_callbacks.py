@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
+from documents import document
+from services.s3_server import S3Server
 from webhook import Server, running
 
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
+from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.settings import load_settings
 
@@ -68,3 +73,47 @@ def test_a_late_run_is_told(webhook: Server) -> None:
     (told,) = webhook.got
     assert "scheduled__2025-07-15" in told["title"]
     assert "has not finished within 2:00:00" in told["message"]
+
+
+@pytest.fixture
+def published_to_s3(monkeypatch: pytest.MonkeyPatch, s3_server: S3Server) -> str:
+    """A version in a registry that only the Connection ``ltr_s3`` names."""
+    monkeypatch.delenv("LTR_REGISTRY_URI", raising=False)
+    monkeypatch.setenv("S3_PREFIX", uuid4().hex)
+    connection = {
+        "conn_type": "aws",
+        "login": s3_server.access_key_id,
+        "password": s3_server.secret_access_key,
+        "schema": s3_server.make_bucket(),
+        "extra": {"endpoint_url": s3_server.endpoint},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_LTR_S3", json.dumps(connection))
+    run_settings().registry.publish(document("20250714_0215"), who="ann", why="by hand")
+    return "20250714_0215"
+
+
+def test_the_version_in_use_is_told_where_only_a_connection_knows_the_registry(
+    webhook: Server, published_to_s3: str
+) -> None:
+    dag = SimpleNamespace(dag_id="train_ltr_daily", dagrun_timeout=dt.timedelta(hours=6))
+    instance = SimpleNamespace(dag_id="train_ltr_daily", run_id="r-1", task_id="extract_events", log_url="log/1")
+    task_failed({"task_instance": instance, "exception": SourceError("the log is gone")})
+    run_failed({"dag": dag, "run_id": "r-1", "reason": "timed_out"})
+    asyncio.run(deadline_missed("2:00:00"))
+    assert len(webhook.got) == 3
+    for told in webhook.got:
+        assert f"{published_to_s3} is in use." in told["message"]
+
+
+def test_a_wrong_connection_does_not_keep_a_failure_from_being_told(
+    webhook: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = {"conn_type": "kafka", "host": "broker:9092", "password": "hunter3"}
+    monkeypatch.setenv("AIRFLOW_CONN_LTR_KAFKA", json.dumps(connection))
+    with pytest.raises(SettingsError) as wrong:
+        run_settings()
+    instance = SimpleNamespace(dag_id="train_ltr_daily", run_id="r-1", task_id="extract_events", log_url="log/1")
+    task_failed({"task_instance": instance, "exception": wrong.value})
+    (told,) = webhook.got
+    assert "KAFKA_SASL_PASSWORD" in told["message"]
+    assert "hunter3" not in told["message"]

@@ -60,7 +60,8 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     assert versions(folder) == [published]
 
     before = {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()}
-    assert "was published already" in ltr(folder, "run", "--date", date.isoformat())
+    repeated = ltr(folder, "run", "--date", date.isoformat())
+    assert f"latest moved from nothing to {published['version']}" in repeated  # what became of that day, as before
     assert {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()} == before
 
 

@@ -13,24 +13,23 @@ Java 17 or newer, Maven and openssl must be there. The jars are fetched once, to
 from __future__ import annotations
 
 import argparse
-import atexit
 import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from loopback import START_SECONDS, NoServerError, Server, free_ports, serve
+
 VERSION: Final = "4.3.1"  # of 4.4.0, the newest, Central does not have every jar
 NEEDED: Final = ("java", "mvn", "openssl")
 USER, PASSWORD = "ltr", "correct-horse"
-PATIENCE_SECONDS: Final = 60.0
 LISTENERS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL", "PROXIED", "CONTROLLER")
 
 POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -42,9 +41,9 @@ POM: Final = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 
 PROPERTIES: Final = """
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{CONTROLLER}
+process.roles={roles}
+node.id={node}
+controller.quorum.voters=1@{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listeners={listeners}
@@ -101,20 +100,10 @@ def jars() -> Path:
             [*command, f"-DoutputDirectory={scratch}/jars"], capture_output=True, text=True, check=False, timeout=600
         )
         if done.returncode:
-            raise RuntimeError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")
+            raise NoServerError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")
         with contextlib.suppress(OSError):  # somebody else was faster
             (Path(scratch) / "jars").rename(folder)
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has, below those that clients get: one of these may be gone when a broker comes back."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    return found[:count]
 
 
 @dataclass(frozen=True)
@@ -152,8 +141,19 @@ class Certificates:
         subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True, timeout=60)
 
 
-class KafkaServer:
+class KafkaServer(Server):
     """A broker with a folder of its own; `start` and `stop` as often as wanted, its data and ports stay.
+
+    Parameters
+    ----------
+    folder
+        Holds its data, certificates and log.
+    port
+        Of the listener PLAINTEXT; without one, a free one.
+    joins
+        A broker to whose cluster this one is added; it has to run first.
+    settings
+        Properties beside or instead of the usual ones.
 
     Attributes
     ----------
@@ -163,16 +163,25 @@ class KafkaServer:
         Where it sends clients that came by the listener PROXIED.
     """
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.folder = folder.resolve()
+    name = "Kafka"
+
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        *,
+        joins: KafkaServer | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(folder)
+        self.joins = joins
+        self.settings = dict(settings or {})
         self.certificates = Certificates(self.folder / "certificates")
         *ports, self.proxy_port = free_ports(len(LISTENERS) + 1)
         self.ports = dict(zip(LISTENERS, ports, strict=True))
         if port is not None:
             self.ports["PLAINTEXT"] = port
-        self._process: subprocess.Popen[bytes] | None = None
         self._properties = self.folder / "server.properties"
-        self._log = self.folder / "kafka.log"
 
     @property
     def bootstrap(self) -> str:
@@ -182,34 +191,16 @@ class KafkaServer:
         return f"127.0.0.1:{self.ports[protocol]}"
 
     def start(self) -> None:
-        """Start the broker and wait until it answers."""
-        if not self._properties.exists():
-            self._prepare()
+        self._configure()
+        if not (self.folder / "data" / "meta.properties").exists():
+            self._format()
         guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # not to outlive a killed test
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*guard, *_java("kafka.Kafka", self._properties)], stdout=log, stderr=log, cwd=self.folder
-            )
-        atexit.register(self.kill)
-        self._await_answer()
+        self._launch([*guard, *_java("kafka.Kafka", self._properties)], self._answers)
 
-    def stop(self) -> None:
-        """Stop the broker in an orderly way."""
+    def stop(self, how: signal.Signals | None = None) -> None:
         if self._process is not None:
             self.resume()
-            self._process.terminate()
-            try:
-                self._process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                self.kill()
-            self._process = None
-
-    def kill(self) -> None:
-        """Kill the broker as a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(timeout=30)
-            self._process = None
+        super().stop(how)
 
     def pause(self) -> None:
         """Let the broker accept connections, and never answer."""
@@ -220,48 +211,47 @@ class KafkaServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def wait(self) -> None:
-        """Return when the broker has ended by itself, or somebody has ended it."""
-        if self._process is not None:
-            self._process.wait()
-
-    def _prepare(self) -> None:
+    def _configure(self) -> None:
+        """Write the properties for the ports of this start."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.certificates.make()
-        advertised = self.ports | {"PROXIED": self.proxy_port}
-        del advertised["CONTROLLER"]
+        if not (self.certificates.folder / "server.pem").exists():
+            self.certificates.make()
+        clients = {name: port for name, port in self.ports.items() if name != "CONTROLLER"}
+        advertised = clients | {"PROXIED": self.proxy_port}
         text = PROPERTIES.format(
-            **self.ports,
-            listeners=_addresses(self.ports),
+            node=2 if self.joins else 1,
+            roles="broker" if self.joins else "broker,controller",
+            controller=(self.joins or self).address("CONTROLLER"),
+            listeners=_addresses(clients if self.joins else self.ports),
             advertised=_addresses(advertised),
             data=self.folder / "data",
             certificates=self.certificates.folder,
         )
         for name in ("sasl_plaintext", "sasl_ssl"):
             text += JAAS.format(name=name, user=USER, password=PASSWORD)
+        text += "".join(f"{name}={value}\n" for name, value in self.settings.items())
         self._properties.write_text(text)
-        format_storage = ["format", "-t", "bHRyLXBpcGVsaW5lLXRlcw", "-c", self._properties]
+
+    def _format(self) -> None:
+        """Lay out the folder of the data, with the users."""
+        format_storage = ["format", "--ignore-formatted", "-t", "bHRyLXBpcGVsaW5lLXRlcw", "-c", self._properties]
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             format_storage += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         command = _java("kafka.tools.StorageTool", *format_storage)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_SECONDS)
         if done.returncode:
-            raise RuntimeError(f"Kafka could not format {self.folder}:\n{done.stdout}{done.stderr}")
+            raise NoServerError(f"Kafka could not format {self.folder}:\n{done.stdout}{done.stderr}")
 
-    def _await_answer(self) -> None:
+    def _answers(self) -> bool:
         from kafka import KafkaAdminClient
         from kafka.errors import KafkaError
 
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(OSError, KafkaError):
-                socket.create_connection(("127.0.0.1", self.ports["PLAINTEXT"]), timeout=1).close()
-                with KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000) as admin:
-                    admin.list_topics()
-                return
-            time.sleep(0.1)
-        self.kill()
-        raise RuntimeError(f"Kafka did not start:\n{self._log.read_text()[-3000:]}")
+        with contextlib.suppress(OSError, KafkaError):
+            socket.create_connection(("127.0.0.1", self.ports["PLAINTEXT"]), timeout=1).close()
+            with KafkaAdminClient(bootstrap_servers=self.bootstrap, bootstrap_timeout_ms=2000) as admin:
+                admin.list_topics()
+            return True
+        return False
 
 
 def _addresses(ports: dict[str, int]) -> str:
@@ -282,20 +272,15 @@ def main() -> None:
     given = parser.parse_args()
     if lacking():
         raise SystemExit(f"{', '.join(lacking())} must be installed")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ltr-kafka-") as scratch:
         server = KafkaServer(given.data or Path(scratch), given.port)
-        try:
-            server.start()
+
+        def ready() -> str:
             if given.topic:
                 make_topic(server, given.topic, given.partitions)
-            print(f"Kafka {VERSION} on {server.bootstrap}", flush=True)
-            server.wait()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            server.stop()
+            return f"Kafka {VERSION} on {server.bootstrap}"
+
+        serve(server, ready)
 
 
 def make_topic(server: KafkaServer, name: str, partitions: int = 1, **settings: str) -> None:

@@ -16,19 +16,15 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 60
+from loopback import START_SECONDS, NoServerError, Server, free_port, serve
+
 DATABASE = "airflow"  # its owner's name, too
 OWNER = "postgres" if os.geteuid() == 0 else None
-
-
-class NoServerError(Exception):
-    """The server cannot be started here; the message says what is needed."""
+AS_OWNER: dict[str, Any] = {"user": OWNER, "group": OWNER, "extra_groups": []} if OWNER else {}
 
 
 def program(name: str) -> str:
@@ -40,27 +36,23 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class PostgresServer:
+class PostgresServer(Server):
     """PostgreSQL over a folder; `stop` and `start` keep address, password and data.
 
     Parameters
     ----------
     folder
-        Holds ``data/``, ``password`` and ``postgres.log``.
+        Holds ``data/``, ``password`` and ``postgresql.log``.
     port
         On loopback; without one, a free one.
     """
 
+    name = "PostgreSQL"
+    ending = signal.SIGINT  # sessions are ended, what was committed is kept
+
     def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.folder = folder.absolute()
+        super().__init__(folder)
         self.port = port or free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def password(self) -> str:
@@ -96,41 +88,10 @@ class PostgresServer:
             return str(cursor.fetchone()[0])
 
     def start(self) -> None:
-        """Start, and wait until it answers; NoServerError with the end of its log when it does not."""
         if not (self.folder / "data" / "PG_VERSION").exists():
             self._make()
         arguments = ["-D", str(self.folder / "data"), "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
-        with (self.folder / "postgres.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [program("postgres"), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                user=OWNER,
-                group=OWNER,
-                extra_groups=[] if OWNER else None,
-            )
-        try:
-            self._await_answer()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop and wait: sessions are ended, what was committed is kept."""
-        if self._process is None:
-            return
-        self._process.send_signal(signal.SIGINT)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
-        self._process = None
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        self._launch([program("postgres"), *arguments], self._answers, **AS_OWNER)
 
     def _make(self) -> None:
         """Lay out the cluster and its database."""
@@ -156,10 +117,8 @@ class PostgresServer:
             capture_output=True,
             text=True,
             check=False,
-            user=OWNER,
-            group=OWNER,
-            extra_groups=[] if OWNER else None,
             timeout=START_SECONDS,
+            **AS_OWNER,
         )
         if done.returncode:
             hint = f" (it runs as the user {OWNER}, who must be able to enter that folder)" if OWNER else ""
@@ -169,20 +128,14 @@ class PostgresServer:
         if OWNER:
             shutil.chown(path, OWNER, OWNER)
 
-    def _await_answer(self) -> None:
+    def _answers(self) -> bool:
         import psycopg2
 
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self._make_database()
-                break
-            except psycopg2.OperationalError:
-                if not self.running() or time.monotonic() > deadline:
-                    end = (self.folder / "postgres.log").read_text(errors="replace")[-1000:]
-                    message = f"PostgreSQL does not answer within {START_SECONDS} s; its log ends: {end}"
-                    raise NoServerError(message) from None
-                time.sleep(0.1)
+        try:
+            self._make_database()
+        except psycopg2.OperationalError:
+            return False
+        return True
 
     def _make_database(self) -> None:
         with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
@@ -198,18 +151,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5433)
     chosen = parser.parse_args()
     server = PostgresServer(chosen.folder, chosen.port)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        server.start()
-        print(f"PostgreSQL {server.version()} serves 127.0.0.1:{server.port}", flush=True)
-        while server.running():
-            time.sleep(1)
-    except NoServerError as error:
-        raise SystemExit(str(error)) from None
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.stop()
+    serve(server, lambda: f"PostgreSQL {server.version()} serves 127.0.0.1:{server.port}")
 
 
 if __name__ == "__main__":

@@ -8,31 +8,24 @@ As a program it runs until it is stopped, with its data, its credentials and its
 from __future__ import annotations
 
 import argparse
-import contextlib
 import fcntl
 import json
 import os
-import random
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from loopback import NoServerError, Server, free_port, serve
+
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # pinned: `go install` names MinIO's releases by commit only
 BUILD_SECONDS = 900
-START_SECONDS = 60
 BUCKET = "litgo-models"
-
-
-class NoServerError(Exception):
-    """The server cannot be built or started here; the message says what is needed."""
 
 
 def binary() -> Path:
@@ -65,16 +58,7 @@ def _build(program: Path) -> None:
         (Path(folder) / "minio").replace(program)
 
 
-def free_port() -> int:
-    """A port that nobody has, below those that clients get: one of these may be gone when a server comes back."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise NoServerError("100 ports between 20000 and 32000 are taken")
-
-
-class S3Server:
+class S3Server(Server):
     """MinIO over a folder; `stop` and `start` keep address, credentials and data.
 
     Parameters
@@ -87,12 +71,13 @@ class S3Server:
         Folder with ``public.crt`` and ``private.key``: then the server speaks TLS only.
     """
 
+    name = "MinIO"
+
     def __init__(self, folder: Path, port: int | None = None, certificates: Path | None = None) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.port = port or free_port()
         self.certificates = certificates
         self.access_key_id, self.secret_access_key = self._credentials()
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
@@ -119,7 +104,6 @@ class S3Server:
         return user, password
 
     def start(self) -> None:
-        """Start, and wait until it serves; NoServerError with the end of its log when it does not."""
         (self.folder / "data").mkdir(exist_ok=True)
         certificates = self.certificates or self.folder / "certificates"
         certificates.mkdir(exist_ok=True)
@@ -132,15 +116,7 @@ class S3Server:
             "MINIO_BROWSER": "off",
             "MINIO_UPDATE": "off",
         }
-        with (self.folder / "minio.log").open("ab") as log:
-            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + START_SECONDS
-        while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                log_end = (self.folder / "minio.log").read_text(errors="replace")[-1000:]
-                raise NoServerError(f"MinIO does not serve within {START_SECONDS} s; its log ends: {log_end}")
-            time.sleep(0.1)
+        self._launch(command, self._ready, env=environment)
 
     def _ready(self) -> bool:
         if self.certificates:
@@ -151,21 +127,6 @@ class S3Server:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop and wait; SIGKILL for a server that dies."""
-        if self._process is None:
-            return
-        self._process.send_signal(how)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(20)
-        self._process = None
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def client(self) -> Any:
         """Plain boto3 client of the server's owner."""
@@ -194,18 +155,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9000)
     parser.add_argument("--bucket", default=BUCKET, help="made unless it is there")
     chosen = parser.parse_args()
-    server = S3Server(chosen.folder.absolute(), chosen.port)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    try:
-        server.start()
+    server = S3Server(chosen.folder, chosen.port)
+
+    def ready() -> str:
         server.make_bucket(chosen.bucket)
-        print(f"MinIO serves {server.endpoint}, bucket {chosen.bucket}; its keys are in {server.folder}", flush=True)
-        while server.running():
-            time.sleep(1)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        server.stop()
+        return f"MinIO serves {server.endpoint}, bucket {chosen.bucket}; its keys are in {server.folder}"
+
+    serve(server, ready)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ from urllib.parse import urlsplit
 
 import psutil
 import yaml
-from postgres_server import NoServerError, PostgresServer
+from loopback import NoServerError
+from postgres_server import PostgresServer
 from s3_server import S3Server
 
 HERE = Path(__file__).parent
@@ -88,6 +89,10 @@ class Daemon:
         except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
             pass
         return None
+
+    def has_ended(self) -> bool:
+        """Whether it was started, and has not been stopped by `make down`, and yet does not run."""
+        return self._record.exists() and not self.process()
 
     def forget(self) -> None:
         self._record.unlink(missing_ok=True)
@@ -258,6 +263,8 @@ def _check_ports(daemons: list[Daemon], ports: list[int]) -> None:
 
 def _start(daemons: list[Daemon], environment: dict[str, str]) -> None:
     for daemon in daemons:
+        if daemon.has_ended():
+            print(f"{daemon.name} has ended, and is started again", flush=True)
         if not daemon.process():
             daemon.start(environment)
 

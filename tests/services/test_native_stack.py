@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psutil
 import pytest
 import servers
-from kafka import KafkaProducer
-from services.kafka_server import free_ports, lacking
+from kafka import KafkaConsumer, KafkaProducer
+from loopback import free_ports
+from services.kafka_server import lacking
 from services.stack import members
 
 HERE = Path(__file__).parent
@@ -63,7 +65,7 @@ def stack() -> Iterator[dict[str, str]]:
         command("up", asked)
         servers.used("the whole stack", "PostgreSQL, Kafka, MinIO, and Airflow in four processes")
         lines = shlex.split((home / "services.env").read_text())
-        yield os.environ | dict(line.split("=", 1) for line in lines)
+        yield asked | dict(line.split("=", 1) for line in lines)
     finally:
         groups = [int(file.read_text().split()[0]) for file in (home / "services").glob("*.pid")]
         running = [len(members(group)) for group in groups]
@@ -157,3 +159,15 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
     (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))
     assert version["version"] == latest["version"]
+
+
+def test_a_server_that_ended_is_started_again_and_named(stack: dict[str, str]) -> None:
+    program = psutil.Process(int((Path(stack["AIRFLOW_HOME"]) / "services" / "kafka.pid").read_text().split()[0]))
+    for broker in program.children():
+        broker.kill()
+    wait("end of Kafka's program", lambda: not program.is_running() or program.status() == psutil.STATUS_ZOMBIE)
+    said = command("up", stack)
+    assert [line for line in said.splitlines() if "started again" in line] == ["kafka has ended, and is started again"]
+    consumer = KafkaConsumer(bootstrap_servers=stack["KAFKA_BOOTSTRAP_SERVERS"])
+    assert stack["KAFKA_TOPIC"] in consumer.topics()
+    consumer.close()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 import servers
-from services.postgres_server import NoServerError, PostgresServer
+from loopback import NoServerError
+from services.postgres_server import PostgresServer
 
 CHECKOUT = Path(__file__).parents[2]
 DAG = "train_ltr_daily"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import servers
+from loopback import free_port
 from webhook import Server, running
 
 DAG = "train_ltr_daily"
@@ -40,12 +40,6 @@ def {FOLLOWER}():
 """
 PATIENCE_SECONDS = 300
 CHECKOUT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def bundle(name: str, folder: Path) -> dict[str, Any]:
