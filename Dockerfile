@@ -1,4 +1,4 @@
-# Airflow with the pipeline's wheel in it: every Airflow service of docker-compose.yaml runs this image.
+# Airflow with the pipeline's wheel in it: Airflow and the service of docker-compose.yaml run this image.
 
 FROM python:3.11.16-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
@@ -22,7 +22,7 @@ RUN apt-get update \
 COPY --from=build /opt/ltr /opt/ltr
 # As in Airflow's own image: any uid of group 0 may write, so a volume's owner can be chosen by AIRFLOW_UID.
 RUN useradd --uid 50000 --gid 0 --home-dir /opt/airflow --create-home airflow \
-    && mkdir -p /opt/airflow/logs /opt/airflow/auth \
+    && mkdir -p /opt/airflow/logs /opt/airflow/auth /opt/airflow/spool \
     && chown -R airflow:0 /opt/airflow \
     && chmod -R g=u /opt/airflow
 ENV AIRFLOW_HOME=/opt/airflow \

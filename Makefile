@@ -16,9 +16,10 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run demo up down airflow test lint format secrets lock clean
+.PHONY: help setup run serve demo up down airflow test lint format secrets lock clean
 help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
+	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL)"
 	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
@@ -48,6 +49,9 @@ WITH_SERVERS := if [ -e $(RUNNING) ]; then set -a; . $(RUNNING); set +a; fi;
 
 run: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE))
+
+serve: $(READY)
+	@$(WITH_SERVERS) $(BIN)/ltr serve
 
 demo: $(READY) $(MIGRATED)
 	@$(BIN)/ltr demo
@@ -83,11 +87,12 @@ secrets:
 	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
 	add AIRFLOW__CORE__FERNET_KEY "$$(openssl rand -base64 32 | tr '+/' '-_')"; \
 	add AIRFLOW__API__SECRET_KEY "$$(openssl rand -hex 32)"; \
-	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"
+	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"; \
+	add LTR_API_KEYS "$$(openssl rand -hex 32)"
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
 # holds (the package with these extras) and what builds its wheel.
-IMAGE_EXTRAS := airflow celery kafka-fast postgres
+IMAGE_EXTRAS := airflow celery kafka-fast postgres serving
 COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 PART := --constraint requirements.lock --no-annotate
 lock:

@@ -24,6 +24,7 @@ from ltr_pipeline.trees import readable
 __all__ = ["Candidate", "Features", "Latency", "Ranked", "Request", "Scorer", "descending", "measure_latency", "rank"]
 
 MIN_CALLS: Final = 1000
+LONGEST_NAME: Final = 256  # characters of a feature's name
 WARM_UP_CALLS: Final = 50
 
 
@@ -216,6 +217,10 @@ class Scorer:
             raise RankerError(f"a matrix of shape {matrix.shape} does not have {len(self.features)} features")
 
 
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises at JSON that it does not take."""
+
+
 class _Reader:
     """From JSON to a row, for the features of one model."""
 
@@ -240,7 +245,7 @@ class _Reader:
         for candidate in candidates:
             try:
                 rows.append(values(known(candidate.features)))
-            except msgspec.DecodeError:
+            except _UNREADABLE:
                 rows.append(self._carefully(candidate, len(rows), unknown))
         matrix = _float32(rows, len(self._names))
         if np.isinf(matrix).any():
@@ -264,9 +269,11 @@ class _Reader:
                     )
                 return values
             by_name = self._any(candidate.features)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise RequestError(f"{place}: {_what(error, candidate)}") from None
-        unknown.update(by_name.keys() - set(self._names))
+        if (strange := by_name.keys() - set(self._names)) and (longest := max(map(len, strange))) > LONGEST_NAME:
+            raise RequestError(f"{place}: a feature's name has {longest} characters; it may have {LONGEST_NAME}")
+        unknown.update(strange)
         return [by_name.get(name) for name in self._names]
 
 
@@ -284,19 +291,21 @@ def _place(candidate: Candidate, row: int) -> str:
     return f"candidate {row} (item_id {candidate.item_id!r})"
 
 
-def _what(error: msgspec.DecodeError, candidate: Candidate) -> str:
+def _what(error: Exception, candidate: Candidate) -> str:
     """Which feature is wrong and why: msgspec does not name the key of a map."""
     try:
         features = msgspec.json.decode(candidate.features)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         return f"features: {error}"
     if not isinstance(features, dict | list):
         return "features must be an object of numbers by name, or a list of numbers in the model's order"
     named: Iterable[tuple[object, object]] = features.items() if isinstance(features, dict) else enumerate(features)
-    wrong = next(
-        (name for name, value in named if isinstance(value, bool) or not isinstance(value, float | int | None)), "?"
-    )
-    return f"feature {wrong} is not a number; give a finite number, or null where it is missing"
+    for name, value in named:
+        if isinstance(value, bool) or not isinstance(value, float | int | None):
+            return (
+                f"feature {name!s:.{LONGEST_NAME}} is not a number; give a finite number, or null where it is missing"
+            )
+    return "a feature is beyond a 64-bit float; give a finite number, or null where it is missing"
 
 
 def rank(request: Request, scorer: Scorer) -> list[Ranked]:

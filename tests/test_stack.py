@@ -7,8 +7,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
-from importlib.metadata import requires
 from pathlib import Path
 from shutil import copy, copytree
 from typing import Any
@@ -16,17 +14,18 @@ from typing import Any
 import pytest
 import yaml
 from airflow.configuration import retrieve_configuration_description
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packages import needed
 
-from ltr_pipeline.settings import STACK, Settings, variable
+from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.settings import STACK, variable
 
 CHECKOUT = Path(__file__).parents[1]
 TEXT = (CHECKOUT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-AIRFLOW = {name: service for name, service in SERVICES.items() if service["image"].startswith("ltr-pipeline:")}
-SETTINGS = {variable(field) for field in Settings.model_fields.values()}
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("ltr-pipeline:")}
+AIRFLOW = {name: service for name, service in OURS.items() if name != "ltr-serving"}
+SETTINGS = {variable(field) for field in ServingSettings.model_fields.values()}
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 
 
@@ -62,7 +61,7 @@ def test_stack_has_every_part_of_airflow_and_its_servers() -> None:
     commands = {" ".join(service["command"]).removesuffix(" --skip-serve-logs") for service in AIRFLOW.values()}
     parts = ("api-server", "scheduler", "dag-processor", "triggerer", "celery worker", "db migrate")
     assert commands == {f"airflow {part}" for part in parts}
-    assert {"postgres", "kafka", "kafka-init", "minio", "minio-init", "redis"} == set(SERVICES) - set(AIRFLOW)
+    assert {"postgres", "kafka", "kafka-init", "minio", "minio-init", "redis"} == set(SERVICES) - set(OURS)
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["redis", "airflow-worker"]
 
 
@@ -75,17 +74,17 @@ def test_service_says_whether_it_is_well_or_ends(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_service_waits_for_what_it_needs(name: str) -> None:
-    for needed, how in SERVICES[name].get("depends_on", {}).items():
-        ends = one_shot(SERVICES[needed])
+    for other, how in SERVICES[name].get("depends_on", {}).items():
+        ends = one_shot(SERVICES[other])
         assert how["condition"] == ("service_completed_successfully" if ends else "service_healthy")
-        profiles = set(SERVICES[needed].get("profiles", [])) - set(SERVICES[name].get("profiles", []))
-        assert how.get("required", True) != bool(profiles), f"{name} is there without {needed}"
+        profiles = set(SERVICES[other].get("profiles", [])) - set(SERVICES[name].get("profiles", []))
+        assert how.get("required", True) != bool(profiles), f"{name} is there without {other}"
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_image_is_pinned(name: str) -> None:
     image = SERVICES[name]["image"]
-    if name in AIRFLOW:
+    if name in OURS:
         assert SERVICES[name]["build"] == "."
     else:
         assert re.search(r":(\d+\.\d+\.?\d*(-\w+)?|RELEASE\.\d{4}-\S+Z)$", image), image
@@ -117,9 +116,10 @@ def test_variables_are_documented() -> None:
 
 
 def test_secrets_have_no_default() -> None:
-    secret = re.compile("PASSWORD|SECRET|FERNET|TOKEN")
+    secret = re.compile("PASSWORD|SECRET|FERNET|TOKEN|API_KEYS")
     found = {name: rest for name, rest in variables(TEXT) if secret.search(name)}
-    assert set(found) >= {name for name in STACK if secret.search(name)} | {"AWS_SECRET_ACCESS_KEY"}
+    ours = {"AWS_SECRET_ACCESS_KEY", "LTR_API_KEYS"}
+    assert set(found) >= {name for name in STACK if secret.search(name)} | ours
     assert all(rest.startswith(":?") for rest in found.values())
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
@@ -132,10 +132,10 @@ def test_secrets_that_are_needed_are_those_that_make_makes() -> None:
     assert set(re.findall(r"\badd (\w+)", rule)) == needed
 
 
-@pytest.mark.parametrize("name", AIRFLOW)
+@pytest.mark.parametrize("name", OURS)
 def test_environment_is_one_that_somebody_reads(name: str) -> None:
     options = retrieve_configuration_description(include_providers=True)
-    for given in AIRFLOW[name]["environment"]:
+    for given in OURS[name]["environment"]:
         if given.startswith("AIRFLOW__"):
             section, option = given.removeprefix("AIRFLOW__").lower().split("__", 1)
             assert option in options[section]["options"], given
@@ -164,21 +164,6 @@ def pins(lock: str) -> dict[str, str]:
     entries = re.split(r"\n(?=\S)", re.sub(r"^ *#.*\n", "", (CHECKOUT / lock).read_text(), flags=re.MULTILINE).strip())
     shape = r"([a-z0-9.-]+)(==[^ ;]+(?: ; .+)?(?: \\\n +--hash=sha256:[0-9a-f]{64})+)"
     return dict(re.fullmatch(shape, entry).groups() for entry in entries)  # type: ignore[union-attr]
-
-
-def needed(name: str, extras: Iterable[str] = ()) -> set[str]:
-    """Packages that one needs here, itself included, as the installed ones say."""
-    found: set[tuple[str, str]] = set()
-    asked = [(name, extra) for extra in ("", *extras)]
-    while asked:
-        package, extra = asked.pop()
-        if (package, extra) not in found:
-            found.add((package, extra))
-            for text in requires(package) or []:
-                wanted = Requirement(text)
-                if wanted.marker is None or wanted.marker.evaluate({"extra": extra}):
-                    asked += [(canonicalize_name(wanted.name), more) for more in ("", *wanted.extras)]
-    return {package for package, _ in found} - {"ltr-pipeline"}
 
 
 @pytest.mark.parametrize("lock", ["requirements-image.lock", "requirements-build.lock"])

@@ -1,4 +1,4 @@
-"""Airflow on this machine: start, stop, say where it is."""
+"""Airflow and the service on this machine: start, stop, say where they are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STOP_SECONDS = 30
 
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
-    for command in (up, down):
+    for command in (up, down, serve):
         app.command(rich_help_panel="This machine")(command)
 
 
@@ -67,6 +67,12 @@ def down() -> None:
         return
     _stop(home)
     console.print("Airflow has stopped.")
+
+
+def serve() -> None:
+    """Rank by the published weights over HTTP until it is stopped (docs/api.md)."""
+    # In place of this process: the command line has imported what a service does not need.
+    os.execv(sys.executable, [sys.executable, "-m", "ltr_pipeline.serving"])  # noqa: S606 - our own interpreter
 
 
 def _stop(home: Path) -> None:

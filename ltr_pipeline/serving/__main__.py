@@ -8,13 +8,20 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-import uvicorn
+# LightGBM imports them where they are installed, for wrappers that nothing here uses: 150 MB and some seconds.
+for _name in ("pandas", "sklearn"):
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type] # an import then says that it is not installed
 
-from ltr_pipeline.errors import LtrError
-from ltr_pipeline.serving.board import FOLDER
-from ltr_pipeline.serving.logs import Logs
-from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.settings import load
+import uvicorn  # noqa: E402
+
+from ltr_pipeline.errors import LtrError  # noqa: E402
+from ltr_pipeline.serving.app import create_app  # noqa: E402
+from ltr_pipeline.serving.board import FOLDER  # noqa: E402
+from ltr_pipeline.serving.logs import Logs  # noqa: E402
+from ltr_pipeline.serving.settings import ServingSettings  # noqa: E402
+from ltr_pipeline.settings import load  # noqa: E402
+
+__all__ = ["create_app", "main"]
 
 STOP_SECONDS = 10
 
@@ -33,13 +40,14 @@ def main() -> None:
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
             os.environ[FOLDER] = str(Path(shared) / "board")
         uvicorn.run(
-            "ltr_pipeline.serving.app:create_app",
+            "ltr_pipeline.serving.__main__:create_app",  # each worker imports this module first
             factory=True,
             host=settings.host,
             port=settings.port,
             workers=settings.workers,
             access_log=False,
             log_config=None,  # `logs` has it all
+            proxy_headers=False,  # who the peer is decides who may write: no header may say otherwise
             timeout_graceful_shutdown=STOP_SECONDS,
         )
 

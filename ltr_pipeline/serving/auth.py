@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
 
 __all__ = ["RefusedError", "may_write"]
+
+FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers of a proxy: what it passes on comes from its own address, but from anywhere."""
 
 
 class RefusedError(Exception):
@@ -17,27 +22,28 @@ class RefusedError(Exception):
         self.status = status
 
 
-def may_write(given: str | None, keys: Sequence[str], client: str | None) -> None:
+def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | None) -> None:
     """Let a writer in, or not.
 
     Parameters
     ----------
-    given
-        Content of ``X-API-Key``.
+    headers
+        Of the request, by lower-case name.
     keys
-        Those that are let in; the time of the comparison does not depend on them.
+        Those that ``X-API-Key`` may hold; the time of the comparison does not depend on them.
     client
-        Address of the peer.
+        Address of the peer itself, not one that a header claims.
 
     Raises
     ------
     RefusedError
-        No or a wrong key; or there are no keys and the peer is not on this machine.
+        No or a wrong key; or there are no keys and the request is not from this machine.
     """
     if not keys:
-        if not _is_loopback(client):
+        if not _is_local(headers, client):
             raise RefusedError(403, "writes are refused from other machines while no key is set; set LTR_API_KEYS")
         return
+    given = headers.get("x-api-key")
     if given is None:
         raise RefusedError(401, "this needs a key; send it as X-API-Key")
     known = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all, so that the time tells nothing
@@ -45,8 +51,24 @@ def may_write(given: str | None, keys: Sequence[str], client: str | None) -> Non
         raise RefusedError(403, "X-API-Key holds no known key")
 
 
-def _is_loopback(client: str | None) -> bool:
+def _is_local(headers: Mapping[str, str], client: str | None) -> bool:
+    """Whether a request comes from this machine: not through a proxy, nor from a page of another name in a browser."""
+    if any(name in headers for name in FORWARDED):
+        return False
+    return _is_loopback(client) and _is_loopback(_host(headers.get("host", "")))
+
+
+def _host(header: str) -> str | None:
+    """Name in a ``Host`` header, without its port."""
     try:
-        return client is not None and ipaddress.ip_address(client).is_loopback
+        name = urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
+    return "127.0.0.1" if name == "localhost" else name
+
+
+def _is_loopback(address: str | None) -> bool:
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

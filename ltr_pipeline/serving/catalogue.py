@@ -6,16 +6,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from ltr_pipeline.errors import LtrError, RegistryError, WeightsError
 from ltr_pipeline.registry import me
+from ltr_pipeline.serving.board import Refused
 from ltr_pipeline.serving.models import Loaded, Models
 from ltr_pipeline.versions import Listed, Registry
 
-__all__ = ["Catalogue", "NotListedError"]
+__all__ = ["Catalogue", "NotListedError", "Versions"]
 
 FRESH_SECONDS: Final = 10.0
 """A listing, or that there is none, is told for so long before the registry is asked again."""
@@ -23,6 +24,32 @@ FRESH_SECONDS: Final = 10.0
 
 class NotListedError(Exception):
     """The registry cannot say which versions there are."""
+
+
+class Known(Listed, frozen=True, kw_only=True):
+    """A version; whether this worker ranks with it, and why it does not want to."""
+
+    in_use: bool
+    refused: str | None
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the registry has, newest first, and what one worker makes of it.
+
+    Attributes
+    ----------
+    in_use
+        Version, or ``legacy``.
+    refused
+        Documents that are not tried again, by sha256.
+    pid
+        Of the worker.
+    """
+
+    in_use: str
+    versions: list[Known]
+    refused: dict[str, Refused]
+    pid: int
 
 
 class Catalogue:
@@ -65,23 +92,22 @@ class Catalogue:
             raise NotListedError("the versions are being listed for the first time; try again in a moment")
         return self._listed
 
-    def report(self, models: Models) -> dict[str, Any]:
-        """What is there, what this worker uses, and what it refuses and why, as JSON has it; NotListedError."""
-        current, refused = models.current, models.refused
-        listed = [
-            {
-                **msgspec.to_builtins(one),
-                "in_use": one.sha256 == current.sha256,
-                "refused": refused[one.sha256].reason if one.sha256 in refused else None,
-            }
-            for one in self.listed()
-        ]
-        return {
-            "in_use": {"version": current.version, "sha256": current.sha256},
-            "versions": listed,
-            "refused": [{"sha256": sha256, **msgspec.to_builtins(one)} for sha256, one in refused.items()],
-            "pid": os.getpid(),
-        }
+    def report(self, models: Models) -> Versions:
+        """What is there, what this worker uses, and what it refuses and why; NotListedError."""
+        current, refused = models.current, dict(models.refused)
+        return Versions(
+            in_use=current.version,
+            versions=[
+                Known(
+                    in_use=one.sha256 == current.sha256,
+                    refused=refused[one.sha256].reason if one.sha256 in refused else None,
+                    **msgspec.structs.asdict(one),
+                )
+                for one in self.listed()
+            ],
+            refused=refused,
+            pid=os.getpid(),
+        )
 
     def roll_back(self, bad: Loaded, reason: str) -> str:
         """Move `latest` back from a version and pin it, unless it has left it already or somebody pinned it there.

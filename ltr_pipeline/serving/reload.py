@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -54,6 +54,31 @@ class Polls(msgspec.Struct, kw_only=True):
     last_poll: float | None = None
     last_reload: float | None = None
     last_error: str | None = None
+
+
+class Report(Polls, kw_only=True):
+    """All there is to know about one worker's weights.
+
+    Attributes
+    ----------
+    pid
+        Of the worker.
+    version, sha256
+        Of the weights in use.
+    former
+        Version that is gone back to when they turn out to be bad.
+    guard
+        What is seen of them.
+    refused
+        Documents that are not tried again, by sha256.
+    """
+
+    pid: int
+    version: str
+    sha256: str
+    former: str | None
+    guard: Watch
+    refused: dict[str, Refused]
 
 
 class Reloader:
@@ -120,20 +145,20 @@ class Reloader:
         """What the guard sees."""
         return self._guard.watch
 
-    def report(self) -> dict[str, Any]:
-        """All there is to know about this worker's weights, as JSON has it."""
+    def report(self) -> Report:
+        """All there is to know about this worker's weights."""
         models = self._models
-        return {
-            "pid": os.getpid(),
-            "version": models.current.version,
-            "sha256": models.current.sha256,
-            "former": models.former.version if models.former else None,
-            **msgspec.to_builtins(self.state),
-            "guard": msgspec.to_builtins(self._guard.watch),
-            "refused": msgspec.to_builtins(models.refused),
-        }
+        return Report(
+            pid=os.getpid(),
+            version=models.current.version,
+            sha256=models.current.sha256,
+            former=models.former.version if models.former else None,
+            guard=msgspec.structs.replace(self._guard.watch),
+            refused=dict(models.refused),
+            **msgspec.structs.asdict(self.state),
+        )
 
-    def reload(self, *, force: bool = False) -> dict[str, Any]:
+    def reload(self, *, force: bool = False) -> Report:
         """Look now, and have the other workers look; with `force`, refused documents get another chance."""
         with self._lock:
             if force:

@@ -122,6 +122,9 @@ class Service:
         scored = await self._score(model, read.matrix)
         facts.request_id = new_request_id(request.query_id, facts.request_id)
         mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
+        strongest = None
+        if request.explain:  # a hundred times as long as scoring: off the loop, which others wait for
+            strongest = await asyncio.to_thread(self._strongest, model, read, mixed.order, scored)
         answer = wire.RankAnswer(
             request_id=facts.request_id,
             query_id=request.query_id,
@@ -129,12 +132,7 @@ class Service:
             model=scored.model,
             fallback=scored.fallback,
             policy=mixed.policy,
-            items=self._items(
-                candidates,
-                mixed.order,
-                scored,
-                self._strongest(model, read, mixed.order, scored) if request.explain else None,
-            ),
+            items=self._items(candidates, mixed.order, scored, strongest),
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )

@@ -50,6 +50,10 @@ class ServingSettings(Settings):
     max_candidates: int = env("LTR_MAX_CANDIDATES", 1000, "Candidates of one request at most.", ge=1, le=10000)
     max_body_bytes: int = env("LTR_MAX_BODY_BYTES", 4194304, "Bytes of one request at most.", ge=1024, le=1 << 28)
 
+    body_seconds: float = env(
+        "LTR_BODY_SECONDS", 10.0, "A request whose body takes longer to arrive is refused.", gt=0, le=3600
+    )
+
     guard_seconds: float = env(
         "LTR_GUARD_SECONDS", 600.0, "New weights are watched this long after a reload; 0 = not at all.", ge=0, le=86400
     )

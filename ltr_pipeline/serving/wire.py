@@ -8,17 +8,22 @@ import msgspec
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring import Candidate
+from ltr_pipeline.serving.guard import Watch
 
 __all__ = [
     "ExplainRequest",
     "Explanation",
+    "Failure",
     "FeedbackItem",
     "FeedbackRequest",
+    "Health",
     "Missing",
+    "NotJsonError",
     "RankAnswer",
     "RankCandidate",
     "RankRequest",
     "RankedItem",
+    "Ready",
     "Recorded",
     "ShownRequest",
     "check_candidates",
@@ -28,7 +33,6 @@ __all__ = [
 
 LONGEST_TEXT: Final = 256  # characters of an id or a name
 LONGEST_REQUEST_ID: Final = 1536  # it holds the query's id in base64
-DEEPEST: Final = 16  # objects and lists within each other; a request needs 4
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
 RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REQUEST_ID)]
@@ -189,22 +193,67 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
 
 
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """That the process lives, and what it ranks with.
+
+    Attributes
+    ----------
+    version, model
+        As in an answer to rank.
+    weights_age_seconds
+        Since the weights were made; null for the legacy weights.
+    source
+        Where new weights are looked for.
+    guard
+        What the guard sees of the newest weights.
+    pid
+        Of the worker that answers.
+    """
+
+    status: str
+    version: str
+    model: str
+    weights_age_seconds: float | None
+    source: str
+    guard: Watch
+    pid: int
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a published model is in use."""
+
+    ready: bool
+    version: str
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a request was not answered: what was wrong, where, and what to do."""
+
+    error: str
+
+
+class NotJsonError(RequestError):
+    """A body that is no JSON at all."""
+
+
 def decode(body: bytes, kind: type[T]) -> T:
     """Request in a body.
 
     Raises
     ------
+    NotJsonError
+        It is no JSON, or nested too deep to tell.
     RequestError
-        It is no JSON, nested too deep, or not what `kind` asks for; with the place.
+        It is not what `kind` asks for; with the place.
     """
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
         raise RequestError(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not JSON: {error}") from None
+        raise NotJsonError(f"the body is not JSON: {error}") from None
     except RecursionError:
-        raise RequestError("the body is nested too deep") from None
+        raise NotJsonError("the body is nested too deep; a request needs four levels") from None
 
 
 def encode(answer: msgspec.Struct) -> bytes:

@@ -3,16 +3,17 @@
     python tests/services/stack.py up | down
 
 That is ``make up SERVICES=1`` and ``make down``. PostgreSQL, Kafka and MinIO are the programs beside this file; Airflow
-is an API server, a scheduler, a DAG processor and a triggerer, each a process of its own, with the environment and the
-commands of the compose file: only host names, ports and folders differ. All of it lives in ``AIRFLOW_HOME``:
+is an API server, a scheduler, a DAG processor and a triggerer, each a process of its own, and so is the service, with
+the environment and the commands of the compose file: only host names, ports and folders differ. All of it lives in
+``AIRFLOW_HOME``:
 
 ============== ======================================================================
 services.env   environment of the stack while it runs, for a shell: ``set -a; . FILE``
 services/      data, keys, logs and process ids; kept for the next time
 ============== ======================================================================
 
-Ports on 127.0.0.1 are ``POSTGRES_PORT`` 5433, ``KAFKA_PORT`` 9092, ``MINIO_PORT`` 9000, and Airflow's that of
-``AIRFLOW__API__BASE_URL``.
+Ports on 127.0.0.1 are ``POSTGRES_PORT`` 5433, ``KAFKA_PORT`` 9092, ``MINIO_PORT`` 9000, ``LTR_SERVE_PORT`` 8000, and
+Airflow's that of ``AIRFLOW__API__BASE_URL``.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CHECKOUT = HERE.parents[1]
 PROGRAMS = Path(sys.executable).parent
 SERVER_SECONDS = 900  # the first start builds MinIO and fetches Kafka
 AIRFLOW_SECONDS = 180
+SERVING_SECONDS = 60
 STOP_SECONDS = 60
 
 
@@ -120,8 +122,9 @@ class Stack:
         self._services: dict[str, dict[str, Any]] = compose["services"]
         self.ports = {
             name: int(os.environ.get(f"{name}_PORT") or default)
-            for name, default in (("POSTGRES", 5433), ("KAFKA", 9092), ("MINIO", 9000))
+            for name, default in (("POSTGRES", 5433), ("KAFKA", 9092), ("MINIO", 9000), ("LTR_SERVE", 8000))
         }
+        self.serving_url = f"http://127.0.0.1:{self.ports['LTR_SERVE']}"
 
     def servers(self, environment: dict[str, str]) -> list[Daemon]:
         port = {name: str(number) for name, number in self.ports.items()}
@@ -144,8 +147,26 @@ class Stack:
             Daemon(name, (str(PROGRAMS / command[0]), *command[1:]), self.folder) for name, command in parts.items()
         ]
 
+    def serving(self) -> list[Daemon]:
+        command = self._services["ltr-serving"]["command"]
+        return [Daemon("ltr-serving", (str(PROGRAMS / command[0]), *command[1:]), self.folder)]
+
     def environment(self) -> dict[str, str]:
         """What the compose file gives to Airflow, at this machine's addresses."""
+        return self._given("airflow-scheduler") | {
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # its server would not keep to loopback
+        }
+
+    def serving_environment(self) -> dict[str, str]:
+        """What the compose file gives to the service, at this machine's addresses."""
+        here = {"LTR_SERVE_HOST": "127.0.0.1", "LTR_SERVE_PORT": str(self.ports["LTR_SERVE"])}
+        return self._given("ltr-serving") | here
+
+    def _given(self, service: str) -> dict[str, str]:
         postgres = PostgresServer(self.folder / "postgres", self.ports["POSTGRES"])
         s3 = S3Server(self.folder / "s3", self.ports["MINIO"])
         variables = os.environ | self._secrets() | s3.environment
@@ -159,28 +180,24 @@ class Stack:
             "/opt/airflow": str(self.home),
         }
         environment = {}
-        for name, value in self._services["airflow-scheduler"]["environment"].items():
+        for name, value in self._services[service]["environment"].items():
             given = _interpolated(value, variables)
             for there, address in here.items():
                 given = given.replace(there, address)
             environment[name] = given
-        return environment | {
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__API__HOST": "127.0.0.1",
-            "AIRFLOW__API__PORT": str(self.port),
-            "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__SCHEDULER__ENABLE_HEALTH_CHECK": "False",  # its server would not keep to loopback
-        }
+        return environment
 
     def up(self) -> None:
         """Start what does not run yet, and wait until all of it is well."""
         for folder in (self.folder, self.home / "auth"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
-        environment = self.environment()
+        environment, serving = self.environment(), self.serving_environment()
+        environment["LTR_API_KEYS"] = serving["LTR_API_KEYS"]
         _write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
         servers, parts = self.servers(environment), self.airflow()
-        _check_ports(servers, list(self.ports.values()))
+        _check_ports(servers, [self.ports[name] for name in ("POSTGRES", "KAFKA", "MINIO")])
         _check_ports(parts, [self.port])
+        _check_ports(self.serving(), [self.ports["LTR_SERVE"]])
         _start(servers, environment)
         for server in servers:
             self._await(servers, lambda log=server.log: log.read_text().endswith("\n"), SERVER_SECONDS)
@@ -189,17 +206,20 @@ class Stack:
         done = subprocess.run(migrate, env=os.environ | environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
+        _start(self.serving(), serving)
         _start(parts, environment)
         self._await(parts, self._healthy, AIRFLOW_SECONDS)
+        self._await(self.serving(), self._serves, SERVING_SECONDS)
         print(f"Airflow is at {self.url} (logs, keys and data: {self.folder})")
         for user, password in json.loads(Path(environment[_PASSWORDS]).read_text()).items():
             print(f"  user {user}, password {password}")
+        print(f"The service is at {self.serving_url}; X-API-Key is LTR_API_KEYS of these settings (docs/api.md)")
         print(f"Settings for a shell: set -a; . {self.file}. `make down` stops it all.", flush=True)
 
     def down(self) -> None:
-        """Stop Airflow, then the servers, and wait; what takes too long is killed."""
+        """Stop Airflow and the service, then the servers, and wait; what takes too long is killed."""
         names = {"KAFKA_TOPIC": "", "S3_BUCKET": ""}
-        for wave in (self.airflow(), self.servers(names)):
+        for wave in ([*self.airflow(), *self.serving()], self.servers(names)):
             groups = [process.pid for daemon in wave if (process := daemon.process())]
             for group in groups:
                 os.killpg(group, signal.SIGTERM)
@@ -212,7 +232,7 @@ class Stack:
             for daemon in wave:
                 daemon.forget()
         self.file.unlink(missing_ok=True)
-        print("Airflow, Kafka, MinIO and PostgreSQL have stopped.", flush=True)
+        print("Airflow, the service, Kafka, MinIO and PostgreSQL have stopped.", flush=True)
 
     def _await(self, daemons: list[Daemon], ready: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -232,19 +252,27 @@ class Stack:
             return False
         return all(part["status"] == "healthy" for part in parts.values())
 
+    def _serves(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.serving_url}/ltr/health", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def _program(self, name: str, *arguments: str) -> Daemon:
         return Daemon(name, (sys.executable, "-u", str(HERE / f"{name}_server.py"), *arguments), self.folder)
 
     def _secrets(self) -> dict[str, str]:
         """What ``make secrets`` makes up for the compose file."""
         file = self.folder / "secrets.json"
-        if not file.exists():
-            made = {
-                name: secrets.token_hex(64) for name in ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET")
-            }
-            made["AIRFLOW__CORE__FERNET_KEY"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
-            _write_secretly(file, json.dumps(made))
-        return dict(json.loads(file.read_text()))
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        names = ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "LTR_API_KEYS")
+        made = {name: secrets.token_hex(64) for name in names}
+        made["AIRFLOW__CORE__FERNET_KEY"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        if kept.keys() < made.keys():
+            kept = made | kept
+            _write_secretly(file, json.dumps(kept))
+        return dict(kept)
 
 
 _PASSWORDS = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"

@@ -52,18 +52,20 @@ def stack() -> Iterator[dict[str, str]]:
     # not one of pytest's own folders: where tests run as root, PostgreSQL does not, and must get in
     home = Path(tempfile.mkdtemp(prefix="ltr-tests-stack-"))
     home.chmod(0o755)
-    airflow, postgres, kafka, minio = map(str, free_ports(4))
+    airflow, postgres, kafka, minio, serving = map(str, free_ports(5))
     asked = os.environ | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{airflow}",
         "POSTGRES_PORT": postgres,
         "KAFKA_PORT": kafka,
         "MINIO_PORT": minio,
+        "LTR_SERVE_PORT": serving,
+        "WEIGHTS_POLL_SECONDS": "1",
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
     }
     try:
         command("up", asked)
-        servers.used("the whole stack", "PostgreSQL, Kafka, MinIO, and Airflow in four processes")
+        servers.used("the whole stack", "PostgreSQL, Kafka, MinIO, the service, and Airflow in four processes")
         lines = shlex.split((home / "services.env").read_text())
         yield asked | dict(line.split("=", 1) for line in lines)
     finally:
@@ -71,7 +73,7 @@ def stack() -> Iterator[dict[str, str]]:
         running = [len(members(group)) for group in groups]
         command("down", asked)
         shutil.rmtree(home)
-    assert len(groups) == 7
+    assert len(groups) == 8
     assert all(running)
     assert not [pid for group in groups for pid in members(group)]
 
@@ -100,6 +102,12 @@ def wait(what: str, ready: Any) -> Any:
     pytest.fail(f"no {what} within {PATIENCE_SECONDS} s")
 
 
+def health(stack: dict[str, str]) -> Any:
+    """What the service says of itself."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack['LTR_SERVE_PORT']}/ltr/health", timeout=60) as answer:
+        return json.load(answer)
+
+
 def ltr(stack: dict[str, str], folder: Path, *arguments: str, **other: str) -> str:
     program = Path(sys.executable).with_name("ltr")
     done = subprocess.run(
@@ -121,10 +129,11 @@ def produce(stack: dict[str, str], log: Path) -> int:
 
 
 def test_all_parts_are_well(stack: dict[str, str], api: Any) -> None:
-    health = api("GET", "/monitor/health")
-    assert {name: part["status"] for name, part in health.items()} == dict.fromkeys(
+    parts = api("GET", "/monitor/health")
+    assert {name: part["status"] for name, part in parts.items()} == dict.fromkeys(
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
     )
+    assert (health(stack)["status"], health(stack)["version"]) == ("live", "legacy")
 
 
 def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: Any, tmp_path: Path) -> None:
@@ -159,6 +168,7 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
     (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))
     assert version["version"] == latest["version"]
+    wait("reload", lambda: health(stack)["version"] == latest["version"])
 
 
 def test_a_server_that_ended_is_started_again_and_named(stack: dict[str, str]) -> None:

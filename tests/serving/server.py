@@ -133,8 +133,9 @@ class Server:
         return _json(self.http.get(path, headers=headers), expect)
 
     def post(self, path: str, body: Any = None, *, expect: int = 200, headers: Mapping[str, str] | None = None) -> Any:
-        """JSON of the answer to a JSON body, or to bytes as they are."""
+        """JSON of the answer to a JSON body, or to bytes as they are; by default they are said to be JSON."""
         content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        headers = {"content-type": "application/json"} if headers is None else headers
         return _json(self.http.post(path, headers=headers, **content), expect)
 
     def metrics(self) -> str:

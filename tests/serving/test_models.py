@@ -97,7 +97,7 @@ def test_what_is_refused_or_unchanged_is_not_read_again(models: Models, storage:
     assert [poll.outcome for poll in polls] == ["refused"] * 3
     assert all("altered" in (poll.last_error or "") for poll in polls)
     assert storage.reads == 2
-    assert reloader.reload(force=True)["outcome"] == "refused"
+    assert reloader.reload(force=True).outcome == "refused"
     assert storage.reads == 3
 
 

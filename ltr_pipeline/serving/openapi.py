@@ -1,0 +1,361 @@
+"""The description of the API: schemas from the structs of `wire`, an example and every answer for each operation.
+
+The framework makes one from pydantic models; bodies are msgspec's here, so it is made from those.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from starlette.routing import BaseRoute, Route
+
+from ltr_pipeline.scoring import LONGEST_NAME
+from ltr_pipeline.serving import wire
+from ltr_pipeline.serving.catalogue import Versions
+from ltr_pipeline.serving.reload import Report
+
+__all__ = ["OPERATIONS", "TITLE", "Operation", "document"]
+
+TITLE: Final = "ltr-pipeline"
+ABOUT: Final = (
+    "Ranks with the published weights. Writes need a key in `X-API-Key`; a service without keys takes them from its "
+    'own machine only. Whatever is wrong is answered as `{"error": …}`; docs/api.md lists it.'
+)
+VALUE: Final = {"type": ["number", "null"]}
+FEATURES: Final = {
+    "description": "By name, or a list in the model's order. One that is null or not there is missing.",
+    "anyOf": [
+        {"type": "object", "propertyNames": {"maxLength": LONGEST_NAME}, "additionalProperties": VALUE},
+        {"type": "array", "items": VALUE},
+    ],
+}
+SHADOW: Final = {
+    "name": "x-shadow-ltr",
+    "in": "header",
+    "description": "1 = also score this request with LTR_SHADOW_VERSION; the answer is the same.",
+    "schema": {"type": "string"},
+    "example": "1",
+}
+FORCE: Final = {
+    "name": "force",
+    "in": "query",
+    "description": "true = what was refused gets another chance.",
+    "schema": {"type": "boolean"},
+}
+
+NEEDS_KEY: Final = {401: "No key was sent.", 403: "The key is unknown; or none is set, and the sender is elsewhere."}
+NEEDS_BODY: Final = {
+    400: "The body is not JSON.",
+    408: "The body took too long to arrive.",
+    413: "The body is too large.",
+    415: "The body is not said to be JSON.",
+    422: "The request is wrong; the message says which candidate and field.",
+}
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be asked of the service.
+
+    Attributes
+    ----------
+    asks, gives
+        Types of the body and of the answer; None = no body, or text.
+    example, answer
+        One of each.
+    status
+        Of a good answer.
+    busy
+        When the answer is 503.
+    also
+        Statuses that answer with `gives`, too, and when.
+    """
+
+    method: str
+    path: str
+    tag: str
+    summary: str
+    gives: Any
+    answer: Any
+    asks: Any = None
+    example: Any = None
+    status: int = 200
+    busy: str | None = None
+    writes: bool = False
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    also: Mapping[int, str] = {}
+
+
+LAWYER: Final = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8}
+OTHER: Final = {"A": 0.5, "S": 0.9, "T": 0.4, "G": 0.9, "Q": 0.7, "U": 0.5, "R": 0.6}
+WATCH: Final = {
+    "state": "passed",
+    "version": "20250714_0215",
+    "sha256": "9f2c…",
+    "since": 1752545100.25,
+    "until": 1752545700.25,
+    "requests": 5210,
+    "failed": 0,
+    "slow": 12,
+    "reason": None,
+    "rollback": None,
+}
+STATE: Final = {
+    "source": "var/registry/ltr/latest/ltr_weights.json",
+    "polls": 12,
+    "reloads": 1,
+    "outcome": "unchanged",
+    "last_poll": 1752546000.5,
+    "last_reload": 1752545100.25,
+    "last_error": None,
+    "pid": 4711,
+    "version": "20250714_0215",
+    "sha256": "9f2c…",
+    "former": "20250713_0215",
+    "guard": WATCH,
+    "refused": {},
+}
+
+OPERATIONS: Final = (
+    Operation(
+        method="post",
+        path="/ltr/rank",
+        tag="Ranking",
+        summary="Order candidates, best first",
+        writes=True,
+        parameters=(SHADOW,),
+        asks=wire.RankRequest,
+        example={
+            "query_id": "case-123",
+            "candidates": [
+                {"item_id": "lawyer-456", "features": LAWYER},
+                {"item_id": "lawyer-789", "features": OTHER},
+            ],
+            "k": 5,
+        },
+        gives=wire.RankAnswer,
+        answer={
+            "request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a",
+            "query_id": "case-123",
+            "version": "20250714_0215",
+            "model": "lightgbm",
+            "fallback": None,
+            "policy": "20250714_0215",
+            "items": [
+                {"item_id": "lawyer-456", "score": 1.27, "rank": 1},
+                {"item_id": "lawyer-789", "score": -0.31, "rank": 2},
+            ],
+            "missing": {"C": {"candidates": 2, "read_as": "as zero"}},
+            "unknown_features": [],
+        },
+    ),
+    Operation(
+        method="post",
+        path="/ltr/explain",
+        tag="Ranking",
+        summary="Why one candidate stands above another",
+        asks=wire.ExplainRequest,
+        example={
+            "above": {"item_id": "lawyer-456", "features": LAWYER},
+            "below": {"item_id": "lawyer-789", "features": OTHER},
+        },
+        gives=wire.Explanation,
+        answer={
+            "version": "20250714_0215",
+            "model": "lightgbm",
+            "above": "lawyer-456",
+            "below": "lawyer-789",
+            "difference": 1.58,
+            "contributions": {"A": 1.1, "T": 0.6, "S": -0.12},
+            "missing": {},
+            "unknown_features": [],
+        },
+    ),
+    Operation(
+        method="post",
+        path="/ltr/feedback",
+        tag="Feedback",
+        summary="Say what users did with what they were shown",
+        writes=True,
+        asks=wire.FeedbackRequest,
+        example={"events": [{"query_id": "case-123", "item_id": "lawyer-456", "action": "accepted"}]},
+        gives=wire.Recorded,
+        answer={"accepted": 1},
+        status=202,
+        busy="There is no room for events now; none was taken in.",
+    ),
+    Operation(
+        method="post",
+        path="/ltr/shown",
+        tag="Feedback",
+        summary="Say which items of an answer were really shown",
+        writes=True,
+        asks=wire.ShownRequest,
+        example={"request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a", "items": ["lawyer-456"]},
+        gives=wire.Recorded,
+        answer={"accepted": 1},
+        status=202,
+        busy="There is no room for events now; none was taken in.",
+    ),
+    Operation(
+        method="get",
+        path="/ltr/health",
+        tag="Operation",
+        summary="Whether the process lives, and what it ranks with",
+        gives=wire.Health,
+        answer={
+            "status": "live",
+            "version": "20250714_0215",
+            "model": "lightgbm",
+            "weights_age_seconds": 5400.0,
+            "source": STATE["source"],
+            "guard": WATCH,
+            "pid": 4711,
+        },
+    ),
+    Operation(
+        method="get",
+        path="/ltr/ready",
+        tag="Operation",
+        summary="Whether a published model is in use",
+        gives=wire.Ready,
+        answer={"ready": True, "version": "20250714_0215"},
+        also={503: "Requests are answered by the legacy weights so far."},
+    ),
+    Operation(
+        method="get",
+        path="/api/debug/reload_weights",
+        tag="Operation",
+        summary="What looking for new weights has come to",
+        gives=Report,
+        answer=STATE,
+    ),
+    Operation(
+        method="post",
+        path="/api/debug/reload_weights",
+        tag="Operation",
+        summary="Look for new weights now",
+        writes=True,
+        parameters=(FORCE,),
+        gives=Report,
+        answer=STATE,
+    ),
+    Operation(
+        method="get",
+        path="/ltr/versions",
+        tag="Operation",
+        summary="Which versions there are, and which one ranks here",
+        gives=Versions,
+        answer={
+            "in_use": "20250714_0215",
+            "versions": [
+                {
+                    "version": "20250714_0215",
+                    "sha256": "9f2c…",
+                    "created_at": "2025-07-14T02:17:41Z",
+                    "is_latest": True,
+                    "pinned": False,
+                    "ndcg_at_5": 0.768,
+                    "problem": None,
+                    "in_use": True,
+                    "refused": None,
+                }
+            ],
+            "refused": {},
+            "pid": 4711,
+        },
+        busy="The registry cannot be reached or read.",
+    ),
+    Operation(
+        method="get",
+        path="/metrics",
+        tag="Operation",
+        summary="Metrics for Prometheus",
+        gives=None,
+        answer="# TYPE ltr_predictions_total counter\n",
+    ),
+)
+
+
+def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
+    """OpenAPI 3.1 of the operations that `routes` serve."""
+    served = {
+        (method.lower(), route.path) for route in routes if isinstance(route, Route) for method in route.methods or ()
+    }
+    operations = [operation for operation in OPERATIONS if (operation.method, operation.path) in served]
+    references, schemas = _schemas(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation, references)
+    key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": version("ltr-pipeline"), "description": ABOUT},
+        "paths": paths,
+        "components": {"schemas": schemas, "securitySchemes": {"key": key}},
+    }
+
+
+def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
+    failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {})
+    good = {operation.status: "What was asked for."} | dict(operation.also)
+    failures |= {503: operation.busy} if operation.busy else {}
+    kind = "application/json" if operation.gives else "text/plain"
+    schema = references[operation.gives] if operation.gives else {"type": "string"}
+    answers = {status: _content(text, kind, schema, operation.answer) for status, text in good.items()}
+    answers |= {
+        status: _content(text, "application/json", references[wire.Failure], {"error": text})
+        for status, text in failures.items()
+    }
+    described: dict[str, Any] = {
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": f"{operation.method}{operation.path.replace('/', '_')}",
+        "responses": {str(status): answer for status, answer in sorted(answers.items())},
+    }
+    if operation.parameters:
+        described["parameters"] = list(operation.parameters)
+    if operation.writes:
+        described["security"] = [{"key": []}, {}]  # none is needed on the service's own machine while none is set
+    if operation.asks:
+        body = {"schema": references[operation.asks], "example": operation.example}
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return described
+
+
+def _content(text: str, kind: str, schema: Any, example: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {"description": text, "content": {kind: {"schema": schema, "example": example}}}
+
+
+def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Reference of each type, and what is referred to."""
+    types = {kind for operation in operations for kind in (operation.asks, operation.gives) if kind} | {wire.Failure}
+    ordered = sorted(types, key=str)
+    references, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    for schema in schemas.values():
+        _document_fields(schema)
+    if "RankCandidate" in schemas:
+        schemas["RankCandidate"]["properties"]["features"] = FEATURES
+    return dict(zip(ordered, references, strict=True)), schemas
+
+
+def _document_fields(schema: dict[str, Any]) -> None:
+    """Move what a docstring says of attributes to these."""
+    text, _, attributes = inspect.cleandoc(schema.get("description", "")).partition("\nAttributes\n----------\n")
+    schema["description"] = text.strip()
+    for name, meaning in _attributes(attributes):
+        if name in schema["properties"]:
+            schema["properties"][name]["description"] = meaning
+
+
+def _attributes(text: str) -> Iterator[tuple[str, str]]:
+    names, lines = "", []
+    for line in [*text.splitlines(), "end"]:
+        if line.startswith(" ") or not line:
+            lines.append(line.strip())
+            continue
+        yield from ((name, " ".join(lines).strip()) for name in names.split(", ") if name)
+        names, lines = line, []

@@ -1,0 +1,68 @@
+"""The service with the extra ``serving`` alone: what it needs is there, and what it does without is never imported."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+from documents import document
+from packages import needed
+from serving.server import Server
+
+from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.versions import Registry
+
+CHECKOUT = Path(__file__).parents[2]
+ABSENT = {"apache-airflow", "pandas", "scikit-learn"}
+UNUSED = {"airflow", "pandas", "sklearn", "polars", "pyarrow", "dask", "matplotlib"}
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment that holds what the extra needs, as the lock has it here, and nothing else."""
+    folder = tmp_path_factory.mktemp("lean")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    names = needed("ltr-pipeline", ["serving"])
+    assert names & ABSENT == set()
+    for name in names:
+        try:
+            link(distribution(name), packages)
+        except PackageNotFoundError:  # of another platform
+            assert name in {"colorama", "tzdata"}, name
+    (packages / "ltr.pth").write_text(str(CHECKOUT))
+    link(distribution("ltr-pipeline"), packages)
+    return folder / "bin" / "python"
+
+
+def link(package: Distribution, packages: Path) -> None:
+    """Put an installed package into another environment."""
+    for top in {Path(file).parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+        if not (packages / top).exists():
+            (packages / top).symlink_to(Path(str(package.locate_file(top))))
+
+
+@pytest.mark.parametrize("environment", ["the extra alone", "all extras"])
+def test_service_runs_without_what_it_does_not_need(
+    environment: str, lean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if environment == "the extra alone":
+        monkeypatch.setattr(sys, "executable", str(lean))
+        for name in ABSENT:
+            script = f"import importlib.metadata as m; m.version({name!r})"
+            assert subprocess.run([lean, "-c", script], capture_output=True, check=False).returncode != 0
+    registry = tmp_path / "registry"
+    Registry(LocalStorage(registry / "ltr")).publish(document(), who="test", why="test")
+    with Server(tmp_path, LTR_REGISTRY_URI=str(registry), PYTHONPROFILEIMPORTTIME="1") as server:
+        body = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0}}], "explain": True}
+        assert server.post("/ltr/rank", body)["model"] == "lightgbm"
+        server.get("/openapi.json")
+        assert "ltr_predictions_total" in server.metrics()
+    # By their parts: an import that is refused is in this log, too.
+    imported = set(re.findall(r"^import time: .*\| +(\w+)\.", server.log, re.MULTILINE))
+    assert {"lightgbm", "fastapi", "uvicorn"} <= imported
+    assert imported & UNUSED == set()
