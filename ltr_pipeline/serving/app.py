@@ -164,9 +164,9 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
         return _json(parts.reloader.report())
 
     @app.post("/api/debug/reload_weights")
-    def reload_now(request: Request, force: bool = False) -> Response:
+    def reload_now(request: Request) -> Response:
         writer(request)
-        return _json(parts.reloader.reload(force=force))
+        return _json(parts.reloader.reload(force=request.query_params.get("force") == "true"))
 
     @app.get("/ltr/versions")
     def versions() -> Response:
