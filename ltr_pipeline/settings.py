@@ -181,9 +181,11 @@ class Settings(Channels):
     threads: int = env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
     log_folder: Path | None = env(
-        "LTR_LOG_FOLDER", None, "Folder of ltr_training.log; empty = logs go where Airflow or the terminal puts them."
+        "LTR_LOG_FOLDER",
+        None,
+        "Folder of ltr_training.log and api.log; empty = logs go where Airflow or the terminal puts them.",
     )
-    log_format: LogFormat = env("LTR_LOG_FORMAT", "json", "Format of that file: json or text.")
+    log_format: LogFormat = env("LTR_LOG_FORMAT", "json", "Format of ltr_training.log: json or text.")
 
     @field_validator("parameters", mode="before")
     @classmethod
