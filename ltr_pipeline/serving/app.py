@@ -93,7 +93,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.post("/ltr/explain")
     async def explain(request: Request) -> Response:
-        return _json(service.explain(await _body(request, settings)))
+        return _json(await asyncio.to_thread(service.explain, await _body(request, settings)))
 
     @app.get("/ltr/health")
     async def health() -> Response:

@@ -86,6 +86,9 @@ class Service:
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
         mixed = plain(descending(scored.scores)[: request.k], model.version)
+        strongest = None
+        if request.explain:  # hundreds of times as long as scoring: off the loop, which others wait for
+            strongest = await asyncio.to_thread(self._strongest, model, read, mixed.order, scored)
         answer = wire.RankAnswer(
             request_id=uuid4().hex,
             query_id=request.query_id,
@@ -93,12 +96,7 @@ class Service:
             model=scored.model,
             fallback=scored.fallback,
             policy=mixed.policy,
-            items=self._items(
-                candidates,
-                mixed.order,
-                scored,
-                self._strongest(model, read, mixed.order, scored) if request.explain else None,
-            ),
+            items=self._items(candidates, mixed.order, scored, strongest),
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )

@@ -1,0 +1,369 @@
+"""The service against the ordinary way to serve a ranker, and against LightGBM alone.
+
+    python benchmarks/serving.py [--rounds 7] [--seconds 3]
+    python benchmarks/serving.py --memory [--requests 1000 10000 100000]
+
+One request ranks 100 candidates with 30 features by name, 107 KB of JSON, with 200 trees. Both services are
+processes of their own with one worker each and answer the same bytes; the client is a third process, the same for
+both. They take turns, so that whatever else the machine does meets all of them. Events and metrics are on, as they are
+by default; events go to a spool in a temporary folder.
+
+a. requests per second at 16 connections against the naive service: FastAPI, pydantic models, a pandas DataFrame and
+   scikit-learn's wrapper, ``LGBMRanker(n_jobs=1)``; wanted: at least 2.5 times as many
+b. p95 at one connection, from the request's first byte to the answer's last, against the p95 of
+   ``Booster.predict(matrix, num_threads=1)`` alone on the same matrix, by the client while the service rests, in turns
+   of a fraction of a second; wanted: at most 1.6 times as long
+c. with ``--memory``: resident memory of one worker with 500 trees after so many requests; wanted: under 200 MB, flat
+
+Printed are the medians of the rounds, and the median of each round's ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import pickle
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from documents import document
+
+from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.versions import Registry
+from ltr_pipeline.weights import Feature, Golden, Model
+
+CANDIDATES, FEATURES, TREES, MEMORY_TREES = 100, 30, 200, 500
+CONNECTIONS = 16
+NAMES = [f"feature_{number:02}" for number in range(FEATURES)]
+SLICES = 10
+"""Parts of a round at one connection; in between, predict alone."""
+
+START_SECONDS = 60.0
+
+
+def train(trees: int) -> lgb.LGBMRanker:
+    """Ranker of 200 random lists of 50 items."""
+    rng = np.random.default_rng(1)
+    matrix = rng.random((10_000, FEATURES))
+    relevance = np.digitize(matrix[:, :5].sum(axis=1) + rng.normal(0, 0.5, len(matrix)), [2, 2.5, 3])
+    ranker = lgb.LGBMRanker(n_estimators=trees, num_leaves=31, n_jobs=1, verbose=-1)
+    return ranker.fit(matrix, relevance, group=[50] * 200, feature_name=NAMES)
+
+
+def publish(folder: Path, ranker: lgb.LGBMRanker) -> None:
+    """Put the model into a registry, as a night does."""
+    text = ranker.booster_.model_to_string()
+    rows = np.random.default_rng(2).random((5, FEATURES)).astype(np.float32)
+    made = msgspec.structs.replace(
+        document(),
+        model=Model(
+            text=text,
+            sha256=hashlib.sha256(text.encode()).hexdigest(),
+            trees=ranker.booster_.num_trees(),
+            importance={},
+        ),
+        features=[Feature(name=name, missing="zero") for name in NAMES],
+        golden=[
+            Golden(
+                query_id="q",
+                items=[dict(zip(NAMES, map(float, row), strict=True)) for row in rows],
+                scores=ranker.booster_.predict(rows, raw_score=True).tolist(),
+            )
+        ],
+        linear_weights=dict.fromkeys(NAMES, 1 / FEATURES),
+    )
+    Registry(LocalStorage(folder / "registry" / "ltr")).publish(made, who="benchmark", why="to measure")
+
+
+def request(port: int) -> bytes:
+    """A whole HTTP request."""
+    matrix = np.random.default_rng(3).random((CANDIDATES, FEATURES)).tolist()
+    candidates = [
+        {"item_id": f"item-{n:03}", "features": dict(zip(NAMES, row, strict=True))} for n, row in enumerate(matrix)
+    ]
+    body = json.dumps({"query_id": "query-1", "candidates": candidates}).encode()
+    head = f"POST /ltr/rank HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+# Services.
+
+
+@contextmanager
+def service(folder: Path, port: int, python: str = sys.executable) -> Iterator[subprocess.Popen[bytes]]:
+    """The service of this repository, as it is by default."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LTR_", "KAFKA_", "S3_"))}
+    environment |= {
+        "LTR_REGISTRY_URI": str(folder / "registry"),
+        "LTR_SERVE_PORT": str(port),
+        "LTR_SPOOL": str(folder / "spool"),
+        "LTR_EVENTS_PATH": str(folder / "audit.log"),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    with running([python, "-m", "ltr_pipeline.serving"], port, environment, folder) as process:
+        yield process
+
+
+@contextmanager
+def naive(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The ordinary service."""
+    command = [sys.executable, str(Path(__file__)), "--naive", str(folder / "ranker.pickle"), str(port)]
+    with running(command, port, os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}, folder) as process:
+        yield process
+
+
+@contextmanager
+def running(
+    command: list[str], port: int, environment: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, env=environment, cwd=folder)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        else:
+            raise SystemExit(f"{command} did not start")
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def serve_naively(pickled: Path, port: int) -> None:
+    """FastAPI as its tutorial has it, a DataFrame, scikit-learn's wrapper."""
+    import pandas as pd
+    import uvicorn
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+    class Candidate(BaseModel):
+        item_id: str
+        features: dict[str, float]
+
+    class RankRequest(BaseModel):
+        query_id: str
+        candidates: list[Candidate]
+
+    class Item(BaseModel):
+        item_id: str
+        score: float
+        rank: int
+
+    class RankAnswer(BaseModel):
+        query_id: str
+        items: list[Item]
+
+    ranker: lgb.LGBMRanker = pickle.loads(pickled.read_bytes())
+    app = FastAPI()
+
+    def rank(request: RankRequest) -> RankAnswer:
+        frame = pd.DataFrame([candidate.features for candidate in request.candidates])
+        frame.insert(0, "item_id", [candidate.item_id for candidate in request.candidates])
+        frame["score"] = ranker.predict(frame[NAMES])
+        frame = frame.sort_values("score", ascending=False)
+        items = [
+            Item(item_id=row.item_id, score=row.score, rank=place) for place, row in enumerate(frame.itertuples(), 1)
+        ]
+        return RankAnswer(query_id=request.query_id, items=items)
+
+    rank.__annotations__ = {"request": RankRequest, "return": RankAnswer}  # they are local
+    app.post("/ltr/rank")(rank)
+    uvicorn.run(app, port=port, log_level="warning", access_log=False)
+
+
+# The client.
+
+
+class Connection(asyncio.Protocol):
+    """Sends the same request again as soon as it is answered."""
+
+    def __init__(self, message: bytes, until: float, times: list[float], ended: asyncio.Event) -> None:
+        self.message, self.until, self.times, self.ended = message, until, times, ended
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.send()
+
+    def send(self) -> None:
+        self.missing, self.head = -1, b""
+        self.start = time.perf_counter()
+        self.transport.write(self.message)
+
+    def data_received(self, data: bytes) -> None:
+        if self.missing < 0:
+            self.head += data
+            if b"\r\n\r\n" not in self.head:
+                return
+            head, _, data = self.head.partition(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit((head + data).decode())
+            self.missing = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        self.missing -= len(data)
+        if self.missing == 0:
+            now = time.perf_counter()
+            self.times.append(now - self.start)
+            if now < self.until:
+                self.send()
+            else:
+                self.transport.close()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.ended.set()
+
+
+async def load(port: int, connections: int, seconds: float) -> list[float]:
+    """Seconds of each request."""
+    times: list[float] = []
+    message = request(port)
+    until = time.perf_counter() + seconds
+    ended = [asyncio.Event() for _ in range(connections)]
+    loop = asyncio.get_running_loop()
+    for end in ended:
+        await loop.create_connection(lambda end=end: Connection(message, until, times, end), "127.0.0.1", port)
+    for end in ended:
+        await end.wait()
+    return times
+
+
+def predict(booster: lgb.Booster, matrix: Any, seconds: float) -> list[float]:
+    """Seconds of each call of predict alone."""
+    times = []
+    until = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < until:
+        booster.predict(matrix, num_threads=1)
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def measure(ours: int, theirs: int, pickled: Path, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
+    """Pairs of figures, one a round."""
+    booster = pickle.loads(pickled.read_bytes()).booster_
+    matrix = np.random.default_rng(3).random((CANDIDATES, FEATURES)).astype(np.float32)
+    for port in (ours, theirs):
+        uvloop.run(load(port, CONNECTIONS, 1))
+    rates, p95s = [], []
+    for _ in range(rounds):
+        rates.append(tuple(len(uvloop.run(load(port, CONNECTIONS, seconds))) / seconds for port in (ours, theirs)))
+        served: list[float] = []
+        alone: list[float] = []
+        for _ in range(SLICES):
+            served += uvloop.run(load(ours, 1, seconds / SLICES))
+            alone += predict(booster, matrix, seconds / SLICES)
+        p95s.append(tuple(float(np.percentile(times, 95)) * 1e3 for times in (served, alone)))
+    return {"rates": rates, "p95s": p95s}
+
+
+# What is printed.
+
+
+def compare(rounds: int, seconds: float) -> None:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        ranker = train(TREES)
+        publish(folder, ranker)
+        (folder / "ranker.pickle").write_bytes(pickle.dumps(ranker))
+        ours, theirs = free_port(), free_port()
+        stack.enter_context(service(folder, ours))
+        stack.enter_context(naive(folder, theirs))
+        command = [
+            sys.executable,
+            str(Path(__file__)),
+            "--client",
+            str(ours),
+            str(theirs),
+            str(folder / "ranker.pickle"),
+        ]
+        done = subprocess.run([*command, str(rounds), str(seconds)], check=True, stdout=subprocess.PIPE)
+        measured = json.loads(done.stdout)
+    print(f"{CANDIDATES} candidates x {FEATURES} features, {TREES} trees; medians of {rounds} rounds")
+    report(f"requests/s, {CONNECTIONS} connections", ("service", "naive"), measured["rates"])
+    report("p95 in ms, 1 connection", ("service", "Booster.predict"), measured["p95s"])
+
+
+def report(what: str, names: tuple[str, str], pairs: list[list[float]]) -> None:
+    ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+    ratios = sorted(first / second for first, second in pairs)
+    print(
+        f"{what:30} {names[0]} {ours:.3g}, {names[1]} {theirs:.3g}, ratio {statistics.median(ratios):.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    )
+
+
+def measure_memory(steps: list[int], python: str) -> None:
+    import psutil
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        publish(folder, train(MEMORY_TREES))
+        port = free_port()
+        with service(folder, port, python) as process:
+            done = 0
+            print(f"resident memory of one worker with {MEMORY_TREES} trees:", flush=True)
+            for step in steps:
+                while done < step:
+                    done += uvloop.run(requests(port, min(step - done, 1000)))
+                memory = psutil.Process(process.pid).memory_info().rss / 2**20
+                print(f"  after {done:>7,} requests: {memory:.0f} MB", flush=True)
+
+
+async def requests(port: int, count: int) -> int:
+    """Send so many, one after the other."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+    message = request(port)
+    for _ in range(count):
+        writer.write(message)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
+    writer.close()
+    return count
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--requests", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--python", default=sys.executable, help="of the environment whose service is measured")
+    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--naive", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.client:
+        ours, theirs, pickled, rounds, seconds = given.client
+        print(json.dumps(measure(int(ours), int(theirs), Path(pickled), int(rounds), float(seconds))))
+    elif given.naive:
+        serve_naively(Path(given.naive[0]), int(given.naive[1]))
+    elif given.memory:
+        measure_memory(given.requests, given.python)
+    else:
+        compare(given.rounds, given.seconds)
+
+
+if __name__ == "__main__":
+    main()
