@@ -20,11 +20,13 @@ from ltr_pipeline.simulate import (
     HORIZON_DAYS,
     Rankings,
     World,
+    answers,
     arrivals,
     rankings_on,
     sample,
     truth,
     utility,
+    visits,
     write_log,
 )
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS
@@ -336,3 +338,19 @@ def test_a_trained_model_beats_the_legacy_weights_by_less_than_the_leakage_alarm
     assert 0.44 < mean["random"] < 0.50
     assert mean["random"] + 0.15 < mean["logged"] < mean["model"]
     assert eligible > 0.75
+
+
+def test_visits_are_answered_as_they_are_shown() -> None:
+    """What clients do with a list that somebody else made: what they look at, they judge by its appeal."""
+    rng = SMALL.rng(5)
+    seen = visits(SMALL, 400, rng, day=date(2025, 7, 1))
+    assert seen.group.sum() == len(seen.item)
+    assert set(np.unique(seen.relevance)) == {0, 1, 2, 3}
+    everything = answers(SMALL, seen, np.ones(len(seen.item), np.int32), rng)  # on top of the page nobody is overlooked
+    best = np.maximum(everything.answer, everything.outcome).clip(min=0)
+    assert (best == seen.relevance).all()
+    nothing = answers(SMALL, seen, np.zeros(len(seen.item), np.int32), rng)
+    assert (nothing.answer == -1).all()
+    assert (nothing.outcome == -1).all()
+    far = answers(SMALL, seen, np.full(len(seen.item), 20, np.int32), rng)
+    assert 0.2 < (far.answer >= 0).sum() / (everything.answer >= 0).sum() < 0.5

@@ -47,6 +47,8 @@ OF_ITEM: Final = (ITEM_ID, FEATURES, POSITION, PROPENSITY, TEAM, PROTECTED_GROUP
 OF_FEEDBACK: Final = (KIND, QUERY_ID, ITEM_ID, TIME, ACTION, RANKING_ID, EVENT_ID, USER_ID)
 NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
 
+OPENING_BRACKET: Final = ord("[")
+
 Path = tuple[str, ...]
 
 _REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}\.([A-Za-z0-9_-]+)")
@@ -171,6 +173,7 @@ class Encoder:
         else:
             self._list = {}
             self._item = _placed([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
+        self._features_beside = self._item[FEATURES] == ()
         self._feedback = _placed(OF_FEEDBACK, paths)
         self._kind_is_action = ACTION not in self._feedback and self._feedback[KIND] in paths[ACTION]
         self.actions = self._allowed()
@@ -198,7 +201,7 @@ class Encoder:
         found = []
         for place, item in enumerate(items):
             message[EVENT_ID] = f"{listed.event_id}#{place}"
-            found.append(_encode(_nested(self._item, message | item)))
+            found.append(_one_line(_nested(self._item, message | item)))
         return [line for line in found if len(line) <= LONGEST_MESSAGE]
 
     def feedback(self, answered: Answered) -> bytes:
@@ -230,7 +233,7 @@ class Encoder:
     def _lists(self, message: dict[str, Any], items: list[dict[str, Any]]) -> list[bytes]:
         if not items:
             return []
-        line = _encode(_nested(self._list, message | {ITEMS: [_nested(self._item, item) for item in items]}))
+        line = _one_line(_nested(self._list, message | {ITEMS: [_nested(self._item, item) for item in items]}))
         if len(line) <= LONGEST_MESSAGE:
             return [line]
         if len(items) == 1:
@@ -260,14 +263,17 @@ class Encoder:
 
     def _served(self, candidate: wire.RankCandidate, names: Sequence[str]) -> msgspec.Raw | dict[str, float | None]:
         """Features as they came; by name where they came as a list."""
-        raw = bytes(candidate.features)
-        if raw[:1] == b"[":
-            return dict(zip(names, _values(raw), strict=True))
-        if self._item[FEATURES] == ():  # beside the fields, whose names they must not take
-            return {name: value for name, value in _numbers(raw).items() if name not in self._reserved}
-        if b"\n" in raw or b"\r" in raw:
-            return msgspec.Raw(raw.replace(b"\n", b" ").replace(b"\r", b" "))
+        if memoryview(candidate.features)[0] == OPENING_BRACKET:
+            return dict(zip(names, _values(candidate.features), strict=True))
+        if self._features_beside:  # then they must not take the names of other fields
+            return {name: value for name, value in _numbers(candidate.features).items() if name not in self._reserved}
         return candidate.features
+
+
+def _one_line(message: dict[str, Any]) -> bytes:
+    """JSON without line ends: strings hold none, and features that came with some get spaces."""
+    line = _encode(message)
+    return line.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in line or b"\r" in line else line
 
 
 def _rfc3339(seconds: float) -> str:
@@ -308,9 +314,9 @@ def _collide(path: Path, other: Path) -> bool:
 def _nested(placed: Mapping[str, Path], columns: Mapping[str, Any]) -> dict[str, Any]:
     """Columns at their paths; None is left out."""
     message: dict[str, Any] = {}
-    for name, path in placed.items():
-        value = columns.get(name)
-        if value is None:
+    for name, value in columns.items():
+        path = placed.get(name)
+        if path is None or value is None:
             continue
         if len(path) == 1:
             message[path[0]] = value

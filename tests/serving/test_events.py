@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import block
 
@@ -119,6 +119,7 @@ def served(mapping: Mapping, candidate: RankCandidate) -> list[float]:
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
@@ -152,6 +153,7 @@ def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
@@ -174,6 +176,7 @@ def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
         assert (row["ranking_id"], row["event_id"]) == (answered.request_id, answered.event_id)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_a_request_id_tells_its_query_and_fits(query: str) -> None:
     assert query_of(new_request_id(query)) == query

@@ -26,6 +26,7 @@ from ltr_pipeline.simulate import ACTIONS, FEATURES, Visits, World
 WORLD = World(legacy_weights=load_mapping().legacy_weights, seed=3)
 VISITS = 400
 LENIENT = {
+    "ltr_min_queries": "30",
     "ltr_ndcg_min": "0.1",
     "ltr_fairness_max": "1",
     "ltr_latency_p95_max_ms": "1000",
