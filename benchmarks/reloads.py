@@ -42,6 +42,7 @@ from ltr_pipeline.weights import Feature, Golden, Model, Weights
 FEATURES = [f"F{number:02}" for number in range(30)]
 A, B = "20250714_0215", "20250715_0215"
 ROUNDS = 10
+QUIET_SECONDS = 15.0
 Expected = dict[str, dict[str, float]]
 
 
@@ -171,7 +172,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> None:
     end, (theirs, ours) = context.Event(), context.Pipe()
     with Server(folder / "run", environment, **loose) as server:
         arguments = (server.port, body, expected, chosen.connections, end, theirs)
-        process = context.Process(target=client, args=arguments)
+        process = context.Process(target=client, args=arguments, daemon=True)
         process.start()
         time.sleep(5)  # the client is there, and everything warm
         before, quiet, busy, reloads = memory(server), [], [], []
@@ -182,7 +183,7 @@ def measure(folder: Path, chosen: argparse.Namespace) -> None:
                 reloads.append(reload(server, storage, len(reloads)))
                 time.sleep(chosen.pause)
             busy.append((start, time.monotonic()))
-            time.sleep(min(30.0, busy[-1][1] - start))
+            time.sleep(min(QUIET_SECONDS, busy[-1][1] - start))
             quiet.append((busy[-1][1] + 0.5, time.monotonic()))
             print(f"{len(reloads)} reloads, {memory(server):.0f} MB", flush=True)
         after = memory(server)

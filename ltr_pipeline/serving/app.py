@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -26,6 +27,9 @@ from ltr_pipeline.settings import load
 __all__ = ["create_app"]
 
 JSON = "application/json"
+
+SWITCH_SECONDS: Final = 0.0005
+"""A thread that brings new weights lets requests go on after so long, not after Python's 5 ms."""
 
 
 class TooLargeError(Exception):
@@ -53,6 +57,7 @@ class Parts:
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
         """Start, and stop in the other order."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         self.reloader.start()
         try:
             yield
