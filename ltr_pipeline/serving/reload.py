@@ -219,6 +219,7 @@ class Reloader:
         self.state.last_reload = time.time()
         metrics.RELOADS.labels("loaded").inc()
         self._in_use("weights loaded", before=self._left.version)
+        _tell_of_features(self._left, model)
 
     def _refuse(self, sha256: str, refused: Refused) -> None:
         self._models.refuse({sha256: refused})
@@ -297,3 +298,10 @@ class Reloader:
             return
         self._due = None
         log.info("rollback of latest", version=bad.version, sha256=bad.sha256, outcome=watch.rollback, reason=reason)
+
+
+def _tell_of_features(old: Loaded, new: Loaded) -> None:
+    """Warn of another list of features: requests by list may be refused, or, if it is as long, misread."""
+    before, now = old.scorer.features, new.scorer.features
+    if old.kind == new.kind and before != now:
+        log.warning("features changed: send them by name", version=new.version, before=before, now=now)

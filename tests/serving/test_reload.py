@@ -150,6 +150,7 @@ def test_a_change_of_features_is_told_to_those_who_send_lists(tmp_path: Path) ->
         await_version(server, B)
         assert server.post("/ltr/rank", RANK)["missing"] == {"Q": {"candidates": 2, "read_as": "zero"}}
         error = server.post("/ltr/rank", by_list, expect=422)["error"]
+        assert "features changed" in server.log
         assert "2 features, but the model has the 3 features A, S, Q" in error
         place.registry.rollback(who="ann", why="drill")
         await_version(server, A)
