@@ -49,6 +49,8 @@ NEEDS_BODY: Final = {
     422: "The request is wrong; the message says which candidate and field.",
 }
 
+BUSY: Final = {503: "More events wait than are kept; send it again later."}
+
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """What can be asked of the service.
@@ -59,8 +61,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         Types of the body and of the answer; None = no body, or text.
     example, answer
         One of each.
-    also
-        Statuses that answer with `gives`, too, and when.
+    status
+        Of the answer.
+    also, fails
+        Statuses that answer with `gives`, too, and when; further ones that answer with an error, and when.
     """
 
     method: str
@@ -73,7 +77,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     example: Any = None
     writes: bool = False
     headers: tuple[Mapping[str, Any], ...] = ()
+    status: int = 200
     also: Mapping[int, str] = {}
+    fails: Mapping[int, str] = {}
 
 
 LAWYER: Final = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8}
@@ -151,6 +157,8 @@ OPERATIONS: Final = (
         writes=True,
         asks=wire.FeedbackRequest,
         example={"events": [{"query_id": "case-123", "item_id": "lawyer-456", "action": "accepted"}]},
+        status=202,
+        fails=BUSY,
         gives=wire.Recorded,
         answer={"accepted": 1},
     ),
@@ -162,6 +170,8 @@ OPERATIONS: Final = (
         writes=True,
         asks=wire.ShownRequest,
         example={"request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a", "items": ["lawyer-456"]},
+        status=202,
+        fails=BUSY,
         gives=wire.Recorded,
         answer={"accepted": 1},
     ),
@@ -187,6 +197,20 @@ OPERATIONS: Final = (
         gives=wire.Ready,
         answer={"ready": True, "version": "20250714_0215"},
         also={503: "Requests are answered by the legacy weights so far."},
+    ),
+    Operation(
+        method="get",
+        path="/ltr/versions",
+        tag="Operation",
+        summary="Versions of the registry, and which one is used",
+        gives=dict[str, Any],
+        answer={
+            "in_use": {"version": "20250714_0215", "sha256": "4f8b2c…"},
+            "versions": [{"version": "20250714_0215", "in_use": True, "refused": None}],
+            "refused": [],
+            "pid": 4711,
+        },
+        fails={503: "The registry cannot be read."},
     ),
     Operation(
         method="get",
@@ -236,8 +260,8 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 
 
 def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
-    failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {})
-    good = {200: "What was asked for."} | dict(operation.also)
+    failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {}) | dict(operation.fails)
+    good = {operation.status: "What was asked for."} | dict(operation.also)
     kind = "application/json" if operation.gives else "text/plain"
     schema = references[operation.gives] if operation.gives else {"type": "string"}
     answers = {status: _content(text, kind, schema, operation.answer) for status, text in good.items()}
