@@ -37,7 +37,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def keyless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """As `make serve` starts it in a fresh clone; it also listens where other machines would come in."""
-    with Server(tmp_path_factory.mktemp("keyless"), LTR_SERVE_HOST="0.0.0.0") as server:
+    more = {"LTR_SERVE_HOST": "0.0.0.0", "LTR_SHOWN": "reported"}
+    with Server(tmp_path_factory.mktemp("keyless"), more) as server:
         yield server
 
 
