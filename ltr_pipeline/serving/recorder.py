@@ -198,11 +198,9 @@ class Recorder:
         while True:
             last = self._stopped.wait(FLUSH_SECONDS)
             try:
-                self._opened()
+                self._open_early()
                 while self._flush():
                     pass
-            except OSError as error:
-                self._note_drop(error, [])
             except Exception:  # the thread outlives whatever is wrong with one event
                 log.exception("events were not written")
             if last and not self._queue:
@@ -269,6 +267,13 @@ class Recorder:
         if self._dropping:
             self._dropping = False
             log.info("events are written again", spool=str(self._settings.spool))
+
+    def _open_early(self) -> None:
+        """Begin to deliver what earlier processes have left before there is anything to write."""
+        try:
+            self._opened()
+        except OSError as error:
+            self._note_drop(error, [])
 
     def _opened(self) -> tuple[Journal, Shipper]:
         """Spool of this process; OSError while it cannot be made."""
