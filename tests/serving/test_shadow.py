@@ -19,7 +19,7 @@ from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.agreement import agreement
 from ltr_pipeline.serving.models import Models, legacy, load
 from ltr_pipeline.serving.others import Others
-from ltr_pipeline.serving.shadow import WAITING, Answered, Shadow, ShadowRanking
+from ltr_pipeline.serving.shadow import WAITING, Served, Shadow, ShadowRanking
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage import LocalStorage
 from ltr_pipeline.versions import Registry
@@ -70,10 +70,10 @@ class Seen(list[ShadowRanking]):
         self.any.set()
 
 
-def answered(found: Models) -> Answered:
+def answered(found: Models) -> Served:
     model = found.current
     scores = model.scorer.score(model.scorer.read(candidates()).matrix)
-    return Answered("r1", "case-1", "u1", candidates(), model, scores, 5)
+    return Served("r1", "case-1", "u1", candidates(), model, scores, 5)
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=30))
@@ -135,7 +135,7 @@ def test_an_answer_is_compared_and_recorded(registry: Registry) -> None:
     found, seen = models(), Seen()
     others = Others(["newest"], registry, found)
     others.poll()
-    shadow = Shadow(others, "newest", seen)
+    shadow = Shadow(others, "newest", seen.shadow)
     shadow.start()
     try:
         shadow.offer(answered(found))
@@ -143,7 +143,7 @@ def test_an_answer_is_compared_and_recorded(registry: Registry) -> None:
     finally:
         shadow.stop()
     (ranking,) = seen
-    assert (ranking.version, ranking.answered.request_id) == (B, "r1")
+    assert (ranking.version, ranking.served.request_id) == (B, "r1")
     assert list(ranking.order) == [0, 1, 2, 3, 4]
     assert ranking.agreement.correlation == pytest.approx(-1)
     assert ranking.agreement.overlap == 0.2  # i0 only: A shows i6 to i9 and the first of the rest
@@ -153,7 +153,7 @@ def test_an_answer_is_compared_and_recorded(registry: Registry) -> None:
 def test_when_it_cannot_keep_up_answers_are_skipped_and_counted(registry: Registry) -> None:
     found = models()
     others = Others(["newest"], registry, found)
-    shadow = Shadow(others, "newest")  # its thread is not started: nothing is taken from the queue
+    shadow = Shadow(others, "newest", Seen().shadow)  # its thread is not started: nothing is taken from the queue
     before = count("skipped")
     for _ in range(WAITING + 3):
         shadow.offer(answered(found))
@@ -170,7 +170,7 @@ def test_a_shadow_that_fails_is_counted_and_the_next_is_compared(registry: Regis
         raise RuntimeError("no")
 
     bad = Scorer(good.features, 1, fails, fails)  # type: ignore[arg-type]
-    shadow = Shadow(others, "newest", seen)
+    shadow = Shadow(others, "newest", seen.shadow)
     before = count("failed")
     object.__setattr__(others.get("newest"), "scorer", bad)
     shadow.start()
