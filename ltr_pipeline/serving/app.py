@@ -170,7 +170,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     @app.post("/api/debug/reload_weights")
     def reload_now(request: Request) -> Response:
         writer(request)
-        return _json(parts.reloader.reload(force=request.query_params.get("force") == "true"))
+        return _json(parts.reloader.reload(force=_flag(request, "force")))
 
     @app.get("/ltr/versions")
     def versions() -> Response:
@@ -229,6 +229,14 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def broken(_request: Request, _error: Exception) -> Response:
         return _failure("an error of the service itself; its log says which", 500)
+
+
+def _flag(request: Request, name: str) -> bool:
+    """Whether a flag of the query is set; RequestError for anything but true and false."""
+    given = request.query_params.getlist(name)
+    if not set(given) <= {"true", "false"}:
+        raise RequestError(f"{name} must be true or false")
+    return given[-1:] == ["true"]
 
 
 def _methods(app: FastAPI, path: str) -> str:

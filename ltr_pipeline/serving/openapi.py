@@ -68,10 +68,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         One of each.
     status
         Of a good answer.
-    busy
-        When the answer is 503.
-    also
-        Statuses that answer with `gives`, too, and when.
+    also, fails
+        Statuses that answer with `gives`, too, and when; further ones that answer with an error, and when.
     """
 
     method: str
@@ -83,10 +81,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     asks: Any = None
     example: Any = None
     status: int = 200
-    busy: str | None = None
     writes: bool = False
     parameters: tuple[Mapping[str, Any], ...] = ()
     also: Mapping[int, str] = {}
+    fails: Mapping[int, str] = {}
 
 
 LAWYER: Final = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8}
@@ -185,7 +183,7 @@ OPERATIONS: Final = (
         gives=wire.Recorded,
         answer={"accepted": 1},
         status=202,
-        busy="There is no room for events now; none was taken in.",
+        fails={503: "There is no room for events now; none was taken in."},
     ),
     Operation(
         method="post",
@@ -198,7 +196,7 @@ OPERATIONS: Final = (
         gives=wire.Recorded,
         answer={"accepted": 1},
         status=202,
-        busy="There is no room for events now; none was taken in.",
+        fails={503: "There is no room for events now; none was taken in."},
     ),
     Operation(
         method="get",
@@ -240,6 +238,7 @@ OPERATIONS: Final = (
         summary="Look for new weights now",
         writes=True,
         parameters=(FORCE,),
+        fails={422: "force is neither true nor false."},
         gives=Report,
         answer=STATE,
     ),
@@ -267,7 +266,7 @@ OPERATIONS: Final = (
             "refused": {},
             "pid": 4711,
         },
-        busy="The registry cannot be reached or read.",
+        fails={503: "The registry cannot be reached or read."},
     ),
     Operation(
         method="get",
@@ -302,7 +301,7 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
     failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {})
     good = {operation.status: "What was asked for."} | dict(operation.also)
-    failures |= {503: operation.busy} if operation.busy else {}
+    failures |= operation.fails
     kind = "application/json" if operation.gives else "text/plain"
     schema = references[operation.gives] if operation.gives else {"type": "string"}
     answers = {status: _content(text, kind, schema, operation.answer) for status, text in good.items()}

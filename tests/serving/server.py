@@ -69,8 +69,11 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it has written so far, to stdout and stderr, over all starts."""
-        return (self.folder / "service.log").read_text(encoding="utf-8", errors="replace")
+        """What it has logged so far, over all starts: to stdout, to stderr, and to its file where it has one."""
+        files = [self.folder / "service.log"]
+        if folder := self.environment.get("LTR_LOG_FOLDER"):
+            files.append(self.folder / folder / "api.log")
+        return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
 
     def __enter__(self) -> Self:
         self.start()
@@ -170,6 +173,7 @@ def _plain(folder: Path) -> dict[str, str]:
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "OMP_WAIT_POLICY": "PASSIVE",
+        "LTR_LOG_FOLDER": "logs",
     }
 
 

@@ -22,11 +22,11 @@ from ltr_pipeline.serving.access import Facts
 from ltr_pipeline.serving.mixing import Interleaver
 from ltr_pipeline.serving.models import Models, legacy, load
 from ltr_pipeline.serving.others import Others
+from ltr_pipeline.serving.recorder import Recorder
 from ltr_pipeline.serving.service import Service
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.serving.shadow import Shadow
 from ltr_pipeline.serving.wire import RankAnswer
-from ltr_pipeline.settings import load as load_settings
 from ltr_pipeline.weights import encode
 
 A = "20250714_0215"
@@ -49,9 +49,15 @@ def models() -> Models:
 
 @pytest.fixture
 def service(models: Models) -> Iterator[Service]:
-    settings = load_settings(ServingSettings, deadline_ms=20)
+    settings = load(ServingSettings, deadline_ms=20)
     others = Others([], settings.registry, models)
-    service = Service(settings, models, mixer=Interleaver(others, "", 0, 0), shadow=Shadow(others, ""))
+    service = Service(
+        settings,
+        models,
+        mixer=Interleaver(others, "", 0, 0),
+        shadow=Shadow(others, "", lambda _ranking: None),
+        recorder=Recorder(settings),
+    )
     yield service
     service.close()
 

@@ -21,6 +21,7 @@ from ltr_pipeline.versions import Registry
 
 A = "20250714_0215"
 KEY, SECRET, SIGNING = "key-0123456789abcdef", "secret-0123456789abcdef0123", "signing-0123456789abcdef0123456789"
+JSON = {"content-type": "application/json"}
 BODY = {
     "query_id": "q",
     "candidates": [{"item_id": f"i{n}", "features": {"A": 0.9, "S": 0.1}} for n in range(3)],
@@ -88,10 +89,10 @@ def test_without_a_folder_only_warnings_reach_stderr(tmp_path: Path) -> None:
     published = tmp_path / "var" / "registry" / "ltr" / "latest" / "ltr_weights.json"
     published.parent.mkdir(parents=True)
     published.write_text("{}")
-    with Server(tmp_path) as server:
+    with Server(tmp_path, LTR_LOG_FOLDER=None) as server:
         server.post("/ltr/rank", BODY)
         server.stop()
-    assert not (tmp_path / "logs").exists()
+    assert not (tmp_path / "logs" / "api.log").exists()
     first, *rest = server.log.splitlines()
     assert first == f"serving on {server.url}"
     warnings = [json.loads(line) for line in rest]
@@ -114,7 +115,7 @@ def test_no_secret_is_ever_logged(tmp_path: Path) -> None:
     with Server(tmp_path, environment) as server:
         server.post("/ltr/rank", BODY, headers={"x-api-key": KEY})
         server.post("/ltr/rank", BODY, headers={"x-api-key": f"wrong-{KEY}"}, expect=403)
-        server.post("/ltr/rank", b"{" + KEY.encode(), headers={"x-api-key": KEY}, expect=422)
+        server.post("/ltr/rank", b"{" + KEY.encode(), headers=JSON | {"x-api-key": KEY}, expect=400)
         server.http.get(f"/ltr/health?key={KEY}", headers={"authorization": f"Bearer {KEY}"})
         server.post("/api/debug/reload_weights", headers={"x-api-key": KEY})
         server.stop()
@@ -140,7 +141,7 @@ def test_a_request_that_breaks_is_answered_with_its_id_and_logged(tmp_path: Path
         raise ZeroDivisionError("nobody thought of it")
 
     monkeypatch.setattr(app.state.parts.service, "rank", breaks)
-    with TestClient(app, client=("127.0.0.1", 1)) as client:
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)) as client:
         answer = client.post("/ltr/rank", json=BODY)
     assert answer.status_code == 500
     request_id = answer.headers["x-request-id"]

@@ -46,7 +46,7 @@ def test_every_outcome_is_counted_by_version(tmp_path: Path) -> None:
         for _ in range(3):
             server.post("/ltr/rank", BODY)
         server.post("/ltr/rank", {"query_id": "q"}, expect=422)
-        server.post("/ltr/rank", b"{", expect=422)
+        server.post("/ltr/rank", b"{", expect=400)
         server.post("/ltr/rank", b"x" * (5 << 20), expect=413)
         server.http.get("/nowhere")
         assert server.metric(f'ltr_predictions_total{{outcome="model",version="{A}"}}') == 3

@@ -17,6 +17,7 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.scoring import Scorer
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.agreement import agreement
+from ltr_pipeline.serving.events import query_of
 from ltr_pipeline.serving.models import Models, legacy, load
 from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.shadow import WAITING, Served, Shadow, ShadowRanking
@@ -192,7 +193,7 @@ def test_a_shadow_that_fails_is_counted_and_the_next_is_compared(registry: Regis
 def test_answers_are_the_same_with_a_shadow_and_without(registry: Registry, tmp_path: Path) -> None:
     def told(server: Server, **headers: str) -> dict:
         answer = server.post("/ltr/rank", BODY, headers=headers)
-        assert len(answer.pop("request_id")) == 32
+        assert query_of(answer.pop("request_id")) == "case-1"
         return answer
 
     with Server(tmp_path) as server:

@@ -85,7 +85,7 @@ def other_features(version: str) -> Weights:
     )
 
 
-def slow(version: str, trees: int = 4_000) -> Weights:
+def slow(version: str, trees: int = 20_000) -> Weights:
     """A document that verifies and takes thousands of times as long to score: one tree, over and over."""
     head, tree, tail = _parts(model_text(low=0.25 / trees, high=0.75 / trees))
     blocks = [tree.replace("Tree=0", f"Tree={number}") for number in range(trees)]
