@@ -49,7 +49,7 @@ def models() -> Models:
 
 @pytest.fixture
 def service(models: Models) -> Iterator[Service]:
-    settings = load(ServingSettings, deadline_ms=20)
+    settings = load_settings(ServingSettings, deadline_ms=20)
     others = Others([], settings.registry, models)
     service = Service(
         settings,

@@ -196,8 +196,8 @@ def test_a_full_spool_drops_the_newest(tmp_path: Path) -> None:
         server.until(lambda: counted(server, "impressions", "delivered") == kept)
     found = lists(logged(tmp_path / "logs" / "audit.log" / "served.jsonl"))
     assert len(found) == kept
-        assert found == [name for name in (f"case-{number}" for number in range(40)) if name in found]
-        assert found[0] == "case-0"
+    assert found == [name for name in (f"case-{number}" for number in range(40)) if name in found]
+    assert found[0] == "case-0"
 
 
 def test_what_a_killed_process_sent_twice_counts_once(
