@@ -113,7 +113,7 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     fallback
         Why the model did not score; null when it did.
     policy
-        What decided the order: the version, or how two orders were mixed.
+        What decided the order: the version (``…+linear``: its linear weights), or how two orders were mixed.
     missing, unknown_features
         Features that were not given, by name; those that were, but that the model does not have.
     """

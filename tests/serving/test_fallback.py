@@ -83,7 +83,7 @@ def fallbacks(reason: str) -> float:
 
 def expected(answer: RankAnswer, reason: str) -> None:
     """Linear weights A 0.75 and S 0.25 of the document, a missing value as 0."""
-    assert (answer.version, answer.model, answer.fallback, answer.policy) == (A, "linear", reason, A)
+    assert (answer.version, answer.model, answer.fallback, answer.policy) == (A, "linear", reason, f"{A}+linear")
     assert [(item.item_id, pytest.approx(item.score)) for item in answer.items] == [("high", 0.675), ("low", 0.3)]
 
 
