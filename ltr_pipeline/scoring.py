@@ -163,12 +163,14 @@ class Scorer:
             raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
         vector = np.array([weights.get(name, 0.0) for name in features])
 
+        def known(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+            return np.nan_to_num(matrix.astype(np.float64), nan=0.0)
+
         def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            products = np.nan_to_num(matrix.astype(np.float64), nan=0.0) * vector
-            return np.column_stack([products, np.zeros(len(matrix))])
+            return np.column_stack([known(matrix) * vector, np.zeros(len(matrix))])
 
         def predict(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.asarray(np.nan_to_num(matrix.astype(np.float64), nan=0.0) @ vector, dtype=np.float64)
+            return np.asarray(known(matrix) @ vector, dtype=np.float64)
 
         return cls(features, 0, predict, contribute)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_contributions_are_those_of_what_scored(service: Service, models: Models
     high, low = asked(service, explain=True).items
     assert high.contributions == {"A": pytest.approx(0.675), "S": 0.0}
     assert low.contributions == {"S": pytest.approx(0.225), "A": pytest.approx(0.075)}
+
+
+def test_an_explanation_is_not_held_against_the_model(service: Service, models: Models) -> None:
+    def slowly(matrix: Any) -> Any:
+        time.sleep(2 * service.settings.guard_p95_max_ms / 1000)
+        return scorer.contributions(matrix)
+
+    scorer = models.current.scorer
+    slow = Scorer(scorer.features, 1, scorer.score, slowly)
+    object.__setattr__(models.current, "scorer", slow)
+    assert asked(service, explain=True).items[0].contributions
+    counts = models.current.traffic.now
+    assert (counts.requests, counts.failed, counts.slow) == (1, 0, 0)
 
 
 def test_before_there_is_a_model_the_old_systems_weights_rank(tmp_path: Path) -> None:
