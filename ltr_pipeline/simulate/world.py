@@ -74,7 +74,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seed: int = 7
     lawyers: int = 400
     clients: int = 1500
-    rankings_per_day: int = 360
+    rankings_per_day: int = 480
     event_day: int = 18
     examination: float = 0.35
     exploration: float = 0.12
