@@ -83,7 +83,7 @@ def test_a_bad_version_is_left_and_latest_rolled_back_and_pinned(
         move = last_move(place)
         assert (move.move, move.to, move.pin, move.why) == ("rollback", A, True, report["guard"]["reason"])
         assert move.who.startswith("guard, ")
-        assert "stepped back from bad weights" in server.log
+        server.until(lambda: "stepped back from bad weights" in server.log)
         place.publish(document(C, high=0.9))  # the next night: held back until a person has looked
         polls = server.get(DEBUG)["polls"]
         server.until(lambda: server.get(DEBUG)["polls"] > polls + 3)

@@ -55,7 +55,7 @@ def test_versions_come_and_go_and_bad_ones_never_rank(place: Place, tmp_path: Pa
             assert (version(server), state(server)["outcome"]) == (A, "refused"), wrong
             assert state(server)["last_error"] == state(server)["refused"][sha256]["reason"]
             assert server.metric('ltr_reloads_total{outcome="refused"}') == number  # once, not at each poll
-        assert "weights refused" in server.log
+        server.until(lambda: "weights refused" in server.log)
 
         place.storage.delete(LATEST)
         server.until(lambda: state(server)["outcome"] == "nothing published")
@@ -150,7 +150,7 @@ def test_a_change_of_features_is_told_to_those_who_send_lists(tmp_path: Path) ->
         await_version(server, B)
         assert server.post("/ltr/rank", RANK)["missing"] == {"Q": {"candidates": 2, "read_as": "zero"}}
         error = server.post("/ltr/rank", by_list, expect=422)["error"]
-        assert "features changed" in server.log
+        server.until(lambda: "features changed" in server.log)
         assert "2 features, but the model has the 3 features A, S, Q" in error
         place.registry.rollback(who="ann", why="drill")
         await_version(server, A)

@@ -230,4 +230,4 @@ def test_a_version_that_is_not_there_leaves_requests_alone(registry: Registry, t
         assert (answer["version"], answer["policy"], answer["fallback"]) == (A, A, None)
         server.until(lambda: server.metric('ltr_shadow_total{outcome="not_loaded"}') == 1)
         assert server.metric('ltr_interleaved_total{outcome="not_loaded"}') == 1
-        assert f"no version {C}" in server.log
+        server.until(lambda: f"no version {C}" in server.log)
