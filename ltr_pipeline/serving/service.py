@@ -139,7 +139,7 @@ class Service:
         )
         self._record(answer, request, candidates, mixed, model, len(body))
         if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
-            self._offer(request, candidates, model, scored, facts)
+            self._offer(request, candidates, model, scored, facts.request_id, len(mixed.order))
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
         model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
@@ -234,18 +234,19 @@ class Service:
         candidates: Sequence[wire.RankCandidate],
         model: Loaded,
         scored: Scored,
-        facts: Facts,
+        request_id: str,
+        shown: int,
     ) -> None:
         if candidates and scored.model != "linear":
             self.shadow.offer(
                 Served(
-                    request_id=facts.request_id,
+                    request_id=request_id,
                     query_id=request.query_id,
                     user_id=request.user_id,
                     candidates=candidates,
                     model=model,
                     scores=scored.scores,
-                    k=len(candidates) if request.k is None else min(request.k, len(candidates)),
+                    k=shown,
                 )
             )
 

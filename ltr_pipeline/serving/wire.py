@@ -28,7 +28,6 @@ __all__ = [
     "ShownRequest",
     "check_candidates",
     "decode",
-    "encode",
 ]
 
 LONGEST_TEXT: Final = 256  # characters of an id or a name
@@ -256,11 +255,6 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise NotJsonError("the body is nested too deep; a request needs four levels") from None
 
 
-def encode(answer: msgspec.Struct) -> bytes:
-    """JSON of an answer."""
-    return _encode(answer)
-
-
 def check_candidates(candidates: list[RankCandidate], most: int) -> None:
     """RequestError when there are too many, or when an item is there twice."""
     if len(candidates) > most:
@@ -274,7 +268,6 @@ def check_candidates(candidates: list[RankCandidate], most: int) -> None:
                 )
 
 
-_encode = msgspec.json.Encoder().encode
 _DECODERS: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
