@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,16 +16,33 @@ from typing import Any, Final, Protocol
 import lightgbm as lgb
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError, RequestError
-from ltr_pipeline.trees import readable
+from ltr_pipeline.forest import Forest
+from ltr_pipeline.trees import Trees, read_trees
 
-__all__ = ["Candidate", "Features", "Latency", "Ranked", "Request", "Scorer", "descending", "measure_latency", "rank"]
+__all__ = [
+    "Candidate",
+    "Features",
+    "Latency",
+    "Ranked",
+    "Request",
+    "Scorer",
+    "descending",
+    "is_list",
+    "measure_latency",
+    "rank",
+]
 
 MIN_CALLS: Final = 1000
 LONGEST_NAME: Final = 256  # characters of a feature's name
+OPENING_BRACKET: Final = ord("[")
+PROBES: Final = 64  # rows by which the two ways to score a model are compared
 WARM_UP_CALLS: Final = 50
+
+log = structlog.get_logger(__name__)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,8 +152,9 @@ class Scorer:
         RankerError
             The text is no model, or one that was trained on other features or another order of them.
         """
+        trees = read_trees(model_text)
         try:
-            booster = lgb.Booster(model_str=readable(model_text))
+            booster = lgb.Booster(model_str=trees.text)
         except lgb.basic.LightGBMError as error:
             raise RankerError(f"this is no LightGBM model: {error}; take it from a weights document again") from error
         if (trained := booster.feature_name()) != list(features):
@@ -148,7 +166,11 @@ class Scorer:
         def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
             return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)
 
-        return cls(features, booster.num_trees(), predict, contribute)
+        forest = Forest.of(trees)
+        if forest is not None and not _agree(forest.score, predict, _probes(trees, len(features))):
+            log.warning("LightGBM scores by itself: the quick way differs", lightgbm=lgb.__version__)
+            forest = None
+        return cls(features, booster.num_trees(), forest.score if forest else predict, contribute)
 
     @classmethod
     def from_linear(cls, weights: Mapping[str, float], features: Sequence[str]) -> Scorer:
@@ -219,6 +241,20 @@ class Scorer:
             raise RankerError(f"a matrix of shape {matrix.shape} does not have {len(self.features)} features")
 
 
+def _agree(one: _Model, other: _Model, matrix: NDArray[np.float32]) -> bool:
+    return np.array_equal(one(matrix), other(matrix), equal_nan=True)
+
+
+def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
+    """Rows of values near which the trees part them, and of missing ones."""
+    near: list[list[float]] = [[0.0, np.nan] for _ in range(features)]
+    for tree in trees.trees:
+        for feature, threshold in zip(tree.split, tree.thresholds, strict=True):
+            near[feature].append(threshold)
+    rng = np.random.default_rng(0)
+    return np.column_stack([rng.choice(values, PROBES) for values in near]).astype(np.float32)
+
+
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises at JSON that it does not take."""
 
@@ -228,25 +264,19 @@ class _Reader:
 
     def __init__(self, features: Sequence[str]) -> None:
         self._names = features
-        columns = {f"f{column}": name for column, name in enumerate(features)}
-        row: Any = msgspec.defstruct(
-            "_Row",
-            [(column, float | None, np.nan) for column in columns],
-            rename=columns,
-            forbid_unknown_fields=True,
-            gc=False,
-        )
-        self._known = msgspec.json.Decoder(row).decode
+        self._by_name = _row_decoder(features, array_like=False)
+        self._in_order = _row_decoder(features, array_like=True)
         self._any = msgspec.json.Decoder(dict[str, float | None]).decode
         self._list = msgspec.json.Decoder(list[float | None]).decode
 
     def read(self, candidates: Sequence[Candidate]) -> Features:
         unknown: set[str] = set()
-        known, values = self._known, msgspec.structs.astuple
+        decode = self._in_order if candidates and is_list(candidates[0].features) else self._by_name
+        values = msgspec.structs.astuple
         rows: list[Sequence[float | None]] = []
         for candidate in candidates:
             try:
-                rows.append(values(known(candidate.features)))
+                rows.append(values(decode(candidate.features)))
             except _UNREADABLE:
                 rows.append(self._carefully(candidate, len(rows), unknown))
         matrix = _float32(rows, len(self._names))
@@ -259,10 +289,10 @@ class _Reader:
         return Features(matrix=matrix, unknown=tuple(sorted(unknown)))
 
     def _carefully(self, candidate: Candidate, row: int, unknown: set[str]) -> Sequence[float | None]:
-        """Row of a candidate that gives a list, names that the model does not have, or something wrong."""
+        """Row of a candidate that gives names that the model does not have, something wrong, or not what others do."""
         place = _place(candidate, row)
         try:
-            if bytes(candidate.features)[:1] == b"[":
+            if is_list(candidate.features):
                 values = self._list(candidate.features)
                 if len(values) != len(self._names):
                     raise RequestError(
@@ -277,6 +307,25 @@ class _Reader:
             raise RequestError(f"{place}: a feature's name has {longest} characters; it may have {LONGEST_NAME}")
         unknown.update(strange)
         return [by_name.get(name) for name in self._names]
+
+
+def is_list(features: msgspec.Raw) -> bool:
+    """Whether features are given as a list in the model's order."""
+    return memoryview(features)[0] == OPENING_BRACKET
+
+
+def _row_decoder(features: Sequence[str], *, array_like: bool) -> Callable[[msgspec.Raw], msgspec.Struct]:
+    """Reads the features of a candidate; in an array all of them must be there, of an object none."""
+    columns = {f"f{column}": name for column, name in enumerate(features)}
+    row: Any = msgspec.defstruct(
+        "_Row",
+        [(column, float | None) if array_like else (column, float | None, np.nan) for column in columns],
+        rename=columns,
+        array_like=array_like,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+    return msgspec.json.Decoder(row).decode
 
 
 def _float32(rows: Sequence[Sequence[float | None]], width: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What LightGBM does not check of a model in its text form, and would end the whole process by.
+"""A LightGBM model's trees, read from its text form and checked for what LightGBM would end the whole process by.
 
 It follows the children of a node wherever they lead. And an error in a tree ends the process where trees are read in
 parallel, which the header's ``tree_sizes`` make possible: without them they are read one by one, and an error is one
@@ -8,53 +8,112 @@ that can be caught.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ltr_pipeline.errors import RankerError
 
-__all__ = ["readable"]
+__all__ = ["Tree", "Trees", "read_trees"]
 
 
-def readable(model_text: str) -> str:
-    """The model such that LightGBM either loads it or says why not.
+class Tree(NamedTuple):
+    """Nodes and leaves of a tree. A node's children have larger numbers than it has; ``~n`` is leaf n.
 
-    Parameters
+    Attributes
     ----------
-    model_text
-        A model in LightGBM's text form.
+    split, thresholds, decisions
+        Of each node: number of its feature, value up to which a row goes left, and LightGBM's flags.
+    left, right
+        Children of each node.
+    leaves
+        Value of each leaf.
+    constant_leaves
+        Whether a leaf's value does not depend on the row.
+    """
+
+    split: list[int]
+    thresholds: list[float]
+    decisions: list[int]
+    left: list[int]
+    right: list[int]
+    leaves: list[float]
+    constant_leaves: bool
+
+
+class Trees(NamedTuple):
+    """All trees of a model.
+
+    Attributes
+    ----------
+    text
+        The model such that LightGBM either loads it or says why not.
+    trees
+        In their order.
+    summed
+        Whether a row's raw score is the plain sum over the trees.
+    """
+
+    text: str
+    trees: list[Tree]
+    summed: bool
+
+
+def read_trees(model_text: str) -> Trees:
+    """Trees of a model in LightGBM's text form.
 
     Raises
     ------
     RankerError
         A tree splits on a feature that there is not, or its nodes make no tree.
     """
-    head, *trees = model_text.split("\nTree=")
+    head, *parts = model_text.split("\nTree=")
     features = len(_field(head, "feature_names").split(" "))
-    for number, tree in enumerate(trees):
-        if problem := next(_problems(tree, features), None):
+    trees = []
+    for number, part in enumerate(parts):
+        try:
+            tree = _tree(part)
+            problem = next(_problems(tree, int(_field(part, "num_leaves") or 0), features), None)
+        except ValueError as error:
+            problem = f"has a node or a leaf that is none: {error}"
+        if problem:
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
+        trees.append(tree)
+    summed = _field(head, "num_tree_per_iteration") == "1" and "\naverage_output" not in head
     head, found, rest = model_text.partition("\ntree_sizes=")
-    return f"{head}\n{rest.partition(chr(10))[2]}" if found else model_text
+    return Trees(f"{head}\n{rest.partition(chr(10))[2]}" if found else model_text, trees, summed)
 
 
-def _problems(tree: str, features: int) -> Iterator[str]:
-    """What is wrong with the nodes of a tree: a child has a larger number, a negative one is a leaf."""
-    try:
-        leaves = int(_field(tree, "num_leaves") or 0)
-        children = [list(map(int, _field(tree, side).split())) for side in ("left_child", "right_child")]
-        split = list(map(int, _field(tree, "split_feature").split()))
-    except ValueError as error:
-        yield f"has a node that is none: {error}"
-        return
-    if any(len(nodes) != max(leaves - 1, 0) for nodes in (*children, split)):
+def _tree(part: str) -> Tree:
+    def whole(name: str) -> list[int]:
+        return [int(value) for value in _field(part, name).split()]
+
+    def real(name: str) -> list[float]:
+        return [float(value) for value in _field(part, name).split()]
+
+    return Tree(
+        split=whole("split_feature"),
+        thresholds=real("threshold"),
+        decisions=whole("decision_type"),
+        left=whole("left_child"),
+        right=whole("right_child"),
+        leaves=real("leaf_value"),
+        constant_leaves=_field(part, "is_linear") in ("", "0"),
+    )
+
+
+def _problems(tree: Tree, leaves: int, features: int) -> Iterator[str]:
+    """What is wrong with a tree."""
+    if any(len(nodes) != max(leaves - 1, 0) for nodes in tree[:5]):
         yield f"has {leaves} leaves and not one node less"
-    if split and not 0 <= min(split) <= max(split) < features:
+    if len(tree.leaves) != leaves:
+        yield f"has {leaves} leaves, but {len(tree.leaves)} of them in leaf_value"
+    if tree.split and not 0 <= min(tree.split) <= max(tree.split) < features:
         yield f"splits on a feature beyond the {features} there are"
-    for nodes in children:
+    for nodes in (tree.left, tree.right):
         if nodes and (min(nodes) < -leaves or max(nodes) >= leaves - 1):
             yield "has a child that is not there"
         if any(0 <= child <= node for node, child in enumerate(nodes)):
             yield "goes round in circles"
 
 
-def _field(tree: str, name: str) -> str:
-    return tree.partition(f"\n{name}=")[2].partition("\n")[0]
+def _field(part: str, name: str) -> str:
+    return part.partition(f"\n{name}=")[2].partition("\n")[0]

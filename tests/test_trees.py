@@ -9,7 +9,7 @@ from documents import model_text
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.scoring import Scorer
-from ltr_pipeline.trees import readable
+from ltr_pipeline.trees import read_trees
 
 TEXT = model_text()
 
@@ -19,10 +19,10 @@ TEXT = model_text()
     [
         ("leaf_value=", "leaf_walue=", "leaf_value"),
         ("leaf_value=0.25", "leaf_value=abc", "abc"),
-        ("leaf_value=0.25 0.75", "leaf_value=0.25", "Check failed"),
+        ("leaf_value=0.25 0.75", "leaf_value=0.25", "2 leaves, but 1 of them"),
         ("right_child=-2", "right_child=7", "a child that is not there"),
         ("right_child=-2", "right_child=-3", "a child that is not there"),
-        ("right_child=-2", "right_child=x", "has a node that is none"),
+        ("right_child=-2", "right_child=x", "a node or a leaf that is none"),
         ("right_child=-2", "right_child=0", "circles"),
         ("split_feature=0", "split_feature=2", "beyond the 2"),
         ("num_leaves=2\n", "num_leaves=200\n", "200 leaves and not one node less"),
@@ -37,9 +37,10 @@ def test_a_garbled_tree_is_an_error_and_not_the_end_of_the_process(good: str, ba
 
 
 def test_a_tree_that_goes_round_in_circles_is_never_walked() -> None:
-    tree = "\nTree=0\nnum_leaves=3\nsplit_feature=0 0\nleft_child=1 1\nright_child=-1 -2\n"
+    nodes = "split_feature=0 0\nthreshold=1 1\ndecision_type=2 2\nleft_child=1 1\nright_child=-1 -2\n"
+    tree = f"\nTree=0\nnum_leaves=3\n{nodes}leaf_value=0 0 0\n"
     with pytest.raises(RankerError, match="circles"):
-        readable(tree)
+        read_trees(tree)
 
 
 def test_real_models_score_the_same_with_and_without() -> None:

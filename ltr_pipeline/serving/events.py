@@ -34,6 +34,7 @@ from ltr_pipeline.schema import (
     TIME,
     USER_ID,
 )
+from ltr_pipeline.scoring import is_list
 from ltr_pipeline.serving import wire
 
 __all__ = ["Answered", "Encoder", "Listed", "new_request_id", "query_of"]
@@ -46,8 +47,6 @@ OF_LIST: Final = (KIND, QUERY_ID, TIME, ITEMS, RANKING_ID, EVENT_ID, SHADOW, USE
 OF_ITEM: Final = (ITEM_ID, FEATURES, POSITION, PROPENSITY, TEAM, PROTECTED_GROUP)
 OF_FEEDBACK: Final = (KIND, QUERY_ID, ITEM_ID, TIME, ACTION, RANKING_ID, EVENT_ID, USER_ID)
 NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
-
-OPENING_BRACKET: Final = ord("[")
 
 Path = tuple[str, ...]
 
@@ -263,7 +262,7 @@ class Encoder:
 
     def _served(self, candidate: wire.RankCandidate, names: Sequence[str]) -> msgspec.Raw | dict[str, float | None]:
         """Features as they came; by name where they came as a list."""
-        if memoryview(candidate.features)[0] == OPENING_BRACKET:
+        if is_list(candidate.features):
             return dict(zip(names, _values(candidate.features), strict=True))
         if self._features_beside:  # then they must not take the names of other fields
             return {name: value for name, value in _numbers(candidate.features).items() if name not in self._reserved}
