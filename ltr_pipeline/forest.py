@@ -5,7 +5,7 @@ its left; the leaf that a row ends in is the leftmost one that no node rules out
 sorted by threshold, those that fail are the first few. So what they rule out together, in all trees, is a row of a
 table that is made once: a row of features costs one look-up for each feature, instead of a walk down each tree.
 
-The scores are those of LightGBM to the last bit, in about half the time (``benchmarks/scoring.py``).
+The scores are those of LightGBM to the last bit, in less than half the time (``benchmarks/scoring.py``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ltr_pipeline.trees import Tree, Trees
 
 __all__ = ["Forest"]
 
-BLOCK_TREES: Final = 256
-"""Trees that share a table: its size grows with their number squared."""
+LARGEST_BYTES: Final = 64 << 20
+"""Of all tables: they hold a mask for each threshold and tree."""
 
-CHUNK_ROWS: Final = 256
-"""Rows scored at once, so that what is in between stays in the processor's caches."""
+CHUNK_MASKS: Final = 1 << 16
+"""Rows times trees that are scored at once, so that what is in between stays in the processor's caches."""
 
 ZERO: Final = float(np.float32(1e-35))
 """LightGBM takes values up to this for 0 (its ``kZeroThreshold``)."""
@@ -37,89 +37,73 @@ DEFAULT_LEFT: Final = 2
 NOTHING, NAN = 0, 2
 """Where nothing is taken for missing, NaN counts as 0."""
 
-
-class _Column(NamedTuple):
-    """What the nodes of a block that ask for one feature rule out.
-
-    Attributes
-    ----------
-    feature
-        Its number.
-    thresholds
-        float64 (nodes + 1,), ascending, infinity at the end: NaN is sorted behind it.
-    left
-        unsigned (nodes + 2, trees): bits of the leaves that are left when the first so many nodes fail, and in the last
-        row when the feature is missing.
-    """
-
-    feature: int
-    thresholds: NDArray[np.float64]
-    left: NDArray[np.unsignedinteger]
-
-
-class _Block(NamedTuple):
-    """Some trees.
-
-    Attributes
-    ----------
-    columns
-        Of each feature that a node asks for.
-    leaves
-        float64 (trees * bits,): their values, each tree's from left to right.
-    starts
-        Where each tree's begin.
-    """
-
-    columns: list[_Column]
-    leaves: NDArray[np.float64]
-    starts: NDArray[np.int64]
+Bits = np.uint32 | np.uint64
 
 
 class Forest:
     """Trees that can be scored by bit vectors; make one with `of`. Scoring changes nothing: threads may share it."""
 
-    def __init__(self, blocks: Sequence[_Block], bits: type[np.uint32] | type[np.uint64]) -> None:
-        self._blocks = blocks
+    def __init__(self, trees: Sequence[Tree], bits: type[Bits]) -> None:
+        nodes = _nodes(trees, bits)
+        self._trees = len(trees)
         self._bits = bits
+        self._leaves = _leaves(trees, np.iinfo(bits).bits)
+        self._features = np.unique(nodes.feature)
+        columns = [_column(nodes, feature, self._trees) for feature in self._features.tolist()]
+        self._tables = [table for _, table in columns]
+        self._thresholds = _side_by_side([thresholds for thresholds, _ in columns])
 
     @classmethod
     def of(cls, trees: Trees) -> Forest | None:
-        """Forest of a model's trees; None when one asks for something else than an order of numbers.
+        """Forest of a model's trees; None when it is too large, or asks for something else than an order of numbers.
 
-        That is: splits by category, 0 read as missing, linear leaves, more than 64 leaves, or several outputs, or their
+        That is: splits by category, 0 read as missing, linear leaves, more than 64 leaves, several outputs or their
         mean.
         """
         most = max((len(tree.leaves) for tree in trees.trees), default=0)
         if not trees.summed or not 0 < most <= 64 or not all(map(_is_plain, trees.trees)):
             return None
         bits = np.uint32 if most <= 32 else np.uint64
-        starts = range(0, len(trees.trees), BLOCK_TREES)
-        return cls([_block(trees.trees[start : start + BLOCK_TREES], bits) for start in starts], bits)
+        thresholds = {node for tree in trees.trees for node in zip(tree.split, tree.thresholds, strict=True)}
+        if len(thresholds) * len(trees.trees) * np.dtype(bits).itemsize > LARGEST_BYTES:
+            return None
+        return cls(trees.trees, bits)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
         """Raw scores of the rows of `matrix`, float32 (n, features), NaN where missing; float64 (n,)."""
-        parts = [self._chunk(matrix[start : start + CHUNK_ROWS]) for start in range(0, len(matrix), CHUNK_ROWS)]
+        rows = max(1, CHUNK_MASKS // self._trees)
+        parts = [self._score(matrix[start : start + rows]) for start in range(0, len(matrix), rows)]
         return np.concatenate(parts) if len(parts) != 1 else parts[0]
 
-    def _chunk(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        values = np.ascontiguousarray(matrix.T, dtype=np.float64)
-        reached = [block.leaves.take(self._leaves(block, values)) for block in self._blocks]
-        scores = np.concatenate(reached, axis=1) if len(reached) > 1 else reached[0]
+    def _score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        places = self._places(matrix.T[self._features].astype(np.float64))
+        left = np.full((len(matrix), self._trees), np.iinfo(self._bits).max, self._bits)
+        left_by_one = np.empty_like(left)
+        for table, place in zip(self._tables, places, strict=True):
+            table.take(place, axis=0, out=left_by_one, mode="clip")
+            np.bitwise_and(left, left_by_one, out=left)
+        scores = self._leaves.take(_lowest_bit(left) + np.arange(self._trees) * np.iinfo(self._bits).bits)
         # One by one, as LightGBM adds them: `sum` would add in pairs, and differ in the last bits.
         total: NDArray[np.float64] = np.add.accumulate(scores, axis=1, out=scores)[:, -1]
         return total
 
-    def _leaves(self, block: _Block, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Place of the leaf in which each row ends in each tree, (rows, trees)."""
-        left = np.full((values.shape[1], len(block.starts)), np.iinfo(self._bits).max, self._bits)
-        column_left = np.empty_like(left)
-        for feature, thresholds, table in block.columns:
-            table.take(thresholds.searchsorted(values[feature]), axis=0, out=column_left, mode="clip")
-            np.bitwise_and(left, column_left, out=left)
-        return _lowest_bit(left) + block.starts
+    def _places(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many thresholds of its feature each value is above; where it is missing, a number beyond them all.
+
+        A binary search for all values in step: numpy's own goes value by value, and waits for each comparison.
+        """
+        width = self._thresholds.shape[1]
+        starts = np.arange(len(values))[:, np.newaxis] * width
+        places = np.repeat(starts, values.shape[1], axis=1)
+        step = width // 2
+        while step:
+            places += step * ~(values <= self._thresholds.take(places + (step - 1)))
+            step //= 2
+        places -= starts
+        return places
 
 
-def _lowest_bit(bits: NDArray[np.unsignedinteger]) -> NDArray[np.signedinteger]:
+def _lowest_bit(bits: NDArray[Bits]) -> NDArray[np.signedinteger]:
     """Number of the lowest bit that is set: the exponent of the float that has this bit alone."""
     lowest = bits & (~bits + bits.dtype.type(1))
     if bits.dtype == np.uint32:
@@ -132,30 +116,8 @@ def _is_plain(tree: Tree) -> bool:
     return plain and tree.constant_leaves and all(map(math.isfinite, tree.thresholds))
 
 
-def _block(trees: Sequence[Tree], bits: type[np.uint32] | type[np.uint64]) -> _Block:
-    width = np.iinfo(bits).bits
-    leaves = np.zeros((len(trees), width))
-    right_of: list[int] = []
-    for row, tree in enumerate(trees):
-        spans, order = _from_left_to_right(tree)
-        leaves[row, order] = tree.leaves
-        right_of += [~(((1 << size) - 1) << start) & ((1 << width) - 1) for start, size in spans]
-    nodes = _Nodes(
-        tree=np.repeat(np.arange(len(trees)), [len(tree.split) for tree in trees]),
-        feature=np.array([feature for tree in trees for feature in tree.split], np.int64),
-        threshold=np.array([_exact(threshold) for tree in trees for threshold in tree.thresholds]),
-        fails_missing=np.array(
-            [_fails_missing(*node) for tree in trees for node in zip(tree.thresholds, tree.decisions, strict=True)],
-            bool,
-        ),
-        right_of=np.array(right_of, bits),
-    )
-    columns = [_column(feature, nodes, len(trees)) for feature in np.unique(nodes.feature).tolist()]
-    return _Block(columns, leaves.ravel(), np.arange(len(trees)) * width)
-
-
 class _Nodes(NamedTuple):
-    """All nodes of a block, each an array (nodes,).
+    """Nodes of all trees, each an array (nodes,).
 
     Attributes
     ----------
@@ -167,22 +129,63 @@ class _Nodes(NamedTuple):
     feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
     fails_missing: NDArray[np.bool_]
-    right_of: NDArray[np.unsignedinteger]
+    right_of: NDArray[Bits]
 
 
-def _column(feature: int, nodes: _Nodes, trees: int) -> _Column:
+def _nodes(trees: Sequence[Tree], bits: type[Bits]) -> _Nodes:
+    every = np.iinfo(bits).max
+    return _Nodes(
+        tree=np.repeat(np.arange(len(trees)), [len(tree.split) for tree in trees]),
+        feature=np.array([feature for tree in trees for feature in tree.split], np.int64),
+        threshold=np.array([_exact(threshold) for tree in trees for threshold in tree.thresholds]),
+        fails_missing=np.array(
+            [failing for tree in trees for failing in map(_fails_missing, tree.thresholds, tree.decisions)], bool
+        ),
+        right_of=np.array(
+            [every ^ ((1 << size) - 1 << start) for tree in trees for start, size in _left_of(tree)[0]], bits
+        ),
+    )
+
+
+def _leaves(trees: Sequence[Tree], width: int) -> NDArray[np.float64]:
+    """Values of the leaves, (trees, width), each tree's from left to right."""
+    leaves = np.zeros((len(trees), width))
+    for row, tree in enumerate(trees):
+        leaves[row, _left_of(tree)[1]] = tree.leaves
+    return leaves
+
+
+def _column(nodes: _Nodes, feature: int, trees: int) -> tuple[NDArray[np.float64], NDArray[Bits]]:
+    """Thresholds of a feature, rising, (n,), and its table.
+
+    The table, (n + 2, trees), has the bits of the leaves that are left when nodes with the first so many thresholds
+    fail, and in its last row when the feature is missing.
+    """
     mine = np.flatnonzero(nodes.feature == feature)
-    mine = mine[np.argsort(nodes.threshold[mine])]
-    bits = nodes.right_of
-    left = np.full((len(mine) + 2, trees), np.iinfo(bits.dtype).max, bits.dtype)
-    left[np.arange(1, len(mine) + 1), nodes.tree[mine]] = bits[mine]
+    thresholds, place = np.unique(nodes.threshold[mine], return_inverse=True)
+    bits = nodes.right_of.dtype
+    left = np.full((len(thresholds) + 2, trees), np.iinfo(bits).max, bits)
+    np.bitwise_and.at(left, (place + 1, nodes.tree[mine]), nodes.right_of[mine])
     np.bitwise_and.accumulate(left[:-1], axis=0, out=left[:-1])
     failing = mine[nodes.fails_missing[mine]]
-    np.bitwise_and.at(left[-1], nodes.tree[failing], bits[failing])
-    return _Column(feature, np.append(nodes.threshold[mine], np.inf), left)
+    np.bitwise_and.at(left[-1], nodes.tree[failing], nodes.right_of[failing])
+    return thresholds, left
 
 
-def _from_left_to_right(tree: Tree) -> tuple[list[tuple[int, int]], list[int]]:
+def _side_by_side(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Thresholds, (features, width), filled up with infinity, of which nothing but NaN is beyond.
+
+    The width is a power of two, so that a binary search halves it evenly, and two larger than the longest column, so
+    that a missing value is beyond the row of the table where all nodes fail.
+    """
+    longest = max(map(len, columns), default=0)
+    rows = np.full((len(columns), 1 << (longest + 1).bit_length()), np.inf)
+    for row, thresholds in zip(rows, columns, strict=True):
+        row[: len(thresholds)] = thresholds
+    return rows
+
+
+def _left_of(tree: Tree) -> tuple[list[tuple[int, int]], list[int]]:
     """Of each node the first leaf on its left and how many there are; of each leaf its number from the left."""
     sizes = [1] * len(tree.left)
     for node in range(len(sizes) - 1, -1, -1):  # children before their parents

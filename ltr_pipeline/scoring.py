@@ -45,7 +45,7 @@ WARM_UP_CALLS: Final = 50
 log = structlog.get_logger(__name__)
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """An item to rank.
 
     Attributes

@@ -8,7 +8,7 @@ import pytest
 from documents import model_text
 from numpy.typing import NDArray
 
-from ltr_pipeline.forest import BLOCK_TREES, Forest
+from ltr_pipeline.forest import Forest
 from ltr_pipeline.scoring import Scorer
 from ltr_pipeline.trees import read_trees
 
@@ -48,7 +48,7 @@ def forest_of(booster: lgb.Booster) -> Forest | None:
         {"num_leaves": 64},
         {"num_leaves": 2, "trees": 3},
         {"boosting": "dart"},
-        {"trees": 2 * BLOCK_TREES + 1, "num_leaves": 5},
+        {"trees": 600, "num_leaves": 5},
         {"rows": 20, "min_data_in_bin": 1},
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -11,6 +12,12 @@ from pathlib import Path
 # LightGBM imports them where they are installed, for wrappers that nothing here uses: 150 MB and some seconds.
 for _name in ("pandas", "sklearn"):
     sys.modules.setdefault(_name, None)  # type: ignore[arg-type] # an import then says that it is not installed
+
+# glibc gives large blocks back to the system as soon as they are free, and gets them anew, page by page, for the next
+# request. Here it keeps them.
+if hasattr(_libc := ctypes.CDLL(None), "mallopt"):
+    for _option, _bytes in ((-1, 256 << 20), (-2, 16 << 20), (-3, 32 << 20)):  # trim threshold, top pad, mmap threshold
+        _libc.mallopt(_option, _bytes)
 
 import uvicorn  # noqa: E402
 

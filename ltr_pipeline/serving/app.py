@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import time
@@ -42,7 +43,7 @@ __all__ = ["create_app"]
 JSON: Final = "application/json"
 LONGEST_ERROR: Final = 1000  # characters; a message may quote what was sent
 
-SWITCH_SECONDS: Final = 0.0005
+SWITCH_SECONDS: Final = 0.00002
 """A thread that brings new weights lets requests go on after so long, not after Python's 5 ms."""
 
 
@@ -95,6 +96,8 @@ class Parts:
             self.reloader.start()
             self.background.start()
             self.shadow.start()
+            gc.collect()
+            gc.freeze()  # what is there now stays: going through it again and again would hold requests up
             try:
                 yield
             finally:

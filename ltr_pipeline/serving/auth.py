@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -67,6 +68,7 @@ def _host(header: str) -> str | None:
     return "127.0.0.1" if name == "localhost" else name
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(address: str | None) -> bool:
     try:
         return address is not None and ipaddress.ip_address(address).is_loopback

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter as Tally
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS
 
-__all__ = ["SHARED", "predictions", "render"]
+__all__ = ["SHARED", "events", "predictions", "render"]
 
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS: Final = (0.001, 0.002, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
@@ -87,6 +89,12 @@ for kind in (IMPRESSIONS, FEEDBACK):
 def predictions(version: str, outcome: str) -> Counter:
     """Count of one version and outcome; finding it by its labels costs more than counting."""
     return PREDICTIONS.labels(version, outcome)
+
+
+def events(kinds: Iterable[str], outcome: str) -> None:
+    """Count an event of each of these kinds."""
+    for kind, count in Tally(kinds).items():
+        EVENTS.labels(kind, outcome).inc(count)
 
 
 def render() -> bytes:

@@ -1,7 +1,8 @@
 """Takes in what is to be logged without making a request wait, and brings it to the spool in a thread of its own.
 
-A request puts a record into a queue that is bounded in records and bytes; every few milliseconds a thread writes
-what is there at once. So a stop by SIGTERM loses nothing, and a kill at most what is in that queue.
+What is to be logged is put into a queue that is bounded in records and bytes; every few milliseconds a thread writes
+what is there at once. So a stop by SIGTERM loses nothing, and a kill at most what is in that queue. Messages are
+encoded before: a thread that did it beside requests would take the interpreter from them again and again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ SHIP_SECONDS: Final = 3.0  # at the end, for what is in the spool
 LATE_SECONDS: Final = 2.0  # a report may overtake its answer by this, when another worker answered
 FLUSH_RECORDS: Final = 500  # at once
 SHADOW_SUFFIX: Final = "~shadow"
-TURN_SECONDS: Final = 0.001  # after which requests may go first
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class _Report(NamedTuple):
     patience: float
 
 
-_Queued = Listed | Answered | _Report
+_Queued = list[Record] | Listed | _Report
 
 
 class Recorder:
@@ -98,9 +98,14 @@ class Recorder:
             self._shipper.stop(SHIP_SECONDS)
         self._held.close()
 
-    def listed(self, listed: Listed, size: int) -> None:
-        """Log an answered list; `size` is the bytes that it keeps in memory. Never waits: when full, it is dropped."""
-        if not self._put(listed, size):
+    def listed(self, listed: Listed) -> None:
+        """Log an answered list. Never waits: when the queue is full, it is dropped and counted."""
+        try:
+            taken = self._take(listed)
+        except Exception:  # whatever is wrong with one event, requests go on
+            log.exception("an event was not written", query_id=listed.query_id)
+            taken = False
+        if not taken:
             metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
 
     def shadow(self, ranking: ShadowRanking) -> None:
@@ -119,7 +124,7 @@ class Recorder:
             candidates=candidates,
             features=served.model.scorer.features,
         )
-        self.listed(listed, sum(len(bytes(candidate.features)) for candidate in candidates))
+        self.listed(listed)
 
     def feedback(self, request: wire.FeedbackRequest) -> int:
         """Log what users did; how many events.
@@ -136,7 +141,7 @@ class Recorder:
             metrics.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
             raise BusyError("events cannot be taken in now; try again")
         for event in answered:
-            self._put(event, 0)
+            self._put([Record(FEEDBACK, event.seconds, event.query_id, self.encoder.feedback(event))])
         return len(answered)
 
     def shown(self, request: wire.ShownRequest) -> int:
@@ -155,7 +160,7 @@ class Recorder:
             raise RequestError(f"request_id {request.request_id[:80]!r} is not of this service")
         if len(set(request.items)) < len(request.items):
             raise RequestError("items: an item is there twice; name each once, where it was shown first")
-        if not self._put(_Report(request.request_id, request.items, time.monotonic() + LATE_SECONDS), 0):
+        if not self._put(_Report(request.request_id, request.items, time.monotonic() + LATE_SECONDS)):
             raise BusyError("reports cannot be taken in now; try again")
         return len(request.items)
 
@@ -186,7 +191,15 @@ class Recorder:
     def _room(self, records: int, size: int) -> bool:
         return len(self._queue) + records <= QUEUE_RECORDS and self._put_bytes - self._got_bytes + size <= QUEUE_BYTES
 
-    def _put(self, queued: _Queued, size: int) -> bool:
+    def _take(self, listed: Listed) -> bool:
+        """Queue an answered list, or leave it out where it cannot be logged; whether there was room."""
+        if listed.shadow and not self.encoder.marks_shadow:
+            metrics.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
+            return True
+        return self._put(listed if self._held.keeps(listed) else self._shown_list(listed))
+
+    def _put(self, queued: _Queued) -> bool:
+        size = _size(queued)
         with self._putting:
             if not self._room(1, size):
                 return False
@@ -210,39 +223,24 @@ class Recorder:
         """Write some of what is queued; whether there is more."""
         records: list[Record] = []
         late: list[_Report] = []
-        turn = time.perf_counter() + TURN_SECONDS
         for _ in range(min(FLUSH_RECORDS, len(self._queue))):
             queued, size = self._queue.popleft()
             self._got_bytes += size
-            if isinstance(queued, Answered):
-                line = self.encoder.feedback(queued)
-                records.append(Record(FEEDBACK, queued.seconds, queued.query_id, line))
+            if isinstance(queued, list):
+                records += queued
             elif isinstance(queued, Listed):
-                records += self._answered_list(queued)
+                if not self._held.keep(queued):
+                    metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
             elif (listed := self._held.take(queued.request_id, queued.items)) is not None:
                 records += self._shown_list(listed)
             elif time.monotonic() < queued.patience and not self._stopped.is_set():
                 late.append(queued)
             else:
                 metrics.EVENTS.labels(IMPRESSIONS, "unknown").inc()
-            if time.perf_counter() > turn:
-                time.sleep(0)  # requests that wait for the interpreter go first
-                turn = time.perf_counter() + TURN_SECONDS
         self._write(records)
         self._held.settle()
         self._queue.extend((report, 0) for report in late)
         return len(self._queue) > len(late)
-
-    def _answered_list(self, listed: Listed) -> list[Record]:
-        """Records of an answered list; none while it waits for its report."""
-        if listed.shadow and not self.encoder.marks_shadow:
-            metrics.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
-            return []
-        if not self._held.keeps(listed):
-            return self._shown_list(listed)
-        if not self._held.keep(listed):
-            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
-        return []
 
     def _shown_list(self, listed: Listed) -> list[Record]:
         lines = self.encoder.impressions(listed)
@@ -259,11 +257,10 @@ class Recorder:
             if shipper.waiting_bytes + sum(len(record.line) for record in records) > self._most_bytes:
                 raise OSError(errno.EDQUOT, f"{self._most_bytes >> 20} MiB are waiting (LTR_SPOOL_MAX_MB)")  # noqa: TRY301
             journal.append(records)
-        except OSError as error:
+        except Exception as error:  # they are gone whatever it was
             self._note_drop(error, records)
             return
-        for record in records:
-            metrics.EVENTS.labels(record.kind, "spooled").inc()
+        metrics.events((record.kind for record in records), "spooled")
         if self._dropping:
             self._dropping = False
             log.info("events are written again", spool=str(self._settings.spool))
@@ -283,9 +280,18 @@ class Recorder:
             self._shipper.start()
         return self._journal, self._shipper
 
-    def _note_drop(self, error: OSError, records: list[Record]) -> None:
-        for record in records:
-            metrics.EVENTS.labels(record.kind, "dropped").inc()
+    def _note_drop(self, error: Exception, records: list[Record]) -> None:
+        metrics.events((record.kind for record in records), "dropped")
         if not self._dropping:
             self._dropping = True
-            log.error("events are dropped", spool=str(self._settings.spool), error=error.strerror or str(error))
+            disk = error.strerror if isinstance(error, OSError) else None
+            log.error(
+                "events are dropped", spool=str(self._settings.spool), error=disk or str(error), exc_info=not disk
+            )
+
+
+def _size(queued: _Queued) -> int:
+    """Bytes that it keeps in memory, roughly; reports are small."""
+    if isinstance(queued, list):
+        return sum(len(record.line) for record in queued)
+    return sum(len(bytes(candidate.features)) for candidate in queued.candidates) if isinstance(queued, Listed) else 0

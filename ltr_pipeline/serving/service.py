@@ -137,7 +137,7 @@ class Service:
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )
-        self._record(answer, request, candidates, mixed, model, len(body))
+        self._record(answer, request, candidates, mixed, model)
         if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
             self._offer(request, candidates, model, scored, facts.request_id, len(mixed.order))
         seconds = time.perf_counter() - start
@@ -154,7 +154,6 @@ class Service:
         candidates: Sequence[wire.RankCandidate],
         mixed: Mixed,
         model: Loaded,
-        size: int,
     ) -> None:
         listed = Listed(
             request_id=answer.request_id,
@@ -169,7 +168,7 @@ class Service:
             propensities=mixed.propensities,
             teams=mixed.teams,
         )
-        self.recorder.listed(listed, size)
+        asyncio.get_running_loop().call_soon(self.recorder.listed, listed)  # once the answer is on its way
 
     def explain(self, body: bytes) -> wire.Explanation:
         """Why one candidate stands above another.

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,14 +20,14 @@ import structlog
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.kafka import KafkaConnection
 from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.spool import Journal, Record, abandoned
+from ltr_pipeline.serving.spool import Journal, Record, abandoned, writing
 
 __all__ = ["LogSink", "Shipper", "Sink", "SinkError", "TopicSink", "open_sink"]
 
 LOG_NAME: Final = "served.jsonl"
 """Of the service's events where the event log is a folder."""
 
-IDLE_SECONDS: Final = 0.05
+IDLE_SECONDS: Final = 0.25
 BACKOFF_SECONDS: Final = (0.5, 5.0)
 ADOPT_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.05
@@ -70,31 +71,35 @@ class LogSink:
 
     def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:  # noqa: ARG002 - a disk answers at once
         """Append; a line that was left torn is ended first, so that it spoils no other."""
-        lines = [record.line + b"\n" for record in records]
+        written = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)
                 size = os.fstat(file).st_size
-                heal = b"\n" if size and os.pread(file, 1, size - 1) != b"\n" else b""
-                written = os.write(file, heal + b"".join(lines)) - len(heal)
+                if size and os.pread(file, 1, size - 1) != b"\n":
+                    os.write(file, b"\n")
+                for some in writing(file, [part for record in records for part in (record.line, b"\n")]):
+                    written += some
             finally:
                 os.close(file)
         except OSError as error:
-            raise SinkError(
-                f"{self.path}: {error.strerror}; check LTR_EVENTS_PATH, its permissions and space"
-            ) from None
-        whole = 0
-        for line in lines:
-            written -= len(line)
-            whole += written >= 0
-        if not whole:
-            raise SinkError(f"{self.path}: the disk is full")
-        return whole
+            if not (whole := _whole(records, written)):
+                raise SinkError(
+                    f"{self.path}: {error.strerror}; check LTR_EVENTS_PATH, its permissions and space"
+                ) from None
+            return whole
+        return len(records)
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _whole(records: Sequence[Record], written: int) -> int:
+    """How many of the lines are whole when so many bytes were written."""
+    ends = accumulate(len(record.line) + 1 for record in records)
+    return sum(end <= written for end in ends)
 
 
 class TopicSink:
@@ -148,7 +153,7 @@ class TopicSink:
     def _produce(self, producer: Any, record: Record, note: Any) -> None:  # noqa: ANN401
         while True:
             try:
-                producer.produce(self._topic, record.line, record.key.encode(), on_delivery=note)
+                producer.produce(self._topic, bytes(record.line), record.key.encode(), on_delivery=note)
             except BufferError:  # its queue is full
                 producer.poll(POLL_SECONDS)
             else:
@@ -292,8 +297,7 @@ class Shipper:
             return False
         delivered = self._sink.send(batch.records, self._is_over) if batch.records else 0
         journal.advance(batch, delivered)
-        for record in batch.records[:delivered]:
-            metrics.EVENTS.labels(record.kind, "delivered").inc()
+        metrics.events((record.kind for record in batch.records[:delivered]), "delivered")
         if batch.torn and delivered == len(batch.records):
             metrics.EVENTS.labels("unknown", "torn").inc(batch.torn)
             log.warning("torn lines of the spool were left out", folder=str(journal.folder), lines=batch.torn)

@@ -17,7 +17,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -26,11 +26,14 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-__all__ = ["Batch", "Journal", "Record", "abandoned"]
+__all__ = ["Batch", "Journal", "Record", "abandoned", "writing"]
 
 SEGMENT_BYTES: Final = 8 << 20
 READ_BYTES: Final = 2 << 20
 """At once; more than the longest line."""
+
+PARTS: Final = 512
+"""Written at once; the operating system takes 1,024."""
 
 LOCK, DELIVERED = "lock", "delivered"
 NEW: Final = ".new-"
@@ -50,13 +53,13 @@ class Record(NamedTuple):
     key
         Events with one key stay in order: the query.
     line
-        The message.
+        The message; of a batch it is valid until the next one is read.
     """
 
     kind: str
     seconds: float
     key: str
-    line: bytes
+    line: bytes | memoryview
 
 
 class Batch(NamedTuple):
@@ -90,7 +93,8 @@ class Journal:
         self._changing = threading.Lock()
         self._taken = sum(self._count(segment) for segment in self._ends)
         self._gone = 0
-        self._ahead: Batch | None = None  # read, and not delivered yet
+        self._buffer = bytearray()
+        self._ahead: Batch | None = None  # read into the buffer, and not delivered yet
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -122,16 +126,18 @@ class Journal:
 
     def append(self, records: Sequence[Record]) -> None:
         """Write events at once; OSError when the disk does not take all of them: then none of them is there."""
-        data = b"".join(map(_line, records))
+        parts = [part for record in records for part in _line(record)]
+        size = sum(map(len, parts))
         with self._changing:
             segment = max(self._ends, default=0)
-            if not segment or self._ends[segment] + len(data) > SEGMENT_BYTES:
+            if not segment or self._ends[segment] + size > SEGMENT_BYTES:
                 segment += 1
             before = self._ends.get(segment, 0)
         path = self._path(segment)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
-            _write_whole(file, data)
+            for _ in writing(file, parts):
+                pass
         except OSError:
             self._cut(file, segment, before)
             raise
@@ -139,7 +145,7 @@ class Journal:
             os.close(file)
         with self._changing:
             self._taken += len(records)
-            self._ends[segment] = before + len(data)  # from now on it is read
+            self._ends[segment] = before + size  # from now on it is read
 
     def _cut(self, file: int, segment: int, size: int) -> None:
         """Take back what was written of events that did not fit."""
@@ -165,9 +171,11 @@ class Journal:
                     return None
                 segment, offset = min(later), 0
             size = min(READ_BYTES, self._ends[segment] - offset)
-        with self._path(segment).open("rb") as file:
+        self._buffer = self._buffer or bytearray(READ_BYTES)  # one for all: memory that is new each time costs more
+        with self._path(segment).open("rb", buffering=0) as file:
             file.seek(offset)
-            return _batch(file.read(size), segment, offset)
+            size = file.readinto(memoryview(self._buffer)[:size])
+        return _batch(self._buffer, size, segment, offset)
 
     def advance(self, batch: Batch, delivered: int) -> None:
         """Note that the first `delivered` events need not be sent again, and drop segments that are done with."""
@@ -242,42 +250,48 @@ def _locked(folder: Path) -> int | None:
     return lock
 
 
-def _write_whole(file: int, data: bytes) -> None:
-    written = 0
-    while written < len(data):
-        written += os.write(file, data[written:])
+def writing(file: int, parts: Sequence[bytes | memoryview]) -> Iterator[int]:
+    """Write all parts, which need not be joined before; how many bytes, again and again. OSError as the disk says."""
+    left = list(parts)
+    while left:
+        written = os.writev(file, left[:PARTS])
+        yield written
+        whole = 0
+        while whole < len(left) and len(left[whole]) <= written:
+            written -= len(left[whole])
+            whole += 1
+        del left[:whole]
+        if written:
+            left[0] = memoryview(left[0])[written:]
 
 
-def _line(record: Record) -> bytes:
+def _line(record: Record) -> tuple[bytes | memoryview, ...]:
     key = msgspec.json.encode(record.key)
-    return b"%s %.3f %s\t%s\n" % (record.kind.encode(), record.seconds, key, record.line)
+    return b"%s %.3f %s\t" % (record.kind.encode(), record.seconds, key), record.line, b"\n"
 
 
-def _batch(data: bytes, segment: int, start: int) -> Batch:
-    records, places, torn, at = [], [], 0, start
-    for line in _whole_lines(data):
-        at += len(line)
-        record = _record(line)
+def _batch(data: bytearray, size: int, segment: int, start: int) -> Batch:
+    records, places, torn, at = [], [], 0, 0
+    while end := data.find(b"\n", at, size) + 1:
+        record = _record(data, at, end)
         if record is None:
             torn += 1
         else:
             records.append(record)
-            places.append((segment, at))
-    return Batch(records, places, torn, (segment, at))
+            places.append((segment, start + end))
+        at = end
+    if not at:  # without any line end it is torn, for what is read is longer than any line
+        at, torn = size, 1
+    return Batch(records, places, torn, (segment, start + at))
 
 
-def _whole_lines(data: bytes) -> Iterable[bytes]:
-    """Lines with their ends. Without any line end, all of it: it is torn, for what is read is longer than any line."""
-    last = data.rfind(b"\n") + 1
-    return data[:last].splitlines(keepends=True) if last else [data]
-
-
-def _record(line: bytes) -> Record | None:
-    head, found, message = line.partition(b"\t")
-    parts = head.split(b" ", 2)
-    if not found or len(parts) != 3 or not message.endswith(b"}\n"):
+def _record(data: bytearray, at: int, end: int) -> Record | None:
+    """Event in the line from `at` to `end`; None when it is torn. The message, which is long, is not copied."""
+    tab = data.find(b"\t", at, end)
+    parts = data[at:tab].split(b" ", 2)
+    if tab < 0 or len(parts) != 3 or data[end - 2 : end] != b"}\n":
         return None
     with suppress(ValueError, msgspec.MsgspecError):
         key = msgspec.json.decode(parts[2], type=str)
-        return Record(parts[0].decode("ascii"), float(parts[1]), key, message[:-1])
+        return Record(parts[0].decode("ascii"), float(parts[1]), key, memoryview(data)[tab + 1 : end - 1])
     return None

@@ -38,7 +38,7 @@ RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REQUEST
 T = TypeVar("T")
 
 
-class RankCandidate(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RankCandidate(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """An item to rank.
 
     Attributes
@@ -75,7 +75,7 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     test: bool = False
 
 
-class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An item in its place, `rank` 1-based; `contributions` by feature, strongest first."""
 
     item_id: str

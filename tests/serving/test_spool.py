@@ -15,11 +15,20 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.serving import spool
 from ltr_pipeline.serving.shipper import LogSink, SinkError, open_sink
-from ltr_pipeline.serving.spool import Journal, Record, abandoned
+from ltr_pipeline.serving.spool import Batch, Journal, Record, abandoned
 
 
 def record(number: int, key: str = "q") -> Record:
     return Record("feedback", 1_752_575_400.5 + number, key, b'{"number":%d}' % number)
+
+
+def messages(batch: Batch) -> list[bytes]:
+    return [bytes(record.line) for record in batch.records]
+
+
+def line(record: Record) -> bytes:
+    """As it is in the file."""
+    return b"".join(spool._line(record))
 
 
 def lines(journal: Journal, most: int = 1000) -> list[bytes]:
@@ -29,7 +38,7 @@ def lines(journal: Journal, most: int = 1000) -> list[bytes]:
         batch = journal.read()
         if batch is None:
             return found
-        found += [record.line for record in batch.records]
+        found += messages(batch)
         journal.advance(batch, len(batch.records))
     raise AssertionError("no end")
 
@@ -38,7 +47,10 @@ def lines(journal: Journal, most: int = 1000) -> list[bytes]:
 @given(key=st.text(st.characters(codec="utf-8")), seconds=st.integers(0, 2**34))
 def test_a_record_comes_back_as_it_was(key: str, seconds: int) -> None:
     given = Record("impressions", seconds / 8, key, b'{"a": "\\t"}')
-    assert spool._record(spool._line(given)) == given
+    written = bytearray(b"before\n" + line(given) + b"after\n")
+    found = spool._record(written, 7, len(written) - 6)
+    assert found is not None
+    assert found._replace(line=bytes(found.line)) == given
 
 
 def test_events_come_back_in_order_over_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,12 +86,12 @@ def test_what_a_kill_tore_is_left_out_and_counted(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path)
     journal.append([record(0), record(1)])
     with (journal.folder / f"{1:012d}.log").open("ab") as file:
-        file.write(b"\x00\x00garbage\n" + spool._line(record(2)) + spool._line(record(3))[:-5])
+        file.write(b"\x00\x00garbage\n" + line(record(2)) + line(record(3))[:-5])
     os.close(journal._lock)
     [other] = abandoned(tmp_path)
     first, torn = other.read(), 0
     assert first is not None
-    assert [record.line for record in first.records] == [record(number).line for number in range(3)]
+    assert messages(first) == [record(number).line for number in range(3)]
     torn += first.torn
     other.advance(first, 3)
     rest = other.read()
@@ -90,18 +102,23 @@ def test_what_a_kill_tore_is_left_out_and_counted(tmp_path: Path) -> None:
     assert other.waiting_bytes == 0
 
 
-def limited(written: list[int], most: int) -> Callable[[int, bytes], int]:
-    """`os.write` on a disk with so much room."""
-    real = os.write
+def limited(most: int) -> Callable[[int, Sequence[bytes]], int]:
+    """`os.writev` on a disk with so much room."""
+    room = most
 
-    def write(file: int, data: bytes) -> int:
-        room = most - sum(written)
+    def writev(file: int, parts: Sequence[bytes]) -> int:
+        nonlocal room
         if not room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        written.append(real(file, data[:room]))
-        return written[-1]
+        written = os.write(file, b"".join(parts)[:room])
+        room -= written
+        return written
 
-    return write
+    return writev
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("can_truncate", [True, False])
@@ -110,11 +127,11 @@ def test_a_full_disk_takes_all_of_a_batch_or_none(
 ) -> None:
     journal = Journal.create(tmp_path)
     journal.append([record(0)])
-    size = len(spool._line(record(0)))
+    size = len(line(record(0)))
     with monkeypatch.context() as disk:
-        disk.setattr(os, "write", limited([], size + 7))
+        disk.setattr(os, "writev", limited(size + 7))
         if not can_truncate:
-            disk.setattr(os, "ftruncate", limited([], 0))
+            disk.setattr(os, "ftruncate", refuse)
         with pytest.raises(OSError, match="No space"):
             journal.append([record(1), record(2)])
     journal.append([record(3)])
@@ -132,6 +149,16 @@ def sent(sink: LogSink, records: Sequence[Record]) -> int:
     return sink.send(records, never)
 
 
+def test_many_parts_are_written_in_order_whatever_the_disk_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [b"%d," % number * (number % 7) for number in range(2000)]
+    monkeypatch.setattr(os, "writev", lambda file, some: os.write(file, b"".join(some)[:999]))
+    with (tmp_path / "parts").open("wb") as file:
+        assert sum(spool.writing(file.fileno(), parts)) == len(b"".join(parts))
+    assert (tmp_path / "parts").read_bytes() == b"".join(parts)
+
+
 def test_the_log_gets_whole_lines_and_ends_torn_ones(tmp_path: Path) -> None:
     sink = LogSink(tmp_path / "logs" / "audit.log")
     assert sent(sink, [record(0)]) == 1
@@ -143,9 +170,9 @@ def test_the_log_gets_whole_lines_and_ends_torn_ones(tmp_path: Path) -> None:
 
 def test_a_log_that_takes_a_part_keeps_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sink = LogSink(tmp_path / "audit.log")
-    line = len(record(0).line) + 1
+    length = len(record(0).line) + 1
     with monkeypatch.context() as disk:
-        disk.setattr(os, "write", limited([], 2 * line + 3))
+        disk.setattr(os, "writev", limited(2 * length + 3))
         assert sent(sink, [record(number) for number in range(4)]) == 2
         with pytest.raises(SinkError, match="No space"):
             sent(sink, [record(2), record(3)])
