@@ -132,13 +132,14 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
     def writer(request: Request) -> None:
         may_write(request.headers, settings.keys, request.client.host if request.client else None)
 
-    @app.post("/ltr/rank")
     async def rank(request: Request) -> Response:
         writer(request)
         with metrics.IN_FLIGHT.track_inprogress():
             facts: Facts = request.scope[FACTS]
             body = await _body(request, settings)
             return _json(await service.rank(body, facts, shadow=request.headers.get("x-shadow-ltr") == "1"))
+
+    app.router.add_route("/ltr/rank", rank, methods=["POST"])  # without FastAPI's dependencies: it has none
 
     @app.post("/ltr/explain")
     async def explain(request: Request) -> Response:
