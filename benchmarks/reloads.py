@@ -25,7 +25,9 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
+sys.path.pop(0)  # this folder, which has a `serving` of its own
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 
 import lightgbm as lgb
 import msgspec
@@ -91,13 +93,14 @@ async def _client(
 ) -> tuple[list[tuple[float, float, str]], list[str]]:
     asked: list[tuple[float, float, str]] = []
     wrong: list[str] = []
-    head = f"POST /ltr/rank HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = "POST /ltr/rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    message = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 22)
         while not end.is_set():
             start = time.monotonic()
-            writer.write(head + body)
+            writer.write(message)
             try:
                 said = await reader.readuntil(b"\r\n\r\n")
                 length = int(said.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])

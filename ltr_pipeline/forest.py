@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ltr_pipeline.pace import breathe
 from ltr_pipeline.trees import Tree, Trees
 
 __all__ = ["Forest"]
@@ -44,10 +45,9 @@ class Forest:
     """Trees that can be scored by bit vectors; make one with `of`. Scoring changes nothing: threads may share it."""
 
     def __init__(self, trees: Sequence[Tree], bits: type[Bits]) -> None:
-        nodes = _nodes(trees, bits)
         self._trees = len(trees)
         self._bits = bits
-        self._leaves = _leaves(trees, np.iinfo(bits).bits)
+        nodes, self._leaves = _nodes_and_leaves(trees, bits)
         self._features = np.unique(nodes.feature)
         columns = [_column(nodes, feature, self._trees) for feature in self._features.tolist()]
         self._tables = [table for _, table in columns]
@@ -132,27 +132,24 @@ class _Nodes(NamedTuple):
     right_of: NDArray[Bits]
 
 
-def _nodes(trees: Sequence[Tree], bits: type[Bits]) -> _Nodes:
-    every = np.iinfo(bits).max
-    return _Nodes(
+def _nodes_and_leaves(trees: Sequence[Tree], bits: type[Bits]) -> tuple[_Nodes, NDArray[np.float64]]:
+    """All nodes, and the values of the leaves, (trees, bits), each tree's from left to right."""
+    every, width = np.iinfo(bits).max, np.iinfo(bits).bits
+    leaves, right_of = np.zeros((len(trees), width)), []
+    for row, tree in enumerate(trees):
+        spans, order = _left_of(tree)
+        leaves[row, order] = tree.leaves
+        right_of += [every ^ ((1 << size) - 1 << start) for start, size in spans]
+        breathe()
+    thresholds = np.array([threshold for tree in trees for threshold in tree.thresholds])
+    nodes = _Nodes(
         tree=np.repeat(np.arange(len(trees)), [len(tree.split) for tree in trees]),
         feature=np.array([feature for tree in trees for feature in tree.split], np.int64),
-        threshold=np.array([_exact(threshold) for tree in trees for threshold in tree.thresholds]),
-        fails_missing=np.array(
-            [failing for tree in trees for failing in map(_fails_missing, tree.thresholds, tree.decisions)], bool
-        ),
-        right_of=np.array(
-            [every ^ ((1 << size) - 1 << start) for tree in trees for start, size in _left_of(tree)[0]], bits
-        ),
+        threshold=_exact(thresholds),
+        fails_missing=_fails_missing(thresholds, np.array([one for tree in trees for one in tree.decisions], np.int64)),
+        right_of=np.array(right_of, bits),
     )
-
-
-def _leaves(trees: Sequence[Tree], width: int) -> NDArray[np.float64]:
-    """Values of the leaves, (trees, width), each tree's from left to right."""
-    leaves = np.zeros((len(trees), width))
-    for row, tree in enumerate(trees):
-        leaves[row, _left_of(tree)[1]] = tree.leaves
-    return leaves
+    return nodes, leaves
 
 
 def _column(nodes: _Nodes, feature: int, trees: int) -> tuple[NDArray[np.float64], NDArray[Bits]]:
@@ -161,6 +158,7 @@ def _column(nodes: _Nodes, feature: int, trees: int) -> tuple[NDArray[np.float64
     The table, (n + 2, trees), has the bits of the leaves that are left when nodes with the first so many thresholds
     fail, and in its last row when the feature is missing.
     """
+    breathe()
     mine = np.flatnonzero(nodes.feature == feature)
     thresholds, place = np.unique(nodes.threshold[mine], return_inverse=True)
     bits = nodes.right_of.dtype
@@ -189,30 +187,29 @@ def _left_of(tree: Tree) -> tuple[list[tuple[int, int]], list[int]]:
     """Of each node the first leaf on its left and how many there are; of each leaf its number from the left."""
     sizes = [1] * len(tree.left)
     for node in range(len(sizes) - 1, -1, -1):  # children before their parents
-        sizes[node] = _size(tree.left[node], sizes) + _size(tree.right[node], sizes)
+        left, right = tree.left[node], tree.right[node]
+        sizes[node] = (1 if left < 0 else sizes[left]) + (1 if right < 0 else sizes[right])
     starts, spans, order = [0] * len(sizes), [], [0] * len(tree.leaves)
     for node, (left, right) in enumerate(zip(tree.left, tree.right, strict=True)):
-        size = _size(left, sizes)
-        spans.append((starts[node], size))
-        for child, start in ((left, starts[node]), (right, starts[node] + size)):
-            if child < 0:
-                order[~child] = start
-            else:
-                starts[child] = start
+        start, size = starts[node], 1 if left < 0 else sizes[left]
+        spans.append((start, size))
+        if left < 0:
+            order[~left] = start
+        else:
+            starts[left] = start
+        if right < 0:
+            order[~right] = start + size
+        else:
+            starts[right] = start + size
     return spans, order
 
 
-def _size(child: int, sizes: Sequence[int]) -> int:
-    return 1 if child < 0 else sizes[child]
+def _exact(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Thresholds that part values as they are, where LightGBM parts them with those near 0 taken for 0."""
+    above = np.where((thresholds >= 0) & (thresholds < ZERO), ZERO, thresholds)
+    return np.where((above >= -ZERO) & (above < 0), np.nextafter(-ZERO, -np.inf), above)
 
 
-def _exact(threshold: float) -> float:
-    """Threshold that parts values as they are, where LightGBM parts them with those near 0 taken for 0."""
-    if 0 <= threshold < ZERO:
-        return ZERO
-    return math.nextafter(-ZERO, -math.inf) if -ZERO <= threshold < 0 else threshold
-
-
-def _fails_missing(threshold: float, decision: int) -> bool:
+def _fails_missing(thresholds: NDArray[np.float64], decisions: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether a row without the feature goes right."""
-    return not decision & DEFAULT_LEFT if decision >> 2 == NAN else not threshold >= 0
+    return np.where(decisions >> 2 == NAN, decisions & DEFAULT_LEFT == 0, thresholds < 0)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.forest import Forest
+from ltr_pipeline.pace import breathe
 from ltr_pipeline.trees import Trees, read_trees
 
 __all__ = [
@@ -249,6 +250,7 @@ def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
     """Rows of values near which the trees part them, and of missing ones."""
     near: list[list[float]] = [[0.0, np.nan] for _ in range(features)]
     for tree in trees.trees:
+        breathe()
         for feature, threshold in zip(tree.split, tree.thresholds, strict=True):
             near[feature].append(threshold)
     rng = np.random.default_rng(0)

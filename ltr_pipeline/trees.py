@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ltr_pipeline.errors import RankerError
+from ltr_pipeline.pace import breathe
 
 __all__ = ["Tree", "Trees", "read_trees"]
 
@@ -77,6 +78,7 @@ def read_trees(model_text: str) -> Trees:
         if problem:
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
         trees.append(tree)
+        breathe()
     summed = _field(head, "num_tree_per_iteration") == "1" and "\naverage_output" not in head
     head, found, rest = model_text.partition("\ntree_sizes=")
     return Trees(f"{head}\n{rest.partition(chr(10))[2]}" if found else model_text, trees, summed)
@@ -84,10 +86,10 @@ def read_trees(model_text: str) -> Trees:
 
 def _tree(part: str) -> Tree:
     def whole(name: str) -> list[int]:
-        return [int(value) for value in _field(part, name).split()]
+        return list(map(int, _field(part, name).split()))
 
     def real(name: str) -> list[float]:
-        return [float(value) for value in _field(part, name).split()]
+        return list(map(float, _field(part, name).split()))
 
     return Tree(
         split=whole("split_feature"),

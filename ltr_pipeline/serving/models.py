@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from ltr_pipeline import weights
+from ltr_pipeline.pace import breathe, unhurried
 from ltr_pipeline.scoring import Candidate, Scorer
 from ltr_pipeline.serving.board import Refused
 from ltr_pipeline.serving.guard import Traffic
@@ -69,8 +70,10 @@ def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
     RankerError
         The model cannot be loaded.
     """
-    document = weights.decode(data, where=where, keys=keys)
-    scorer = check_golden(document)
+    with unhurried():
+        document = weights.decode(data, where=where, keys=keys)
+        scorer = check_golden(document)
+        seconds_a_row = _warm(scorer, document)
     return Loaded(
         version=document.version,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -79,7 +82,7 @@ def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
         scorer=scorer,
         linear=Scorer.from_linear(document.linear_weights, document.feature_names),
         missing={feature.name: feature.missing for feature in document.features},
-        seconds_a_row=_warm(scorer, document),
+        seconds_a_row=seconds_a_row,
     )
 
 
@@ -103,6 +106,7 @@ def _warm(scorer: Scorer, document: Weights) -> float:
     candidates = [Candidate.of("", item) for golden in document.golden for item in golden.items]
     best = float("inf")
     for _ in range(WARM_UP_CALLS):
+        breathe()
         start = time.perf_counter()
         scorer.score(scorer.read(candidates).matrix)
         best = min(best, time.perf_counter() - start)

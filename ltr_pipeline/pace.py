@@ -1,0 +1,38 @@
+"""Long work beside requests: it rests most of the time, so that they find the interpreter free.
+
+Python lets one thread run at a time. A request that scores gives the interpreter up dozens of times, and would wait for
+a thread that calculates each time anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["breathe", "unhurried"]
+
+WORK_SECONDS: Final = 0.001
+REST_SECONDS: Final = 0.004
+
+_thread = threading.local()
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """In this thread, work rests where it calls `breathe`."""
+    _thread.rested = time.perf_counter()
+    try:
+        yield
+    finally:
+        _thread.rested = None
+
+
+def breathe() -> None:
+    """Rest, when this thread is `unhurried` and has worked for a while; else do nothing."""
+    rested: float | None = getattr(_thread, "rested", None)
+    if rested is not None and time.perf_counter() - rested > WORK_SECONDS:
+        time.sleep(REST_SECONDS)
+        _thread.rested = time.perf_counter()
