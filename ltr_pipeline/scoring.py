@@ -40,6 +40,7 @@ __all__ = [
 MIN_CALLS: Final = 1000
 LONGEST_NAME: Final = 256  # characters of a feature's name
 OPENING_BRACKET: Final = ord("[")
+FEW: Final = 1500  # rows times trees up to which LightGBM is the faster one
 PROBES: Final = 64  # rows by which the two ways to score a model are compared
 WARM_UP_CALLS: Final = 50
 
@@ -171,7 +172,13 @@ class Scorer:
         if forest is not None and not _agree(forest.score, predict, _probes(trees, len(features))):
             log.warning("LightGBM scores by itself: the quick way differs", lightgbm=lgb.__version__)
             forest = None
-        return cls(features, booster.num_trees(), forest.score if forest else predict, contribute)
+
+        def score(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+            if forest is None or len(matrix) * len(trees.trees) < FEW:
+                return predict(matrix)
+            return forest.score(matrix)
+
+        return cls(features, booster.num_trees(), score, contribute)
 
     @classmethod
     def from_linear(cls, weights: Mapping[str, float], features: Sequence[str]) -> Scorer:

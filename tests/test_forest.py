@@ -9,7 +9,7 @@ from documents import model_text
 from numpy.typing import NDArray
 
 from ltr_pipeline.forest import Forest
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring import FEW, Scorer
 from ltr_pipeline.trees import read_trees
 
 NAMES = ["a", "b", "c"]
@@ -114,4 +114,12 @@ def test_a_model_of_nothing_but_leaves_is_their_sum() -> None:
 def test_a_quick_way_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Forest, "score", lambda _self, matrix: np.zeros(len(matrix)))
     scorer = Scorer.from_model(model_text(), ["A", "S"])
-    assert scorer.score(np.float32([[0.25, 0], [0.75, 0]])).tolist() == [0.25, 0.75]
+    assert scorer.score(np.float32([[0.25, 0], [0.75, 0]] * FEW)).tolist() == [0.25, 0.75] * FEW
+
+
+def test_few_rows_and_many_are_scored_alike() -> None:
+    booster = train(100)
+    scorer = Scorer.from_model(booster.model_to_string(), NAMES)
+    matrix = strange_and_parting(booster)[:50]
+    assert len(matrix) * 100 > FEW > 10 * 100
+    assert scorer.score(matrix)[:10].tolist() == scorer.score(matrix[:10]).tolist()
