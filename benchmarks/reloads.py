@@ -1,6 +1,6 @@
 """A thousand reloads of a service under load: no failed request, no mixed versions, and what p99 makes of it.
 
-    python benchmarks/reloads.py [--reloads 1000] [--trees 500] [--candidates 100] [--connections 4] [--pause 0.25]
+    python benchmarks/reloads.py [--reloads 1000] [--trees 200] [--candidates 100] [--connections 4] [--pause 0.1]
 
 Two models of as many trees and 30 features are in a registry on disk. A service of one worker ranks the same candidates
 over and over for a client of its own, in another process, which looks at every answer: its version, and that every
@@ -151,10 +151,10 @@ def line(name: str, ms: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reloads", type=int, default=1000)
-    parser.add_argument("--trees", type=int, default=500)
+    parser.add_argument("--trees", type=int, default=200)
     parser.add_argument("--candidates", type=int, default=100)
     parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--pause", type=float, default=0.25, help="seconds between two reloads")
+    parser.add_argument("--pause", type=float, default=0.1, help="seconds between two reloads")
     chosen = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
     with tempfile.TemporaryDirectory() as folder:

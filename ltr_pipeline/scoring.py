@@ -169,7 +169,9 @@ class Scorer:
             return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)
 
         forest = Forest.of(trees)
-        if forest is not None and not _agree(forest.score, predict, _probes(trees, len(features))):
+        if len(trees.trees) != booster.num_trees():
+            forest = None
+        elif forest is not None and not _agree(forest.score, predict, _probes(trees, len(features))):
             log.warning("LightGBM scores by itself: the quick way differs", lightgbm=lgb.__version__)
             forest = None
 
@@ -261,7 +263,10 @@ def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
         for feature, threshold in zip(tree.split, tree.thresholds, strict=True):
             near[feature].append(threshold)
     rng = np.random.default_rng(0)
-    return np.column_stack([rng.choice(values, PROBES) for values in near]).astype(np.float32)
+    with np.errstate(over="ignore"):
+        at = np.column_stack([rng.choice(values, PROBES) for values in near]).astype(np.float32)
+    beside = [np.nextafter(at, np.float32(end)) for end in (-np.inf, np.inf)]
+    return np.concatenate([at, *beside])
 
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

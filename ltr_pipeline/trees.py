@@ -7,7 +7,7 @@ that can be caught.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ltr_pipeline.errors import RankerError
@@ -67,38 +67,40 @@ def read_trees(model_text: str) -> Trees:
         A tree splits on a feature that there is not, or its nodes make no tree.
     """
     head, *parts = model_text.split("\nTree=")
-    features = len(_field(head, "feature_names").split(" "))
+    header = _fields(head)
+    features = len(header.get("feature_names", "").split(" "))
     trees = []
     for number, part in enumerate(parts):
         try:
-            tree = _tree(part)
-            problem = next(_problems(tree, int(_field(part, "num_leaves") or 0), features), None)
+            fields = _fields(part)
+            tree = _tree(fields)
+            problem = next(_problems(tree, int(fields.get("num_leaves", 0)), features), None)
         except ValueError as error:
             problem = f"has a node or a leaf that is none: {error}"
         if problem:
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
         trees.append(tree)
         breathe()
-    summed = _field(head, "num_tree_per_iteration") == "1" and "\naverage_output" not in head
+    summed = header.get("num_tree_per_iteration") == "1" and "\naverage_output" not in head
     head, found, rest = model_text.partition("\ntree_sizes=")
     return Trees(f"{head}\n{rest.partition(chr(10))[2]}" if found else model_text, trees, summed)
 
 
-def _tree(part: str) -> Tree:
+def _tree(fields: Mapping[str, str]) -> Tree:
     def whole(name: str) -> list[int]:
-        return list(map(int, _field(part, name).split()))
+        return list(map(int, fields.get(name, "").split()))
 
     def real(name: str) -> list[float]:
-        return list(map(float, _field(part, name).split()))
+        return list(map(float, fields.get(name, "").split()))
 
     return Tree(
         split=whole("split_feature"),
         thresholds=real("threshold"),
-        decisions=whole("decision_type"),
+        decisions=whole("decision_type") or [0] * len(whole("split_feature")),
         left=whole("left_child"),
         right=whole("right_child"),
         leaves=real("leaf_value"),
-        constant_leaves=_field(part, "is_linear") in ("", "0"),
+        constant_leaves=fields.get("is_linear", "0") == "0",
     )
 
 
@@ -115,7 +117,10 @@ def _problems(tree: Tree, leaves: int, features: int) -> Iterator[str]:
             yield "has a child that is not there"
         if any(0 <= child <= node for node, child in enumerate(nodes)):
             yield "goes round in circles"
+    if leaves > 1 and sorted(tree.left + tree.right) != [*range(-leaves, 0), *range(1, leaves - 1)]:
+        yield "has a child with two parents"
 
 
-def _field(part: str, name: str) -> str:
-    return part.partition(f"\n{name}=")[2].partition("\n")[0]
+def _fields(part: str) -> dict[str, str]:
+    """Values by name, up to the first empty line; of two with one name the last counts, as in LightGBM."""
+    return dict(line.partition("=")[::2] for line in part.partition("\n\n")[0].split("\n"))

@@ -8,6 +8,7 @@ import pytest
 from documents import model_text
 from numpy.typing import NDArray
 
+from ltr_pipeline import forest
 from ltr_pipeline.forest import Forest
 from ltr_pipeline.scoring import FEW, Scorer
 from ltr_pipeline.trees import read_trees
@@ -55,11 +56,11 @@ def forest_of(booster: lgb.Booster) -> Forest | None:
 )
 def test_scores_are_those_of_lightgbm(parameters: dict[str, object]) -> None:
     booster = train(**parameters)  # type: ignore[arg-type]
-    forest = forest_of(booster)
-    assert forest is not None
+    made = forest_of(booster)
+    assert made is not None
     matrix = strange_and_parting(booster)
-    assert np.array_equal(forest.score(matrix), booster.predict(matrix, raw_score=True))
-    assert np.array_equal(forest.score(matrix[:1]), booster.predict(matrix[:1], raw_score=True))
+    assert np.array_equal(made.score(matrix), booster.predict(matrix, raw_score=True))
+    assert np.array_equal(made.score(matrix[:1]), booster.predict(matrix[:1], raw_score=True))
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,9 @@ def test_thresholds_and_values_near_zero_are_taken_as_lightgbm_takes_them(thresh
     text = model_text().replace("threshold=0.5", f"threshold={threshold}")
     text = text.replace("decision_type=2", f"decision_type={decision}")
     matrix = np.column_stack([np.float32(STRANGE), np.zeros(len(STRANGE), np.float32)])
-    forest = Forest.of(read_trees(text))
-    assert forest is not None
-    assert forest.score(matrix).tolist() == lgb.Booster(model_str=text).predict(matrix, raw_score=True).tolist()
+    made = Forest.of(read_trees(text))
+    assert made is not None
+    assert made.score(matrix).tolist() == lgb.Booster(model_str=text).predict(matrix, raw_score=True).tolist()
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,9 @@ def test_what_is_no_order_of_numbers_is_left_to_lightgbm(parameters: dict[str, o
 
 def test_a_model_of_nothing_but_leaves_is_their_sum() -> None:
     booster = train(rows=4)  # too few to split
-    forest = forest_of(booster)
-    assert forest is not None
-    assert forest.score(np.zeros((2, 3), np.float32)).tolist() == booster.predict(np.zeros((2, 3))).tolist()
+    made = forest_of(booster)
+    assert made is not None
+    assert made.score(np.zeros((2, 3), np.float32)).tolist() == booster.predict(np.zeros((2, 3))).tolist()
 
 
 def test_a_quick_way_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +124,9 @@ def test_few_rows_and_many_are_scored_alike() -> None:
     matrix = strange_and_parting(booster)[:50]
     assert len(matrix) * 100 > FEW > 10 * 100
     assert scorer.score(matrix)[:10].tolist() == scorer.score(matrix[:10]).tolist()
+
+
+def test_a_forest_that_would_take_too_much_memory_is_left_to_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
+    booster = train(30)
+    monkeypatch.setattr(forest, "LARGEST_BYTES", 10_000)
+    assert forest_of(booster) is None

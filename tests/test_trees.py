@@ -25,6 +25,7 @@ TEXT = model_text()
         ("right_child=-2", "right_child=x", "a node or a leaf that is none"),
         ("right_child=-2", "right_child=0", "circles"),
         ("split_feature=0", "split_feature=2", "beyond the 2"),
+        ("right_child=-2", "right_child=-1", "two parents"),
         ("num_leaves=2\n", "num_leaves=200\n", "200 leaves and not one node less"),
         ("num_leaves=2\n", "", "0 leaves and not one node less"),
         (TEXT[TEXT.index("leaf_value") :], "", "leaf_value"),
@@ -54,3 +55,15 @@ def test_real_models_score_the_same_with_and_without() -> None:
         scorer = Scorer.from_model(booster.model_to_string(), ["a", "b", "c"])
         float32 = matrix.astype(np.float32)
         assert scorer.score(float32).tolist() == booster.predict(float32).tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("threshold=0.5", "threshold=0.5\nthreshold=0.75"), ("decision_type=2\n", ""), ("is_linear=0\n", "")],
+)
+def test_odd_texts_are_read_as_lightgbm_reads_them(given: str, read: str) -> None:
+    text = TEXT.replace(given, read)
+    assert text != TEXT
+    matrix = np.column_stack([np.linspace(0, 1, 2000), np.zeros(2000)]).astype(np.float32)
+    scores = lgb.Booster(model_str=text).predict(matrix, raw_score=True)
+    assert Scorer.from_model(text, ["A", "S"]).score(matrix).tolist() == scores.tolist()

@@ -68,7 +68,7 @@ def _host(header: str) -> str | None:
     return "127.0.0.1" if name == "localhost" else name
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _is_loopback(address: str | None) -> bool:
     try:
         return address is not None and ipaddress.ip_address(address).is_loopback

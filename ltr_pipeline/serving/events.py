@@ -193,16 +193,18 @@ class Encoder:
         """Whether a list can be marked so that it never trains a model; those that cannot are not written."""
         return SHADOW not in self.left_out
 
-    def impressions(self, listed: Listed) -> list[bytes]:
-        """Messages of a shown list, without line ends; nothing for an item that is too long for any."""
+    def impressions(self, listed: Listed) -> tuple[list[bytes], int]:
+        """Messages of a shown list, without line ends, and how many items are too long for any message."""
         message = self._columns(listed)
         if self._in_lists:
-            return self._lists(message, self._items(listed, {}))
+            lines = self._lists(message, self._items(listed, {}))
+            return [line for line in lines if line], lines.count(b"")
         count = len(listed.candidates)
         shared: dict[str, Sequence[Any]] = {name: [value] * count for name, value in message.items()}
         shared[EVENT_ID] = [f"{listed.event_id}#{place}" for place in range(count)]
-        lines = map(_one_line, self._items(listed, shared))
-        return [line for line in lines if len(line) <= LONGEST_MESSAGE]
+        lines = list(map(_one_line, self._items(listed, shared)))
+        fit = [line for line in lines if len(line) <= LONGEST_MESSAGE]
+        return fit, len(lines) - len(fit)
 
     def feedback(self, answered: Answered) -> bytes:
         """Message of an interaction, without a line end."""
@@ -237,7 +239,7 @@ class Encoder:
         if len(line) <= LONGEST_MESSAGE:
             return [line]
         if len(items) == 1:
-            return []
+            return [b""]
         half = len(items) // 2
         parts = {"a": items[:half], "b": items[half:]}  # under ids of their own: equal ones would be duplicates
         return [
@@ -263,8 +265,8 @@ class Encoder:
     def _with_features(self, items: Sequence[Any], served: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
         """Items with their features beside the other fields, of which they must not take the names."""
         return [
-            msgspec.to_builtins(item)
-            | {name: value for name, value in _numbers(features).items() if name not in self._reserved}
+            {name: value for name, value in _numbers(features).items() if name not in self._reserved}
+            | msgspec.to_builtins(item)
             for item, features in zip(items, served, strict=True)
         ]
 

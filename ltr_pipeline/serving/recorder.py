@@ -2,7 +2,7 @@
 
 What is to be logged is put into a queue that is bounded in records and bytes; every few milliseconds a thread writes
 what is there at once. So a stop by SIGTERM loses nothing, and a kill at most what is in that queue. Messages are
-encoded before: a thread that did it beside requests would take the interpreter from them again and again.
+encoded before they are put there: a thread that did it would take the interpreter from requests again and again.
 """
 
 from __future__ import annotations
@@ -101,12 +101,10 @@ class Recorder:
     def listed(self, listed: Listed) -> None:
         """Log an answered list. Never waits: when the queue is full, it is dropped and counted."""
         try:
-            taken = self._take(listed)
+            self._take(listed)
         except Exception:  # whatever is wrong with one event, requests go on
-            log.exception("an event was not written", query_id=listed.query_id)
-            taken = False
-        if not taken:
             metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+            log.exception("an event was not written", query_id=listed.query_id)
 
     def shadow(self, ranking: ShadowRanking) -> None:
         """Log an order that nobody was shown, as a ranking of its own that never trains a model."""
@@ -115,7 +113,7 @@ class Recorder:
         candidates = [served.candidates[row] for row in ranking.order]
         listed = Listed(
             request_id=ranking_id,
-            event_id=ranking_id,
+            event_id=uuid4().hex,
             query_id=served.query_id,
             user_id=served.user_id,
             seconds=time.time(),
@@ -137,11 +135,9 @@ class Recorder:
             There is no room; nothing was taken in.
         """
         answered = [self._answered(event, place) for place, event in enumerate(request.events)]
-        if not self._room(len(answered), 0):
+        if not self._put([Record(FEEDBACK, one.seconds, one.query_id, self.encoder.feedback(one)) for one in answered]):
             metrics.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
             raise BusyError("events cannot be taken in now; try again")
-        for event in answered:
-            self._put([Record(FEEDBACK, event.seconds, event.query_id, self.encoder.feedback(event))])
         return len(answered)
 
     def shown(self, request: wire.ShownRequest) -> int:
@@ -191,12 +187,14 @@ class Recorder:
     def _room(self, records: int, size: int) -> bool:
         return len(self._queue) + records <= QUEUE_RECORDS and self._put_bytes - self._got_bytes + size <= QUEUE_BYTES
 
-    def _take(self, listed: Listed) -> bool:
-        """Queue an answered list, or leave it out where it cannot be logged; whether there was room."""
+    def _take(self, listed: Listed) -> None:
+        """Queue an answered list, or leave it out where it cannot be logged."""
         if listed.shadow and not self.encoder.marks_shadow:
             metrics.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
-            return True
-        return self._put(listed if self._held.keeps(listed) else self._shown_list(listed))
+            return
+        queued = listed if self._held.keeps(listed) else self._shown_list(listed)
+        if not self._put(queued):
+            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
 
     def _put(self, queued: _Queued) -> bool:
         size = _size(queued)
@@ -228,25 +226,39 @@ class Recorder:
             self._got_bytes += size
             if isinstance(queued, list):
                 records += queued
-            elif isinstance(queued, Listed):
-                if not self._held.keep(queued):
-                    metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
-            elif (listed := self._held.take(queued.request_id, queued.items)) is not None:
-                records += self._shown_list(listed)
-            elif time.monotonic() < queued.patience and not self._stopped.is_set():
-                late.append(queued)
-            else:
-                metrics.EVENTS.labels(IMPRESSIONS, "unknown").inc()
+                continue
+            try:
+                records += self._keep(queued) if isinstance(queued, Listed) else self._report(queued, late)
+            except Exception:  # whatever is wrong with one event, the others are written
+                metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+                log.exception("an event was not written", request_id=queued.request_id)
         self._write(records)
         self._held.settle()
         self._queue.extend((report, 0) for report in late)
         return len(self._queue) > len(late)
 
-    def _shown_list(self, listed: Listed) -> list[Record]:
-        lines = self.encoder.impressions(listed)
-        if listed.candidates and not lines:
+    def _keep(self, listed: Listed) -> list[Record]:
+        """Keep an answer for its report."""
+        if not self._held.keep(listed):
             metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
-            log.warning("an event is too long to be sent", query_id=listed.query_id)
+        return []
+
+    def _report(self, report: _Report, late: list[_Report]) -> list[Record]:
+        """Events of an answer as it was shown; a report that has overtaken its answer is put off."""
+        listed = self._held.take(report.request_id, report.items)
+        if listed is not None:
+            return self._shown_list(listed)
+        if time.monotonic() < report.patience and not self._stopped.is_set():
+            late.append(report)
+        else:
+            metrics.EVENTS.labels(IMPRESSIONS, "unknown").inc()
+        return []
+
+    def _shown_list(self, listed: Listed) -> list[Record]:
+        lines, too_long = self.encoder.impressions(listed)
+        if too_long:
+            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc(too_long)
+            log.warning("items are too long to be sent", query_id=listed.query_id, items=too_long)
         return [Record(IMPRESSIONS, listed.seconds, listed.query_id, line) for line in lines]
 
     def _write(self, records: list[Record]) -> None:
@@ -294,4 +306,6 @@ def _size(queued: _Queued) -> int:
     """Bytes that it keeps in memory, roughly; reports are small."""
     if isinstance(queued, list):
         return sum(len(record.line) for record in queued)
-    return sum(len(bytes(candidate.features)) for candidate in queued.candidates) if isinstance(queued, Listed) else 0
+    if isinstance(queued, Listed):
+        return sum(memoryview(candidate.features).nbytes for candidate in queued.candidates)
+    return 0

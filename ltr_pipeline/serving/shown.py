@@ -104,7 +104,7 @@ class Held(Nothing):
         except (sqlite3.Error, OSError) as error:
             self._note(error)
             return None
-        except RequestError as error:
+        except (RequestError, msgspec.MsgspecError) as error:
             log.warning("a report of what was shown is wrong", error=str(error))
             return None
         return listed if gone else None

@@ -138,7 +138,7 @@ class Journal:
         try:
             for _ in writing(file, parts):
                 pass
-        except OSError:
+        except BaseException:
             self._cut(file, segment, before)
             raise
         finally:

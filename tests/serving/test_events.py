@@ -125,7 +125,8 @@ def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
     listed = data.draw(lists(mapping))
     encoder = Encoder(mapping)
-    lines = encoder.impressions(listed)
+    lines, too_long = encoder.impressions(listed)
+    assert not too_long
     assert not any(b"\n" in line for line in lines)
     shown, _ = decoded(mapping, lines)
     count = len(listed.candidates)
@@ -210,8 +211,8 @@ def listed(items: int, size: int = 10) -> Listed:
 
 
 def test_a_list_that_is_too_long_for_a_message_becomes_several() -> None:
-    lines = Encoder(LAWYERS).impressions(listed(400, size=5000))
-    assert len(lines) > 1
+    lines, too_long = Encoder(LAWYERS).impressions(listed(400, size=5000))
+    assert len(lines) > 1 > too_long
     assert max(map(len, lines)) <= LONGEST_MESSAGE
     shown, _ = decoded(LAWYERS, lines)
     assert shown["position"].to_list() == list(range(1, 401))
@@ -219,7 +220,11 @@ def test_a_list_that_is_too_long_for_a_message_becomes_several() -> None:
 
 
 def test_an_item_that_is_too_long_for_any_message_is_left_out() -> None:
-    assert Encoder(LAWYERS).impressions(listed(2, size=1_000_000)) == []
+    assert Encoder(LAWYERS).impressions(listed(2, size=1_000_000)) == ([], 2)
+    short, long = listed(1), listed(1, size=1_000_000)
+    mixed = msgspec.structs.replace(short, candidates=[*short.candidates, *long.candidates], propensities=None)
+    lines, too_long = Encoder(LAWYERS).impressions(mixed)
+    assert (len(lines), too_long) == (1, 1)
 
 
 def test_only_what_was_shown_in_its_order() -> None:
