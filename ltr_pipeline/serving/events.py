@@ -280,14 +280,17 @@ def _served(candidates: Sequence[wire.RankCandidate], names: tuple[str, ...]) ->
 
 
 def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
-    """Object of the numbers in a list that a model has read: they are put in as text, in half the time of numbers."""
-    numbers = tuple(bytes(values).strip()[1:-1].split(b","))
-    return msgspec.Raw(_template(names) % numbers)
+    """Object of the numbers in a list that a model has read: as text, in a third of the time of reading them again."""
+    parts = _around(names).copy()
+    parts[1::2] = bytes(values)[1:-1].split(b",")
+    return msgspec.Raw(b"".join(parts))
 
 
 @cache
-def _template(names: tuple[str, ...]) -> bytes:
-    return b"{%b}" % b",".join(_encode(name).replace(b"%", b"%%") + b":%b" for name in names)
+def _around(names: tuple[str, ...]) -> list[bytes]:
+    """What stands before, between and behind the values of an object, with room for them."""
+    keys = [part for name in names for part in (b"," + _encode(name) + b":", b"")]
+    return [b"{" + keys[0][1:], *keys[1:], b"}"]
 
 
 def _one_line(message: msgspec.Struct | dict[str, Any]) -> bytes:
