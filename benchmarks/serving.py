@@ -14,7 +14,9 @@ b. p95 at one connection, from the request's first byte to the answer's last, ag
    ``Booster.predict(matrix, num_threads=1)`` alone on the same matrix, by the client while the service rests, in turns
    of a fraction of a second, for requests by name and for those with a list in the model's order; wanted: at most 1.6
    times as long
-c. with ``--memory``: resident memory of one worker with 500 trees after so many requests; wanted: under 200 MB, flat
+c. p95 at one connection of 50 requests a second, all of them scored by a shadow of another version, too, against a
+   service without a shadow
+d. with ``--memory``: resident memory of one worker with 500 trees after so many requests; wanted: under 200 MB, flat
 
 Printed are the medians of the rounds, and the median of each round's ratio.
 """
@@ -52,6 +54,8 @@ from ltr_pipeline.weights import Feature, Golden, Model
 
 CANDIDATES, FEATURES, TREES, MEMORY_TREES = 100, 30, 200, 500
 CONNECTIONS = 16
+PAUSE = 0.02  # seconds between two requests that a shadow has time for
+SERVED, SHADOW = "20250714_0215", "20250713_0215"
 NAMES = [f"feature_{number:02}" for number in range(FEATURES)]
 SLICES = 10
 """Parts of a round at one connection; in between, predict alone."""
@@ -68,12 +72,12 @@ def train(trees: int) -> lgb.LGBMRanker:
     return ranker.fit(matrix, relevance, group=[50] * 200, feature_name=NAMES)
 
 
-def publish(folder: Path, ranker: lgb.LGBMRanker) -> None:
+def publish(folder: Path, ranker: lgb.LGBMRanker, version: str = SERVED) -> None:
     """Put the model into a registry, as a night does."""
     text = ranker.booster_.model_to_string()
     rows = np.random.default_rng(2).random((5, FEATURES)).astype(np.float32)
     made = msgspec.structs.replace(
-        document(),
+        document(version),
         model=Model(
             text=text,
             sha256=hashlib.sha256(text.encode()).hexdigest(),
@@ -114,8 +118,10 @@ def request(port: int, *, by_name: bool = True) -> bytes:
 
 
 @contextmanager
-def service(folder: Path, port: int, python: str = sys.executable) -> Iterator[subprocess.Popen[bytes]]:
-    """The service of this repository, as it is by default."""
+def service(
+    folder: Path, port: int, python: str = sys.executable, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The service of this repository, as it is by default, or with these settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LTR_", "KAFKA_", "S3_"))}
     environment |= {
         "LTR_REGISTRY_URI": str(folder / "registry"),
@@ -123,7 +129,7 @@ def service(folder: Path, port: int, python: str = sys.executable) -> Iterator[s
         "LTR_SPOOL": str(folder / "spool"),
         "LTR_EVENTS_PATH": str(folder / "audit.log"),
         "OMP_WAIT_POLICY": "PASSIVE",
-    }
+    } | settings
     with running([python, "-m", "ltr_pipeline.serving"], port, environment, folder) as process:
         yield process
 
@@ -202,10 +208,10 @@ def serve_naively(pickled: Path, port: int) -> None:
 
 
 class Connection(asyncio.Protocol):
-    """Sends the same request again as soon as it is answered."""
+    """Sends the same request again as soon as it is answered, or after a pause."""
 
-    def __init__(self, message: bytes, until: float, times: list[float], ended: asyncio.Event) -> None:
-        self.message, self.until, self.times, self.ended = message, until, times, ended
+    def __init__(self, message: bytes, until: float, pause: float, times: list[float], ended: asyncio.Event) -> None:
+        self.message, self.until, self.pause, self.times, self.ended = message, until, pause, times, ended
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -229,23 +235,25 @@ class Connection(asyncio.Protocol):
         if self.missing == 0:
             now = time.perf_counter()
             self.times.append(now - self.start)
-            if now < self.until:
-                self.send()
-            else:
+            if now >= self.until:
                 self.transport.close()
+            elif self.pause:
+                asyncio.get_running_loop().call_later(self.pause, self.send)
+            else:
+                self.send()
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.ended.set()
 
 
-async def load(message: bytes, port: int, connections: int, seconds: float) -> list[float]:
+async def load(message: bytes, port: int, connections: int, seconds: float, pause: float = 0.0) -> list[float]:
     """Seconds of each request."""
     times: list[float] = []
     until = time.perf_counter() + seconds
     ended = [asyncio.Event() for _ in range(connections)]
     loop = asyncio.get_running_loop()
     for end in ended:
-        await loop.create_connection(lambda end=end: Connection(message, until, times, end), "127.0.0.1", port)
+        await loop.create_connection(lambda end=end: Connection(message, until, pause, times, end), "127.0.0.1", port)
     for end in ended:
         await end.wait()
     return times
@@ -261,7 +269,9 @@ def predict(booster: lgb.Booster, matrix: Any, seconds: float) -> list[float]:
     return times
 
 
-def measure(ours: int, theirs: int, pickled: Path, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
+def measure(
+    ours: int, theirs: int, shadowed: int, pickled: Path, rounds: int, seconds: float
+) -> dict[str, list[tuple[float, float]]]:
     """Pairs of figures, one a round."""
     booster = pickle.loads(pickled.read_bytes()).booster_
     matrix = sample()
@@ -270,6 +280,7 @@ def measure(ours: int, theirs: int, pickled: Path, rounds: int, seconds: float) 
         uvloop.run(load(message, port, CONNECTIONS, 1))
     rates: list[tuple[float, float]] = []
     p95s: list[list[tuple[float, float]]] = [[], []]
+    shadows: list[tuple[float, float]] = []
     for _ in range(rounds):
         fast, slow = (
             len(uvloop.run(load(message, port, CONNECTIONS, seconds))) / seconds
@@ -283,7 +294,11 @@ def measure(ours: int, theirs: int, pickled: Path, rounds: int, seconds: float) 
                 served += uvloop.run(load(message, ours, 1, seconds / SLICES))
                 alone += predict(booster, matrix, seconds / SLICES)
             pairs.append((p95_ms(served), p95_ms(alone)))
-    return {"rates": rates, "by name": p95s[0], "by list": p95s[1]}
+        with_shadow, without = (
+            p95_ms(uvloop.run(load(request(port), port, 1, seconds, PAUSE))) for port in (shadowed, ours)
+        )
+        shadows.append((with_shadow, without))
+    return {"rates": rates, "by name": p95s[0], "by list": p95s[1], "shadow": shadows}
 
 
 def p95_ms(seconds: list[float]) -> float:
@@ -297,10 +312,12 @@ def compare(rounds: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         ranker = train(TREES)
+        publish(folder, train(TREES), SHADOW)
         publish(folder, ranker)
         (folder / "ranker.pickle").write_bytes(pickle.dumps(ranker))
-        ours, theirs = free_port(), free_port()
+        ours, theirs, shadowed = free_port(), free_port(), free_port()
         stack.enter_context(service(folder, ours))
+        stack.enter_context(service(folder, shadowed, LTR_SHADOW_VERSION=SHADOW, LTR_SHADOW_SHARE="1"))
         stack.enter_context(naive(folder, theirs))
         command = [
             sys.executable,
@@ -308,6 +325,7 @@ def compare(rounds: int, seconds: float) -> None:
             "--client",
             str(ours),
             str(theirs),
+            str(shadowed),
             str(folder / "ranker.pickle"),
         ]
         done = subprocess.run([*command, str(rounds), str(seconds)], check=True, stdout=subprocess.PIPE)
@@ -316,6 +334,7 @@ def compare(rounds: int, seconds: float) -> None:
     report(f"requests/s, {CONNECTIONS} connections", ("service", "naive"), measured["rates"])
     for features in ("by name", "by list"):
         report(f"p95 in ms, 1 connection, {features}", ("service", "Booster.predict"), measured[features])
+    report("p95 in ms, 50 requests/s", ("with a shadow", "without"), measured["shadow"])
 
 
 def report(what: str, names: tuple[str, str], pairs: list[list[float]]) -> None:
@@ -369,12 +388,12 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--requests", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--python", default=sys.executable, help="of the environment whose service is measured")
-    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=6, help=argparse.SUPPRESS)
     parser.add_argument("--naive", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client:
-        ours, theirs, pickled, rounds, seconds = given.client
-        print(json.dumps(measure(int(ours), int(theirs), Path(pickled), int(rounds), float(seconds))))
+        *ports, pickled, rounds, seconds = given.client
+        print(json.dumps(measure(*map(int, ports), Path(pickled), int(rounds), float(seconds))))
     elif given.naive:
         serve_naively(Path(given.naive[0]), int(given.naive[1]))
     elif given.memory:

@@ -50,7 +50,7 @@ OF_FEEDBACK: Final = (KIND, QUERY_ID, ITEM_ID, TIME, ACTION, RANKING_ID, EVENT_I
 NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
 
 Path = tuple[str, ...]
-Tree = Mapping[str, Any]
+Layout = Mapping[str, Any]
 
 _REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}\.([A-Za-z0-9_-]+)")
 _encode = msgspec.json.Encoder().encode
@@ -174,7 +174,7 @@ class Encoder:
             of_list = {}
             of_item = _placed([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
         of_feedback = _placed(OF_FEEDBACK, paths)
-        self._list, self._item, self._feedback = map(_tree, (of_list, of_item, of_feedback))
+        self._list, self._item, self._feedback = map(_layout, (of_list, of_item, of_feedback))
         self._features_beside = of_item[FEATURES] == ()
         self._kind_is_action = ACTION not in of_feedback and of_feedback[KIND] in paths[ACTION]
         self.actions = self._allowed(of_feedback)
@@ -233,6 +233,7 @@ class Encoder:
         }
 
     def _lists(self, message: dict[str, Any], items: Sequence[Any]) -> list[bytes]:
+        """The message, or several with parts of the list; an empty one for an item that is too long for any."""
         if not items:
             return []
         line = _one_line(_message(self._list, message | {ITEMS: items}))
@@ -334,31 +335,31 @@ def _collide(path: Path, other: Path) -> bool:
     return bool(shorter) and path[:shorter] == other[:shorter]
 
 
-def _tree(placed: Mapping[str, Path]) -> Tree:
+def _layout(placed: Mapping[str, Path]) -> Layout:
     """Names of columns at their paths."""
-    tree: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
     for name, path in placed.items():
-        node = tree
+        node = layout
         for part in path[:-1]:
             node = node.setdefault(part, {})
         if path:
             node[path[-1]] = name
-    return tree
+    return layout
 
 
-def _messages(tree: Tree, columns: Mapping[str, Sequence[Any]]) -> list[msgspec.Struct]:
+def _messages(layout: Layout, columns: Mapping[str, Sequence[Any]]) -> list[msgspec.Struct]:
     """A message for each row of the columns; None is left out."""
     cells = {}
-    for key, branch in tree.items():
+    for key, branch in layout.items():
         cell = columns.get(branch) if isinstance(branch, str) else _messages(branch, columns)
         if cell:
             cells[key] = cell
     return list(map(_message_kind(tuple(cells)), *cells.values())) if cells else []
 
 
-def _message(tree: Tree, columns: Mapping[str, Any]) -> msgspec.Struct:
+def _message(layout: Layout, columns: Mapping[str, Any]) -> msgspec.Struct:
     """One message."""
-    return _messages(tree, {name: [value] for name, value in columns.items() if value is not None})[0]
+    return _messages(layout, {name: [value] for name, value in columns.items() if value is not None})[0]
 
 
 @cache

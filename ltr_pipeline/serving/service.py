@@ -137,9 +137,11 @@ class Service:
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )
-        self._record(answer, request, candidates, mixed, model)
+        loop = asyncio.get_running_loop()  # what follows the answer waits until it is on its way
+        loop.call_soon(self.recorder.listed, self._listed(answer, request, candidates, mixed, model))
         if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
-            self._offer(request, candidates, model, scored, facts.request_id, len(mixed.order))
+            shown = len(mixed.order)
+            loop.call_soon(self._offer, request, candidates, model, scored, facts.request_id, shown)
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
         model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
@@ -147,15 +149,15 @@ class Service:
         facts.candidates, facts.k = len(request.candidates), len(answer.items)
         return answer
 
-    def _record(
+    def _listed(
         self,
         answer: wire.RankAnswer,
         request: wire.RankRequest,
         candidates: Sequence[wire.RankCandidate],
         mixed: Mixed,
         model: Loaded,
-    ) -> None:
-        listed = Listed(
+    ) -> Listed:
+        return Listed(
             request_id=answer.request_id,
             event_id=answer.request_id,
             query_id=answer.query_id,
@@ -168,7 +170,6 @@ class Service:
             propensities=mixed.propensities,
             teams=mixed.teams,
         )
-        asyncio.get_running_loop().call_soon(self.recorder.listed, listed)  # once the answer is on its way
 
     def explain(self, body: bytes) -> wire.Explanation:
         """Why one candidate stands above another.
