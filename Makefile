@@ -21,7 +21,7 @@ help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
-	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL)"
+	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL), the service beside it"
 	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
 	@echo "make secrets                what docker-compose.yaml needs in .env"

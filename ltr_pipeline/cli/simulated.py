@@ -6,7 +6,9 @@ Its world is kept beside it, so that a day appended later is the day that would 
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -74,14 +76,18 @@ def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:
     if days <= 0:
         return
     path = Path(settings.events_path)
+    new = path.with_name(f"{path.name}.new")
     with console.status(f"simulating {days} days"):
-        if simulated.growing and path.exists():
-            os.truncate(path, simulated.size)
-        # A service may have appended to the log since: that stays.
-        before = path.stat().st_size if path.exists() else 0
-        _save(settings, msgspec.structs.replace(simulated, size=before, growing=True))
-        summary = write_log(path, simulated.world, simulated.end, days, append=path.exists())
-    _save(settings, _Simulated(world=simulated.world, end=end, size=path.stat().st_size))
+        summary = write_log(new, simulated.world, simulated.end, days)
+        with path.open("ab") as log, new.open("rb") as arrived:
+            fcntl.flock(log, fcntl.LOCK_EX)  # a service may append, too: before or after, not in between
+            if simulated.growing:
+                log.truncate(simulated.size)
+            _save(settings, msgspec.structs.replace(simulated, size=os.fstat(log.fileno()).st_size, growing=True))
+            shutil.copyfileobj(arrived, log)
+            log.flush()
+            _save(settings, _Simulated(world=simulated.world, end=end, size=os.fstat(log.fileno()).st_size))
+        new.unlink()
     console.print(f"Simulated {days} days until {end}: {summary.impressions:,} impressions in {path}")
 
 

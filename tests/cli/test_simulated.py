@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import json
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,3 +142,16 @@ def test_a_simulation_that_is_killed_is_continued(settings: Settings, log: Path,
     whole = (tmp_path / "undisturbed.log").read_bytes()
     assert 0 < killed < len(whole)
     assert log.read_bytes() == whole
+
+
+def test_a_day_waits_for_a_service_that_is_writing(settings: Settings, log: Path) -> None:
+    ltr(*SIMULATE)
+    with log.open("ab", buffering=0) as service, ThreadPoolExecutor() as pool:
+        fcntl.flock(service, fcntl.LOCK_EX)
+        service.write(b'{"message": ')
+        day = pool.submit(simulated.up_to, settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
+        time.sleep(0.5)
+        service.write(b'"served"}\n')
+        fcntl.flock(service, fcntl.LOCK_UN)
+        day.result(PATIENCE_SECONDS)
+    assert b'\n{"message": "served"}\n' in log.read_bytes()

@@ -74,6 +74,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> di
         "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
         "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
+        "LTR_SERVE_PORT": str(free_port()),
+        "WEIGHTS_POLL_SECONDS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 
@@ -116,11 +118,14 @@ def api(environment: dict[str, str]) -> Iterator[Api]:
     subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
     ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     try:
-        ltr(environment, "up")
+        assert f"The service is at http://127.0.0.1:{environment['LTR_SERVE_PORT']}" in ltr(environment, "up")
         servers.used("Airflow", f"{version('apache-airflow')} standalone, SQLite, LocalExecutor")
         yield Api(environment)
     finally:
-        ltr(environment, "down")
+        said = ltr(environment, "down")
+        assert "Airflow has stopped." in said
+        assert "The service has stopped." in said
+        assert "Nothing is running." in ltr(environment, "down")
 
 
 def wait(what: str, ready: Any) -> Any:
@@ -167,6 +172,8 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     (latest,) = json.loads(ltr(environment, "versions", "--json"))
     assert event["extra"]["version"] == latest["version"] == f"{run['logical_date'][:10].replace('-', '')}_0215"
     assert latest["is_latest"]
+    health = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
+    wait("reload", lambda: json.load(urllib.request.urlopen(health, timeout=60))["version"] == latest["version"])
     assert event["extra"]["metrics"]["ndcg_at_5"] == latest["ndcg_at_5"]
     assert "ok" in ltr(environment, "verify")
     (told,) = webhook.got
