@@ -269,9 +269,7 @@ def predict(booster: lgb.Booster, matrix: Any, seconds: float) -> list[float]:
     return times
 
 
-def measure(
-    ours: int, theirs: int, shadowed: int, pickled: Path, rounds: int, seconds: float
-) -> dict[str, list[tuple[float, float]]]:
+def measure(ours: int, theirs: int, pickled: Path, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
     """Pairs of figures, one a round."""
     booster = pickle.loads(pickled.read_bytes()).booster_
     matrix = sample()
@@ -280,7 +278,6 @@ def measure(
         uvloop.run(load(message, port, CONNECTIONS, 1))
     rates: list[tuple[float, float]] = []
     p95s: list[list[tuple[float, float]]] = [[], []]
-    shadows: list[tuple[float, float]] = []
     for _ in range(rounds):
         fast, slow = (
             len(uvloop.run(load(message, port, CONNECTIONS, seconds))) / seconds
@@ -294,11 +291,16 @@ def measure(
                 served += uvloop.run(load(message, ours, 1, seconds / SLICES))
                 alone += predict(booster, matrix, seconds / SLICES)
             pairs.append((p95_ms(served), p95_ms(alone)))
-        with_shadow, without = (
-            p95_ms(uvloop.run(load(request(port), port, 1, seconds, PAUSE))) for port in (shadowed, ours)
-        )
-        shadows.append((with_shadow, without))
-    return {"rates": rates, "by name": p95s[0], "by list": p95s[1], "shadow": shadows}
+    return {"rates": rates, "by name": p95s[0], "by list": p95s[1]}
+
+
+def measure_shadow(shadowed: int, ours: int, rounds: int, seconds: float) -> list[tuple[float, float]]:
+    """Pairs of p95s in ms, with a shadow and without."""
+    pairs = []
+    for _ in range(rounds):
+        first, second = (p95_ms(uvloop.run(load(request(port), port, 1, seconds, PAUSE))) for port in (shadowed, ours))
+        pairs.append((first, second))
+    return pairs
 
 
 def p95_ms(seconds: list[float]) -> float:
@@ -317,7 +319,6 @@ def compare(rounds: int, seconds: float) -> None:
         (folder / "ranker.pickle").write_bytes(pickle.dumps(ranker))
         ours, theirs, shadowed = free_port(), free_port(), free_port()
         stack.enter_context(service(folder, ours))
-        stack.enter_context(service(folder, shadowed, LTR_SHADOW_VERSION=SHADOW, LTR_SHADOW_SHARE="1"))
         stack.enter_context(naive(folder, theirs))
         command = [
             sys.executable,
@@ -325,16 +326,17 @@ def compare(rounds: int, seconds: float) -> None:
             "--client",
             str(ours),
             str(theirs),
-            str(shadowed),
             str(folder / "ranker.pickle"),
         ]
         done = subprocess.run([*command, str(rounds), str(seconds)], check=True, stdout=subprocess.PIPE)
         measured = json.loads(done.stdout)
+        stack.enter_context(service(folder, shadowed, LTR_SHADOW_VERSION=SHADOW, LTR_SHADOW_SHARE="1"))
+        shadows = measure_shadow(shadowed, ours, rounds, seconds)
     print(f"{CANDIDATES} candidates x {FEATURES} features, {TREES} trees; medians of {rounds} rounds")
     report(f"requests/s, {CONNECTIONS} connections", ("service", "naive"), measured["rates"])
     for features in ("by name", "by list"):
         report(f"p95 in ms, 1 connection, {features}", ("service", "Booster.predict"), measured[features])
-    report("p95 in ms, 50 requests/s", ("with a shadow", "without"), measured["shadow"])
+    report("p95 in ms, 50 requests/s", ("with a shadow", "without"), shadows)
 
 
 def report(what: str, names: tuple[str, str], pairs: list[list[float]]) -> None:
@@ -388,12 +390,12 @@ def main() -> None:
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--requests", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     parser.add_argument("--python", default=sys.executable, help="of the environment whose service is measured")
-    parser.add_argument("--client", nargs=6, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--naive", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client:
-        *ports, pickled, rounds, seconds = given.client
-        print(json.dumps(measure(*map(int, ports), Path(pickled), int(rounds), float(seconds))))
+        ours, theirs, pickled, rounds, seconds = given.client
+        print(json.dumps(measure(int(ours), int(theirs), Path(pickled), int(rounds), float(seconds))))
     elif given.naive:
         serve_naively(Path(given.naive[0]), int(given.naive[1]))
     elif given.memory:
