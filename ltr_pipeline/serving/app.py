@@ -44,7 +44,7 @@ JSON: Final = "application/json"
 LONGEST_ERROR: Final = 1000  # characters; a message may quote what was sent
 
 SWITCH_SECONDS: Final = 0.00002
-"""A thread that brings new weights lets requests go on after so long, not after Python's 5 ms."""
+"""Requests go on after so long, not after Python's 5 ms: one that scores waits for other threads dozens of times."""
 
 
 class BodyError(Exception):

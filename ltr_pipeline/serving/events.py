@@ -251,17 +251,17 @@ class Encoder:
 
     def _items(self, listed: Listed, shared: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
         """What is said of each item, beside what is `shared`."""
-        candidates = listed.candidates
+        candidates, served = listed.candidates, _served(listed.candidates, listed.features)
         columns: dict[str, Sequence[Any] | None] = {
             ITEM_ID: [candidate.item_id for candidate in candidates],
-            FEATURES: _served(candidates, listed.features),
+            FEATURES: served,
             POSITION: range(1, len(candidates) + 1),
             PROPENSITY: listed.propensities,
             TEAM: listed.teams,
             PROTECTED_GROUP: [candidate.group for candidate in candidates],
         }
         items = _messages(self._item, {**shared, **{name: column for name, column in columns.items() if column}})
-        return self._with_features(items, columns[FEATURES] or []) if self._features_beside else items
+        return self._with_features(items, served) if self._features_beside else items
 
     def _with_features(self, items: Sequence[Any], served: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
         """Items with their features beside the other fields, of which they must not take the names."""

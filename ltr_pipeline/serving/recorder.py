@@ -184,9 +184,6 @@ class Recorder:
             seconds=time.time(),
         )
 
-    def _room(self, records: int, size: int) -> bool:
-        return len(self._queue) + records <= QUEUE_RECORDS and self._put_bytes - self._got_bytes + size <= QUEUE_BYTES
-
     def _take(self, listed: Listed) -> None:
         """Queue an answered list, or leave it out where it cannot be logged."""
         if listed.shadow and not self.encoder.marks_shadow:
@@ -197,9 +194,10 @@ class Recorder:
             metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
 
     def _put(self, queued: _Queued) -> bool:
+        """Queue it; whether there was room."""
         size = _size(queued)
         with self._putting:
-            if not self._room(1, size):
+            if len(self._queue) >= QUEUE_RECORDS or self._put_bytes - self._got_bytes + size > QUEUE_BYTES:
                 return False
             self._put_bytes += size
         self._queue.append((queued, size))
@@ -228,7 +226,10 @@ class Recorder:
                 records += queued
                 continue
             try:
-                records += self._keep(queued) if isinstance(queued, Listed) else self._report(queued, late)
+                if not isinstance(queued, Listed):
+                    records += self._report(queued, late)
+                elif not self._held.keep(queued):
+                    metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
             except Exception:  # whatever is wrong with one event, the others are written
                 metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
                 log.exception("an event was not written", request_id=queued.request_id)
@@ -236,12 +237,6 @@ class Recorder:
         self._held.settle()
         self._queue.extend((report, 0) for report in late)
         return len(self._queue) > len(late)
-
-    def _keep(self, listed: Listed) -> list[Record]:
-        """Keep an answer for its report."""
-        if not self._held.keep(listed):
-            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
-        return []
 
     def _report(self, report: _Report, late: list[_Report]) -> list[Record]:
         """Events of an answer as it was shown; a report that has overtaken its answer is put off."""

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import block
+from serving.lists import listed as a_list
 
 from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.events import Decoder
@@ -196,18 +197,8 @@ def test_the_longest_query_fits() -> None:
 
 def listed(items: int, size: int = 10) -> Listed:
     features = msgspec.Raw(json.dumps({"A": 0.5, "x" * size: 1}).encode())
-    return Listed(
-        request_id="r",
-        event_id="r",
-        query_id="q",
-        user_id=None,
-        seconds=1_752_575_400.0,
-        policy="p",
-        shadow=False,
-        candidates=[RankCandidate(item_id=f"i{row}", features=features) for row in range(items)],
-        features=LAWYERS.features,
-        propensities=[0.5] * items,
-    )
+    candidates = [RankCandidate(item_id=f"i{row}", features=features) for row in range(items)]
+    return a_list(candidates, features=LAWYERS.features, propensities=[0.5] * items)
 
 
 def test_a_list_that_is_too_long_for_a_message_becomes_several() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from serving.lists import listed as a_list
 
 from ltr_pipeline.serving import recorder as module
 from ltr_pipeline.serving import wire
@@ -36,19 +37,8 @@ def candidate(features: bytes = b'{"A":1}') -> wire.RankCandidate:
     return wire.RankCandidate(item_id="i", features=msgspec.Raw(features))
 
 
-def listed(**changes: object) -> Listed:
-    made = Listed(
-        request_id=new_request_id("q", "0" * 32),
-        event_id="e",
-        query_id="q",
-        user_id=None,
-        seconds=1_752_575_400.0,
-        policy="p",
-        shadow=False,
-        candidates=[candidate()],
-        features=("A",),
-    )
-    return msgspec.structs.replace(made, **changes)
+def listed(event_id: str = "e") -> Listed:
+    return a_list([candidate()], request_id=new_request_id("q", "0" * 32), event_id=event_id)
 
 
 def feedback(count: int) -> wire.FeedbackRequest:
