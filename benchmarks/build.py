@@ -34,22 +34,24 @@ BUCKETS = 16
 
 def prepare(folder: Path, impressions: int) -> list[str]:
     """Land a month of about so many impressions; the landed folders."""
-    from ltr_pipeline import events
-    from ltr_pipeline.simulate import World
+    from ltr_pipeline.events.files import FileSource
+    from ltr_pipeline.events.landing import land
+    from ltr_pipeline.events.manifest import partitions_for
     from ltr_pipeline.simulate.log import write_log
-    from ltr_pipeline.storage import LocalStorage
+    from ltr_pipeline.simulate.world import World
+    from ltr_pipeline.storage.local import LocalStorage
 
     mapping, storage = load_mapping(), LocalStorage(folder / "data")
     world = World(legacy_weights=mapping.legacy_weights, rankings_per_day=round(impressions / DAYS / PER_RANKING))
     write_log(folder / "audit.log", world, WINDOWS.start.date(), DAYS)
-    source = events.FileSource(str(folder / "audit.log"))
-    events.land(storage, CUTOFF.date(), source, mapping, buckets=BUCKETS, since=WINDOWS.start)
-    return events.partitions_for(storage, CUTOFF.date())
+    source = FileSource(str(folder / "audit.log"))
+    land(storage, CUTOFF.date(), source, mapping, buckets=BUCKETS, since=WINDOWS.start)
+    return partitions_for(storage, CUTOFF.date())
 
 
 def ours(folder: Path, partitions: list[str]) -> dict[str, int]:
     from ltr_pipeline import dataset
-    from ltr_pipeline.storage import LocalStorage
+    from ltr_pipeline.storage.local import LocalStorage
 
     storage = LocalStorage(folder / "data")
     manifest = dataset.build(storage, "runs/r/dataset", partitions, load_mapping(), WINDOWS)

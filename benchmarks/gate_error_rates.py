@@ -34,11 +34,12 @@ from scipy.stats import binomtest
 from ltr_pipeline import evaluation, fairness
 from ltr_pipeline.evaluation import Metrics
 from ltr_pipeline.fairness import Fairness
-from ltr_pipeline.gate import Comparison, Evidence, Landed, Policy, decide
+from ltr_pipeline.gate import Comparison, Evidence, Landed, decide
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.policy import Policy
 from ltr_pipeline.scoring import Latency
-from ltr_pipeline.simulate import FEATURES, World, sample
-from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS
+from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
+from ltr_pipeline.simulate.world import FEATURES, World
 
 POLICY = Policy()
 LENIENT = Policy(on_inconclusive="publish")

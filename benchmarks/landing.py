@@ -34,8 +34,8 @@ BUCKETS = 16
 def simulate(log: Path, impressions: int) -> None:
     """Write four weeks with about so many impressions."""
     from ltr_pipeline.mapping import load_mapping
-    from ltr_pipeline.simulate import World
     from ltr_pipeline.simulate.log import write_log
+    from ltr_pipeline.simulate.world import World
 
     rankings = round(impressions / DAYS / PER_RANKING)
     write_log(log, World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=rankings), FIRST.date(), DAYS)
@@ -62,9 +62,10 @@ def naive(log: Path) -> Callable[[], int]:
 def landing(log: Path) -> Callable[[], int]:
     import pyarrow as pa
 
-    from ltr_pipeline.events import FileSource, land
+    from ltr_pipeline.events.files import FileSource
+    from ltr_pipeline.events.landing import land
     from ltr_pipeline.mapping import load_mapping
-    from ltr_pipeline.storage import LocalStorage
+    from ltr_pipeline.storage.local import LocalStorage
 
     pa.scalar(0)  # with its first scalar pyarrow imports pandas, where that is installed
 
@@ -80,9 +81,11 @@ def building(log: Path) -> Callable[[], int]:
     import pyarrow as pa
 
     from ltr_pipeline import dataset
-    from ltr_pipeline.events import FileSource, land, partitions_for
+    from ltr_pipeline.events.files import FileSource
+    from ltr_pipeline.events.landing import land
+    from ltr_pipeline.events.manifest import partitions_for
     from ltr_pipeline.mapping import load_mapping
-    from ltr_pipeline.storage import LocalStorage
+    from ltr_pipeline.storage.local import LocalStorage
     from ltr_pipeline.windows import Windows
 
     pa.scalar(0)

@@ -27,12 +27,13 @@ import structlog
 
 from ltr_pipeline import dataset, jobs, outcomes, ranker
 from ltr_pipeline.dataset import DatasetManifest
-from ltr_pipeline.events import read_manifest
+from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.logs import FILE_NAME
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Run
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import World, write_log
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
 
 NIGHT = dt.date(2026, 9, 30)
 DAY = dt.timedelta(days=1)

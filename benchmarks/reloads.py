@@ -37,7 +37,7 @@ from documents import document
 from serving.server import Server
 
 from ltr_pipeline.scoring import Candidate, Scorer
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import LATEST, Registry
 from ltr_pipeline.weights import Feature, Golden, Model, Weights
 

@@ -48,7 +48,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from documents import document
 
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 from ltr_pipeline.weights import Feature, Golden, Model
 

@@ -58,7 +58,8 @@ def _soak(folder: Path, nights: int) -> int:
 
     from ltr_pipeline.airflow.once import run_once
     from ltr_pipeline.settings import load_settings
-    from ltr_pipeline.simulate import World, write_log
+    from ltr_pipeline.simulate.log import write_log
+    from ltr_pipeline.simulate.world import World
 
     console = Console(file=sys.__stdout__, width=150, highlight=False)
     initdb()
@@ -110,7 +111,7 @@ def _asset_events() -> list[tuple[str, str]]:
 def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001, ANN202 - types would import before _configure
     """One line of a night, its nDCG@5, and what is broken, added to `problems`."""
     from ltr_pipeline.dataset import DatasetManifest
-    from ltr_pipeline.events import read_manifest
+    from ltr_pipeline.events.manifest import read_manifest
     from ltr_pipeline.gate import Decision, Evidence
     from ltr_pipeline.runs import Outcome, Run
 

@@ -39,12 +39,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "services"))
 from kafka_server import KafkaServer, make_topic
 
 from ltr_pipeline import dataset
-from ltr_pipeline.events import KafkaSource, land, partitions_for
-from ltr_pipeline.kafka import KafkaConnection
+from ltr_pipeline.events.kafka import KafkaSource
+from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.manifest import partitions_for
+from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.simulate import World
 from ltr_pipeline.simulate.log import write_log
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.simulate.world import World
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.windows import Windows
 
 DAYS = 28

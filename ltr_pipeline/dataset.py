@@ -44,7 +44,7 @@ from ltr_pipeline.schema import (
     feature_column,
     table_key,
 )
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.windows import Span, Windows, split
 
 __all__ = ["IDS", "Account", "Dataset", "DatasetManifest", "Part", "Span", "Windows", "build", "load", "rankings"]

@@ -9,12 +9,15 @@ from uuid import uuid4
 
 import msgspec
 
-from ltr_pipeline import events
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
-from ltr_pipeline.kafka import Brokers, KafkaConnection, connected
+from ltr_pipeline.events import landing
+from ltr_pipeline.events.files import find
+from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.kafka.brokers import Brokers, connected
+from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Finding", "examine"]
 
@@ -108,7 +111,7 @@ def _retention(retention: dt.timedelta | None, window_days: int) -> tuple[Status
 def _lag(
     connection: KafkaConnection, data: Storage, topic_id: str, begins: dict[int, int], ends: dict[int, int]
 ) -> Findings:
-    landed = events.cursor(data, "kafka")
+    landed = landing.cursor(data, "kafka")
     cursor = {part.partition: part.end for part in landed if part.identity.get("topic_id") == topic_id}
     if not landed:
         yield "ok", "nothing has landed from it yet: the first night reads back to the beginning of the window"
@@ -123,7 +126,7 @@ def _lag(
 
 def _files(settings: Settings) -> Findings:
     try:
-        files = events.find(settings.events_path)
+        files = find(settings.events_path)
     except LtrError as error:
         if settings.kafka is None:
             raise
@@ -135,11 +138,11 @@ def _files(settings: Settings) -> Findings:
 
 
 def _landed(settings: Settings) -> Findings:
-    dates = events.landed_dates(settings.data)
+    dates = landed_dates(settings.data)
     if not dates:
         yield "ok", "nothing has landed yet"
         return
-    manifest = events.read_manifest(settings.data, dates[-1])
+    manifest = read_manifest(settings.data, dates[-1])
     yield "ok", f"{len(dates)} nights have landed, the last for {dates[-1]} with {manifest.impressions:,} impressions"
     if manifest.fallback:
         yield "warning", f"that night read files instead of Kafka: {manifest.fallback}"

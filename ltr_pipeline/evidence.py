@@ -17,10 +17,11 @@ from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.evaluation import Estimate, Metrics, Slice
 from ltr_pipeline.gate import Comparison, Evidence, Landed
+from ltr_pipeline.ledger import Move, Version
 from ltr_pipeline.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
 from ltr_pipeline.scoring import Latency, Scorer
-from ltr_pipeline.versions import Move, Registry, Version
+from ltr_pipeline.versions import Registry
 
 __all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals", "without_model"]
 

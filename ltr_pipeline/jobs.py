@@ -14,15 +14,19 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import dataset, documents, events, evidence, gate, outcomes, ranker, sources, weights
-from ltr_pipeline.dataset import DatasetManifest, Windows
+from ltr_pipeline import dataset, documents, evidence, gate, outcomes, ranker, sources, weights
+from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
-from ltr_pipeline.gate import Decision, Evidence, Landed, Policy
+from ltr_pipeline.events.manifest import is_backfill, landed_dates, partitions_for
+from ltr_pipeline.events.source import Source
+from ltr_pipeline.gate import Decision, Evidence, Landed
+from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
 from ltr_pipeline.scoring import Scorer
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import DOCUMENT, Registry
+from ltr_pipeline.windows import Windows
 
 __all__ = [
     "build_dataset",
@@ -44,7 +48,7 @@ def extract_events(
     request: Json,
     variables: Mapping[str, str],
     settings: Settings | None = None,
-    source: events.Source | None = None,
+    source: Source | None = None,
 ) -> Json:
     """Land what arrived since the last run, and freeze what this run reads.
 
@@ -87,13 +91,13 @@ def extract_events(
         return run.write("inputs.json", inputs, counts=landed)
 
 
-def _freeze(run: Run, moment: dt.datetime, asked: Request, source: events.Source | None) -> Inputs:
+def _freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None) -> Inputs:
     settings, date = run.settings, moment.date()
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
     start = _windows(date, window_days, settings, Policy()).start
     landed = None
-    if not events.is_backfill(settings.data, date):
+    if not is_backfill(settings.data, date):
         manifest = sources.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed(
             records_read=manifest.read,
@@ -109,7 +113,7 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request, source: events.Source
         date=date,
         window_days=window_days,
         dry_run=asked.dry_run,
-        partitions=events.partitions_for(settings.data, date, start),
+        partitions=partitions_for(settings.data, date, start),
         landed=landed,
         champion=champion,
         best_recent=best_recent,
@@ -126,7 +130,7 @@ def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
 
 def check_date(date: dt.date, settings: Settings) -> None:
     """Refuse a date that has not come; SettingsError says which is the newest that can be run."""
-    landed = events.landed_dates(settings.data)
+    landed = landed_dates(settings.data)
     newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
     if date > newest:
         raise SettingsError(f"the run's date {date} has not come: the newest that can be run is {newest}")

@@ -20,7 +20,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError, UnknownVersionError
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Act", "Ledger", "Move", "Version"]
 

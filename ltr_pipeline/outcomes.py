@@ -6,15 +6,18 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline import documents, events, notify, report, weights
+from ltr_pipeline import documents, notify, weights
 from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.ledger import Version
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker import Trained
+from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
 from ltr_pipeline.settings import Settings, load_settings, notify_urls
-from ltr_pipeline.versions import Registry, Version
+from ltr_pipeline.versions import Registry
 
 __all__ = ["REPORT", "finish", "notify_failure", "notify_outcome"]
 
@@ -26,21 +29,21 @@ REPORT = "report.html"
 def finish(run: Run, outcome: Outcome) -> bytes:
     """Write the outcome and the report; the report's bytes."""
     run.write("outcome.json", outcome)
-    page = report.render(_night(run, outcome)).encode()
+    page = render(_night(run, outcome)).encode()
     run.storage.put(run.key(REPORT), page)
     return page
 
 
-def _night(run: Run, outcome: Outcome) -> report.Night:
+def _night(run: Run, outcome: Outcome) -> Night:
     """All that the run has to tell."""
     inputs, settings = run.read("inputs.json", Inputs), run.settings
     manifest, decision = run.read("dataset.json", DatasetManifest), run.read("decision.json", Decision)
     trained = run.read("trained.json", Trained)
     yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
-    return report.Night(
+    return Night(
         run=run.name,
         date=inputs.date,
-        landing=events.read_manifest(settings.data, inputs.date) if inputs.landed else None,
+        landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
         evidence=run.read("evidence.json", Evidence),

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from ltr_pipeline import weights
 from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.ledger import Move
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.versions import Move, Published, Registry
+from ltr_pipeline.versions import Published, Registry
 
 __all__ = [
     "me",

@@ -16,10 +16,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.kafka import KafkaConnection
-from ltr_pipeline.kafka.connection import Client, Mechanism, Protocol
+from ltr_pipeline.kafka.connection import Client, KafkaConnection, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
-from ltr_pipeline.storage import S3Options, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions import Registry
 from ltr_pipeline.weights import signing_keys
 

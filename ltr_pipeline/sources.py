@@ -10,9 +10,12 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline import events
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
-from ltr_pipeline.events import FileSource, KafkaSource, Manifest, Source
+from ltr_pipeline.events import landing
+from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.kafka import KafkaSource
+from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.events.source import Source
 from ltr_pipeline.settings import Settings
 
 __all__ = ["land"]
@@ -43,7 +46,7 @@ def land(settings: Settings, date: dt.date, since: dt.datetime, *, last_try: boo
     """
 
     def landed(source: Source, fallback: str = "") -> Manifest:
-        return events.land(
+        return landing.land(
             settings.data,
             date,
             source,

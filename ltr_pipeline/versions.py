@@ -35,7 +35,8 @@ from ltr_pipeline.errors import (
 )
 from ltr_pipeline.ledger import Act, Ledger, Move, Version
 from ltr_pipeline.scoring import Candidate, Request, Scorer, rank
-from ltr_pipeline.storage import LocalStorage, Storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.weights import Weights, decode, encode
 
 __all__ = ["DOCUMENT", "LATEST", "Listed", "Move", "Published", "Registry", "Verified", "Version", "check_golden"]

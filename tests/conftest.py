@@ -18,7 +18,10 @@ from services.kafka_server import VERSION, KafkaServer, lacking
 from services.s3_server import BUCKET, MINIO, S3Server
 
 from ltr_pipeline.settings import Channels, Settings
-from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.local import LocalStorage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

@@ -31,7 +31,7 @@ from disturbed import (
 from topics import Topic
 
 from ltr_pipeline.dataset import DatasetManifest
-from ltr_pipeline.events import read_manifest
+from ltr_pipeline.events.manifest import read_manifest
 
 TIMES_ASKED: Final = 5
 """A fault may come too late, as its task has ended; so many nights are spent on each time that it is wanted."""

@@ -36,10 +36,10 @@ from topics import Topic
 from ltr_pipeline import jobs, outcomes
 from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.events import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
 from ltr_pipeline.runs import Json, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import write_log
+from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.weights import decode
 
 TASKS: Final = (

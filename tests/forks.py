@@ -18,7 +18,10 @@ from documents import document
 from killing import die, finish, fork
 
 from ltr_pipeline.ledger import Move
-from ltr_pipeline.storage import LocalStorage, S3Options, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.local import LocalStorage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions import Published, Registry
 
 A, B, C, D = (f"202507{day}_0215" for day in (14, 15, 16, 17))

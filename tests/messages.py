@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ltr_pipeline.events import Block
-from ltr_pipeline.events.source import lines_of
+from ltr_pipeline.events.source import Block, lines_of
 
 FEATURES = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8, "C": 0.5}
 

@@ -6,16 +6,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ltr_pipeline import dataset
+from ltr_pipeline import labels
 from ltr_pipeline.dataset import UNKNOWN_POSITION, DatasetManifest, build, load
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.events import FileSource, partitions_for
-from ltr_pipeline.events import land as land_events
+from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.landing import land as land_events
+from ltr_pipeline.events.manifest import partitions_for
 from ltr_pipeline.labels import FEEDBACK_TYPES, impression_types
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.simulate import World
 from ltr_pipeline.simulate.log import truth, write_log
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.simulate.world import World
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.windows import Windows
 
 MAPPING = load_mapping()
@@ -184,7 +185,7 @@ def test_nothing_to_rank_is_an_empty_dataset(storage):
     quiet = built(storage, land(storage, impressions, feedback.clear()))
     assert (quiet.train.rows > 0, quiet.train.eligible, quiet.test.eligible) == (True, 0, 0)
     empty = built(storage, land(storage, impressions.clear(), feedback.clear()))
-    assert (empty.impressions, empty.feedback) == (dataset.Account(), dataset.Account())
+    assert (empty.impressions, empty.feedback) == (labels.Account(), labels.Account())
     for part in PARTS:
         data = load(storage, "runs/r/dataset", empty, part)
         assert (data.features.shape, data.group.shape, data.position) == ((0, 8), (0,), None)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, RegistryError, StorageError, UnknownVersionError
 from ltr_pipeline.ledger import Act, Ledger, Move, Version
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 versions = st.builds(
     Version,

@@ -14,8 +14,10 @@ from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Json, Run, judged
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import World, write_log
-from ltr_pipeline.storage import Storage, open_storage
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions import Registry
 
 FIRST, RUN = dt.date(2026, 9, 1), "20261001_0215"

@@ -12,8 +12,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from ltr_pipeline.evaluation import Slice
 from ltr_pipeline.fairness import GroupAccuracy
-from ltr_pipeline.gate import Policy
-from ltr_pipeline.report import Night, render, rows
+from ltr_pipeline.policy import Policy
+from ltr_pipeline.report import rows
+from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.wording import gate_rows
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -25,7 +25,9 @@ from services.unconditional import without_conditions
 
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, SettingsError, StorageError
 from ltr_pipeline.settings import load_settings
-from ltr_pipeline.storage import S3Options, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions import Registry
 
 

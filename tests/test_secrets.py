@@ -24,7 +24,8 @@ from topics import Topic
 from ltr_pipeline.doctor import examine
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.settings import load_settings
-from ltr_pipeline.storage import S3Options, open_storage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 
 WRONG_SASL, WRONG_S3 = "hunter2-of-no-broker", "hunter2-of-no-bucket-0123456789"
 WEBHOOK, SIGNING, FORMER_KEY = "hunter2-of-the-webhook", "hunter2-that-signs", "hunter2-that-signed"

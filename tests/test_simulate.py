@@ -14,23 +14,9 @@ import pytest
 from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.evaluation import ndcg
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.simulate import (
-    ACTIONS,
-    FEATURES,
-    HORIZON_DAYS,
-    Rankings,
-    World,
-    answers,
-    arrivals,
-    rankings_on,
-    sample,
-    truth,
-    utility,
-    visits,
-    write_log,
-)
-from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS
-from ltr_pipeline.simulate.log import LATEST_HOURS, REDELIVERY_HOURS
+from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
+from ltr_pipeline.simulate.log import HORIZON_DAYS, LATEST_HOURS, REDELIVERY_HOURS, arrivals, truth, write_log
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, Rankings, World, utility
 
 LEGACY = load_mapping().legacy_weights
 TUESDAY = date(2025, 7, 1)

@@ -13,9 +13,9 @@ from topics import Topic
 
 from ltr_pipeline import sources
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
-from ltr_pipeline.events import Manifest
+from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import write_log
+from ltr_pipeline.simulate.log import write_log
 
 AWAY = "127.0.0.1:1"
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, SettingsError, StorageError
-from ltr_pipeline.storage import LocalStorage, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.local import LocalStorage
+from ltr_pipeline.storage.uri import open_storage
 
 
 def test_objects_come_back_replaced_or_gone(storage):

@@ -20,8 +20,9 @@ from services.s3_server import BUCKET, S3Server
 from structlog.testing import capture_logs
 
 from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
-from ltr_pipeline.storage import Storage
-from ltr_pipeline.versions import Move, Published, Registry, Verified
+from ltr_pipeline.ledger import Move
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions import Published, Registry, Verified
 from ltr_pipeline.weights import Golden, decode, encode
 
 

@@ -12,8 +12,9 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from messages import line
 from services.kafka_server import KafkaServer, make_topic
 
-from ltr_pipeline.events import Block, KafkaSource, Range, Segment
-from ltr_pipeline.kafka import KafkaConnection
+from ltr_pipeline.events.kafka import KafkaSource
+from ltr_pipeline.events.source import Block, Range, Segment
+from ltr_pipeline.kafka.connection import KafkaConnection
 
 CLIENTS = ("kafka-python", "confluent-kafka")
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)

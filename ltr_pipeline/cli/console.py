@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ltr_pipeline.events import Manifest
+from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.wording import gate_rows
 

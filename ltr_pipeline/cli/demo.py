@@ -12,7 +12,7 @@ import typer
 from numpy.typing import NDArray
 from scipy import stats
 
-from ltr_pipeline import jobs, simulate
+from ltr_pipeline import jobs
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
@@ -23,7 +23,9 @@ from ltr_pipeline.gate import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Outcome, Run, run_name
 from ltr_pipeline.schedule import newest_night, night_of
-from ltr_pipeline.simulate import Visits, World
+from ltr_pipeline.simulate import draw
+from ltr_pipeline.simulate.draw import Visits
+from ltr_pipeline.simulate.world import World
 
 __all__ = ["register"]
 
@@ -101,7 +103,7 @@ def _one(folder: Path, seed: int, visits: int, panel: int, *, in_airflow: bool) 
     night = newest_night(dt.datetime.now(dt.UTC))
     first = night - dt.timedelta(days=FIRST_DAYS + NEXT_DAYS)
     world = World(legacy_weights=load_mapping().legacy_weights, seed=seed)
-    judged = simulate.visits(world, panel, world.rng(2000), day=night)
+    judged = draw.visits(world, panel, world.rng(2000), day=night)
     with Stage(folder, world, first) as stage:
         steps = [("legacy", _measured(stage, judged))]
         for days in (FIRST_DAYS, NEXT_DAYS):

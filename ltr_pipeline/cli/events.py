@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from ltr_pipeline import events
 from ltr_pipeline.cli.console import console, print_json, print_manifest, print_table
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest, read_quarantine
+from ltr_pipeline.events.source import Segment
 from ltr_pipeline.settings import load_settings
 
 __all__ = ["day", "register"]
@@ -40,9 +41,9 @@ def show_events(
     """Show a night's manifest and its quarantine."""
     data = load_settings().data
     if date is None:
-        _print_days([events.read_manifest(data, landed) for landed in events.landed_dates(data)])
+        _print_days([read_manifest(data, landed) for landed in landed_dates(data)])
         return
-    manifest = events.read_manifest(data, day(date))
+    manifest = read_manifest(data, day(date))
     if as_json:
         print_json(manifest)
         return
@@ -53,19 +54,19 @@ def show_events(
         console.print(f"LOST before it was read: {_stretch(segment, manifest.range.source)}", markup=False)
     if manifest.fallback:
         console.print(f"read instead of the configured source: {manifest.fallback}", markup=False)
-    refused = list(islice(events.read_quarantine(data, manifest.date), limit))
+    refused = list(islice(read_quarantine(data, manifest.date), limit))
     if refused:
         console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
         cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in refused]
         print_table(("Place", "Reason", "Detail", "Begins with"), [[escape(text) for text in row] for row in cells])
 
 
-def _stretch(segment: events.Segment, source: str) -> str:
+def _stretch(segment: Segment, source: str) -> str:
     place = f"{segment.source}/{segment.partition}" if source == "kafka" else segment.source
     return f"{place} from {'offset' if source == 'kafka' else 'byte'} {segment.start:,} to {segment.end:,}"
 
 
-def _print_days(manifests: list[events.Manifest]) -> None:
+def _print_days(manifests: list[Manifest]) -> None:
     rows = [
         (str(m.date), *(f"{n:,}" for n in (m.read, m.impressions, m.feedback, m.quarantined, m.ignored)), m.fallback)
         for m in manifests

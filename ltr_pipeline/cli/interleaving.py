@@ -9,13 +9,14 @@ import msgspec
 import polars as pl
 import typer
 
-from ltr_pipeline import dataset, events
+from ltr_pipeline import dataset
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.events import day
-from ltr_pipeline.dataset import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
+from ltr_pipeline.events.manifest import landed_dates, partitions_for
 from ltr_pipeline.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.windows import Windows
 from ltr_pipeline.wording import NONE
 
 __all__ = ["register"]
@@ -47,7 +48,7 @@ def interleave_report(
     """Say which of two interleaved versions users prefer, and how sure that is."""
     settings = load_settings()
     windows = _windows(settings, since, until)
-    partitions = events.partitions_for(settings.data, windows.cutoff.date(), windows.start)
+    partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start)
     tables = dataset.rankings(settings.data, partitions, settings.mapping.relevance, windows)
     lists = pl.concat([drafted_lists(table, relevance) for table in tables])
     report = _Report(
@@ -63,7 +64,7 @@ def interleave_report(
 
 def _windows(settings: Settings, since: str | None, until: str | None) -> Windows:
     """Days of the lists that are compared: their feedback must have had its time."""
-    landed = events.landed_dates(settings.data)
+    landed = landed_dates(settings.data)
     if not landed:
         raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
     attribution = settings.attribution_days * DAY

@@ -15,19 +15,23 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from ltr_pipeline import events, jobs, outcomes
+from ltr_pipeline import jobs, outcomes
 from ltr_pipeline.cli import simulated
 from ltr_pipeline.cli.console import console, print_gate, print_manifest
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
+from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.policy import VARIABLES
 from ltr_pipeline.runs import Inputs, Outcome, Run, run_name
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.storage import open_storage
+from ltr_pipeline.storage.uri import open_storage
 
 __all__ = ["register", "run_dag"]
 
@@ -60,7 +64,7 @@ def run(date: Day = None) -> None:
 def _next_day(settings: Settings) -> dt.date:
     """The day after the last landed one; of a real log the newest night, since a run reads all that has arrived."""
     newest = newest_night(dt.datetime.now(dt.UTC))
-    landed = events.landed_dates(settings.data)
+    landed = landed_dates(settings.data)
     if simulated.is_wanted(settings):
         return landed[-1] + dt.timedelta(days=1) if landed else newest - dt.timedelta(days=1)
     if landed and landed[-1] >= newest:
@@ -152,12 +156,12 @@ def try_log(
 
 def _trial(settings: Settings, variables: dict[str, str]) -> Run:
     """Every task but publishing, as of the day after the newest event; what landed is printed on the way."""
-    source = events.FileSource(settings.events_path, closed=True)
+    source = FileSource(settings.events_path, closed=True)
     with console.status("reading"):
         newest, future = _newest(source, settings)
         moment = night_of(newest.date() + dt.timedelta(days=1))
         inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings, source)
-    print_manifest(events.read_manifest(settings.data, moment.date()))
+    print_manifest(read_manifest(settings.data, moment.date()))
     if future:
         console.print(f"{future:,} of these are from the future and are not used")
     console.print()
@@ -170,12 +174,12 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
     return night
 
 
-def _newest(source: events.Source, settings: Settings) -> tuple[dt.datetime, int]:
+def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
     """Time of the newest event that is not from the future, and how many are; a whole landing tells."""
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        events.land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
+        land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
         landed = [pl.read_parquet(path, columns=[TIME])[TIME] for path in Path(folder).rglob("*.parquet")]
     times = pl.concat(landed)
     past = times.filter(times <= now)

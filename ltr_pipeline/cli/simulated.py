@@ -17,7 +17,8 @@ from ltr_pipeline.cli.console import console
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
-from ltr_pipeline.simulate import World, write_log
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
 
 __all__ = ["DAYS", "catch_up", "is_wanted", "start", "up_to"]
 

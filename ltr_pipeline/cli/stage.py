@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline import simulate
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.settings import Settings, load_settings, variable
-from ltr_pipeline.simulate import ACTIONS, FEATURES, GROUPS, Visits, World
+from ltr_pipeline.simulate.draw import Answers, Visits, answers, visits
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, World
 
 __all__ = ["Stage"]
 
@@ -125,10 +125,10 @@ class Stage:
         """Let clients visit the service, day by day; they answer what it shows them."""
         for _ in range(days):
             rng = self.world.rng(1000, self.day.toordinal())
-            seen = simulate.visits(self.world, visits_a_day, rng, day=self.day)
+            seen = visits(self.world, visits_a_day, rng, day=self.day)
             times = np.sort(rng.random(visits_a_day)) * DAY_SECONDS + _midnight(self.day)
             position, names = self._shown(seen, times)
-            self._answer(seen, simulate.answers(self.world, seen, position, rng), times, names)
+            self._answer(seen, answers(self.world, seen, position, rng), times, names)
             self.day += dt.timedelta(days=1)
 
     def panel(self, seen: Visits) -> NDArray[np.int32]:
@@ -184,7 +184,7 @@ class Stage:
         case = f"case-{self.day:%Y%m%d}-{seen.case[ranking]}"
         return {"query_id": case, "user_id": f"u-{seen.user[ranking]}", "candidates": candidates, "test": test}
 
-    def _answer(self, seen: Visits, done: simulate.Answers, times: NDArray[np.float64], names: list[str]) -> None:
+    def _answer(self, seen: Visits, done: Answers, times: NDArray[np.float64], names: list[str]) -> None:
         """Send what the clients did, list by list."""
         ranking = np.repeat(np.arange(len(seen.group)), seen.group)
         steps = ((done.answer, done.answer_hours), (done.outcome, done.outcome_hours))

@@ -37,7 +37,7 @@ from ltr_pipeline.events.source import Block, Range, Segment, Source
 from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info, in_buckets
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, table_key
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 __all__ = ["cursor", "land"]
 

@@ -13,7 +13,7 @@ import msgspec
 from ltr_pipeline.errors import NotFoundError, SourceError
 from ltr_pipeline.events.source import Quarantined, Range, Segment
 from ltr_pipeline.events.tables import FileInfo
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 __all__ = [
     "Manifest",

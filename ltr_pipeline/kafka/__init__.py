@@ -3,8 +3,3 @@
 `connection` is plain values checked on their own, `brokers` asks, `diagnosis` finds the reason of a failure. What reads
 a topic is in `events`, what writes to one in `serving`.
 """
-
-from ltr_pipeline.kafka.brokers import Brokers, Client, connected, translated
-from ltr_pipeline.kafka.connection import KafkaConnection
-
-__all__ = ["Brokers", "Client", "KafkaConnection", "connected", "translated"]

@@ -4,7 +4,3 @@
 first run without a champion, nothing to judge) may be None, and its section is left out. Names of features, groups and
 slices come from users' data: templates escape everything, and the page's content policy forbids scripts and requests.
 """
-
-from ltr_pipeline.report.page import Night, render
-
-__all__ = ["Night", "render"]

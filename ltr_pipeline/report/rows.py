@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ltr_pipeline.dataset import Account, DatasetManifest, Part
+from ltr_pipeline.dataset import DatasetManifest, Part
 from ltr_pipeline.evaluation import Delta, Metrics, Slice
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Check, Comparison, Evidence
-from ltr_pipeline.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS
+from ltr_pipeline.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points

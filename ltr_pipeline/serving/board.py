@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import NotFoundError, StorageError
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 
 __all__ = ["FOLDER", "Board", "Call", "Refused"]
 

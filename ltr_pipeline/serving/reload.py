@@ -18,7 +18,7 @@ from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.board import Board, Refused
 from ltr_pipeline.serving.guard import Guard, Watch
 from ltr_pipeline.serving.models import Loaded, Models, load
-from ltr_pipeline.storage import Storage
+from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Polls", "Reloader"]
 

@@ -9,10 +9,12 @@ from typing import Final, Literal
 from pydantic import field_validator
 
 from ltr_pipeline.errors import SettingsError, UnknownVersionError
+from ltr_pipeline.ledger import Version
 from ltr_pipeline.serving.guard import Limits
 from ltr_pipeline.settings import Settings, env
-from ltr_pipeline.storage import LocalStorage, Storage
-from ltr_pipeline.versions import DOCUMENT, LATEST, Version
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.local import LocalStorage
+from ltr_pipeline.versions import DOCUMENT, LATEST
 
 __all__ = ["LEGACY", "NEWEST", "ServingSettings"]
 

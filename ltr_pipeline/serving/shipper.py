@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.kafka import KafkaConnection
+from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.spool import Journal, Record, abandoned, writing
 

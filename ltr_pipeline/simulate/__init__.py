@@ -9,28 +9,3 @@ log      the same lists as messages in order of arrival, faults included
 Start with ``World(legacy_weights=…)``; `write_log` writes what `make run` learns from, `truth` says what was true of
 it, `sample` draws lists without messages.
 """
-
-from ltr_pipeline.simulate.draw import Answers, Visits, answers, rankings_on, sample, visits
-from ltr_pipeline.simulate.log import HORIZON_DAYS, Summary, arrivals, truth, write_log
-from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, Outage, Rankings, World, utility
-
-__all__ = [
-    "ACTIONS",
-    "FEATURES",
-    "GROUPS",
-    "HORIZON_DAYS",
-    "Answers",
-    "Outage",
-    "Rankings",
-    "Summary",
-    "Visits",
-    "World",
-    "answers",
-    "arrivals",
-    "rankings_on",
-    "sample",
-    "truth",
-    "utility",
-    "visits",
-    "write_log",
-]

@@ -16,7 +16,7 @@ import structlog
 from documents import document
 
 from ltr_pipeline import cli
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 A, B, C = ("20250714_0215", "20250715_0215", "20250716_0215")

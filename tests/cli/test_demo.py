@@ -8,7 +8,7 @@ from pathlib import Path
 
 from commands import ltr
 
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from ltr_pipeline.cli import app
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.simulate import World, write_log
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
 
 FIRST = dt.date(2026, 9, 1)
 WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=150)

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import World, write_log
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
 
 FIRST = dt.date(2026, 9, 1)
 NIGHT = dt.date(2026, 10, 1)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from messages import FEATURES, answered, block, flat, item, line, listed, shown, without
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.events import Decoded, Decoder, reasons
+from ltr_pipeline.events import reasons
+from ltr_pipeline.events.decode import Decoded, Decoder
 from ltr_pipeline.events.fast import read_fast
 from ltr_pipeline.events.lines import MAX_DEPTH, lines_in
 from ltr_pipeline.events.parse import Parser

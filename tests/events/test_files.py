@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline.errors import SourceError
-from ltr_pipeline.events import FileSource, Range, Segment
-from ltr_pipeline.events.files import BLOCK_BYTES
-from ltr_pipeline.events.source import MAX_LINE_BYTES
+from ltr_pipeline.events.files import BLOCK_BYTES, FileSource
+from ltr_pipeline.events.source import MAX_LINE_BYTES, Range, Segment
 
 
 class Nights:

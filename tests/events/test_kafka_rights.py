@@ -15,8 +15,9 @@ from services.kafka_server import PASSWORD, USER, KafkaServer, lacking
 from structlog.testing import capture_logs
 from topics import CLIENTS, SINCE, Topic
 
-from ltr_pipeline import doctor, events, sources
+from ltr_pipeline import doctor, sources
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
+from ltr_pipeline.events.manifest import landed_dates
 from ltr_pipeline.settings import load_settings
 
 AUTHORIZER = {
@@ -100,7 +101,7 @@ def test_a_user_who_may_not_read_the_topic_is_told_and_no_files_are_read(
         sources.land(settings(topic, tmp_path, client), NIGHT, SINCE, last_try=True, source=None)
     assert not isinstance(caught.value, SourceUnavailableError)
     assert PASSWORD not in str(caught.value)
-    assert events.landed_dates(settings(topic, tmp_path).data) == []
+    assert landed_dates(settings(topic, tmp_path).data) == []
 
 
 @on_both

@@ -18,22 +18,21 @@ from kills import DAY, SINCE, landing
 from messages import FEATURES, answered, item, line, listed, shown
 
 from ltr_pipeline.errors import SourceError
-from ltr_pipeline.events import (
-    Block,
-    FileSource,
+from ltr_pipeline.events.files import FileSource
+from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.manifest import (
     Manifest,
-    Range,
     folder_of,
     is_backfill,
-    land,
     landed_dates,
     partitions_for,
     read_manifest,
     read_quarantine,
 )
+from ltr_pipeline.events.source import Block, Range
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 
 HERE = str(Path(__file__).parents[1])  # where `killing` is
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", HERE)])}

@@ -16,7 +16,7 @@ from documents import document
 from serving.server import Server
 
 from ltr_pipeline.serving.logs import Logs
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 A = "20250714_0215"

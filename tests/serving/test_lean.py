@@ -13,7 +13,7 @@ from documents import document
 from packages import needed
 from serving.server import Server
 
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 CHECKOUT = Path(__file__).parents[2]

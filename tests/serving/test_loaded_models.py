@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from documents import document
 
+from ltr_pipeline import errors
 from ltr_pipeline.serving import reload as module
 from ltr_pipeline.serving.board import Board, Refused
 from ltr_pipeline.serving.guard import Counts, Guard, Limits
 from ltr_pipeline.serving.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.reload import Reloader
-from ltr_pipeline.storage import LocalStorage
 from ltr_pipeline.storage.base import Fetched
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.weights import encode
 
 A, B, C = "20250714_0215", "20250715_0215", "20250716_0215"
@@ -143,7 +144,7 @@ def test_a_breach_tries_the_rollback_until_it_is_done(models: Models, storage: C
     def roll_back(bad: Loaded, reason: str) -> str:
         tried.append(bad.version)
         if len(tried) < 3:
-            raise module.LtrError("away")
+            raise errors.LtrError("away")
         return "done"
 
     guard = Guard(LIMITS)

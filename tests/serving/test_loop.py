@@ -15,13 +15,16 @@ from services.s3_server import BUCKET, S3Server
 from serving.server import Server
 from topics import Topic
 
-from ltr_pipeline import events, jobs, simulate
+from ltr_pipeline import jobs
 from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Inputs, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.simulate import ACTIONS, FEATURES, Visits, World
+from ltr_pipeline.simulate import draw
+from ltr_pipeline.simulate.draw import Visits, visits
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, World
 
 WORLD = World(legacy_weights=load_mapping().legacy_weights, seed=3)
 VISITS = 400
@@ -71,7 +74,7 @@ def visited(server: Server, seen: Visits, rng: np.random.Generator) -> int:
         positions += [places[f"l-{seen.item[row]}"] for row in rows]
         names += [answer["request_id"]] * size
         begin += size
-    done = simulate.answers(WORLD, seen, np.array(positions, np.int32), rng)
+    done = draw.answers(WORLD, seen, np.array(positions, np.int32), rng)
     found = [
         {"request_id": names[row], "item_id": f"l-{seen.item[row]}", "action": ACTIONS[action[row]]}
         for action in (done.answer, done.outcome)
@@ -125,7 +128,7 @@ def test_what_the_service_shows_trains_what_it_serves_next(
 ) -> None:
     rng = np.random.default_rng(11)
     today = dt.datetime.now(dt.UTC).date()
-    seen = simulate.visits(WORLD, VISITS, rng, day=today)
+    seen = visits(WORLD, VISITS, rng, day=today)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
@@ -133,7 +136,7 @@ def test_what_the_service_shows_trains_what_it_serves_next(
         assert server.get("/ltr/health")["version"] == "legacy"
         sent = visited(server, seen, rng)
         topic.server.stop()
-        later = simulate.visits(WORLD, 20, rng, day=today)
+        later = visits(WORLD, 20, rng, day=today)
         later_sent = visited(server, later, rng)  # answered as ever
         server.until(lambda: server.metric("ltr_spool_events") >= later_sent)
         topic.server.start()
@@ -165,4 +168,4 @@ def account(settings: Settings, date: dt.date, *, lists: int, rows: int) -> None
     assert answers.dropped == {"impression_dropped": answers.used}
     assert 2 * answers.used == answers.landed - answers.duplicates
     assert manifest.train.rankings + manifest.valid.rankings + manifest.test.rankings == lists
-    assert events.read_manifest(settings.data, date).unknown_features == []
+    assert read_manifest(settings.data, date).unknown_features == []

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.server import Server
 
 from ltr_pipeline.serving.background import last_judged
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 A = "20250714_0215"

@@ -18,7 +18,7 @@ from ltr_pipeline.serving.mixing import Interleaver, chosen, plain
 from ltr_pipeline.serving.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.wire import RankCandidate
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 from ltr_pipeline.weights import encode
 

@@ -11,7 +11,7 @@ import pytest
 from documents import document
 from serving.server import Server
 
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 
 

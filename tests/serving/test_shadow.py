@@ -22,7 +22,7 @@ from ltr_pipeline.serving.models import Models, legacy, load
 from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.shadow import WAITING, Served, Shadow, ShadowRanking
 from ltr_pipeline.serving.wire import RankCandidate
-from ltr_pipeline.storage import LocalStorage
+from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 from ltr_pipeline.weights import encode
 

@@ -12,7 +12,9 @@ from documents import document, model_text
 from services.s3_server import S3Server
 
 from ltr_pipeline.scoring import Scorer
-from ltr_pipeline.storage import S3Options, Storage, open_storage
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions import LATEST, Registry
 from ltr_pipeline.weights import Feature, Golden, Model, Weights, encode
 
