@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from ltr_pipeline import evaluation, fairness
-from ltr_pipeline.evaluation import Metrics
-from ltr_pipeline.fairness import Fairness
 from ltr_pipeline.gate import Comparison, Evidence, Landed, decide
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics import fairness, quality
+from ltr_pipeline.metrics.fairness import Fairness
+from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.scoring import Latency
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
@@ -85,11 +85,11 @@ class Population:
         self.random = self.ndcg(np.zeros(len(self.relevance)))
 
     def ndcg(self, score: Floats) -> Floats:
-        return evaluation.ndcg(self.relevance, score, self.group)
+        return quality.ndcg(self.relevance, score, self.group)
 
     def by_utility(self, score: Floats) -> float:
         """Mean nDCG@5 if relevance were what the client would answer to the true utility, seen or not."""
-        return float(np.nanmean(evaluation.ndcg(self.worth, score, self.group)))
+        return float(np.nanmean(quality.ndcg(self.worth, score, self.group)))
 
     def noise(self) -> Floats:
         return self.rng.normal(size=len(self.relevance))
@@ -345,17 +345,17 @@ def trial(case: Contest, size: int, rng: np.random.Generator) -> Evidence:
     users, seed = p.user[chosen], int(rng.integers(2**31))
 
     def compared(other: Floats, kind: str) -> Comparison:
-        delta = evaluation.paired(case.ndcg[chosen], other[chosen], users, seed)
+        delta = quality.paired(case.ndcg[chosen], other[chosen], users, seed)
         return Comparison(version="20250101_0215", kind=kind, delta=delta)
 
-    found = evaluation.estimate(case.ndcg[chosen], users, seed)
+    found = quality.estimate(case.ndcg[chosen], users, seed)
     nothing = Comparison(version=None, kind="none", reason="nothing is published yet")
     return Evidence(
         trees=70,
         train_impressions=case.train_impressions,
         test_queries=len(chosen),
         metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),
-        against_random=evaluation.paired(case.ndcg[chosen], p.random[chosen], users, seed),
+        against_random=quality.paired(case.ndcg[chosen], p.random[chosen], users, seed),
         champion=nothing if case.champion is None else compared(case.champion, "champion"),
         best_recent=None if case.best_recent is None else compared(case.best_recent, "best_recent"),
         fairness=fairness_of(case, chosen, users, seed),

@@ -12,13 +12,14 @@ import polars as pl
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline import evaluation, fairness, scoring
+from ltr_pipeline import scoring
 from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.evaluation import Estimate, Metrics, Slice
 from ltr_pipeline.gate import Comparison, Evidence, Landed
 from ltr_pipeline.ledger import Move, Version
-from ltr_pipeline.resampling import cluster_codes
+from ltr_pipeline.metrics import fairness, quality
+from ltr_pipeline.metrics.quality import Estimate, Metrics, Slice
+from ltr_pipeline.metrics.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
 from ltr_pipeline.scoring import Latency, Scorer
 from ltr_pipeline.versions import Registry
@@ -111,10 +112,10 @@ class _Test:
         self.clusters = cluster_codes(self.users)
 
     def metrics(self, score: NDArray[np.float64]) -> Metrics:
-        return evaluation.measure(self.data.relevance, score, self.data.group, self.clusters, self.seed)
+        return quality.measure(self.data.relevance, score, self.data.group, self.clusters, self.seed)
 
     def ndcg(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        return evaluation.ndcg(self.data.relevance, score, self.data.group)
+        return quality.ndcg(self.data.relevance, score, self.data.group)
 
     def aligned(self, scorer: Scorer) -> NDArray[np.float32]:
         """The feature matrix in the scorer's own order; KeyError names a feature that is gone."""
@@ -167,7 +168,7 @@ def gather(
         test_queries=int((~np.isnan(ndcg)).sum()),
         metrics=table.metrics(score),
         baselines=baselines,
-        against_random=evaluation.paired(ndcg, table.ndcg(tied), table.clusters, seed),
+        against_random=quality.paired(ndcg, table.ndcg(tied), table.clusters, seed),
         champion=_against_champion(table, ndcg, champion, legacy, baselines, min_queries),
         best_recent=_against(table, ndcg, best_recent, "best_recent", min_queries) if best_recent else None,
         slices=slices,
@@ -242,7 +243,7 @@ def _against_champion(
         version=None,
         kind="legacy_linear",
         metrics=baselines["legacy_linear"],
-        delta=evaluation.paired(ndcg, table.ndcg(legacy), table.clusters, table.seed),
+        delta=quality.paired(ndcg, table.ndcg(legacy), table.clusters, table.seed),
     )
 
 
@@ -278,13 +279,13 @@ def _against(
         version=rival.version,
         kind=kind,
         metrics=table.metrics(score),
-        delta=evaluation.paired(ndcg, other, table.clusters, table.seed),
+        delta=quality.paired(ndcg, other, table.clusters, table.seed),
     )
 
 
 def _slices(table: _Test, score: NDArray[np.float64], trained_on: pl.DataFrame) -> list[Slice]:
     data = table.data
-    return evaluation.slices(
+    return quality.slices(
         data.relevance,
         score,
         data.group,

@@ -11,8 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from ltr_pipeline.evaluation import Delta, Metrics, Slice
-from ltr_pipeline.fairness import Fairness, corrected
+from ltr_pipeline.metrics.fairness import Fairness, corrected
+from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.policy import VARIABLES, Policy, Variable
 from ltr_pipeline.scoring import Latency
 

@@ -17,8 +17,8 @@ import structlog
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from ltr_pipeline import evaluation
 from ltr_pipeline.errors import NothingToLearnError, RankerError
+from ltr_pipeline.metrics import quality
 
 __all__ = [
     "PARAMETERS",
@@ -354,7 +354,7 @@ def _importance(booster: lgb.Booster) -> dict[str, float]:
 
 def _ndcg(booster: lgb.Booster, valid: TrainingData) -> float:
     scores = np.asarray(booster.predict(valid.features, raw_score=True))
-    return float(np.nanmean(evaluation.ndcg(valid.relevance, scores, valid.group)))
+    return float(np.nanmean(quality.ndcg(valid.relevance, scores, valid.group)))
 
 
 def missing_rules(booster: lgb.Booster) -> dict[str, str]:

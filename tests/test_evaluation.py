@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ir_measures import RR, Success, nDCG
 from sklearn.metrics import ndcg_score
 
-from ltr_pipeline import evaluation
-from ltr_pipeline.evaluation import Estimate, hit, mrr, ndcg
-from ltr_pipeline.resampling import mean_intervals
+from ltr_pipeline.metrics import quality
+from ltr_pipeline.metrics.quality import Estimate, hit, mrr, ndcg
+from ltr_pipeline.metrics.resampling import mean_intervals
 
 METRICS = {"ndcg": ndcg, "linear": lambda *table: ndcg(*table, gain="linear"), "mrr": mrr, "hit": hit}
 
@@ -145,9 +145,9 @@ def test_raising_the_score_of_a_best_item_never_hurts(metric, ranking, data):
 
 
 def test_estimate_counts_what_it_leaves_out():
-    found = evaluation.estimate(np.array([0.5, np.nan, 1.0]), np.arange(3), seed=0)
+    found = quality.estimate(np.array([0.5, np.nan, 1.0]), np.arange(3), seed=0)
     assert found == Estimate(value=0.75, low=None, high=None, n=2, excluded=1)
-    assert evaluation.estimate(np.array([np.nan]), np.arange(1), 0) == Estimate(
+    assert quality.estimate(np.array([np.nan]), np.arange(1), 0) == Estimate(
         value=None, low=None, high=None, n=0, excluded=1
     )
 
@@ -156,7 +156,7 @@ def test_paired_difference_is_much_narrower_than_two_intervals():
     rng = np.random.default_rng(0)
     base = rng.random(400)
     other = base + rng.normal(0.0, 0.05, size=400)
-    found = evaluation.paired(base, other, np.arange(400), seed=1)
+    found = quality.paired(base, other, np.arange(400), seed=1)
     (alone,) = mean_intervals(base[:, None], np.arange(400), seed=1) or ()
     assert found is not None
     assert found.value == pytest.approx((base - other).mean())
@@ -167,16 +167,16 @@ def test_paired_difference_is_much_narrower_than_two_intervals():
 def test_paired_leaves_out_what_either_cannot_rank_and_few_clusters():
     one = np.array([1.0, np.nan, 0.5] * 10)
     two = np.array([0.5, 1.0, np.nan] * 10)
-    found = evaluation.paired(one, two, np.arange(30), seed=0)
+    found = quality.paired(one, two, np.arange(30), seed=0)
     assert found is not None
     assert (found.value, found.n) == (0.5, 10)
-    assert evaluation.paired(one, two, np.zeros(30, dtype=int), seed=0) is None
-    assert evaluation.paired(one * np.nan, two, np.arange(30), seed=0) is None
+    assert quality.paired(one, two, np.zeros(30, dtype=int), seed=0) is None
+    assert quality.paired(one * np.nan, two, np.arange(30), seed=0) is None
 
 
 def test_measure_has_every_metric_of_one_order():
     relevance, score, group = random_table(3)
-    found = evaluation.measure(relevance, score, group, np.arange(len(group)), seed=0)
+    found = quality.measure(relevance, score, group, np.arange(len(group)), seed=0)
     assert found.ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(relevance, score, group)))
     assert found.linear_ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(relevance, score, group, gain="linear")))
     assert found.mrr.value == pytest.approx(np.nanmean(mrr(relevance, score, group)))
@@ -188,7 +188,7 @@ def test_measure_has_every_metric_of_one_order():
 def test_slices_by_group_part_of_day_and_new_items():
     # Two rankings of three: at 07:00 with a new item, at 20:00 without.
     time = pl.Series(["2025-07-01T07:00:00Z", "2025-07-01T20:00:00Z"]).str.to_datetime(time_zone="UTC")
-    found = evaluation.slices(
+    found = quality.slices(
         [0, 1, 0, 2, 0, 0],
         [3.0, 2.0, 1.0, 3.0, 2.0, 1.0],
         [3, 3],

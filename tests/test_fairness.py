@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from ltr_pipeline import fairness
 from ltr_pipeline.errors import DatasetError, RankerError
-from ltr_pipeline.fairness import MIN_SUPPORT, corrected
+from ltr_pipeline.metrics import fairness
+from ltr_pipeline.metrics.fairness import MIN_SUPPORT, corrected
 
 
 def table(seed, rankings=400, size=8, items=60, groups="ab", penalty=0.0):

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.interleaving import pair_of, policy_of, team_draft
+from ltr_pipeline.metrics.interleaving import pair_of, policy_of, team_draft
 
 orders = st.integers(1, 12).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.permutations(range(n))))
 

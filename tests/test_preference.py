@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
-from ltr_pipeline.interleaving import policy_of, team_draft
-from ltr_pipeline.preference import drafted_lists, preference, preferences
+from ltr_pipeline.metrics.interleaving import policy_of, team_draft
+from ltr_pipeline.metrics.preference import drafted_lists, preference, preferences
 
 ITEMS, SHOWN = 10, 5
 PAIR = policy_of("v1", "legacy")

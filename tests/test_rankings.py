@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltr_pipeline.errors import DatasetError, RankerError
-from ltr_pipeline.rankings import Rankings
+from ltr_pipeline.metrics.rankings import Rankings
 
 
 def test_a_nan_score_is_refused_with_its_count():

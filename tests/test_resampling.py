@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.resampling import MIN_CLUSTERS, Interval, cluster_codes, cluster_sums, mean_intervals, resample
+from ltr_pipeline.metrics.resampling import (
+    MIN_CLUSTERS,
+    Interval,
+    cluster_codes,
+    cluster_sums,
+    mean_intervals,
+    resample,
+)
 
 
 def mean_interval(values, clusters, seed):

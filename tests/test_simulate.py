@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from ltr_pipeline.errors import SettingsError, StorageError
-from ltr_pipeline.evaluation import ndcg
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
 from ltr_pipeline.simulate.log import HORIZON_DAYS, LATEST_HOURS, REDELIVERY_HOURS, arrivals, truth, write_log
 from ltr_pipeline.simulate.world import ACTIONS, FEATURES, Rankings, World, utility

@@ -14,7 +14,7 @@ from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.events import day
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.manifest import landed_dates, partitions_for
-from ltr_pipeline.preference import Preference, drafted_lists, preferences
+from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.windows import Windows
 from ltr_pipeline.wording import NONE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline import letor, ranker
 from ltr_pipeline.cli.console import console, print_json, print_table
-from ltr_pipeline.evaluation import Estimate
+from ltr_pipeline.metrics.quality import Estimate
 from ltr_pipeline.wording import figure
 
 __all__ = ["register"]

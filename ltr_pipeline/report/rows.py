@@ -8,10 +8,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ltr_pipeline.dataset import DatasetManifest, Part
-from ltr_pipeline.evaluation import Delta, Metrics, Slice
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Check, Comparison, Evidence
 from ltr_pipeline.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
+from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from ltr_pipeline.interleaving import policy_of, team_draft
+from ltr_pipeline.metrics.interleaving import policy_of, team_draft
 from ltr_pipeline.scoring import Candidate, descending
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.models import Loaded

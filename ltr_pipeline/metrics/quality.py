@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from ltr_pipeline.rankings import Rankings, discount_sums
-from ltr_pipeline.resampling import Interval, mean_intervals
+from ltr_pipeline.metrics.rankings import Rankings, discount_sums
+from ltr_pipeline.metrics.resampling import Interval, mean_intervals
 from ltr_pipeline.schema import PROTECTED_GROUP
 
 __all__ = ["Delta", "Estimate", "Metrics", "Slice", "estimate", "hit", "measure", "mrr", "ndcg", "paired", "slices"]

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from ltr_pipeline.resampling import cluster_codes, cluster_sums, mean_intervals
+from ltr_pipeline.metrics.resampling import cluster_codes, cluster_sums, mean_intervals
 from ltr_pipeline.schema import POLICY, QUERY_ID, RANKING_ID, RELEVANCE, TEAM, USER_ID
 
 __all__ = ["Preference", "drafted_lists", "preference", "preferences"]

@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.rankings import Rankings
-from ltr_pipeline.resampling import MIN_CLUSTERS, cluster_codes, cluster_sums, interval, resample
+from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.metrics.resampling import MIN_CLUSTERS, cluster_codes, cluster_sums, interval, resample
 
 __all__ = ["MIN_SUPPORT", "PERMUTATIONS", "Fairness", "GroupAccuracy", "corrected", "measure"]
 
