@@ -37,7 +37,7 @@ from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.policy import Policy
-from ltr_pipeline.scoring import Latency
+from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
 from ltr_pipeline.simulate.world import FEATURES, World
 

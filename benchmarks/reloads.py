@@ -36,7 +36,8 @@ import structlog
 from documents import document
 from serving.server import Server
 
-from ltr_pipeline.scoring import Candidate, Scorer
+from ltr_pipeline.scoring.requests import Candidate
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import LATEST, Registry
 from ltr_pipeline.weights import Feature, Golden, Model, Weights

@@ -19,7 +19,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 
 CASES = [(rows, trees, 30) for trees in (200, 500) for rows in (1, 10, 100, 1000)] + [(100, 200, 7)]
 CALLS = 50

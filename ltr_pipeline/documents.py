@@ -16,7 +16,7 @@ from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.ranker import Trained, label_gain
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.weights import Weights
 from ltr_pipeline.windows import Span
 

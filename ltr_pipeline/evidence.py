@@ -12,7 +12,6 @@ import polars as pl
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline import scoring
 from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.gate import Comparison, Evidence, Landed
@@ -21,7 +20,10 @@ from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.quality import Estimate, Metrics, Slice
 from ltr_pipeline.metrics.resampling import cluster_codes
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
-from ltr_pipeline.scoring import Latency, Scorer
+from ltr_pipeline.scoring import latency
+from ltr_pipeline.scoring.latency import Latency
+from ltr_pipeline.scoring.requests import Candidate, Request
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.versions import Registry
 
 __all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals", "without_model"]
@@ -195,7 +197,7 @@ def without_model(why: str, *, train_impressions: int, test_queries: int, landed
     )
 
 
-def requests(data: Dataset, limit: int) -> list[scoring.Request]:
+def requests(data: Dataset, limit: int) -> list[Request]:
     """Ranking requests as a service would get them: one for each ranking, evenly spread, at most `limit`."""
     first = np.cumsum(data.group) - data.group
     if not len(first):
@@ -206,16 +208,16 @@ def requests(data: Dataset, limit: int) -> list[scoring.Request]:
 
 def _latency(test: Dataset, challenger: Scorer) -> Latency | None:
     asked = requests(test, LATENCY_REQUESTS)
-    return scoring.measure_latency(challenger, asked) if asked else None
+    return latency.measure_latency(challenger, asked) if asked else None
 
 
-def _request(data: Dataset, start: int, size: int) -> scoring.Request:
+def _request(data: Dataset, start: int, size: int) -> Request:
     rows = data.features[start : start + size]
     items = data.ids[ITEM_ID].slice(start, size)
-    return scoring.Request(
+    return Request(
         query_id=data.ids["query_id"][start],
         candidates=[
-            scoring.Candidate.of(
+            Candidate.of(
                 item,
                 {
                     name: None if np.isnan(value) else float(value)

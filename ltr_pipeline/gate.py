@@ -14,7 +14,7 @@ import msgspec
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.policy import VARIABLES, Policy, Variable
-from ltr_pipeline.scoring import Latency
+from ltr_pipeline.scoring.latency import Latency
 
 __all__ = [
     "RANDOM_MARGIN",

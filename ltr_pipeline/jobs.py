@@ -23,7 +23,7 @@ from ltr_pipeline.gate import Decision, Evidence, Landed
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import DOCUMENT, Registry
 from ltr_pipeline.windows import Windows

@@ -34,7 +34,8 @@ from ltr_pipeline.errors import (
     WeightsError,
 )
 from ltr_pipeline.ledger import Act, Ledger, Move, Version
-from ltr_pipeline.scoring import Candidate, Request, Scorer, rank
+from ltr_pipeline.scoring.requests import Candidate, Request
+from ltr_pipeline.scoring.scorer import Scorer, rank
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.weights import Weights, decode, encode

@@ -17,7 +17,7 @@ from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.page import Night
-from ltr_pipeline.scoring import Latency
+from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.windows import Windows
 
 DAY = dt.timedelta(days=1)

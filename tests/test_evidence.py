@@ -18,7 +18,7 @@ from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.evidence import Rival, gather, load_rival, requests, rivals
 from ltr_pipeline.gate import Evidence, decide
 from ltr_pipeline.policy import Policy
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions import Registry
 

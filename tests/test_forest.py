@@ -8,10 +8,10 @@ import pytest
 from documents import model_text
 from numpy.typing import NDArray
 
-from ltr_pipeline import forest
-from ltr_pipeline.forest import Forest
-from ltr_pipeline.scoring import FEW, Scorer
-from ltr_pipeline.trees import read_trees
+from ltr_pipeline.scoring import forest
+from ltr_pipeline.scoring.forest import Forest
+from ltr_pipeline.scoring.scorer import FEW, Scorer
+from ltr_pipeline.scoring.trees import read_trees
 
 NAMES = ["a", "b", "c"]
 STRANGE = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, 1e-35, -1e-35, 1.1e-35, -1.1e-35, 3e38, -3e38]

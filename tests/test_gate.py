@@ -12,7 +12,7 @@ from ltr_pipeline.gate import Comparison, Decision, Evidence, Landed, blocks, de
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.policy import VARIABLES, Policy
-from ltr_pipeline.scoring import Latency
+from ltr_pipeline.scoring.latency import Latency
 
 DOCS = Path(__file__).parent.parent / "docs" / "gate.md"
 

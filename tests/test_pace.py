@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from ltr_pipeline import pace
-from ltr_pipeline.pace import breathe, unhurried
+from ltr_pipeline.scoring import pace
+from ltr_pipeline.scoring.pace import breathe, unhurried
 
 
 def work(seconds: float) -> int:

@@ -10,7 +10,7 @@ from ltr_pipeline.dataset import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.ranker import PARAMETERS, boost, check_parameters, label_gain, linear_weights, missing_rules, train
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 
 NAMES = ("A", "S", "T")
 ITEMS = 8

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from ltr_pipeline import ranker
 from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.letor import Letor
-from ltr_pipeline.scoring import MIN_CALLS, Candidate, Request, Scorer, measure_latency, rank
+from ltr_pipeline.scoring.latency import MIN_CALLS, measure_latency
+from ltr_pipeline.scoring.requests import Candidate, Request
+from ltr_pipeline.scoring.scorer import Scorer, rank
 
 NAMES = ("A", "S")
 WEIGHTS = {"A": 2.0, "S": 0.5}

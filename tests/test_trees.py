@@ -8,8 +8,8 @@ import pytest
 from documents import model_text
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.scoring import Scorer
-from ltr_pipeline.trees import read_trees
+from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.scoring.trees import read_trees
 
 TEXT = model_text()
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.scoring import descending
+from ltr_pipeline.scoring.scorer import descending
 
 __all__ = ["TOP", "Agreement", "agreement"]
 

@@ -35,7 +35,7 @@ from ltr_pipeline.schema import (
     TIME,
     USER_ID,
 )
-from ltr_pipeline.scoring import is_list
+from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
 
 __all__ = ["Answered", "Encoder", "Listed", "new_request_id", "query_of"]

@@ -11,7 +11,8 @@ import numpy as np
 import structlog
 
 from ltr_pipeline.metrics.interleaving import policy_of, team_draft
-from ltr_pipeline.scoring import Candidate, descending
+from ltr_pipeline.scoring.requests import Candidate
+from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.models import Loaded
 from ltr_pipeline.serving.others import Others

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Final
 
 from ltr_pipeline import weights
-from ltr_pipeline.pace import breathe, unhurried
-from ltr_pipeline.scoring import Candidate, Scorer
+from ltr_pipeline.scoring.pace import breathe, unhurried
+from ltr_pipeline.scoring.requests import Candidate
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.board import Refused
 from ltr_pipeline.serving.guard import Traffic
 from ltr_pipeline.serving.settings import LEGACY

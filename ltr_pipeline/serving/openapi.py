@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from starlette.routing import BaseRoute, Route
 
-from ltr_pipeline.scoring import LONGEST_NAME
+from ltr_pipeline.scoring.requests import LONGEST_NAME
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.catalogue import Versions
 from ltr_pipeline.serving.reload import Report

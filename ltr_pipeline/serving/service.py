@@ -13,7 +13,8 @@ import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.scoring import Features, descending
+from ltr_pipeline.scoring.requests import Features
+from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import metrics, wire
 from ltr_pipeline.serving.access import Facts
 from ltr_pipeline.serving.events import Listed, new_request_id

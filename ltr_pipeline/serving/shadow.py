@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline.scoring import descending
+from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.agreement import Agreement, agreement
 from ltr_pipeline.serving.models import Loaded

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.scoring import Candidate
+from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.serving.guard import Watch
 
 __all__ = [

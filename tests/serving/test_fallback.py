@@ -17,7 +17,7 @@ from documents import document
 from serving.server import Server
 
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.access import Facts
 from ltr_pipeline.serving.mixing import Interleaver

@@ -13,7 +13,7 @@ from serving.server import Server
 
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.interleaving import team_draft
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.mixing import Interleaver, chosen, plain
 from ltr_pipeline.serving.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.others import Others

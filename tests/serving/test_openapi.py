@@ -23,7 +23,7 @@ from serving.server import Server
 from starlette.routing import Route
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.app import create_app
 from ltr_pipeline.serving.openapi import OPERATIONS, Operation

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from serving.server import Server
 
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.agreement import agreement
 from ltr_pipeline.serving.events import query_of

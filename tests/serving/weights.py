@@ -11,7 +11,7 @@ import numpy as np
 from documents import document, model_text
 from services.s3_server import S3Server
 
-from ltr_pipeline.scoring import Scorer
+from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage

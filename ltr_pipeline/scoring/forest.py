@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.pace import breathe
-from ltr_pipeline.trees import Tree, Trees
+from ltr_pipeline.scoring.pace import breathe
+from ltr_pipeline.scoring.trees import Tree, Trees
 
 __all__ = ["Forest"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.pace import breathe
+from ltr_pipeline.scoring.pace import breathe
 
 __all__ = ["Tree", "Trees", "read_trees"]
 
