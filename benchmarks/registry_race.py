@@ -30,7 +30,7 @@ from forks import A, B, C, Place, publish
 from proxy import Proxy
 from services.s3_server import BUCKET, S3Server
 
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 
 def act(place: Place, name: int, rounds: int, told: Path) -> None:

@@ -39,8 +39,9 @@ from serving.server import Server
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import LATEST, Registry
-from ltr_pipeline.weights import Feature, Golden, Model, Weights
+from ltr_pipeline.versions.latest import LATEST
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Feature, Golden, Model, Weights
 
 FEATURES = [f"F{number:02}" for number in range(30)]
 A, B = "20250714_0215", "20250715_0215"

@@ -49,8 +49,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from documents import document
 
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
-from ltr_pipeline.weights import Feature, Golden, Model
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Feature, Golden, Model
 
 CANDIDATES, FEATURES, TREES, MEMORY_TREES = 100, 30, 200, 500
 CONNECTIONS = 16

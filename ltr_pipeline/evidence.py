@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ltr_pipeline.dataset import Dataset
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.gate import Comparison, Evidence, Landed
-from ltr_pipeline.ledger import Move, Version
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.quality import Estimate, Metrics, Slice
 from ltr_pipeline.metrics.resampling import cluster_codes
@@ -24,7 +23,9 @@ from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Registry
 
 __all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals", "without_model"]
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import dataset, documents, evidence, gate, outcomes, ranker, sources, weights
+from ltr_pipeline import dataset, documents, evidence, gate, outcomes, ranker, sources
 from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.events.manifest import is_backfill, landed_dates, partitions_for
@@ -25,7 +25,9 @@ from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.versions import DOCUMENT, Registry
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.documents import DOCUMENT
+from ltr_pipeline.versions.registry import Registry
 from ltr_pipeline.windows import Windows
 
 __all__ = [
@@ -290,7 +292,7 @@ def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decis
         seed=run.settings.seed,
     )
     former = run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None
-    return documents.frozen(former, new, run.settings.registry.keys)
+    return documents.frozen(former, new, run.settings.registry.documents.keys)
 
 
 def publish_weights(judged: Json, who: str, settings: Settings | None = None) -> Json:
@@ -323,7 +325,7 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
             raise RegistryError(f"run {run.name} was judged {decision.verdict!r}, so it is not published")
         registry = settings.registry
         document = weights.decode(
-            run.storage.get(run.key(DOCUMENT)), where=run.storage.uri(run.key(DOCUMENT)), keys=registry.keys
+            run.storage.get(run.key(DOCUMENT)), where=run.storage.uri(run.key(DOCUMENT)), keys=registry.documents.keys
         )
         published = registry.publish(
             document, who=who, why="passed the gate", move_id=f"{who}:{run.name}:{document.identity}"
@@ -331,7 +333,7 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = outcomes.finish(run, _first_outcome(run, outcome))
-        registry.attach(published.version, outcomes.REPORT, page)
+        registry.documents.attach(published.version, outcomes.REPORT, page)
         _prune(registry, who, settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
         return {**msgspec.to_builtins(outcome), "metrics": metrics}

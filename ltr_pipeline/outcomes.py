@@ -6,18 +6,19 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline import documents, notify, weights
+from ltr_pipeline import documents, notify
 from ltr_pipeline.dataset import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision, Evidence
-from ltr_pipeline.ledger import Version
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
 from ltr_pipeline.settings import Settings, load_settings, notify_urls
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.registry import Registry
 
 __all__ = ["REPORT", "finish", "notify_failure", "notify_outcome"]
 

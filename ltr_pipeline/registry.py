@@ -13,11 +13,11 @@ import getpass
 import socket
 from pathlib import Path
 
-from ltr_pipeline import weights
 from ltr_pipeline.errors import WeightsError
-from ltr_pipeline.ledger import Move
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.versions import Published, Registry
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Published, Registry
 
 __all__ = [
     "me",
@@ -56,7 +56,7 @@ def publish_weights(path: str | Path, *, reason: str = "published by hand", who:
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror}; give the path of an ltr_weights.json") from error
     registry = open_registry()
-    document = weights.decode(data, where=str(path), keys=registry.keys)
+    document = weights.decode(data, where=str(path), keys=registry.documents.keys)
     return registry.publish(document, who=who or me(), why=reason)
 
 

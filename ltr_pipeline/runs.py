@@ -17,10 +17,10 @@ import structlog
 
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.gate import Landed
-from ltr_pipeline.ledger import Version
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
 
 __all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened", "run_name"]
 

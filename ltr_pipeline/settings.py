@@ -21,8 +21,8 @@ from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
-from ltr_pipeline.versions import Registry
-from ltr_pipeline.weights import signing_keys
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import signing_keys
 
 __all__ = ["STACK", "Channels", "Settings", "env", "example", "load", "load_settings", "notify_urls"]
 

@@ -40,7 +40,7 @@ from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantin
 from ltr_pipeline.runs import Json, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
-from ltr_pipeline.weights import decode
+from ltr_pipeline.versions.weights import decode
 
 TASKS: Final = (
     "extract_events",

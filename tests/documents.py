@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from ltr_pipeline.weights import Data, Feature, Golden, Model, Weights, Window
+from ltr_pipeline.versions.weights import Data, Feature, Golden, Model, Weights, Window
 
 DAY = timedelta(days=1)
 

@@ -17,12 +17,12 @@ import msgspec
 from documents import document
 from killing import die, finish, fork
 
-from ltr_pipeline.ledger import Move
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
-from ltr_pipeline.versions import Published, Registry
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Published, Registry
 
 A, B, C, D = (f"202507{day}_0215" for day in (14, 15, 16, 17))
 BY = {"who": "ann", "why": "test"}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from small import RUN, artefacts, simulate, small_settings, up_to
 
-from ltr_pipeline import documents, weights
-from ltr_pipeline.versions import check_golden
-from ltr_pipeline.weights import Weights
+from ltr_pipeline import documents
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.golden import check_golden
+from ltr_pipeline.versions.weights import Weights
 
 GATE = {
     "verdict": "publish",

@@ -20,7 +20,7 @@ from ltr_pipeline.gate import Evidence, decide
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 DAYS, A_DAY = 3, 40
 START = dt.datetime(2025, 7, 10, tzinfo=dt.UTC)

@@ -14,10 +14,11 @@ from documents import document
 from jobkills import TASKS
 from small import RUN, WHO, artefacts, simulate, small_settings, up_to
 
-from ltr_pipeline import jobs, weights
+from ltr_pipeline import jobs
 from ltr_pipeline.errors import NotFoundError
 from ltr_pipeline.runs import Json
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.registry import Registry
 
 FORMER = "20250714_0215"
 FROZEN = "ltr_weights.json"
@@ -88,7 +89,7 @@ def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> Non
         assert latest(registry) == registry.promoted() == RUN
         assert registry.storage.get(f"{RUN}/{FROZEN}") == registry.storage.get(f"latest/{FROZEN}") == frozen
         assert [move.version for move in registry.history()[before:]] == [RUN]
-        assert registry.attachments(RUN) == ["report.html"]
+        assert registry.documents.attachments(RUN) == ["report.html"]
         assert "outcome.json" in artefacts(small_settings(root))
         assert all(result.ok for result in registry.verify())
     assert halfway > 1  # some were killed after the ledger had the move

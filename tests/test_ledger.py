@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, RegistryError, StorageError, UnknownVersionError
-from ltr_pipeline.ledger import Act, Ledger, Move, Version
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.ledger import Act, Ledger, Move
 
 versions = st.builds(
     Version,

@@ -18,7 +18,7 @@ from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.uri import open_storage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 FIRST, RUN = dt.date(2026, 9, 1), "20261001_0215"
 WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=150)

@@ -28,7 +28,7 @@ from ltr_pipeline.settings import load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 
 @pytest.fixture

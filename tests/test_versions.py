@@ -20,10 +20,10 @@ from services.s3_server import BUCKET, S3Server
 from structlog.testing import capture_logs
 
 from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
-from ltr_pipeline.ledger import Move
 from ltr_pipeline.storage.base import Storage
-from ltr_pipeline.versions import Published, Registry, Verified
-from ltr_pipeline.weights import Golden, decode, encode
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Published, Registry, Verified
+from ltr_pipeline.versions.weights import Golden, decode, encode
 
 
 @pytest.fixture
@@ -209,8 +209,8 @@ def test_unknown_versions_and_path_tricks_are_refused(registry, version):
     for verb in (
         registry.load,
         lambda v: registry.rollback(v, **BY),
-        lambda v: registry.attach(v, "report.html", b""),
-        registry.attachments,
+        lambda v: registry.documents.attach(v, "report.html", b""),
+        registry.documents.attachments,
     ):
         with pytest.raises(UnknownVersionError, match="no version"):
             verb(version)
@@ -222,13 +222,13 @@ def test_unknown_versions_and_path_tricks_are_refused(registry, version):
 
 def test_reports_stand_beside_the_version_and_are_created_once_like_it(registry):
     publish(registry, A, B)
-    assert registry.attachments(A) == []
+    assert registry.documents.attachments(A) == []
     for name, data in (("report.html", b"page"), ("report.html", b"new page"), ("ltr_weights.json", b"{}")):
-        registry.attach(A, name, data)
-    assert registry.attachments(A) == ["report.html"]
+        registry.documents.attach(A, name, data)
+    assert registry.documents.attachments(A) == ["report.html"]
     assert registry.storage.get(f"{A}/report.html") == b"page"
     with pytest.raises(LtrError, match="not a storage key"):
-        registry.attach(A, "../x", b"")
+        registry.documents.attach(A, "../x", b"")
     assert_whole(registry)
 
 
@@ -296,7 +296,7 @@ def test_a_version_that_somebody_put_there_does_not_stop_a_publish(registry):
 def test_a_prune_keeps_what_is_new_promoted_or_needed(registry):
     days = [f"202507{day}_0215" for day in range(10, 20)]
     publish(registry, *days).rollback(days[2], **BY)
-    registry.attach(days[0], "report.html", b"page")
+    registry.documents.attach(days[0], "report.html", b"page")
     seq = registry.history()[-1].seq
     gone = [days[n] for n in (7, 6, 5, 4, 3, 1, 0)]
     assert registry.prune(keep=2, moves=1, dry_run=True, **BY) == gone
@@ -342,11 +342,11 @@ def test_a_prune_leaves_what_the_newest_moves_name(registry):
 
 def test_a_pruned_version_is_told_from_one_that_never_was(registry):
     publish(registry, A, B, C, D).prune(keep=2, moves=1, **BY)
-    for verb in (registry.load, registry.attachments, lambda version: registry.rollback(version, **BY)):
+    for verb in (registry.load, registry.documents.attachments, lambda version: registry.rollback(version, **BY)):
         with pytest.raises(UnknownVersionError, match=f"{A} was pruned on .* by ann; choose one of `ltr versions`"):
             verb(A)
     assert [result.version for result in registry.verify()] == [D, C]
-    registry.attach(A, "report.html", b"late")
+    registry.documents.attach(A, "report.html", b"late")
     assert registry.storage.keys(A) == [f"{A}/pruned.json"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ltr_pipeline.errors import SettingsError, WeightsError
-from ltr_pipeline.weights import Feature, Golden, Window, decode, encode, signing_keys
+from ltr_pipeline.versions.weights import Feature, Golden, Window, decode, encode, signing_keys
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 plain_json = st.recursive(

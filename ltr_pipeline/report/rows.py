@@ -15,7 +15,7 @@ from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
-from ltr_pipeline.weights import Weights
+from ltr_pipeline.versions.weights import Weights
 from ltr_pipeline.windows import Span
 from ltr_pipeline.wording import NONE, Kind, figure, signed
 

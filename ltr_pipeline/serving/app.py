@@ -67,7 +67,7 @@ class Parts:
             settings.source,
             seconds=settings.poll_seconds,
             guard=Guard(settings.guard),
-            keys=settings.registry.keys,
+            keys=settings.registry.documents.keys,
             board=Board.of_this_service(),
             roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )

@@ -9,9 +9,9 @@ from typing import Final
 import structlog
 
 from ltr_pipeline.errors import LtrError, UnknownVersionError
-from ltr_pipeline.ledger import Version
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
 
 __all__ = ["Background", "last_judged", "look_for_nights"]
 

@@ -10,7 +10,7 @@ from ltr_pipeline.errors import LtrError, RankerError, WeightsError
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.serving.models import Loaded, Models, load
 from ltr_pipeline.serving.settings import LEGACY, NEWEST
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 __all__ = ["Others"]
 
@@ -62,9 +62,9 @@ class Others:
         log.info("version to compare with loaded", name=name, version=version)
 
     def _load(self, version: str) -> Loaded:
-        data = self._registry.document(version)
+        data = self._registry.documents.read(version)
         try:
-            model = load(data, where=self._registry.storage.uri(version), keys=self._registry.keys)
+            model = load(data, where=self._registry.storage.uri(version), keys=self._registry.documents.keys)
         except (WeightsError, RankerError):
             self._refused.add(version)  # its document never changes
             raise

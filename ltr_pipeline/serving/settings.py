@@ -9,12 +9,12 @@ from typing import Final, Literal
 from pydantic import field_validator
 
 from ltr_pipeline.errors import SettingsError, UnknownVersionError
-from ltr_pipeline.ledger import Version
 from ltr_pipeline.serving.guard import Limits
 from ltr_pipeline.settings import Settings, env
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import DOCUMENT, LATEST
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.latest import LATEST, mirror_file
 
 __all__ = ["LEGACY", "NEWEST", "ServingSettings"]
 
@@ -126,7 +126,7 @@ class ServingSettings(Settings):
         """Where new weights come from: the file of WEIGHTS_PATH where that is set, else the registry's ``latest``."""
         if self.mirror is None:
             return self.registry.storage, LATEST
-        mirror = self.mirror if self.mirror.suffix == ".json" else self.mirror / DOCUMENT
+        mirror = mirror_file(self.mirror)
         return LocalStorage(mirror.parent), mirror.name
 
     @cached_property

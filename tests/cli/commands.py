@@ -17,7 +17,7 @@ from documents import document
 
 from ltr_pipeline import cli
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 A, B, C = ("20250714_0215", "20250715_0215", "20250716_0215")
 PROGRAM = Path(sys.executable).with_name("ltr")

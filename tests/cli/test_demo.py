@@ -9,7 +9,7 @@ from pathlib import Path
 from commands import ltr
 
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 
 def test_the_loop_is_shown_and_measured(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from commands import A, B, C, ltr, project, published, typed
 
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from documents import document
 from serving.server import Server
 
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 KEYS = ("first-key-of-the-test", "second-key-of-the-test")
 HEADERS = {"content-type": "application/json", "x-api-key": KEYS[0]}

@@ -17,7 +17,7 @@ from serving.server import Server
 
 from ltr_pipeline.serving.logs import Logs
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 A = "20250714_0215"
 KEY, SECRET, SIGNING = "key-0123456789abcdef", "secret-0123456789abcdef0123", "signing-0123456789abcdef0123456789"

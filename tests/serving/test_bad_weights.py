@@ -13,8 +13,8 @@ from documents import document
 from serving.server import Server
 from serving.weights import A, B, C, Place, infinite, on_disk, on_s3, slow
 
-from ltr_pipeline.ledger import Move
-from ltr_pipeline.weights import Weights
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.weights import Weights
 
 DEBUG = "/api/debug/reload_weights"
 WATCHED = {"WEIGHTS_POLL_SECONDS": "0.2", "LTR_GUARD_REQUESTS": "20", "LTR_GUARD_SECONDS": "120"}

@@ -29,7 +29,7 @@ from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.serving.shadow import Shadow
 from ltr_pipeline.serving.wire import RankAnswer
 from ltr_pipeline.settings import load as load_settings
-from ltr_pipeline.weights import encode
+from ltr_pipeline.versions.weights import encode
 
 A = "20250714_0215"
 LEGACY = load_mapping().legacy_weights

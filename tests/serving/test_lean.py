@@ -14,7 +14,7 @@ from packages import needed
 from serving.server import Server
 
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 CHECKOUT = Path(__file__).parents[2]
 ABSENT = {"apache-airflow", "pandas", "scikit-learn"}

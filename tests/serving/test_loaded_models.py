@@ -17,7 +17,7 @@ from ltr_pipeline.serving.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.reload import Reloader
 from ltr_pipeline.storage.base import Fetched
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.weights import encode
+from ltr_pipeline.versions.weights import encode
 
 A, B, C = "20250714_0215", "20250715_0215", "20250716_0215"
 KEY = "ltr_weights.json"

@@ -16,7 +16,7 @@ from serving.server import Server
 
 from ltr_pipeline.serving.background import last_judged
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 A = "20250714_0215"
 BODY = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 0.9, "S": 0.1}}]}

@@ -19,8 +19,8 @@ from ltr_pipeline.serving.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
-from ltr_pipeline.weights import encode
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import encode
 
 A, B = "20250714_0215", "20250715_0215"
 LEGACY: Mapping[str, float] = load_mapping().legacy_weights

@@ -30,7 +30,7 @@ from ltr_pipeline.serving.openapi import OPERATIONS, Operation
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 KEY = "a-key-for-the-robots"
 CHROMIUM = Path("/usr/bin/chromium")

@@ -12,7 +12,7 @@ from documents import document
 from serving.server import Server
 from serving.weights import RANK, A, B, C, Place, bad_documents, on_disk, on_s3, other_features
 
-from ltr_pipeline.versions import LATEST
+from ltr_pipeline.versions.latest import LATEST
 
 DEBUG = "/api/debug/reload_weights"
 

@@ -12,7 +12,7 @@ from documents import document
 from serving.server import Server
 
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
+from ltr_pipeline.versions.registry import Registry
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from ltr_pipeline.serving.others import Others
 from ltr_pipeline.serving.shadow import WAITING, Served, Shadow, ShadowRanking
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions import Registry
-from ltr_pipeline.weights import encode
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import encode
 
 A, B, C = "20250714_0215", "20250715_0215", "20250716_0215"
 LEGACY = load_mapping().legacy_weights

@@ -15,8 +15,9 @@ from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
-from ltr_pipeline.versions import LATEST, Registry
-from ltr_pipeline.weights import Feature, Golden, Model, Weights, encode
+from ltr_pipeline.versions.latest import LATEST
+from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Feature, Golden, Model, Weights, encode
 
 A, B, C, D = "20250714_0215", "20250715_0215", "20250716_0215", "20250717_0215"
 KEY = "a-signing-key-of-32-characters-or-more"

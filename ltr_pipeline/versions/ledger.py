@@ -1,4 +1,4 @@
-"""Version ids, and the ledger: every move of `latest`, one object each, in one line without gaps.
+"""The ledger: every move of `latest`, one object each, in one line without gaps.
 
 ``history/00000001.json``, ``history/00000002.json``, ... are created only if absent. That one primitive decides every
 race: of several processes that see the same newest entry exactly one creates the next; the others read again and
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Final, Literal, NamedTuple
@@ -19,53 +18,16 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError, UnknownVersionError
+from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Act", "Ledger", "Move", "Version"]
+__all__ = ["Act", "Ledger", "Move"]
 
 HISTORY: Final = "history"
 Kind = Literal["publish", "rollback", "pin", "unpin", "prune"]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, order=True)
-class Version:
-    """Version id: the run's minute in UTC, and a number from 2 up when that minute was taken.
-
-    >>> str(Version.parse("20250714_0215_2"))
-    '20250714_0215_2'
-    >>> Version.parse("20250714_0215_2") < Version.parse("20250714_0215_10")
-    True
-    """
-
-    time: datetime
-    number: int = 1
-
-    def __str__(self) -> str:
-        base = f"{self.time.year:04}{self.time:%m%d_%H%M}"
-        return base if self.number == 1 else f"{base}_{self.number}"
-
-    @classmethod
-    def of(cls, time: datetime) -> Version:
-        """First version of a run at `time`, which must know its time zone (else RegistryError); seconds are dropped."""
-        if time.tzinfo is None:
-            raise RegistryError(f"{time.isoformat()} has no time zone, so it names no version; give it in UTC")
-        return cls(time.astimezone(UTC).replace(second=0, microsecond=0))
-
-    @classmethod
-    def parse(cls, text: str) -> Version:
-        """Version in `text`, such that ``str`` gives `text` back; UnknownVersionError for anything else."""
-        unknown = f"{text!r} is no version id; ids look like 20250714_0215, and `ltr versions` lists them"
-        parts = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?", text)
-        if not parts or parts[6] == "1":
-            raise UnknownVersionError(unknown)
-        year, month, day, hour, minute, number = (int(part or 1) for part in parts.groups())
-        try:
-            return cls(datetime(year, month, day, hour, minute, tzinfo=UTC), number)
-        except ValueError as error:
-            raise UnknownVersionError(f"{unknown} ({error})") from error
 
 
 class Move(
@@ -175,6 +137,11 @@ class Ledger:
         newest = max((int(match[1]) for match in found if match), default=0)
         return self._read(newest) if newest else None
 
+    def promoted(self) -> str | None:
+        """Version that `latest` is by the newest entry; None when nothing was published yet."""
+        head = self.head()
+        return head.to if head else None
+
     def append(self, decide: Callable[[Move | None], Move]) -> Move:
         """Enter what `decide` makes of the head; when another process was first, decide again on the new head.
 
@@ -227,7 +194,7 @@ class Ledger:
                 left.add(move.before)
         raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
 
-    def fate(self, head: Move | None, version: str) -> Move | None:
+    def published_or_pruned(self, head: Move | None, version: str) -> Move | None:
         """Newest entry that published or pruned `version`; None when the ledger does not know it."""
         return self.find(
             head, lambda move: version in move.pruned or (move.move == "publish" and move.version == version)

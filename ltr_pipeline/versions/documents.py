@@ -1,0 +1,191 @@
+"""The documents of all versions, under their ids, and the tombstones of those that were pruned.
+
+::
+
+    20250714_0215/ltr_weights.json     a version: created once, never overwritten
+    20250714_0215/report.html          an attachment, created once like it
+    20240101_0215/pruned.json          a tombstone: the id of a pruned version is not used again
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import count
+from typing import Final, NamedTuple
+
+import msgspec
+import structlog
+
+from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, UnknownVersionError, WeightsError
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.weights import Weights, decode, encode
+
+__all__ = ["DOCUMENT", "Documents", "Stored", "Tombstone", "document_key", "half_pruned_ids", "stored_ids"]
+
+DOCUMENT: Final = "ltr_weights.json"
+PRUNED: Final = "pruned.json"
+
+log = structlog.get_logger(__name__)
+
+
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """What stays of a pruned version; `identity` is null when its document could not be read."""
+
+    version: str
+    identity: str | None
+    when: datetime
+    who: str
+
+    def __str__(self) -> str:
+        return f"{self.version} was pruned on {self.when:%F %R} UTC by {self.who}"
+
+
+class Stored(NamedTuple):
+    """A document that was read, and the SHA-256 of its file."""
+
+    weights: Weights
+    sha256: str
+
+
+class Documents:
+    """Documents, attachments and tombstones, one folder a version.
+
+    Parameters
+    ----------
+    storage
+        Its root is the model's folder.
+    keys
+        With keys every document is signed by the first, and what none of them signed is refused (`weights.decode`).
+    """
+
+    def __init__(self, storage: Storage, keys: Sequence[bytes] = ()) -> None:
+        self.storage = storage
+        self.keys = tuple(keys)
+
+    def create(self, document: Weights) -> tuple[str, bool]:
+        """Store a document under its version, or under ``_2``, ``_3``, ... where other content has that.
+
+        Returns
+        -------
+        version, new
+            The version that now holds this result, and whether this call created it; a result of the same identity
+            that is there already, or was until it was pruned, stays as it is.
+        """
+        time = Version.parse(document.version).time
+        for version in (str(Version(time, number)) for number in count(1)):
+            data = encode(msgspec.structs.replace(document, version=version), self.keys)
+            tombstone = self.tombstone(version)
+            if not tombstone:
+                try:
+                    self.storage.create(document_key(version), data)
+                except AlreadyExistsError:
+                    if self._identity(version) == document.identity:
+                        return version, False
+                    continue
+                tombstone = self.tombstone(version)  # pruned since, so that its name was free
+                if not tombstone:
+                    log.info("version_created", version=version, bytes=len(data))
+                    return version, True
+                self.storage.delete(document_key(version))
+            if tombstone.identity == document.identity:
+                return version, False
+        raise AssertionError("count() does not end")
+
+    def read(self, version: str) -> bytes:
+        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
+        Version.parse(version)
+        try:
+            return self.storage.get(document_key(version))
+        except NotFoundError as error:
+            if tombstone := self.tombstone(version):
+                raise UnknownVersionError(f"{tombstone}; choose one of `ltr versions`") from error
+            raise UnknownVersionError(
+                f"no version {version} in {self.storage.uri()}; `ltr versions` lists those there are"
+            ) from error
+
+    def stored(self, version: str) -> Stored:
+        """Document of a version, parsed, with its hash; UnknownVersionError, or WeightsError when it was altered."""
+        return self.parsed(version, self.read(version))
+
+    def parsed(self, version: str, data: bytes) -> Stored:
+        """Parse `data` as the document of `version`; WeightsError when it was altered or is another version's."""
+        uri = self.storage.uri(document_key(version))
+        weights = decode(data, where=uri, keys=self.keys)
+        if weights.version != version:
+            raise WeightsError(f"{uri} holds version {weights.version}; restore it from a copy")
+        return Stored(weights, hashlib.sha256(data).hexdigest())
+
+    def attach(self, version: str, name: str, data: bytes) -> None:
+        """Store a file, e.g. the report, beside the document; created once like it: one that is there stays.
+
+        Beside a pruned version nothing is stored.
+        """
+        if self.tombstone(version):
+            return
+        self.read(version)
+        with suppress(AlreadyExistsError):
+            self.storage.create(f"{version}/{name}", data)
+
+    def attachments(self, version: str) -> list[str]:
+        """Names of the files beside the document of a version."""
+        self.read(version)
+        return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
+
+    def tombstone(self, version: str) -> Tombstone | None:
+        """Tombstone of a pruned version; None for any other. RegistryError when it was altered."""
+        Version.parse(version)
+        try:
+            return msgspec.json.decode(self.storage.get(f"{version}/{PRUNED}"), type=Tombstone)
+        except NotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            uri = self.storage.uri(f"{version}/{PRUNED}")
+            raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
+
+    def prune(self, version: str, *, when: datetime, who: str) -> None:
+        """Remove the files of a version that the ledger says is pruned; first of all its id is taken for good."""
+        tombstone = Tombstone(version=version, identity=self._identity(version), when=when, who=who)
+        with suppress(AlreadyExistsError):
+            self.storage.create(f"{version}/{PRUNED}", msgspec.json.encode(tombstone))
+        for key in self.storage.keys(version):
+            if key != f"{version}/{PRUNED}":
+                self.storage.delete(key)
+        log.info("version_pruned", version=version)
+
+    def _identity(self, version: str) -> str | None:
+        try:
+            return self.stored(version).weights.identity
+        except (UnknownVersionError, WeightsError) as error:
+            log.warning("version_unreadable", version=version, error=str(error))
+            return None
+
+
+def document_key(version: str) -> str:
+    """Storage key of the document of a version."""
+    return f"{version}/{DOCUMENT}"
+
+
+def stored_ids(keys: Sequence[str]) -> list[str]:
+    """Versions with a document among the keys of a registry, newest first."""
+    return sorted(filter(_is_id, _folders(keys, DOCUMENT) - _folders(keys, PRUNED)), key=Version.parse, reverse=True)
+
+
+def half_pruned_ids(keys: Sequence[str]) -> list[str]:
+    """Pruned versions with a document among the keys: whoever pruned them was killed at it."""
+    return sorted(filter(_is_id, _folders(keys, DOCUMENT) & _folders(keys, PRUNED)))
+
+
+def _folders(keys: Sequence[str], name: str) -> set[str]:
+    return {key.removesuffix(f"/{name}") for key in keys if key.endswith(f"/{name}")}
+
+
+def _is_id(name: str) -> bool:
+    try:
+        Version.parse(name)
+    except UnknownVersionError:
+        return False
+    return True

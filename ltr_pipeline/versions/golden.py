@@ -1,0 +1,43 @@
+"""Golden requests: a model must score them as it did where it was trained."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ltr_pipeline.errors import (
+    WeightsError,
+)
+from ltr_pipeline.scoring.requests import Candidate, Request
+from ltr_pipeline.scoring.scorer import Scorer, rank
+from ltr_pipeline.versions.weights import Weights
+
+__all__ = ["GOLDEN_TOLERANCE", "check_golden"]
+
+GOLDEN_TOLERANCE: Final = 1e-9
+
+
+def check_golden(weights: Weights) -> Scorer:
+    """Load the model and score the golden requests.
+
+    Returns
+    -------
+    The loaded model.
+
+    Raises
+    ------
+    WeightsError
+        A score is more than 1e-9 from the recorded one.
+    RankerError
+        The model cannot be loaded.
+    """
+    scorer = Scorer.from_model(weights.model.text, weights.feature_names)
+    for golden in weights.golden:
+        candidates = [Candidate.of(str(row), item) for row, item in enumerate(golden.items)]
+        ranked = rank(Request(query_id=golden.query_id, candidates=candidates), scorer)
+        off = [abs(one.score - golden.scores[int(one.item_id)]) for one in ranked]
+        if not all(delta <= GOLDEN_TOLERANCE for delta in off):
+            raise WeightsError(
+                f"{weights.version}: golden request {golden.query_id} scores {max(off):.3g} off, so the model does not "
+                "rank here as it did where it was trained; compare the library versions in the document"
+            )
+    return scorer

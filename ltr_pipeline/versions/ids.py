@@ -1,0 +1,49 @@
+"""Names of versions: the minute of the run that made them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ltr_pipeline.errors import RegistryError, UnknownVersionError
+
+__all__ = ["Version"]
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """Version id: the run's minute in UTC, and a number from 2 up when that minute was taken.
+
+    >>> str(Version.parse("20250714_0215_2"))
+    '20250714_0215_2'
+    >>> Version.parse("20250714_0215_2") < Version.parse("20250714_0215_10")
+    True
+    """
+
+    time: datetime
+    number: int = 1
+
+    def __str__(self) -> str:
+        base = f"{self.time.year:04}{self.time:%m%d_%H%M}"
+        return base if self.number == 1 else f"{base}_{self.number}"
+
+    @classmethod
+    def of(cls, time: datetime) -> Version:
+        """First version of a run at `time`, which must know its time zone (else RegistryError); seconds are dropped."""
+        if time.tzinfo is None:
+            raise RegistryError(f"{time.isoformat()} has no time zone, so it names no version; give it in UTC")
+        return cls(time.astimezone(UTC).replace(second=0, microsecond=0))
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """Version in `text`, such that ``str`` gives `text` back; UnknownVersionError for anything else."""
+        unknown = f"{text!r} is no version id; ids look like 20250714_0215, and `ltr versions` lists them"
+        parts = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?", text)
+        if not parts or parts[6] == "1":
+            raise UnknownVersionError(unknown)
+        year, month, day, hour, minute, number = (int(part or 1) for part in parts.groups())
+        try:
+            return cls(datetime(year, month, day, hour, minute, tzinfo=UTC), number)
+        except ValueError as error:
+            raise UnknownVersionError(f"{unknown} ({error})") from error
