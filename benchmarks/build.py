@@ -22,8 +22,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.windows import Windows
 
 DAYS = 28
 CUTOFF = dt.datetime(2025, 7, 15, tzinfo=dt.UTC)
@@ -50,12 +50,13 @@ def prepare(folder: Path, impressions: int) -> list[str]:
 
 
 def ours(folder: Path, partitions: list[str]) -> dict[str, int]:
-    from ltr_pipeline import dataset
+    from ltr_pipeline.dataset.build import build
+    from ltr_pipeline.dataset.load import load_part
     from ltr_pipeline.storage.local import LocalStorage
 
     storage = LocalStorage(folder / "data")
-    manifest = dataset.build(storage, "runs/r/dataset", partitions, load_mapping(), WINDOWS)
-    parts = [dataset.load(storage, "runs/r/dataset", manifest, part) for part in ("train", "valid", "test")]
+    manifest = build(storage, "runs/r/dataset", partitions, load_mapping(), WINDOWS)
+    parts = [load_part(storage, "runs/r/dataset", manifest, part) for part in ("train", "valid", "test")]
     return {
         "rows": sum(len(part.relevance) for part in parts),
         "labels": sum(int(part.relevance.sum()) for part in parts),

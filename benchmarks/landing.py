@@ -80,13 +80,13 @@ def landing(log: Path) -> Callable[[], int]:
 def building(log: Path) -> Callable[[], int]:
     import pyarrow as pa
 
-    from ltr_pipeline import dataset
+    from ltr_pipeline.dataset.build import build
+    from ltr_pipeline.dataset.windows import Windows
     from ltr_pipeline.events.files import FileSource
     from ltr_pipeline.events.landing import land
     from ltr_pipeline.events.manifest import partitions_for
     from ltr_pipeline.mapping import load_mapping
     from ltr_pipeline.storage.local import LocalStorage
-    from ltr_pipeline.windows import Windows
 
     pa.scalar(0)
 
@@ -95,7 +95,7 @@ def building(log: Path) -> Callable[[], int]:
             storage, mapping = LocalStorage(Path(folder)), load_mapping()
             landed = land(storage, NIGHT, FileSource(log), mapping, buckets=BUCKETS, since=FIRST)
             windows = Windows(cutoff=FIRST + DAYS * dt.timedelta(days=1), window_days=DAYS)
-            dataset.build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
+            build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
             return landed.impressions
 
     return run

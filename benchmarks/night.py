@@ -25,8 +25,9 @@ from typing import Any
 
 import structlog
 
-from ltr_pipeline import dataset, jobs, outcomes, ranker
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline import jobs, outcomes, ranker
+from ltr_pipeline.dataset.load import load_part
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.logs import FILE_NAME
 from ltr_pipeline.mapping import load_mapping
@@ -134,9 +135,7 @@ def _bare(settings: Settings) -> float:
     """Seconds of `lgb.train` alone: the matrix is in memory, nothing is written."""
     run = Run(f"{NIGHT:%Y%m%d}_0215", settings)
     manifest = run.read("dataset.json", DatasetManifest)
-    train, valid = (
-        dataset.load(settings.data, run.key("dataset"), manifest, part, ids=()) for part in ("train", "valid")
-    )
+    train, valid = (load_part(settings.data, run.key("dataset"), manifest, part, ids=()) for part in ("train", "valid"))
     parameters = ranker.PARAMETERS | settings.parameters
     gain = ranker.label_gain(settings.mapping.max_relevance)
     started = time.perf_counter()

@@ -110,7 +110,7 @@ def _asset_events() -> list[tuple[str, str]]:
 
 def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001, ANN202 - types would import before _configure
     """One line of a night, its nDCG@5, and what is broken, added to `problems`."""
-    from ltr_pipeline.dataset import DatasetManifest
+    from ltr_pipeline.dataset.manifest import DatasetManifest
     from ltr_pipeline.events.manifest import read_manifest
     from ltr_pipeline.gate import Decision, Evidence
     from ltr_pipeline.runs import Outcome, Run

@@ -38,7 +38,8 @@ from kafka import KafkaConsumer, TopicPartition
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "services"))
 from kafka_server import KafkaServer, make_topic
 
-from ltr_pipeline import dataset
+from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.kafka import KafkaSource
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import partitions_for
@@ -47,7 +48,6 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.windows import Windows
 
 DAYS = 28
 FIRST = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
@@ -153,7 +153,7 @@ def building(bootstrap: str, topic: str, client: str) -> int:
         storage, mapping = LocalStorage(Path(folder)), load_mapping()
         landed = land(storage, NIGHT, source(bootstrap, topic, client), mapping, buckets=BUCKETS, since=FIRST)
         windows = Windows(cutoff=FIRST + DAYS * dt.timedelta(days=1), window_days=DAYS)
-        dataset.build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
+        build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
         return landed.impressions
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from ltr_pipeline import evidence
-from ltr_pipeline.dataset import Dataset, DatasetManifest
+from ltr_pipeline.dataset.load import Dataset
+from ltr_pipeline.dataset.manifest import DatasetManifest
+from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.mapping import Mapping
@@ -19,7 +21,6 @@ from ltr_pipeline.ranker import Trained, label_gain
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.weights import Weights
-from ltr_pipeline.windows import Span
 
 __all__ = ["document", "frozen", "hashes", "libraries", "lineage"]
 

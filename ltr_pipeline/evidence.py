@@ -12,7 +12,7 @@ import polars as pl
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline.dataset import Dataset
+from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.gate import Comparison, Evidence, Landed
 from ltr_pipeline.metrics import fairness, quality

@@ -14,8 +14,11 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import dataset, documents, evidence, gate, outcomes, ranker, sources
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline import documents, evidence, gate, outcomes, ranker, sources
+from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.load import load_part
+from ltr_pipeline.dataset.manifest import DatasetManifest
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.events.manifest import is_backfill, landed_dates, partitions_for
 from ltr_pipeline.events.source import Source
@@ -28,7 +31,6 @@ from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.documents import DOCUMENT
 from ltr_pipeline.versions.registry import Registry
-from ltr_pipeline.windows import Windows
 
 __all__ = [
     "build_dataset",
@@ -161,7 +163,7 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
     reference = opened(inputs)
     with logged(reference.run, settings, "build_dataset") as run:
         frozen = run.verified("inputs.json", reference, Inputs)
-        manifest = dataset.build(
+        manifest = build(
             settings.data,
             run.key("dataset"),
             frozen.partitions,
@@ -189,8 +191,8 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
         manifest = run.verified("dataset.json", reference, DatasetManifest)
         try:
             text, trained = ranker.train(
-                dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=()),
-                dataset.load(settings.data, run.key("dataset"), manifest, "valid", ids=()),
+                load_part(settings.data, run.key("dataset"), manifest, "train", ids=()),
+                load_part(settings.data, run.key("dataset"), manifest, "valid", ids=()),
                 parameters=settings.parameters,
                 max_relevance=settings.mapping.max_relevance,
                 seed=settings.seed,
@@ -233,10 +235,10 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
         )
     registry = settings.registry
     return evidence.gather(
-        dataset.load(settings.data, run.key("dataset"), manifest, "test"),
+        load_part(settings.data, run.key("dataset"), manifest, "test"),
         Scorer.from_model(_model_text(run, trained), manifest.features),
         train_impressions=manifest.train.rows,
-        trained_on=dataset.load(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
+        trained_on=load_part(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
         landed=inputs.landed,
         champion=evidence.load_rival(registry, inputs.champion),
         best_recent=evidence.load_rival(registry, inputs.best_recent),
@@ -285,7 +287,7 @@ def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decis
         _model_text(run, trained),
         mapping=run.settings.mapping,
         manifest=manifest,
-        test=dataset.load(run.storage, run.key("dataset"), manifest, "test"),
+        test=load_part(run.storage, run.key("dataset"), manifest, "test"),
         trained=trained,
         found=found,
         decision=decision,

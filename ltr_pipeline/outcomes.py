@@ -7,7 +7,7 @@ import datetime as dt
 import structlog
 
 from ltr_pipeline import documents, notify
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision, Evidence

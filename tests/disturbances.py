@@ -30,7 +30,7 @@ from disturbed import (
 )
 from topics import Topic
 
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 
 TIMES_ASKED: Final = 5

@@ -34,7 +34,7 @@ from small import WORLD as EVENTS
 from topics import Topic
 
 from ltr_pipeline import jobs, outcomes
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
 from ltr_pipeline.runs import Json, Run, run_name

@@ -7,18 +7,18 @@ import datetime as dt
 from documents import document
 from msgspec.structs import replace
 
-from ltr_pipeline.dataset import DatasetManifest, Part
+from ltr_pipeline.dataset.labels import Account
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.events.source import Range
 from ltr_pipeline.gate import Comparison, Evidence, Landed, decide
-from ltr_pipeline.labels import Account
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.page import Night
 from ltr_pipeline.scoring.latency import Latency
-from ltr_pipeline.windows import Windows
 
 DAY = dt.timedelta(days=1)
 DATE = dt.date(2025, 11, 20)

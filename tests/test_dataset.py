@@ -6,18 +6,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ltr_pipeline import labels
-from ltr_pipeline.dataset import UNKNOWN_POSITION, DatasetManifest, build, load
+from ltr_pipeline.dataset import labels
+from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
+from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part
+from ltr_pipeline.dataset.manifest import DatasetManifest
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land as land_events
 from ltr_pipeline.events.manifest import partitions_for
-from ltr_pipeline.labels import FEEDBACK_TYPES, impression_types
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.windows import Windows
 
 MAPPING = load_mapping()
 WINDOWS = Windows(
@@ -79,7 +81,7 @@ def rows(storage, manifest, folder="runs/r/dataset"):
     """Every row of the dataset with its part, in an order that no bucket decides."""
     frames = []
     for part in PARTS:
-        data = load(storage, folder, manifest, part)
+        data = load_part(storage, folder, manifest, part)
         table = data.ids.with_columns(
             pl.Series("relevance", data.relevance),
             pl.Series("ranking", np.repeat(np.arange(len(data.group)), data.group)),
@@ -125,7 +127,7 @@ def test_features_that_vanished_or_appeared_are_named(storage):
 
 def test_arrays_hold_the_rows_of_their_part(storage):
     manifest = built(storage, land(storage, *events()))
-    data = load(storage, "runs/r/dataset", manifest, "valid")
+    data = load_part(storage, "runs/r/dataset", manifest, "valid")
     assert data.features.dtype == np.float32
     assert data.features.flags.c_contiguous
     assert data.features[:, 0].tolist() == [0, 1, 2] * 4
@@ -135,7 +137,7 @@ def test_arrays_hold_the_rows_of_their_part(storage):
     assert data.position.tolist() == [1, 2, 3] * 4
     assert data.ids["item_id"].to_list() == ["lawyer-0", "lawyer-1", "lawyer-2"] * 4
     assert set(data.ids["time"].dt.date()) == {manifest.valid.start.date()}
-    assert load(storage, "runs/r/dataset", manifest, "valid", ids=()).ids.width == 0
+    assert load_part(storage, "runs/r/dataset", manifest, "valid", ids=()).ids.width == 0
 
 
 def test_rankings_stay_whole_and_in_one_part(storage):
@@ -187,7 +189,7 @@ def test_nothing_to_rank_is_an_empty_dataset(storage):
     empty = built(storage, land(storage, impressions.clear(), feedback.clear()))
     assert (empty.impressions, empty.feedback) == (labels.Account(), labels.Account())
     for part in PARTS:
-        data = load(storage, "runs/r/dataset", empty, part)
+        data = load_part(storage, "runs/r/dataset", empty, part)
         assert (data.features.shape, data.group.shape, data.position) == ((0, 8), (0,), None)
 
 
@@ -195,13 +197,13 @@ def test_positions_that_were_not_logged_come_last(storage):
     impressions, feedback = events()
     some = impressions.with_columns(position=pl.when(pl.col("item_id") != "lawyer-0").then("position"))
     manifest = built(storage, land(storage, some, feedback))
-    data = load(storage, "runs/r/dataset", manifest, "train")
+    data = load_part(storage, "runs/r/dataset", manifest, "train")
     assert data.position[:3].tolist() == [UNKNOWN_POSITION, 2, 3]
     assert data.position.dtype == np.int32
     assert manifest.train.positions == {"0": 20, "2": 20, "3": 20}
     none = impressions.with_columns(position=pl.lit(None, pl.Int32))
     manifest = built(storage, land(storage, none, feedback))
-    assert load(storage, "runs/r/dataset", manifest, "train").position is None
+    assert load_part(storage, "runs/r/dataset", manifest, "train").position is None
 
 
 def test_the_manifest_survives_json(storage):
@@ -228,7 +230,7 @@ def test_a_table_of_another_build_is_refused(storage):
     manifest = built(storage, land(storage, *events()))
     built(storage, land(storage, *events(rankings_a_day=5)))
     with pytest.raises(DatasetError, match="build the dataset again"):
-        load(storage, "runs/r/dataset", manifest, "train")
+        load_part(storage, "runs/r/dataset", manifest, "train")
 
 
 def test_the_labels_of_a_simulated_log_are_the_true_ones(storage, tmp_path):

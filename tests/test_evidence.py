@@ -14,7 +14,7 @@ import pytest
 from documents import document
 from structlog.testing import capture_logs
 
-from ltr_pipeline.dataset import Dataset
+from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.evidence import Rival, gather, load_rival, requests, rivals
 from ltr_pipeline.gate import Evidence, decide
 from ltr_pipeline.policy import Policy

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltr_pipeline.labels import (
+from ltr_pipeline.dataset.labels import (
     DROPPED_FEEDBACK,
     DROPPED_IMPRESSIONS,
     FEEDBACK_TYPES,
@@ -13,8 +13,8 @@ from ltr_pipeline.labels import (
     impression_types,
     label_bucket,
 )
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.schema import MAX_GROUP_ROWS
-from ltr_pipeline.windows import Windows
 
 RELEVANCE = {"lost": 0, "declined": 1, "accepted": 2, "won": 3}
 WINDOWS = Windows(cutoff=datetime(2025, 1, 21, tzinfo=UTC), window_days=14, attribution_days=3)

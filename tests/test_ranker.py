@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from ltr_pipeline.dataset import UNKNOWN_POSITION, Dataset
+from ltr_pipeline.dataset.load import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.ranker import PARAMETERS, boost, check_parameters, label_gain, linear_weights, missing_rules, train

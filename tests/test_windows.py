@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ltr_pipeline.dataset.windows import Windows, split
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.windows import Windows, split
 
 CUTOFF = datetime(2025, 7, 15, tzinfo=UTC)
 DEFAULT = Windows(cutoff=CUTOFF)  # 28 days, of which 25 are mature

@@ -17,7 +17,7 @@ from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.cli.stage import Stage
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg

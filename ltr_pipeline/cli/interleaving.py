@@ -9,14 +9,14 @@ import msgspec
 import polars as pl
 import typer
 
-from ltr_pipeline import dataset
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.events import day
+from ltr_pipeline.dataset import build
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.manifest import landed_dates, partitions_for
 from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.windows import Windows
 from ltr_pipeline.wording import NONE
 
 __all__ = ["register"]
@@ -49,7 +49,7 @@ def interleave_report(
     settings = load_settings()
     windows = _windows(settings, since, until)
     partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start)
-    tables = dataset.rankings(settings.data, partitions, settings.mapping.relevance, windows)
+    tables = build.rankings(settings.data, partitions, settings.mapping.relevance, windows)
     lists = pl.concat([drafted_lists(table, relevance) for table in tables])
     report = _Report(
         since=windows.start.date(),

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import jinja2
 import msgspec
 
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.ranker import Trained

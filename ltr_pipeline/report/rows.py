@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from ltr_pipeline.dataset import DatasetManifest, Part
+from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Check, Comparison, Evidence
-from ltr_pipeline.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
 from ltr_pipeline.versions.weights import Weights
-from ltr_pipeline.windows import Span
 from ltr_pipeline.wording import NONE, Kind, figure, signed
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltr_pipeline.errors import (
-    WeightsError,
-)
+from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
 from ltr_pipeline.versions.weights import Weights

@@ -15,12 +15,7 @@ from typing import Literal
 import msgspec
 import structlog
 
-from ltr_pipeline.errors import (
-    LtrError,
-    RegistryError,
-    UnknownVersionError,
-    WeightsError,
-)
+from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.documents import Documents, Stored, Tombstone, half_pruned_ids, stored_ids
 from ltr_pipeline.versions.golden import check_golden

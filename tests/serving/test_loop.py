@@ -16,7 +16,7 @@ from serving.server import Server
 from topics import Topic
 
 from ltr_pipeline import jobs
-from ltr_pipeline.dataset import DatasetManifest
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.mapping import load_mapping

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.schema import (
     ACTION,
     AVAILABLE,
@@ -40,7 +41,6 @@ from ltr_pipeline.schema import (
     USER_ID,
     feature_column,
 )
-from ltr_pipeline.windows import Windows
 
 __all__ = [
     "DROPPED_FEEDBACK",

@@ -18,130 +18,35 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError
-from ltr_pipeline.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
     IMPRESSIONS,
-    ITEM_ID,
     LABELLED,
-    MAX_GROUP_ROWS,
     POSITION,
-    PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
     RELEVANCE,
     TIME,
-    USER_ID,
     feature_column,
     table_key,
 )
 from ltr_pipeline.storage.base import Storage
-from ltr_pipeline.windows import Span, Windows, split
 
-__all__ = ["IDS", "Account", "Dataset", "DatasetManifest", "Part", "Span", "Windows", "build", "load", "rankings"]
+__all__ = ["Account", "Span", "Windows", "build", "rankings"]
 
-IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
-UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
-"""Where an item was shown when nobody logged it: below every place there is."""
 
 _WORKERS: Final = 2  # buckets at a time; their tables are too small to keep more than one core busy
 _ROW_GROUP: Final = 2**14  # rows; tables are in order of time, so a part reads only its own row groups
-PartName = Literal["train", "valid", "test"]
-
-
-class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One part of the split.
-
-    Attributes
-    ----------
-    rows, rankings, eligible
-        Candidates, rankings, and rankings with a relevance above 0.
-    labels
-        Rows by relevance.
-    positions
-        Rows by the position they were shown at; 0 = not logged.
-    feature_missing
-        Share of rows without a value, by feature; 0 in a part without rows.
-    """
-
-    rows: int
-    rankings: int
-    eligible: int
-    labels: dict[str, int]
-    positions: dict[str, int]
-    feature_missing: dict[str, float]
-
-
-class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a dataset was made of and where every landed record went.
-
-    Attributes
-    ----------
-    windows
-        As asked for; `train`, `valid` and `test` are what came of them.
-    features
-        Names, in model order.
-    buckets
-        Labelled tables.
-    impressions, feedback
-        ``landed = used + duplicates + dropped`` of both inputs. The used impressions are the rows of the three parts.
-    vanished
-        Features without a single value in the test part, while it has rows.
-    appeared
-        Features without a single value in the training part, but with some later.
-    tables
-        SHA-256 of each labelled table, by file name.
-    """
-
-    windows: Windows
-    features: list[str]
-    buckets: int
-    impressions: Account
-    feedback: Account
-    train: Part
-    valid: Part
-    test: Part
-    vanished: list[str]
-    appeared: list[str]
-    tables: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Rankings one after the other, as arrays of `n` rows.
-
-    Attributes
-    ----------
-    features
-        float32 (n, features), row-major; NaN = missing.
-    feature_names
-        Names of the columns.
-    relevance
-        int8 (n,).
-    group
-        Rows of each ranking, int32 (rankings,).
-    position
-        Where each item was shown, int32 (n,), 1-based; `UNKNOWN_POSITION` where it was not logged, None when it never
-        was. It is never a feature.
-    ids
-        The columns of `IDS` that were asked for, n rows.
-    """
-
-    features: NDArray[np.float32]
-    feature_names: tuple[str, ...]
-    relevance: NDArray[np.int8]
-    group: NDArray[np.int32]
-    position: NDArray[np.int32] | None
-    ids: pl.DataFrame
 
 
 def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mapping, windows: Windows) -> DatasetManifest:
@@ -358,61 +263,3 @@ def _histogram(found: dict[str | None, int]) -> dict[str, int]:
 
 def _without_value(part: Part) -> list[str]:
     return [name for name, share in part.feature_missing.items() if share == 1]
-
-
-def load(data: Storage, folder: str, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS) -> Dataset:
-    """One part of a built dataset, as arrays; beside them only one bucket is in memory at a time.
-
-    Parameters
-    ----------
-    folder
-        Where `build` wrote the labelled tables.
-    ids
-        Which columns of `IDS` to load; training needs none.
-
-    Raises
-    ------
-    DatasetError
-        A labelled table is missing, unreadable, or not the one the manifest was written for.
-    """
-    span: Part = getattr(manifest, part)
-    names = [feature_column(name) for name in manifest.features]
-    features = np.empty((span.rows, len(names)), dtype=np.float32)
-    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, *ids]))
-    narrow, groups, filled = [], [], 0
-    for file, sha256 in manifest.tables.items():
-        table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
-        features[filled : filled + table.height] = table.select(names).to_numpy()
-        filled += table.height
-        narrow.append(table.select(RELEVANCE, POSITION, *ids))
-        groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
-    rest = pl.concat(narrow, rechunk=True)
-    return Dataset(
-        features=features,
-        feature_names=tuple(manifest.features),
-        relevance=rest[RELEVANCE].to_numpy(),
-        group=np.concatenate(groups),
-        position=_positions(rest[POSITION]),
-        ids=rest.select(ids),
-    )
-
-
-def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[str]) -> pl.DataFrame:
-    with data.local_file(key) as path:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DatasetError(
-                    f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
-                )
-        rows = pl.scan_parquet(path, hive_partitioning=False)
-        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
-
-
-def _run_lengths(run: pl.Series) -> NDArray[np.int32]:
-    return np.bincount(run.to_numpy()).astype(np.int32)
-
-
-def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
-    if logged.null_count() == len(logged):
-        return None
-    return logged.fill_null(UNKNOWN_POSITION).to_numpy()

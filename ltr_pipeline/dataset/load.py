@@ -1,0 +1,126 @@
+"""A part of a built dataset, as arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.windows import Span
+from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.schema import (
+    ITEM_ID,
+    MAX_GROUP_ROWS,
+    POSITION,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    RELEVANCE,
+    TIME,
+    USER_ID,
+    feature_column,
+)
+from ltr_pipeline.storage.base import Storage
+
+__all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part"]
+
+IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
+UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
+"""Where an item was shown when nobody logged it: below every place there is."""
+
+PartName = Literal["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rankings one after the other, as arrays of `n` rows.
+
+    Attributes
+    ----------
+    features
+        float32 (n, features), row-major; NaN = missing.
+    feature_names
+        Names of the columns.
+    relevance
+        int8 (n,).
+    group
+        Rows of each ranking, int32 (rankings,).
+    position
+        Where each item was shown, int32 (n,), 1-based; `UNKNOWN_POSITION` where it was not logged, None when it never
+        was. It is never a feature.
+    ids
+        The columns of `IDS` that were asked for, n rows.
+    """
+
+    features: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    relevance: NDArray[np.int8]
+    group: NDArray[np.int32]
+    position: NDArray[np.int32] | None
+    ids: pl.DataFrame
+
+
+def load_part(
+    data: Storage, folder: str, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS
+) -> Dataset:
+    """One part of a built dataset, as arrays; beside them only one bucket is in memory at a time.
+
+    Parameters
+    ----------
+    folder
+        Where `build` wrote the labelled tables.
+    ids
+        Which columns of `IDS` to load; training needs none.
+
+    Raises
+    ------
+    DatasetError
+        A labelled table is missing, unreadable, or not the one the manifest was written for.
+    """
+    span: Part = getattr(manifest, part)
+    names = [feature_column(name) for name in manifest.features]
+    features = np.empty((span.rows, len(names)), dtype=np.float32)
+    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, *ids]))
+    narrow, groups, filled = [], [], 0
+    for file, sha256 in manifest.tables.items():
+        table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
+        features[filled : filled + table.height] = table.select(names).to_numpy()
+        filled += table.height
+        narrow.append(table.select(RELEVANCE, POSITION, *ids))
+        groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
+    rest = pl.concat(narrow, rechunk=True)
+    return Dataset(
+        features=features,
+        feature_names=tuple(manifest.features),
+        relevance=rest[RELEVANCE].to_numpy(),
+        group=np.concatenate(groups),
+        position=_positions(rest[POSITION]),
+        ids=rest.select(ids),
+    )
+
+
+def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[str]) -> pl.DataFrame:
+    with data.local_file(key) as path:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                raise DatasetError(
+                    f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
+                )
+        rows = pl.scan_parquet(path, hive_partitioning=False)
+        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
+
+
+def _run_lengths(run: pl.Series) -> NDArray[np.int32]:
+    return np.bincount(run.to_numpy()).astype(np.int32)
+
+
+def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
+    if logged.null_count() == len(logged):
+        return None
+    return logged.fill_null(UNKNOWN_POSITION).to_numpy()
