@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from ltr_pipeline.gate import Comparison, Evidence, Landed, decide
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate import Comparison, Evidence, decide
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.fairness import Fairness

@@ -40,9 +40,9 @@ from kafka_server import KafkaServer, make_topic
 
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.windows import Windows
-from ltr_pipeline.events.kafka import KafkaSource
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import partitions_for
+from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import write_log

@@ -11,8 +11,8 @@ import msgspec
 
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
-from ltr_pipeline.events.files import find
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.schedule import newest_night

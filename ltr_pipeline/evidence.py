@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.gate import Comparison, Evidence, Landed
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate import Comparison, Evidence
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.quality import Estimate, Metrics, Slice
 from ltr_pipeline.metrics.resampling import cluster_codes

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.policy import VARIABLES, Policy, Variable
@@ -23,7 +24,6 @@ __all__ = [
     "Comparison",
     "Decision",
     "Evidence",
-    "Landed",
     "Policy",
     "Variable",
     "blocks",
@@ -56,25 +56,6 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reason: str = ""
     metrics: Metrics | None = None
     delta: Delta | None = None
-
-
-class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What arrived for this run, in expanded records: all that were read, and some of their fates.
-
-    Attributes
-    ----------
-    records_lost
-        Records that were gone from the source before they could be read; not among those read.
-    fallback
-        Why another source than the configured one was read; empty when it was not.
-    """
-
-    records_read: int
-    records_quarantined: int
-    impressions: int
-    feedback: int
-    records_lost: int = 0
-    fallback: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

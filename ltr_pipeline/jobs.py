@@ -20,9 +20,9 @@ from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
-from ltr_pipeline.events.manifest import is_backfill, landed_dates, partitions_for
+from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, partitions_for
 from ltr_pipeline.events.source import Source
-from ltr_pipeline.gate import Decision, Evidence, Landed
+from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker import Trained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
@@ -103,14 +103,7 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None
     landed = None
     if not is_backfill(settings.data, date):
         manifest = sources.land(settings, date, start, last_try=asked.last_try, source=source)
-        landed = Landed(
-            records_read=manifest.read,
-            records_quarantined=manifest.quarantined,
-            impressions=manifest.impressions,
-            feedback=manifest.feedback,
-            records_lost=manifest.records_lost,
-            fallback=manifest.fallback,
-        )
+        landed = Landed.of(manifest)
     champion, best_recent = evidence.rivals(settings.registry, moment)
     return Inputs(
         run=run.name,

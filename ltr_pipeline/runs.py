@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
-from ltr_pipeline.gate import Landed
+from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.base import Storage

@@ -12,10 +12,10 @@ import structlog
 
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
-from ltr_pipeline.events.files import FileSource
-from ltr_pipeline.events.kafka import KafkaSource
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.events.source import Source
+from ltr_pipeline.events.sources.files import FileSource
+from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.settings import Settings
 
 __all__ = ["land"]

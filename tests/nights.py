@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from ltr_pipeline.dataset.labels import Account
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Windows
-from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
-from ltr_pipeline.gate import Comparison, Evidence, Landed, decide
+from ltr_pipeline.gate import Comparison, Evidence, decide
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
 from ltr_pipeline.policy import Policy

@@ -13,9 +13,9 @@ from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land as land_events
 from ltr_pipeline.events.manifest import partitions_for
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from msgspec import json
 from msgspec.structs import replace
 
-from ltr_pipeline.gate import Comparison, Decision, Evidence, Landed, blocks, decide
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate import Comparison, Decision, Evidence, blocks, decide
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.policy import VARIABLES, Policy

@@ -12,8 +12,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from messages import line
 from services.kafka_server import KafkaServer, make_topic
 
-from ltr_pipeline.events.kafka import KafkaSource
 from ltr_pipeline.events.source import Block, Range, Segment
+from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 
 CLIENTS = ("kafka-python", "confluent-kafka")

@@ -21,10 +21,10 @@ from ltr_pipeline.cli.console import console, print_gate, print_manifest
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
-from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.source import Source
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate import Decision
 from ltr_pipeline.policy import VARIABLES
 from ltr_pipeline.runs import Inputs, Outcome, Run, run_name

@@ -22,8 +22,8 @@ import pyarrow.compute as pc
 import structlog
 
 from ltr_pipeline.errors import AlreadyExistsError, SourceError
-from ltr_pipeline.events.checks import feedback_schema, impression_schema
-from ltr_pipeline.events.decode import Decoded, Decoder
+from ltr_pipeline.events.decoding.checks import feedback_schema, impression_schema
+from ltr_pipeline.events.decoding.decode import Decoded, Decoder
 from ltr_pipeline.events.manifest import (
     MANIFEST,
     QUARANTINE,

@@ -16,6 +16,7 @@ from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage.base import Storage
 
 __all__ = [
+    "Landed",
     "Manifest",
     "folder_of",
     "is_backfill",
@@ -94,6 +95,37 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def quarantined_share(self) -> float:
         """Quarantined records among those read; 0 when nothing was read."""
         return self.quarantined / self.read if self.read else 0.0
+
+
+class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What arrived for this run, in expanded records: all that were read, and some of their fates.
+
+    Attributes
+    ----------
+    records_lost
+        Records that were gone from the source before they could be read; not among those read.
+    fallback
+        Why another source than the configured one was read; empty when it was not.
+    """
+
+    records_read: int
+    records_quarantined: int
+    impressions: int
+    feedback: int
+    records_lost: int = 0
+    fallback: str = ""
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Landed:
+        """What a partition's manifest says of these."""
+        return cls(
+            records_read=manifest.read,
+            records_quarantined=manifest.quarantined,
+            impressions=manifest.impressions,
+            feedback=manifest.feedback,
+            records_lost=manifest.records_lost,
+            fallback=manifest.fallback,
+        )
 
 
 def folder_of(date: dt.date) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from commands import ltr, project
 
-from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first scalar: once, rather than in every child
 from killing import die, finish, fork
 
-from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage
 

@@ -16,10 +16,10 @@ from messages import FEATURES, answered, block, flat, item, line, listed, shown,
 
 from ltr_pipeline.errors import MappingError
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.decode import Decoded, Decoder
-from ltr_pipeline.events.fast import read_fast
-from ltr_pipeline.events.lines import MAX_DEPTH, lines_in
-from ltr_pipeline.events.parse import Parser
+from ltr_pipeline.events.decoding.arrow import Parser
+from ltr_pipeline.events.decoding.decode import Decoded, Decoder
+from ltr_pipeline.events.decoding.lines import MAX_DEPTH, lines_in
+from ltr_pipeline.events.decoding.vectorised import read_fast
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.mapping import Mapping, load_mapping
 

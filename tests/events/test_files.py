@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline.errors import SourceError
-from ltr_pipeline.events.files import BLOCK_BYTES, FileSource
 from ltr_pipeline.events.source import MAX_LINE_BYTES, Range, Segment
+from ltr_pipeline.events.sources.files import BLOCK_BYTES, FileSource
 
 
 class Nights:

@@ -17,13 +17,13 @@ from services.kafka_server import PASSWORD, USER, KafkaServer
 from topics import CLIENTS, EARLY, Topic, bounds, contents, everything, lines_of
 
 from ltr_pipeline.errors import LtrError, SettingsError, SourceError, SourceUnavailableError
-from ltr_pipeline.events import consume
-from ltr_pipeline.events import kafka as room
-from ltr_pipeline.events.decode import Decoder
-from ltr_pipeline.events.files import FileSource
-from ltr_pipeline.events.kafka import KafkaSource
+from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.events.sources import consume
+from ltr_pipeline.events.sources import kafka as room
+from ltr_pipeline.events.sources.files import FileSource
+from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage

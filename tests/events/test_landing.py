@@ -18,7 +18,6 @@ from kills import DAY, SINCE, landing
 from messages import FEATURES, answered, item, line, listed, shown
 
 from ltr_pipeline.errors import SourceError
-from ltr_pipeline.events.files import FileSource
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import (
     Manifest,
@@ -30,6 +29,7 @@ from ltr_pipeline.events.manifest import (
     read_quarantine,
 )
 from ltr_pipeline.events.source import Block, Range
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
 from ltr_pipeline.storage.local import LocalStorage

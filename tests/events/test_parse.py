@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from messages import FEATURES, line, shown
 
-from ltr_pipeline.events.decode import Decoder
-from ltr_pipeline.events.parse import MAX_CONFLICTS, MAX_INFERRED, Misfit, Parser
+from ltr_pipeline.events.decoding.arrow import MAX_CONFLICTS, MAX_INFERRED, Misfit, Parser
+from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.mapping import load_mapping
 
 WIRE = Decoder(load_mapping()).shape.wire

@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.json
 
-from ltr_pipeline.events.shape import Path
+from ltr_pipeline.events.decoding.shape import Path
 
 __all__ = ["Misfit", "Parser"]
 

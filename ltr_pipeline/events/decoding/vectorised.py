@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ltr_pipeline.events.lines import Lines
-from ltr_pipeline.events.parse import Misfit
-from ltr_pipeline.events.raw import Columns, Raw, Refusal, blank_to_null, filtered, merged
+from ltr_pipeline.events.decoding.arrow import Misfit
+from ltr_pipeline.events.decoding.lines import Lines
+from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered, merged
+from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
-from ltr_pipeline.events.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
 from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
 __all__ = ["read_fast"]

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.raw import Columns, Raw, Refusal, blank_to_null, filtered
-from ltr_pipeline.events.shape import HAS_FEATURES, IS_FEEDBACK, LINE, Shape
+from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered
+from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, Shape
 from ltr_pipeline.events.source import Block
 from ltr_pipeline.schema import (
     ACTION,

@@ -15,9 +15,9 @@ import msgspec
 import pyarrow as pa
 
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
-from ltr_pipeline.events.raw import Raw, Refusal
-from ltr_pipeline.events.shape import BOTH, FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
+from ltr_pipeline.events.decoding.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
+from ltr_pipeline.events.decoding.raw import Raw, Refusal
+from ltr_pipeline.events.decoding.shape import BOTH, FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.schema import ACTION, EVENT_ID, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 

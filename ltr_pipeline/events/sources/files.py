@@ -20,8 +20,8 @@ import structlog
 
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.logfile import Log, opened, readable
 from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Range, Segment, lines_of
+from ltr_pipeline.events.sources.logfile import Log, opened, readable
 
 __all__ = ["FileSource", "find"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ltr_pipeline.events.lines import Lines
+from ltr_pipeline.events.decoding.lines import Lines
 
 __all__ = ["Fitting"]
 

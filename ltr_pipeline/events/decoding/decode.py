@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.checks import check
-from ltr_pipeline.events.fast import read_fast
-from ltr_pipeline.events.fits import Fitting
-from ltr_pipeline.events.lines import Lines, lines_in, suspicious
-from ltr_pipeline.events.parse import Misfit, Parser
-from ltr_pipeline.events.raw import Raw, Refusal, merged
-from ltr_pipeline.events.shape import shape_of
+from ltr_pipeline.events.decoding.arrow import Misfit, Parser
+from ltr_pipeline.events.decoding.checks import check
+from ltr_pipeline.events.decoding.fits import Fitting
+from ltr_pipeline.events.decoding.lines import Lines, lines_in, suspicious
+from ltr_pipeline.events.decoding.raw import Raw, Refusal, merged
+from ltr_pipeline.events.decoding.shape import shape_of
+from ltr_pipeline.events.decoding.strict import read_strict, unknown_features, unknown_kinds
+from ltr_pipeline.events.decoding.vectorised import read_fast
 from ltr_pipeline.events.source import Block, Quarantined, excerpt
-from ltr_pipeline.events.strict import read_strict, unknown_features, unknown_kinds
 from ltr_pipeline.mapping import Mapping
 
 __all__ = ["Decoded", "Decoder"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ltr_pipeline.events.shape import LINE
+from ltr_pipeline.events.decoding.shape import LINE
 from ltr_pipeline.schema import ITEM_INDEX
 
 __all__ = ["Columns", "Raw", "Refusal", "blank_to_null", "filtered", "merged"]
