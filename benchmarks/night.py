@@ -25,12 +25,13 @@ from typing import Any
 
 import structlog
 
-from ltr_pipeline import jobs, outcomes, ranker
+from ltr_pipeline import jobs, outcomes
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.logs import FILE_NAME
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.ranker.train import PARAMETERS, boost, label_gain
 from ltr_pipeline.runs import Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
@@ -136,10 +137,10 @@ def _bare(settings: Settings) -> float:
     run = Run(f"{NIGHT:%Y%m%d}_0215", settings)
     manifest = run.read("dataset.json", DatasetManifest)
     train, valid = (load_part(settings.data, run.key("dataset"), manifest, part, ids=()) for part in ("train", "valid"))
-    parameters = ranker.PARAMETERS | settings.parameters
-    gain = ranker.label_gain(settings.mapping.max_relevance)
+    parameters = PARAMETERS | settings.parameters
+    gain = label_gain(settings.mapping.max_relevance)
     started = time.perf_counter()
-    ranker.boost(train, parameters | {"label_gain": gain}, valid=valid, seed=settings.seed, debias=True)
+    boost(train, parameters | {"label_gain": gain}, valid=valid, seed=settings.seed, debias=True)
     return time.perf_counter() - started
 
 

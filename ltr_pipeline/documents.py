@@ -17,7 +17,7 @@ from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.mapping import Mapping
-from ltr_pipeline.ranker import Trained, label_gain
+from ltr_pipeline.ranker.train import Trained, label_gain
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.weights import Weights

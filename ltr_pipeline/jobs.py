@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import documents, evidence, gate, outcomes, ranker, sources
+from ltr_pipeline import documents, evidence, gate, outcomes, sources
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
@@ -24,7 +24,7 @@ from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, part
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.policy import Policy
-from ltr_pipeline.ranker import Trained
+from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings, load_settings
@@ -82,7 +82,7 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        ranker.check_parameters(settings.parameters)
+        check_parameters(settings.parameters)
         inputs = run.read_if_there("inputs.json", Inputs) or _freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
@@ -183,7 +183,7 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     with logged(reference.run, settings, "train_ranker") as run:
         manifest = run.verified("dataset.json", reference, DatasetManifest)
         try:
-            text, trained = ranker.train(
+            text, trained = train(
                 load_part(settings.data, run.key("dataset"), manifest, "train", ids=()),
                 load_part(settings.data, run.key("dataset"), manifest, "valid", ids=()),
                 parameters=settings.parameters,
@@ -194,7 +194,7 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
             )
         except NothingToLearnError as error:
             log.info("nothing to learn from", reason=str(error))
-            text, trained = ranker.untrained(error)
+            text, trained = untrained(error)
         run.storage.put(run.key(MODEL), text.encode())
         log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
         return run.write("trained.json", trained, counts={"trees": trained.trees})

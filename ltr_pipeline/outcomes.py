@@ -12,7 +12,7 @@ from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import Decision, Evidence
 from ltr_pipeline.logs import run_log
-from ltr_pipeline.ranker import Trained
+from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
 from ltr_pipeline.settings import Settings, load_settings, notify_urls

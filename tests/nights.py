@@ -16,7 +16,7 @@ from ltr_pipeline.gate import Comparison, Evidence, decide
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
 from ltr_pipeline.policy import Policy
-from ltr_pipeline.ranker import Trained
+from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.page import Night
 from ltr_pipeline.scoring.latency import Latency
 

@@ -4,16 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ltr_pipeline import letor, ranker
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.letor import FOLDS, GRID, STATED, evaluate_letor, read_letor, training_part
+from ltr_pipeline.ranker import letor
+from ltr_pipeline.ranker.letor import FOLDS, GRID, STATED, evaluate_letor, read_letor, training_part
+from ltr_pipeline.ranker.train import boost
 
 EXAMPLE = Path(__file__).parents[2] / "shared/data/lightgbm-lambdarank/rank.test"
 LINES = "2 qid:7 1:0.5 3:0.25\n0 qid:7 2:1\n1 qid:9 1:1 # a comment\n"
 
 
 def fit(data, parameters):
-    return ranker.boost(data, parameters, seed=1).predict
+    return boost(data, parameters, seed=1).predict
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from ltr_pipeline.dataset.load import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.metrics.quality import ndcg
-from ltr_pipeline.ranker import PARAMETERS, boost, check_parameters, label_gain, linear_weights, missing_rules, train
+from ltr_pipeline.ranker.distil import linear_weights
+from ltr_pipeline.ranker.train import PARAMETERS, boost, check_parameters, label_gain, missing_rules, train
 from ltr_pipeline.scoring.scorer import Scorer
 
 NAMES = ("A", "S", "T")

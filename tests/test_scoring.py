@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline import ranker
 from ltr_pipeline.errors import RankerError, RequestError
-from ltr_pipeline.letor import Letor
+from ltr_pipeline.ranker.letor import Letor
+from ltr_pipeline.ranker.train import boost
 from ltr_pipeline.scoring.latency import MIN_CALLS, measure_latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
@@ -27,7 +27,7 @@ def model():
     relevance = (features[:, 0] > 0.5).astype(np.int8)
     features[::7, 0] = np.nan
     data = Letor(features, NAMES, relevance, np.full(200, 2, dtype=np.int32))
-    return ranker.boost(data, {"num_iterations": 5, "num_leaves": 4}, seed=1)
+    return boost(data, {"num_iterations": 5, "num_leaves": 4}, seed=1)
 
 
 def test_a_linear_ranker_sums_weighted_features_with_missing_as_0():

@@ -362,7 +362,7 @@ def test_the_id_of_a_pruned_version_is_not_used_again(registry):
 
 
 def test_a_publish_that_was_killed_before_its_entry_is_not_pruned(registry):
-    publish(registry, B, C, D).create(document(A))
+    publish(registry, B, C, D).documents.create(document(A))
     assert registry.prune(keep=1, moves=1, **BY) == [B]
     assert registry.publish(document(A), **BY).version == A
     assert_whole(registry)

@@ -15,7 +15,7 @@ import msgspec
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Decision, Evidence
-from ltr_pipeline.ranker import Trained
+from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale

@@ -13,7 +13,7 @@ from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate import Check, Comparison, Evidence
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
-from ltr_pipeline.ranker import Trained
+from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
 from ltr_pipeline.versions.weights import Weights

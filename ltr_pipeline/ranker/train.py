@@ -6,30 +6,21 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 import lightgbm as lgb
 import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from ltr_pipeline.errors import NothingToLearnError, RankerError
 from ltr_pipeline.metrics import quality
+from ltr_pipeline.ranker.data import Rows, TrainingData
+from ltr_pipeline.ranker.distil import linear_weights
 
-__all__ = [
-    "PARAMETERS",
-    "Trained",
-    "TrainingData",
-    "boost",
-    "check_parameters",
-    "label_gain",
-    "train",
-    "untrained",
-]
+__all__ = ["PARAMETERS", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
 
 log = structlog.get_logger(__name__)
 
@@ -65,45 +56,8 @@ _RESERVED: Final = {*_FIXED, "label_gain", "num_threads", "seed"}  # set by this
 
 _MIN_GAIN: Final = 1e-6  # of the validation nDCG@5, to count as better: rounding by number of threads is far below it
 _SMALLEST_LEAF_SHARE: Final = 20
-_DISTILLED_ROWS: Final = 20_000
-_WEIGHT_DECIMALS: Final = 6
 _MISSING_RULES: Final = {"NaN": "learned", "None": "as zero", "Zero": "learned, for zero too"}
 _UNUSED: Final = "unused"
-
-
-class TrainingData(Protocol):
-    """Rankings one after the other, n rows: what is read of `dataset.Dataset` or a LETOR file."""
-
-    @property
-    def features(self) -> NDArray[np.float32]:
-        """Shape (n, features); NaN = missing."""
-
-    @property
-    def feature_names(self) -> Sequence[str]:
-        """Names of the columns."""
-
-    @property
-    def relevance(self) -> NDArray[np.int8]:
-        """Shape (n,)."""
-
-    @property
-    def group(self) -> NDArray[np.int32]:
-        """Rows of each ranking."""
-
-    @property
-    def position(self) -> NDArray[np.int32] | None:
-        """Where each item was shown, shape (n,); None = not known."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """`TrainingData` made by hand."""
-
-    features: NDArray[np.float32]
-    feature_names: tuple[str, ...]
-    relevance: NDArray[np.int8]
-    group: NDArray[np.int32]
-    position: NDArray[np.int32] | None = None
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,7 +115,7 @@ def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Try LightGBM parameters on four rows; RankerError when it would refuse them after an hour, too."""
-    few = _Rows(
+    few = Rows(
         features=np.array([[0], [1], [0], [1]], np.float32),
         feature_names=("x",),
         relevance=np.array([0, 1, 0, 1], np.int8),
@@ -368,37 +322,3 @@ def missing_rules(booster: lgb.Booster) -> dict[str, str]:
             rules[names[node["split_feature"]]] = _MISSING_RULES[node["missing_type"]]
             nodes += [node["left_child"], node["right_child"]]
     return rules
-
-
-def linear_weights(booster: lgb.Booster, data: TrainingData) -> dict[str, float]:
-    """Distil the model into the non-negative linear ranker that comes closest: weights that sum to 1, by feature.
-
-    Non-negative least squares of the scores on the features (missing = 0), both centred in each ranking since only
-    differences inside a ranking matter, on about 20,000 evenly spread rows. Six decimals; more would be noise.
-    All equal when no feature has a positive effect.
-    """
-    group, rows = _sample(data.group, _DISTILLED_ROWS)
-    features = np.nan_to_num(data.features[rows].astype(np.float64), nan=0.0)
-    scores = np.asarray(booster.predict(data.features[rows], raw_score=True))
-    table = _centred(np.column_stack([features, scores]), group)
-    triangle = np.asarray(np.linalg.qr(table, mode="r"))  # the same problem in few rows
-    weights, _ = nnls(triangle[:, :-1], triangle[:, -1])
-    if not weights.sum() > 0:
-        weights = np.ones(len(weights))
-    shares = (weights / weights.sum()).round(_WEIGHT_DECIMALS)
-    top = shares.argmax()
-    shares[top] = round(1 - np.delete(shares, top).sum(), _WEIGHT_DECIMALS)
-    return dict(zip(data.feature_names, shares.tolist(), strict=True))
-
-
-def _sample(group: NDArray[np.int32], rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Every n-th ranking: their row counts, and the indices of their rows."""
-    step = -(-int(group.sum()) // rows)
-    chosen = np.zeros(len(group), dtype=bool)
-    chosen[::step] = True
-    return group[chosen], np.flatnonzero(np.repeat(chosen, group))
-
-
-def _centred(table: NDArray[np.float64], group: NDArray[np.int32]) -> NDArray[np.float64]:
-    means = np.add.reduceat(table, np.cumsum(group) - group, axis=0) / group[:, None]
-    return np.asarray(table - np.repeat(means, group, axis=0))
