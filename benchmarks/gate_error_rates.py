@@ -32,12 +32,13 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate import Comparison, Evidence, decide
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Metrics
-from ltr_pipeline.policy import Policy
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
 from ltr_pipeline.simulate.world import FEATURES, World

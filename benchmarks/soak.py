@@ -112,7 +112,8 @@ def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001,
     """One line of a night, its nDCG@5, and what is broken, added to `problems`."""
     from ltr_pipeline.dataset.manifest import DatasetManifest
     from ltr_pipeline.events.manifest import read_manifest
-    from ltr_pipeline.gate import Decision, Evidence
+    from ltr_pipeline.gate.checks import Decision
+    from ltr_pipeline.gate.evidence import Evidence
     from ltr_pipeline.runs import Outcome, Run
 
     run = Run(f"{date:%Y%m%d}_0215", settings)

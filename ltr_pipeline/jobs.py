@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import documents, evidence, gate, outcomes, sources
+from ltr_pipeline import outcomes, sources
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
@@ -22,8 +22,12 @@ from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, partitions_for
 from ltr_pipeline.events.source import Source
-from ltr_pipeline.gate import Decision, Evidence
-from ltr_pipeline.policy import Policy
+from ltr_pipeline.gate import measure
+from ltr_pipeline.gate.checks import Decision, decide
+from ltr_pipeline.gate.document import frozen, weights_document
+from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.rivals import load_rival, rivals
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
 from ltr_pipeline.scoring.scorer import Scorer
@@ -104,7 +108,7 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None
     if not is_backfill(settings.data, date):
         manifest = sources.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed.of(manifest)
-    champion, best_recent = evidence.rivals(settings.registry, moment)
+    champion, best_recent = rivals(settings.registry, moment)
     return Inputs(
         run=run.name,
         date=date,
@@ -155,13 +159,13 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
     settings = settings or load_settings()
     reference = opened(inputs)
     with logged(reference.run, settings, "build_dataset") as run:
-        frozen = run.verified("inputs.json", reference, Inputs)
+        asked = run.verified("inputs.json", reference, Inputs)
         manifest = build(
             settings.data,
             run.key("dataset"),
-            frozen.partitions,
+            asked.partitions,
             settings.mapping,
-            _windows(frozen.date, frozen.window_days, settings, Policy.from_variables(variables)),
+            _windows(asked.date, asked.window_days, settings, Policy.from_variables(variables)),
         )
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
         log.info("dataset built", **counts)
@@ -220,21 +224,21 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
     settings = run.settings
     manifest, inputs = run.read("dataset.json", DatasetManifest), run.read("inputs.json", Inputs)
     if trained.untrained:
-        return evidence.without_model(
+        return measure.without_model(
             trained.untrained,
             train_impressions=manifest.train.rows,
             test_queries=manifest.test.eligible,
             landed=inputs.landed,
         )
     registry = settings.registry
-    return evidence.gather(
+    return measure.gather(
         load_part(settings.data, run.key("dataset"), manifest, "test"),
         Scorer.from_model(_model_text(run, trained), manifest.features),
         train_impressions=manifest.train.rows,
-        trained_on=load_part(settings.data, run.key("dataset"), manifest, "train", ids=evidence.TRAINED_ON).ids,
+        trained_on=load_part(settings.data, run.key("dataset"), manifest, "train", ids=measure.TRAINED_ON).ids,
         landed=inputs.landed,
-        champion=evidence.load_rival(registry, inputs.champion),
-        best_recent=evidence.load_rival(registry, inputs.best_recent),
+        champion=load_rival(registry, inputs.champion),
+        best_recent=load_rival(registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
         min_queries=manifest.windows.min_queries,
         seed=settings.seed,
@@ -265,7 +269,7 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
         policy = Policy.from_variables(variables)
         if inputs.dry_run:
             policy = msgspec.structs.replace(policy, gate_mode="dry_run")
-        decision = gate.decide(found, policy)
+        decision = decide(found, policy)
         manifest = run.read("dataset.json", DatasetManifest)
         if found.trees and manifest.test.rankings:  # else there is nothing to publish, and the gate keeps
             run.storage.put(run.key(DOCUMENT), _frozen_document(run, manifest, found, decision))
@@ -275,7 +279,7 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
 
 def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decision: Decision) -> bytes:
     trained = run.read("trained.json", Trained)
-    new = documents.document(
+    new = weights_document(
         run.name,
         _model_text(run, trained),
         mapping=run.settings.mapping,
@@ -287,7 +291,7 @@ def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decis
         seed=run.settings.seed,
     )
     former = run.storage.get(run.key(DOCUMENT)) if run.storage.exists(run.key(DOCUMENT)) else None
-    return documents.frozen(former, new, run.settings.registry.documents.keys)
+    return frozen(former, new, run.settings.registry.documents.keys)
 
 
 def publish_weights(judged: Json, who: str, settings: Settings | None = None) -> Json:

@@ -18,7 +18,7 @@ import apprise
 import msgspec
 import structlog
 
-from ltr_pipeline.gate import Decision
+from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.wording import gate_table
 
 __all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]

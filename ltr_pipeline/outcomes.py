@@ -6,11 +6,13 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline import documents, notify
+from ltr_pipeline import notify
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
-from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.gate import document
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.page import Night, render
@@ -57,13 +59,13 @@ def _night(run: Run, outcome: Outcome) -> Night:
         yesterday=yesterday.read_if_readable("evidence.json", Evidence),
         yesterday_dataset=yesterday.read_if_readable("dataset.json", DatasetManifest),
         hashes=_hashes(trained, manifest, settings),
-        libraries=documents.libraries(),
-        lineage=documents.lineage(settings.seed),
+        libraries=document.libraries(),
+        lineage=document.lineage(settings.seed),
     )
 
 
 def _hashes(trained: Trained, manifest: DatasetManifest, settings: Settings) -> dict[str, str]:
-    return {"model": trained.model_sha256} | documents.hashes(manifest, settings.mapping)
+    return {"model": trained.model_sha256} | document.hashes(manifest, settings.mapping)
 
 
 def _champion_document(registry: Registry, version: str | None) -> weights.Weights | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from ltr_pipeline.gate import Check, Decision
+from ltr_pipeline.gate.checks import Check, Decision
 
 __all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "signed"]
 

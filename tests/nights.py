@@ -12,10 +12,11 @@ from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
-from ltr_pipeline.gate import Comparison, Evidence, decide
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
-from ltr_pipeline.policy import Policy
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.page import Night
 from ltr_pipeline.scoring.latency import Latency

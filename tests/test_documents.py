@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from small import RUN, artefacts, simulate, small_settings, up_to
 
-from ltr_pipeline import documents
+from ltr_pipeline.gate.document import frozen
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.weights import Weights
@@ -37,7 +37,7 @@ def judged(**changes: object) -> Weights:
 def test_a_second_try_with_other_measurements_and_times_keeps_the_first_bytes(seconds: int, p95: float) -> None:
     again = judged(checks=[{"name": "latency_p95", "status": "pass", "observed": p95}])
     again = replace(again, latency={"p95_ms": p95}, created_at=FIRST_TRY.created_at + dt.timedelta(seconds=seconds))
-    assert documents.frozen(FIRST_BYTES, again) == FIRST_BYTES
+    assert frozen(FIRST_BYTES, again) == FIRST_BYTES
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_a_second_try_with_other_measurements_and_times_keeps_the_first_bytes(se
     ids=["model", "verdict", "policy", "status", "checks"],
 )
 def test_another_result_or_judgement_takes_the_place_of_the_first(other: Weights) -> None:
-    assert documents.frozen(FIRST_BYTES, other) == weights.encode(other)
+    assert frozen(FIRST_BYTES, other) == weights.encode(other)
 
 
 @pytest.mark.parametrize("former", [None, b"", FIRST_BYTES[:-20], FIRST_BYTES.replace(b"0.65", b"0.66")])
 def test_what_is_not_there_or_not_whole_is_written_anew(former: bytes | None) -> None:
-    assert documents.frozen(former, FIRST_TRY) == FIRST_BYTES
+    assert frozen(former, FIRST_TRY) == FIRST_BYTES
 
 
 def test_the_document_of_a_run_says_what_was_learned_from_what(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from documents import document
 from structlog.testing import capture_logs
 
 from ltr_pipeline.dataset.load import Dataset
-from ltr_pipeline.evidence import Rival, gather, load_rival, requests, rivals
-from ltr_pipeline.gate import Evidence, decide
-from ltr_pipeline.policy import Policy
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.measure import gather, requests
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.rivals import Rival, load_rival, rivals
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry

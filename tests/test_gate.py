@@ -9,10 +9,11 @@ from msgspec import json
 from msgspec.structs import replace
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate import Comparison, Decision, Evidence, blocks, decide
+from ltr_pipeline.gate.checks import Decision, blocks, decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import VARIABLES, Policy
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
-from ltr_pipeline.policy import VARIABLES, Policy
 from ltr_pipeline.scoring.latency import Latency
 
 DOCS = Path(__file__).parent.parent / "docs" / "gate.md"

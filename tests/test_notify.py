@@ -7,9 +7,9 @@ import structlog
 from webhook import Server, running
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.gate import Check, Decision
+from ltr_pipeline.gate.checks import Check, Decision
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.notify import Message, failure, rejection, send, success
-from ltr_pipeline.policy import Policy
 
 HELLO = Message(title="LTR 20251120_0215 published", body="latest is now 20251120_0215.", kind="success")
 SECRETS = ("hunter2secret", "5f2csecretpath", "bearersecret", "querysecret")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.policy import VARIABLES, Policy
+from ltr_pipeline.gate.policy import VARIABLES, Policy
 
 BY_NAME = {variable.name: variable for variable in VARIABLES}
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from nights import DATASET, EVIDENCE, FAIR, LANDING, NIGHTS, TRAINED, YESTERDAY, estimate, night, rejected, unjudgeable
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import GroupAccuracy
 from ltr_pipeline.metrics.quality import Slice
-from ltr_pipeline.policy import Policy
 from ltr_pipeline.report import rows
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.wording import gate_rows

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from nights import EVIDENCE
 
-from ltr_pipeline.gate import Check, decide
-from ltr_pipeline.policy import Policy
+from ltr_pipeline.gate.checks import Check, decide
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit, signed
 
 DECISION = decide(EVIDENCE, Policy())

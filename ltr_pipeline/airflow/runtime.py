@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from ltr_pipeline.policy import VARIABLES
+from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.schedule import night_of
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate import Decision
+from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.wording import gate_rows
 
 __all__ = ["console", "print_gate", "print_json", "print_manifest", "print_table"]

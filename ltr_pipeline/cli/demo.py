@@ -18,7 +18,7 @@ from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.cli.stage import Stage
 from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.gate import Decision
+from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
 from ltr_pipeline.runs import Outcome, Run, run_name

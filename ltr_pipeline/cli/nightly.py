@@ -25,8 +25,8 @@ from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
-from ltr_pipeline.gate import Decision
-from ltr_pipeline.policy import VARIABLES
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.runs import Inputs, Outcome, Run, run_name
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME

@@ -14,7 +14,8 @@ import msgspec
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.rows import Change

@@ -11,7 +11,8 @@ from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, A
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate import Check, Comparison, Evidence
+from ltr_pipeline.gate.checks import Check
+from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale

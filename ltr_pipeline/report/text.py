@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from ltr_pipeline.dataset.windows import Span
-from ltr_pipeline.gate import Check
+from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate
 from ltr_pipeline.wording import NONE, Kind, figure, interval, label, limit, observed, signed

@@ -12,7 +12,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from ltr_pipeline.airflow.bundle import LtrDagBundle
-from ltr_pipeline.policy import VARIABLES
+from ltr_pipeline.gate.policy import VARIABLES
 
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 

@@ -18,7 +18,7 @@ from topics import Topic
 from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
-from ltr_pipeline.gate import Decision
+from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs import Inputs, Run, run_name
 from ltr_pipeline.settings import Settings, load_settings

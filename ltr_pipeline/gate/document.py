@@ -10,25 +10,26 @@ from typing import Any
 
 import msgspec
 
-from ltr_pipeline import evidence
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
-from ltr_pipeline.gate import Decision, Evidence
+from ltr_pipeline.gate import measure
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.ranker.train import Trained, label_gain
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.weights import Weights
 
-__all__ = ["document", "frozen", "hashes", "libraries", "lineage"]
+__all__ = ["frozen", "hashes", "libraries", "lineage", "weights_document"]
 
 GOLDEN_REQUESTS = 5
 LIBRARIES = ("lightgbm", "ltr-pipeline", "numpy", "polars", "pyarrow")
 
 
-def document(
+def weights_document(
     version: str,
     model_text: str,
     *,
@@ -113,7 +114,7 @@ def _golden(test: Dataset, scorer: Scorer) -> list[weights.Golden]:
             items=[msgspec.json.decode(candidate.features) for candidate in request.candidates],
             scores=scorer.score(scorer.read(request.candidates).matrix).tolist(),
         )
-        for request in evidence.requests(test, GOLDEN_REQUESTS)
+        for request in measure.requests(test, GOLDEN_REQUESTS)
     ]
 
 

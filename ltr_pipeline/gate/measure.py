@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,9 +11,9 @@ import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.dataset.load import Dataset
-from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate import Comparison, Evidence
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.rivals import Rival
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.quality import Estimate, Metrics, Slice
 from ltr_pipeline.metrics.resampling import cluster_codes
@@ -24,84 +22,16 @@ from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.versions.ids import Version
-from ltr_pipeline.versions.ledger import Move
-from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["TRAINED_ON", "Rival", "gather", "load_rival", "requests", "rivals", "without_model"]
+__all__ = ["TRAINED_ON", "gather", "requests", "without_model"]
 
 log = structlog.get_logger(__name__)
 
-RECENT = dt.timedelta(days=28)
 TRAINED_ON = (ITEM_ID, PROTECTED_GROUP)
 """Columns that `gather` needs of the training rows."""
 
 LATENCY_REQUESTS = 1000
 NO_MODEL = "there is no model to compare"
-
-
-@dataclass(frozen=True)
-class Rival:
-    """A published version that the challenger is compared with.
-
-    Attributes
-    ----------
-    version
-        Its id.
-    scorer
-        Its model, loaded.
-    seen_until
-        End of the days it was trained and validated on; only later rankings compare fairly.
-    """
-
-    version: str
-    scorer: Scorer
-    seen_until: dt.datetime
-
-
-def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | None]:
-    """Versions that a run at `moment` is compared with.
-
-    Returns
-    -------
-    champion, best_recent
-        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before and
-        not rolled back from; None where there is none.
-    """
-    champion = registry.promoted()
-    recent = _in_use(registry.history()) - {champion}
-    scored = [
-        (listed.ndcg_at_5, listed.version)
-        for listed in registry.versions()
-        if listed.version in recent
-        and listed.ndcg_at_5 is not None
-        and dt.timedelta() < moment - Version.parse(listed.version).time <= RECENT
-    ]
-    return champion, max(scored)[1] if scored else None
-
-
-def _in_use(history: Iterable[Move]) -> set[str]:
-    """Versions that `latest` moved to, without those that were rolled back from: nobody wants these to be matched."""
-    found: set[str] = set()
-    for move in history:
-        if move.moved:
-            found.add(move.to)
-        if move.move == "rollback" and move.before != move.to:
-            found.discard(move.before or "")
-    return found
-
-
-def load_rival(registry: Registry, version: str | None) -> Rival | None:
-    """A version as a rival; one that does not load is no rival, and the log says so."""
-    if version is None:
-        return None
-    try:
-        document = registry.load(version)
-    except LtrError as error:
-        log.warning("rival cannot be compared", version=version, error=str(error))
-        return None
-    scorer = Scorer.from_model(document.model.text, document.feature_names)
-    return Rival(version=version, scorer=scorer, seen_until=document.data.valid.end)
 
 
 class _Test:

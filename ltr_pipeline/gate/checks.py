@@ -12,92 +12,17 @@ from typing import Final, Literal
 import msgspec
 
 from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, corrected
-from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
-from ltr_pipeline.policy import VARIABLES, Policy, Variable
-from ltr_pipeline.scoring.latency import Latency
+from ltr_pipeline.metrics.quality import Delta
 
-__all__ = [
-    "RANDOM_MARGIN",
-    "VARIABLES",
-    "Check",
-    "Comparison",
-    "Decision",
-    "Evidence",
-    "Policy",
-    "Variable",
-    "blocks",
-    "decide",
-]
+__all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide"]
 
 RANDOM_MARGIN: Final = 0.01
 """How much better than random order the whole interval must be: at 0, one random ranker in forty would pass."""
 
 Status = Literal["pass", "fail", "inconclusive", "not_evaluable", "skipped"]
-
-
-class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The challenger against another ranker on the same test rankings.
-
-    Attributes
-    ----------
-    version
-        The other's version id; None for linear weights and for none.
-    kind
-        ``none`` when there is nothing to compare with; `reason` says why.
-    reason
-        Why `delta` is None.
-    metrics, delta
-        The other's metrics, and challenger minus other; None when not evaluable.
-    """
-
-    version: str | None
-    kind: Literal["champion", "best_recent", "legacy_linear", "none"]
-    reason: str = ""
-    metrics: Metrics | None = None
-    delta: Delta | None = None
-
-
-class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything the gate looks at.
-
-    Attributes
-    ----------
-    train_impressions
-        Rows trained on.
-    test_queries
-        Eligible test rankings.
-    metrics
-        The challenger's.
-    baselines
-        Metrics of ``logged_order``, ``legacy_linear``, ``random``.
-    against_random
-        Challenger minus the expected random order.
-    champion, best_recent
-        Comparisons with the published version and with the best version of the last 28 days.
-    latency
-        Of the challenger; None without test rankings to measure it on.
-    landed
-        What arrived for this run; None for a backfill, which reads no source.
-    trees
-        Of the challenger.
-    untrained
-        Why there is no challenger, and so nothing measured; empty when there is one.
-    """
-
-    trees: int
-    train_impressions: int
-    test_queries: int
-    metrics: Metrics
-    against_random: Delta | None
-    champion: Comparison
-    fairness: Fairness
-    latency: Latency | None
-    landed: Landed | None = None
-    best_recent: Comparison | None = None
-    baselines: dict[str, Metrics] = {}
-    slices: list[Slice] = []
-    untrained: str = ""
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

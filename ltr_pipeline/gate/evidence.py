@@ -1,0 +1,78 @@
+"""Everything the gate looks at, as records."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.metrics.fairness import Fairness
+from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
+from ltr_pipeline.scoring.latency import Latency
+
+__all__ = ["Comparison", "Evidence"]
+
+
+class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The challenger against another ranker on the same test rankings.
+
+    Attributes
+    ----------
+    version
+        The other's version id; None for linear weights and for none.
+    kind
+        ``none`` when there is nothing to compare with; `reason` says why.
+    reason
+        Why `delta` is None.
+    metrics, delta
+        The other's metrics, and challenger minus other; None when not evaluable.
+    """
+
+    version: str | None
+    kind: Literal["champion", "best_recent", "legacy_linear", "none"]
+    reason: str = ""
+    metrics: Metrics | None = None
+    delta: Delta | None = None
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the gate looks at.
+
+    Attributes
+    ----------
+    train_impressions
+        Rows trained on.
+    test_queries
+        Eligible test rankings.
+    metrics
+        The challenger's.
+    baselines
+        Metrics of ``logged_order``, ``legacy_linear``, ``random``.
+    against_random
+        Challenger minus the expected random order.
+    champion, best_recent
+        Comparisons with the published version and with the best version of the last 28 days.
+    latency
+        Of the challenger; None without test rankings to measure it on.
+    landed
+        What arrived for this run; None for a backfill, which reads no source.
+    trees
+        Of the challenger.
+    untrained
+        Why there is no challenger, and so nothing measured; empty when there is one.
+    """
+
+    trees: int
+    train_impressions: int
+    test_queries: int
+    metrics: Metrics
+    against_random: Delta | None
+    champion: Comparison
+    fairness: Fairness
+    latency: Latency | None
+    landed: Landed | None = None
+    best_recent: Comparison | None = None
+    baselines: dict[str, Metrics] = {}
+    slices: list[Slice] = []
+    untrained: str = ""

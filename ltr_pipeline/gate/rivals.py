@@ -1,0 +1,86 @@
+"""Published versions that a challenger is compared with."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from ltr_pipeline.errors import LtrError
+from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Registry
+
+__all__ = ["RECENT", "Rival", "load_rival", "rivals"]
+
+log = structlog.get_logger(__name__)
+
+
+RECENT = dt.timedelta(days=28)
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A published version that the challenger is compared with.
+
+    Attributes
+    ----------
+    version
+        Its id.
+    scorer
+        Its model, loaded.
+    seen_until
+        End of the days it was trained and validated on; only later rankings compare fairly.
+    """
+
+    version: str
+    scorer: Scorer
+    seen_until: dt.datetime
+
+
+def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | None]:
+    """Versions that a run at `moment` is compared with.
+
+    Returns
+    -------
+    champion, best_recent
+        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before and
+        not rolled back from; None where there is none.
+    """
+    champion = registry.promoted()
+    recent = _in_use(registry.history()) - {champion}
+    scored = [
+        (listed.ndcg_at_5, listed.version)
+        for listed in registry.versions()
+        if listed.version in recent
+        and listed.ndcg_at_5 is not None
+        and dt.timedelta() < moment - Version.parse(listed.version).time <= RECENT
+    ]
+    return champion, max(scored)[1] if scored else None
+
+
+def _in_use(history: Iterable[Move]) -> set[str]:
+    """Versions that `latest` moved to, without those that were rolled back from: nobody wants these to be matched."""
+    found: set[str] = set()
+    for move in history:
+        if move.moved:
+            found.add(move.to)
+        if move.move == "rollback" and move.before != move.to:
+            found.discard(move.before or "")
+    return found
+
+
+def load_rival(registry: Registry, version: str | None) -> Rival | None:
+    """A version as a rival; one that does not load is no rival, and the log says so."""
+    if version is None:
+        return None
+    try:
+        document = registry.load(version)
+    except LtrError as error:
+        log.warning("rival cannot be compared", version=version, error=str(error))
+        return None
+    scorer = Scorer.from_model(document.model.text, document.feature_names)
+    return Rival(version=version, scorer=scorer, seen_until=document.data.valid.end)
