@@ -25,14 +25,15 @@ from typing import Any
 
 import structlog
 
-from ltr_pipeline import jobs, outcomes
+from ltr_pipeline import jobs
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
-from ltr_pipeline.logs import FILE_NAME
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.ranker.train import PARAMETERS, boost, label_gain
-from ltr_pipeline.runs import Run
+from ltr_pipeline.report import outcome
+from ltr_pipeline.runs.logs import FILE_NAME
+from ltr_pipeline.runs.run import Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -128,7 +129,7 @@ def _night(settings: Settings) -> tuple[float, dict[str, float]]:
         timed(jobs.publish_weights, judged, "benchmark")
     else:
         timed(jobs.keep_previous, judged)
-    timed(outcomes.notify_outcome, judged)
+    timed(outcome.notify_outcome, judged)
     return time.perf_counter() - started, by_task
 
 

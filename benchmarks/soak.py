@@ -114,7 +114,7 @@ def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001,
     from ltr_pipeline.events.manifest import read_manifest
     from ltr_pipeline.gate.checks import Decision
     from ltr_pipeline.gate.evidence import Evidence
-    from ltr_pipeline.runs import Outcome, Run
+    from ltr_pipeline.runs.run import Outcome, Run
 
     run = Run(f"{date:%Y%m%d}_0215", settings)
     decision, evidence = run.read("decision.json", Decision), run.read("evidence.json", Evidence)

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import msgspec
 import structlog
 
-from ltr_pipeline import outcomes, sources
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
@@ -29,7 +28,10 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import load_rival, rivals
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
-from ltr_pipeline.runs import Inputs, Json, Outcome, Request, Run, logged, opened, run_name
+from ltr_pipeline.report.outcome import REPORT, finish
+from ltr_pipeline.runs import extract
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Inputs, Json, Outcome, Request, Run, logged, opened
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import weights
@@ -106,7 +108,7 @@ def _freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None
     start = _windows(date, window_days, settings, Policy()).start
     landed = None
     if not is_backfill(settings.data, date):
-        manifest = sources.land(settings, date, start, last_try=asked.last_try, source=source)
+        manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed.of(manifest)
     champion, best_recent = rivals(settings.registry, moment)
     return Inputs(
@@ -331,8 +333,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         )
         outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
-        page = outcomes.finish(run, _first_outcome(run, outcome))
-        registry.documents.attach(published.version, outcomes.REPORT, page)
+        page = finish(run, _first_outcome(run, outcome))
+        registry.documents.attach(published.version, REPORT, page)
         _prune(registry, who, settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
         return {**msgspec.to_builtins(outcome), "metrics": metrics}
@@ -365,5 +367,5 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
             run=run.name, version=None, moved=False, latest=latest, reason=f"{stays}: {'; '.join(decision.reasons)}"
         )
         log.info("former model kept", latest=latest)
-        outcomes.finish(run, outcome)
+        finish(run, outcome)
         return dict(msgspec.to_builtins(outcome))

@@ -33,11 +33,13 @@ from small import LENIENT as SMALL
 from small import WORLD as EVENTS
 from topics import Topic
 
-from ltr_pipeline import jobs, outcomes
+from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
-from ltr_pipeline.runs import Json, Run, run_name
+from ltr_pipeline.report.outcome import notify_outcome
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.versions.weights import decode
@@ -80,7 +82,7 @@ def perform(task: str, given: Json, fields: Fields, variables: Variables, date: 
         case "publish_weights":
             return jobs.publish_weights(given, WHO, settings)
         case "notify":
-            outcomes.notify_outcome(given, settings)
+            notify_outcome(given, settings)
             return given
         case _:
             plain: Callable[[Json, Settings], Json] = getattr(jobs, task)

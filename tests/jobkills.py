@@ -21,7 +21,7 @@ from killing import die, finish, fork
 from small import LENIENT, WHO, small_settings
 
 from ltr_pipeline import jobs
-from ltr_pipeline.runs import Json
+from ltr_pipeline.runs.run import Json
 
 TASKS: dict[str, Callable[[Path, Json], Json]] = {
     "quality_gate": lambda folder, evaluated: jobs.quality_gate(evaluated, LENIENT, small_settings(folder)),

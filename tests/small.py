@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ltr_pipeline import jobs
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.runs import Json, Run
+from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World

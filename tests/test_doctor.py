@@ -11,8 +11,9 @@ from services.s3_server import BUCKET, S3Server
 from small import NIGHT, WHO, artefacts, simulate, small_settings, up_to
 from topics import Topic
 
-from ltr_pipeline import jobs, sources
+from ltr_pipeline import jobs
 from ltr_pipeline.doctor import examine
+from ltr_pipeline.runs import extract
 from ltr_pipeline.settings import Settings, load_settings
 
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
@@ -70,7 +71,7 @@ def test_a_topic_is_described_with_its_retention_and_lag(kafka: KafkaServer, tmp
     assert "2 partitions with 3 messages" in texts[0]
     assert texts[1].startswith("the topic keeps messages for 1 days")
     assert "nothing has landed" in texts[2]
-    sources.land(settings, NIGHT, SINCE, last_try=True, source=None)
+    extract.land(settings, NIGHT, SINCE, last_try=True, source=None)
     topic.send(*(b"{}" for _ in range(5)), partition=1)
     topic.truncate(2, partition=1)
     said = found(settings)["Kafka"]

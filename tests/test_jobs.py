@@ -12,9 +12,10 @@ from documents import document
 from small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
 from webhook import Server, running
 
-from ltr_pipeline import jobs, outcomes
+from ltr_pipeline import jobs
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
-from ltr_pipeline.runs import Json
+from ltr_pipeline.report.outcome import notify_outcome
+from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
 
 
@@ -87,7 +88,7 @@ def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Se
     jobs.publish_weights(judged, WHO, settings)  # the first run's task, cleared
     assert artefacts(settings)["outcome.json"] == first
     with running(Server()) as webhook:
-        outcomes.notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
+        notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
     (told,) = webhook.got
     assert told["title"] == f"LTR {RUN} published, latest unchanged"
     assert f"{RUN} was published before; 20250714_0215 is in use since." in told["message"]

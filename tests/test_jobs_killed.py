@@ -16,7 +16,7 @@ from small import RUN, WHO, artefacts, simulate, small_settings, up_to
 
 from ltr_pipeline import jobs
 from ltr_pipeline.errors import NotFoundError
-from ltr_pipeline.runs import Json
+from ltr_pipeline.runs.run import Json
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.registry import Registry
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from ltr_pipeline.logs import FILE_NAME, run_log
+from ltr_pipeline.runs.logs import FILE_NAME, run_log
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ from ltr_pipeline import jobs
 from ltr_pipeline.cli import app
 from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.runs import Json, Run, judged
+from ltr_pipeline.runs.run import Json, Run, judged
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World

@@ -9,7 +9,7 @@ from webhook import Server, running
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.gate.checks import Check, Decision
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.notify import Message, failure, rejection, send, success
+from ltr_pipeline.report.notify import Message, failure, rejection, send, success
 
 HELLO = Message(title="LTR 20251120_0215 published", body="latest is now 20251120_0215.", kind="success")
 SECRETS = ("hunter2secret", "5f2csecretpath", "bearersecret", "querysecret")
@@ -100,7 +100,7 @@ class TestSend:
     def test_a_channel_that_hangs_does_not_hold_up_the_end_of_the_process(self):
         with running(Server(hangs=True)) as server:
             code = (
-                "from ltr_pipeline.notify import Message, send\n"
+                "from ltr_pipeline.report.notify import Message, send\n"
                 f"send(['json://127.0.0.1:{server.port}/?rto=50'], Message(title='t', body='b', kind='info'),"
                 " timeout_seconds=0.1)"
             )

@@ -15,7 +15,7 @@ from ltr_pipeline.metrics.fairness import GroupAccuracy
 from ltr_pipeline.metrics.quality import Slice
 from ltr_pipeline.report import rows
 from ltr_pipeline.report.page import Night, render
-from ltr_pipeline.wording import gate_rows
+from ltr_pipeline.report.wording import gate_rows
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from small import RUN, small_settings
 
 from ltr_pipeline.errors import NotFoundError, SourceError
-from ltr_pipeline.runs import Outcome, Run, logged, opened, run_name
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Outcome, Run, logged, opened
 from ltr_pipeline.versions.ids import Version
 
 OUTCOME = Outcome(run=RUN, version=None, moved=False, reason="nothing is published yet", latest=None)

@@ -11,9 +11,9 @@ from services.kafka_server import KafkaServer
 from small import DAY, FIRST, NIGHT, WORLD, small_settings
 from topics import Topic
 
-from ltr_pipeline import sources
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.runs import extract
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 
@@ -45,7 +45,7 @@ def simulated(folder: Path, days: int) -> Iterator[bytes]:
 
 
 def landed(settings: Settings, night: dt.date = NIGHT, *, last_try: bool = True) -> Manifest:
-    return sources.land(settings, night, SINCE, last_try=last_try, source=None)
+    return extract.land(settings, night, SINCE, last_try=last_try, source=None)
 
 
 def test_a_topic_is_read_and_the_log_left_alone(settings: Settings, topic: Topic, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from nights import EVIDENCE
 
 from ltr_pipeline.gate.checks import Check, decide
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit, signed
+from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit, signed
 
 DECISION = decide(EVIDENCE, Policy())
 

@@ -41,10 +41,10 @@ async def deadline_missed(limit: str, context: Mapping[str, Any] | None = None) 
 
 def _tell(run: str, task: str, error: BaseException | str, *, logs: str = "") -> None:
     """Tell of a failure with the settings that a task gets, or without: that they are wrong has to be told, too."""
-    from ltr_pipeline import outcomes
+    from ltr_pipeline.report import outcome
 
     try:
         settings = run_settings()
     except Exception:  # of ours or of Airflow's secrets backend: the task has met it, and `error` says it
         settings = None
-    outcomes.notify_failure(run, task, error, settings, logs=logs)
+    outcome.notify_failure(run, task, error, settings, logs=logs)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.wording import gate_rows
+from ltr_pipeline.report.wording import gate_rows
 
 __all__ = ["console", "print_gate", "print_json", "print_manifest", "print_table"]
 

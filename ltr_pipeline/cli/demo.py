@@ -21,7 +21,8 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
-from ltr_pipeline.runs import Outcome, Run, run_name
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits

@@ -16,8 +16,8 @@ from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.manifest import landed_dates, partitions_for
 from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
+from ltr_pipeline.report.wording import NONE
 from ltr_pipeline.settings import Settings, load_settings
-from ltr_pipeline.wording import NONE
 
 __all__ = ["register"]
 

@@ -14,7 +14,7 @@ from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.metrics.quality import Estimate
 from ltr_pipeline.ranker import letor
 from ltr_pipeline.ranker.train import boost, label_gain
-from ltr_pipeline.wording import figure
+from ltr_pipeline.report.wording import figure
 
 __all__ = ["register"]
 

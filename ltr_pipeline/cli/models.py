@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from ltr_pipeline import jobs, registry
 from ltr_pipeline.cli.console import console, print_json, print_table
-from ltr_pipeline.runs import judged
+from ltr_pipeline.report.wording import figure
+from ltr_pipeline.runs.run import judged
 from ltr_pipeline.settings import load_settings
 from ltr_pipeline.versions.ledger import Move
-from ltr_pipeline.wording import figure
 
 __all__ = ["register"]
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from ltr_pipeline import jobs, outcomes
+from ltr_pipeline import jobs
 from ltr_pipeline.cli import simulated
 from ltr_pipeline.cli.console import console, print_gate, print_manifest
 from ltr_pipeline.cli.events import day as day_of
@@ -27,7 +27,9 @@ from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.runs import Inputs, Outcome, Run, run_name
+from ltr_pipeline.report.outcome import REPORT, finish
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Inputs, Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
@@ -149,7 +151,7 @@ def try_log(
     night = _trial(settings, variables)
     decision = night.read("decision.json", Decision)
     print_gate(decision)
-    console.print(f"\nreport:  {settings.data.uri(night.key(outcomes.REPORT))}")
+    console.print(f"\nreport:  {settings.data.uri(night.key(REPORT))}")
     if decision.verdict != "publish":
         raise typer.Exit(1)
 
@@ -170,7 +172,7 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
         jobs.quality_gate(jobs.evaluate_ranker(trained, settings), variables, settings)
         night = Run(run_name(moment), settings)
         reason = "tried only, nothing is published"
-        outcomes.finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+        finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
     return night
 
 

@@ -20,9 +20,9 @@ from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
+from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, label, limit, observed, side
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.versions.weights import Weights
-from ltr_pipeline.wording import NONE, STATUS, figure, interval, label, limit, observed, side
 
 __all__ = ["Night", "render"]
 

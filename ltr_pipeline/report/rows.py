@@ -17,8 +17,8 @@ from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
+from ltr_pipeline.report.wording import NONE, Kind, figure, signed
 from ltr_pipeline.versions.weights import Weights
-from ltr_pipeline.wording import NONE, Kind, figure, signed
 
 
 class Ranker(NamedTuple):

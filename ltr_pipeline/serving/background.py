@@ -8,15 +8,14 @@ from typing import Final
 
 import structlog
 
-from ltr_pipeline.errors import LtrError, UnknownVersionError
+from ltr_pipeline.errors import LtrError
+from ltr_pipeline.runs.names import last_judged
 from ltr_pipeline.serving import metrics
 from ltr_pipeline.storage.base import Storage
-from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Background", "last_judged", "look_for_nights"]
+__all__ = ["Background", "look_for_nights"]
 
 STOP_SECONDS: Final = 5.0
-DECISION: Final = "decision.json"
 
 log = structlog.get_logger(__name__)
 
@@ -58,19 +57,3 @@ def look_for_nights(data: Storage) -> None:
         return
     if moment is not None:
         metrics.LAST_JUDGED.set(moment)
-
-
-def last_judged(data: Storage) -> float | None:
-    """Moment, in seconds since 1970, of the newest run that has a verdict, publish or keep; None without one.
-
-    It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
-    """
-    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION}")]
-    return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
-
-
-def _moment(run: str) -> float | None:
-    try:
-        return Version.parse(run).time.timestamp()
-    except UnknownVersionError:
-        return None

@@ -20,7 +20,8 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.runs import Inputs, Run, run_name
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Inputs, Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits, visits

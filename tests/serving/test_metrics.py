@@ -14,7 +14,7 @@ from documents import document
 from prometheus_client.parser import text_string_to_metric_families
 from serving.server import Server
 
-from ltr_pipeline.serving.background import last_judged
+from ltr_pipeline.runs.names import last_judged
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 

@@ -19,7 +19,8 @@ from topics import Topic
 
 from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.runs import Run, run_name
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import load_settings
 

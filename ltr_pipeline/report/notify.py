@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.wording import gate_table
+from ltr_pipeline.report.wording import gate_table
 
 __all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
 

@@ -17,12 +17,12 @@ import structlog
 
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.logs import run_log
+from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened", "run_name"]
+__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened"]
 
 log = structlog.get_logger(__name__)
 
@@ -190,12 +190,3 @@ def judged(name: str, settings: Settings) -> Json:
         raise SourceError(
             f"run {name} has not been judged: {error}; the folders below {settings.data.uri('runs')} are the runs"
         ) from error
-
-
-def run_name(moment: dt.datetime) -> str:
-    """Name of the run at `moment`.
-
-    >>> run_name(dt.datetime(2025, 7, 14, 2, 15, tzinfo=dt.UTC))
-    '20250714_0215'
-    """
-    return f"{moment.astimezone(dt.UTC):%Y%m%d_%H%M}"

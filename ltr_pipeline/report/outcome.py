@@ -6,17 +6,18 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline import notify
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import document
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.logs import run_log
 from ltr_pipeline.ranker.train import Trained
+from ltr_pipeline.report import notify
 from ltr_pipeline.report.page import Night, render
-from ltr_pipeline.runs import Inputs, Json, Outcome, Run, logged, opened, run_name
+from ltr_pipeline.runs.logs import run_log
+from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, logged, opened
 from ltr_pipeline.settings import Settings, load_settings, notify_urls
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.ids import Version

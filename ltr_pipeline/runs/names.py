@@ -1,0 +1,39 @@
+"""Names of runs: a run is named after its moment, as the version that it may publish."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+from ltr_pipeline.errors import UnknownVersionError
+from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
+
+__all__ = ["DECISION", "last_judged", "run_name"]
+
+DECISION: Final = "decision.json"
+
+
+def last_judged(data: Storage) -> float | None:
+    """Moment, in seconds since 1970, of the newest run that has a verdict, publish or keep; None without one.
+
+    It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
+    """
+    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION}")]
+    return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
+
+
+def _moment(run: str) -> float | None:
+    try:
+        return Version.parse(run).time.timestamp()
+    except UnknownVersionError:
+        return None
+
+
+def run_name(moment: dt.datetime) -> str:
+    """Name of the run at `moment`.
+
+    >>> run_name(dt.datetime(2025, 7, 14, 2, 15, tzinfo=dt.UTC))
+    '20250714_0215'
+    """
+    return str(Version.of(moment))
