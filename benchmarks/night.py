@@ -25,10 +25,10 @@ from typing import Any
 
 import structlog
 
-from ltr_pipeline import jobs
 from ltr_pipeline.dataset.load import load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.ranker.train import PARAMETERS, boost, label_gain
 from ltr_pipeline.report import outcome
@@ -98,7 +98,7 @@ def _history(folder: Path, rankings_per_day: float, parameters: dict[str, Any]) 
     settings = _settings(home, parameters=parameters)
     log = Path(settings.events_path)
     write_log(log, world, first, WINDOW_DAYS)
-    jobs.extract_events({"moment": f"{NIGHT - DAY}T02:15:00+00:00"}, {}, settings)
+    nightly.extract_events({"moment": f"{NIGHT - DAY}T02:15:00+00:00"}, {}, settings)
     write_log(log, world, NIGHT - DAY, 1, append=True)
     return settings
 
@@ -121,14 +121,14 @@ def _night(settings: Settings) -> tuple[float, dict[str, float]]:
         return result
 
     started = time.perf_counter()
-    inputs = timed(jobs.extract_events, {"moment": f"{NIGHT}T02:15:00+00:00"}, {})
-    built = timed(jobs.build_dataset, inputs, {})
-    evaluated = timed(jobs.evaluate_ranker, timed(jobs.train_ranker, built))
-    judged = timed(jobs.quality_gate, evaluated, {})
+    inputs = timed(nightly.extract_events, {"moment": f"{NIGHT}T02:15:00+00:00"}, {})
+    built = timed(nightly.build_dataset, inputs, {})
+    evaluated = timed(nightly.evaluate_ranker, timed(nightly.train_ranker, built))
+    judged = timed(nightly.quality_gate, evaluated, {})
     if judged["verdict"] == "publish":
-        timed(jobs.publish_weights, judged, "benchmark")
+        timed(nightly.publish_weights, judged, "benchmark")
     else:
-        timed(jobs.keep_previous, judged)
+        timed(nightly.keep_previous, judged)
     timed(outcome.notify_outcome, judged)
     return time.perf_counter() - started, by_task
 

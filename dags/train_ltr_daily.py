@@ -106,33 +106,33 @@ def train_ltr_daily() -> None:
 
     @task(doc_md="Lands the events that arrived since the last run. All gate Variables are validated here already.")
     def extract_events() -> dict[str, Any]:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        return jobs.extract_events(run_request(get_current_context()), gate_variables(), run_settings())
+        return nightly.extract_events(run_request(get_current_context()), gate_variables(), run_settings())
 
     @task(doc_md="Joins feedback to impressions, labels them, splits by time. A pure function of each hash bucket.")
     def build_dataset(inputs: dict[str, Any]) -> dict[str, Any]:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        return jobs.build_dataset(inputs, gate_variables(), run_settings())
+        return nightly.build_dataset(inputs, gate_variables(), run_settings())
 
     @task(doc_md="LightGBM LambdaMART. Position is debiased and never a feature.", execution_timeout=timedelta(hours=3))
     def train_ranker(dataset: dict[str, Any]) -> dict[str, Any]:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        return jobs.train_ranker(dataset, run_settings())
+        return nightly.train_ranker(dataset, run_settings())
 
     @task(doc_md="Measures the challenger, the champion and the baselines on the test days.")
     def evaluate_ranker(trained: dict[str, Any]) -> dict[str, Any]:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        return jobs.evaluate_ranker(trained, run_settings())
+        return nightly.evaluate_ranker(trained, run_settings())
 
     @task.branch(doc_md="Judges the evidence by the Airflow Variables and freezes the document that may be published.")
     def quality_gate(evidence: dict[str, Any]) -> str:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        decision = jobs.quality_gate(evidence, gate_variables(), run_settings())
+        decision = nightly.quality_gate(evidence, gate_variables(), run_settings())
         get_current_context()["ti"].xcom_push("decision", decision)
         return "publish_weights" if decision["verdict"] == "publish" else "keep_previous"
 
@@ -140,18 +140,18 @@ def train_ltr_daily() -> None:
         outlets=[WEIGHTS_MOVED], doc_md="Creates the version, verifies it, moves `latest`. Emits the Asset if it moved."
     )
     def publish_weights(decision: dict[str, Any]) -> Iterator[Metadata]:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
         who = f"airflow/{get_current_context()['dag_run'].run_id}"
-        outcome = jobs.publish_weights(decision, who, run_settings())
+        outcome = nightly.publish_weights(decision, who, run_settings())
         if outcome["moved"]:
             yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
 
     @task(doc_md="Leaves `latest` where it is and writes the report that says why.")
     def keep_previous(decision: dict[str, Any]) -> None:
-        from ltr_pipeline import jobs
+        from ltr_pipeline.jobs import nightly
 
-        jobs.keep_previous(decision, run_settings())
+        nightly.keep_previous(decision, run_settings())
 
     @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:

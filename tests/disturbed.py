@@ -33,10 +33,10 @@ from small import LENIENT as SMALL
 from small import WORLD as EVENTS
 from topics import Topic
 
-from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.outcome import notify_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Run
@@ -74,13 +74,13 @@ def perform(task: str, given: Json, fields: Fields, variables: Variables, date: 
     settings = load_settings(**fields)
     match task:
         case "extract_events":
-            return jobs.extract_events({"moment": moment(date), "last_try": False}, variables, settings)
+            return nightly.extract_events({"moment": moment(date), "last_try": False}, variables, settings)
         case "build_dataset":
-            return jobs.build_dataset(given, variables, settings)
+            return nightly.build_dataset(given, variables, settings)
         case "quality_gate":
-            return jobs.quality_gate(given, variables, settings)
+            return nightly.quality_gate(given, variables, settings)
         case "publish_weights":
-            return jobs.publish_weights(given, WHO, settings)
+            return nightly.publish_weights(given, WHO, settings)
         case "notify":
             notify_outcome(given, settings)
             return given
@@ -109,7 +109,7 @@ def _context() -> Any:
     """Forks of a process that has imported everything and started no thread."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     tests = Path(__file__).parent
-    here = [str(tests), str(tests / "services"), str(Path(jobs.__file__).parents[1])]
+    here = [str(tests), str(tests / "services"), str(Path(nightly.__file__).parents[2])]
     os.environ["PYTHONPATH"] = os.pathsep.join([*here, os.environ.get("PYTHONPATH", "")])  # for what it preloads
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["disturbed", "pandas", "confluent_kafka", "boto3.s3.transfer", "lightgbm"])

@@ -20,13 +20,13 @@ import structlog
 from killing import die, finish, fork
 from small import LENIENT, WHO, small_settings
 
-from ltr_pipeline import jobs
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs.run import Json
 
 TASKS: dict[str, Callable[[Path, Json], Json]] = {
-    "quality_gate": lambda folder, evaluated: jobs.quality_gate(evaluated, LENIENT, small_settings(folder)),
-    "first publish": lambda folder, judged: jobs.publish_weights(judged, WHO, small_settings(folder)),
-    "next publish": lambda folder, judged: jobs.publish_weights(judged, WHO, small_settings(folder)),
+    "quality_gate": lambda folder, evaluated: nightly.quality_gate(evaluated, LENIENT, small_settings(folder)),
+    "first publish": lambda folder, judged: nightly.publish_weights(judged, WHO, small_settings(folder)),
+    "next publish": lambda folder, judged: nightly.publish_weights(judged, WHO, small_settings(folder)),
 }
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
-from ltr_pipeline import jobs
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
@@ -45,11 +45,11 @@ def moment(date: dt.date) -> str:
 def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[str, Callable[[Json], Json]]:
     """Every task up to the gate, in order; each takes what the one before gave."""
     return {
-        "extract_events": lambda _: jobs.extract_events({"moment": moment(date), **asked}, LENIENT, settings),
-        "build_dataset": lambda inputs: jobs.build_dataset(inputs, LENIENT, settings),
-        "train_ranker": lambda built: jobs.train_ranker(built, settings),
-        "evaluate_ranker": lambda trained: jobs.evaluate_ranker(trained, settings),
-        "quality_gate": lambda evaluated: jobs.quality_gate(evaluated, LENIENT, settings),
+        "extract_events": lambda _: nightly.extract_events({"moment": moment(date), **asked}, LENIENT, settings),
+        "build_dataset": lambda inputs: nightly.build_dataset(inputs, LENIENT, settings),
+        "train_ranker": lambda built: nightly.train_ranker(built, settings),
+        "evaluate_ranker": lambda trained: nightly.evaluate_ranker(trained, settings),
+        "quality_gate": lambda evaluated: nightly.quality_gate(evaluated, LENIENT, settings),
     }
 
 

@@ -11,8 +11,8 @@ from services.s3_server import BUCKET, S3Server
 from small import NIGHT, WHO, artefacts, simulate, small_settings, up_to
 from topics import Topic
 
-from ltr_pipeline import jobs
 from ltr_pipeline.doctor import examine
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import extract
 from ltr_pipeline.settings import Settings, load_settings
 
@@ -33,7 +33,7 @@ def problems(settings: Settings) -> list[str]:
 def test_a_sound_project_has_no_problem_and_nothing_is_left_behind(tmp_path: Path) -> None:
     simulate(tmp_path)
     settings = small_settings(tmp_path)
-    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
     before = artefacts(settings)
     said = found(settings)
     assert not problems(settings)
@@ -53,7 +53,7 @@ def test_what_is_missing_is_a_problem(tmp_path: Path) -> None:
 def test_a_broken_version_is_a_problem(tmp_path: Path) -> None:
     simulate(tmp_path)
     settings = small_settings(tmp_path)
-    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
     document = tmp_path / "registry" / "ltr" / "20250715_0215" / "ltr_weights.json"
     document.chmod(0o644)
     document.write_bytes(document.read_bytes()[:1000])
@@ -116,5 +116,5 @@ def test_an_unsigned_registry_on_s3_is_a_warning(s3_server: S3Server, tmp_path: 
     for key, status in (("k" * 64, "ok"), ("", "warning")):
         settings = load_settings(**on_s3, signing_key=key)
         if key:
-            jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+            nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
         assert found(settings)["registry"][1][0] == status

@@ -12,8 +12,8 @@ from documents import document
 from small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
 from webhook import Server, running
 
-from ltr_pipeline import jobs
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.outcome import notify_outcome
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
@@ -26,7 +26,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def extract(settings: Settings, date: dt.date = NIGHT, **asked: Any) -> Json:
-    return jobs.extract_events({"moment": moment(date), **asked}, LENIENT, settings)
+    return nightly.extract_events({"moment": moment(date), **asked}, LENIENT, settings)
 
 
 def inputs(settings: Settings, run: str = RUN) -> dict[str, Any]:
@@ -60,32 +60,32 @@ def test_a_second_try_of_every_task_writes_the_same(settings: Settings) -> None:
 
 def test_a_second_try_of_the_last_task_changes_nothing(settings: Settings, tmp_path: Path) -> None:
     judged = up_to("quality_gate", settings)
-    outcome = jobs.publish_weights(judged, WHO, settings)
+    outcome = nightly.publish_weights(judged, WHO, settings)
     assert (outcome["version"], outcome["moved"], outcome["latest"]) == (RUN, True, RUN)
     registry = settings.registry
     assert outcome["metrics"]["ndcg_at_5"] == registry.load(RUN).ndcg_at_5
     before = files_below(tmp_path)
-    assert jobs.publish_weights(judged, WHO, settings) == outcome
+    assert nightly.publish_weights(judged, WHO, settings) == outcome
     assert files_below(tmp_path) == before
-    kept = jobs.keep_previous(judged, settings)
+    kept = nightly.keep_previous(judged, settings)
     assert (kept["version"], kept["moved"], kept["latest"]) == (None, False, RUN)
     before = files_below(tmp_path)
-    assert jobs.keep_previous(judged, settings) == kept
+    assert nightly.keep_previous(judged, settings) == kept
     assert files_below(tmp_path) == before
 
 
 def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Settings, tmp_path: Path) -> None:
-    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
     first = artefacts(settings)["outcome.json"]
     assert b"latest moved from nothing to 20250715_0215" in first
     settings.registry.publish(document("20250714_0215"), who="ann", why="by hand")
-    again = jobs.publish_weights(up_to("quality_gate", settings), "airflow/by-hand", settings)
+    again = nightly.publish_weights(up_to("quality_gate", settings), "airflow/by-hand", settings)
     assert not again["moved"]  # so that nobody is told to load it again
     assert "was published already" in again["reason"]
     assert artefacts(settings)["outcome.json"] == first
     settings.registry.rollback("20250714_0215", who="ann", why="offers dropped")
     judged = up_to("quality_gate", settings)
-    jobs.publish_weights(judged, WHO, settings)  # the first run's task, cleared
+    nightly.publish_weights(judged, WHO, settings)  # the first run's task, cleared
     assert artefacts(settings)["outcome.json"] == first
     with running(Server()) as webhook:
         notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
@@ -102,8 +102,8 @@ def test_every_task_refuses_what_changed_since_the_task_before(settings: Setting
     order = list(steps(settings).items())
     handed = order[0][1]({})
     ends = {
-        "publish_weights": lambda judged: jobs.publish_weights(judged, WHO, settings),
-        "keep_previous": lambda judged: jobs.keep_previous(judged, settings),
+        "publish_weights": lambda judged: nightly.publish_weights(judged, WHO, settings),
+        "keep_previous": lambda judged: nightly.keep_previous(judged, settings),
     }
     for name, step in order[1:]:
         with pytest.raises(SourceError, match="changed since"):
@@ -127,7 +127,7 @@ def test_a_dry_run_judges_and_publishes_nothing_and_binds_no_later_try(settings:
     assert decision["mode"] == "dry_run"
     assert "publish" in decision["reasons"][0]  # what an enforcing gate would have said
     with pytest.raises(RegistryError, match="judged 'keep'"):
-        jobs.publish_weights(judged, WHO, settings)
+        nightly.publish_weights(judged, WHO, settings)
     assert settings.registry.versions() == []
     assert up_to("quality_gate", settings)["verdict"] == "publish"
 
@@ -181,9 +181,9 @@ def test_a_wrong_variable_stops_the_task_that_reads_it(settings: Settings, task:
     wrong = LENIENT | {"ltr_ndcg_min": "abc"}
     handed = {} if task == "extract_events" else up_to(before(task, settings), settings)
     act = {
-        "extract_events": lambda: jobs.extract_events({"moment": moment(NIGHT)}, wrong, settings),
-        "build_dataset": lambda: jobs.build_dataset(handed, wrong, settings),
-        "quality_gate": lambda: jobs.quality_gate(handed, wrong, settings),
+        "extract_events": lambda: nightly.extract_events({"moment": moment(NIGHT)}, wrong, settings),
+        "build_dataset": lambda: nightly.build_dataset(handed, wrong, settings),
+        "quality_gate": lambda: nightly.quality_gate(handed, wrong, settings),
     }[task]
     with pytest.raises(SettingsError, match="ltr_ndcg_min is 'abc'"):
         act()
@@ -223,22 +223,22 @@ def test_the_published_model_is_the_one_that_was_judged(settings: Settings) -> N
     frozen = settings.data.get(key)
     settings.data.put(key, frozen.replace(b'"trees":', b'"Trees":', 1))
     with pytest.raises(WeightsError, match=rf"{key} was altered"):
-        jobs.publish_weights(judged, WHO, settings)
+        nightly.publish_weights(judged, WHO, settings)
     settings.data.put(key, frozen)
-    jobs.publish_weights(judged, WHO, settings)
+    nightly.publish_weights(judged, WHO, settings)
     assert settings.registry.storage.get(f"{RUN}/ltr_weights.json") == frozen
 
 
 def test_a_judgement_that_changed_is_in_the_document_that_is_published(settings: Settings) -> None:
     evaluated = up_to("evaluate_ranker", settings)
-    jobs.quality_gate(evaluated, LENIENT | {"ltr_ndcg_min": "0.99"}, settings)
+    nightly.quality_gate(evaluated, LENIENT | {"ltr_ndcg_min": "0.99"}, settings)
     assert json.loads(artefacts(settings)["ltr_weights.json"])["gate"]["verdict"] == "keep"
-    jobs.quality_gate(evaluated, LENIENT, settings)
+    nightly.quality_gate(evaluated, LENIENT, settings)
     assert json.loads(artefacts(settings)["ltr_weights.json"])["gate"]["verdict"] == "publish"
 
 
 def test_the_night_after_is_compared_with_the_version_of_the_night_before(settings: Settings, tmp_path: Path) -> None:
-    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
     simulate(tmp_path, NIGHT, 1)
     up_to("evaluate_ranker", settings, NIGHT + DAY)
     champion = json.loads(artefacts(settings, "20250716_0215")["evidence.json"])["champion"]
@@ -250,7 +250,7 @@ def test_a_publish_also_writes_the_mirror_and_prunes_old_versions(tmp_path: Path
     settings = small_settings(tmp_path, mirror=tmp_path / "beside", keep_versions=1, signing_key="k" * 32)
     for day in range(1, 32):  # a prune leaves what the newest 30 moves need
         settings.registry.publish(document(f"202501{day:02}_0215"), who="ann", why="by hand")
-    jobs.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
     latest = settings.registry.storage.get("latest/ltr_weights.json")
     assert (tmp_path / "beside" / "ltr_weights.json").read_bytes() == latest
     assert b'"signature":"hmac-sha256:' in latest

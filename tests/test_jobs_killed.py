@@ -14,8 +14,8 @@ from documents import document
 from jobkills import TASKS
 from small import RUN, WHO, artefacts, simulate, small_settings, up_to
 
-from ltr_pipeline import jobs
 from ltr_pipeline.errors import NotFoundError
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.registry import Registry
@@ -69,7 +69,7 @@ def test_a_killed_gate_gives_the_same_verdict_and_keeps_the_document_it_froze(ki
         if before is not None:
             assert after == before
             kept += 1
-        published = jobs.publish_weights(judged, WHO, small_settings(root))
+        published = nightly.publish_weights(judged, WHO, small_settings(root))
         assert small_settings(root).registry.storage.get(f"{published['version']}/{FROZEN}") == after
     assert kept > 1
 

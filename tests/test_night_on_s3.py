@@ -8,9 +8,9 @@ import pytest
 from services.s3_server import S3Server
 from typer.testing import CliRunner
 
-from ltr_pipeline import jobs
 from ltr_pipeline.cli import app
 from ltr_pipeline.errors import SourceError, StorageError
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run, judged
 from ltr_pipeline.settings import Settings, load_settings
@@ -49,13 +49,15 @@ def moved(settings: Settings, data: Storage | None = None, registry: Storage | N
 
 def decided(settings: Settings) -> Json:
     request = {"moment": "2026-10-01T02:15:00+00:00"}
-    built = jobs.build_dataset(jobs.extract_events(request, VARIABLES, settings), VARIABLES, settings)
-    return jobs.quality_gate(jobs.evaluate_ranker(jobs.train_ranker(built, settings), settings), VARIABLES, settings)
+    built = nightly.build_dataset(nightly.extract_events(request, VARIABLES, settings), VARIABLES, settings)
+    return nightly.quality_gate(
+        nightly.evaluate_ranker(nightly.train_ranker(built, settings), settings), VARIABLES, settings
+    )
 
 
 def test_a_night_on_s3_makes_what_a_night_on_disk_makes(settings, s3_storage, s3_options):
     there = moved(settings, s3_storage, open_storage(f"{s3_storage.uri()}/registry", s3_options))
-    published = jobs.publish_weights(decided(there), "test", there)
+    published = nightly.publish_weights(decided(there), "test", there)
     assert published["moved"]
     decided(settings)
     here, runs = settings.data, f"runs/{RUN}"
@@ -83,12 +85,12 @@ def test_a_publish_that_s3_missed_is_finished_later(settings, s3_options, tmp_pa
         decision = decided(settings)
         server.stop()
         with pytest.raises(StorageError, match="check that it runs, S3_ENDPOINT"):
-            jobs.publish_weights(decision, "airflow/run", settings)
+            nightly.publish_weights(decision, "airflow/run", settings)
         kept = Run(RUN, settings).storage.get(f"runs/{RUN}/ltr_weights.json")
         server.start()
-        assert jobs.publish_weights(judged(RUN, settings), "ann", settings)["moved"]
+        assert nightly.publish_weights(judged(RUN, settings), "ann", settings)["moved"]
         assert settings.registry.storage.get("latest/ltr_weights.json") == kept
-        assert not jobs.publish_weights(decision, "airflow/run", settings)["moved"]  # the task tried again
+        assert not nightly.publish_weights(decision, "airflow/run", settings)["moved"]  # the task tried again
         assert [move.who for move in settings.registry.history()] == ["ann"]
     finally:
         server.stop()
@@ -100,7 +102,7 @@ def test_ltr_publish_finishes_a_run_and_says_so(settings, tmp_path):
         judged(RUN, settings)
     decision = decided(moved(settings, registry=open_storage(str(tmp_path / "aside"))))
     with pytest.raises(StorageError):
-        jobs.publish_weights(decision, "airflow/run", settings)
+        nightly.publish_weights(decision, "airflow/run", settings)
     (tmp_path / "registry").unlink()
     for _ in range(2):
         done = CliRunner().invoke(app, ["publish", RUN])

@@ -1,4 +1,4 @@
-"""From a running task's context to the plain values that `ltr_pipeline.jobs` takes."""
+"""From a running task's context to the plain values that `ltr_pipeline.jobs.nightly` takes."""
 
 from __future__ import annotations
 

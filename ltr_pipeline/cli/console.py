@@ -13,8 +13,9 @@ from rich.table import Table
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.report.wording import gate_rows
+from ltr_pipeline.simulate.growing import Growth
 
-__all__ = ["console", "print_gate", "print_json", "print_manifest", "print_table"]
+__all__ = ["console", "print_gate", "print_growth", "print_json", "print_manifest", "print_table"]
 
 PIPE_WIDTH = 200
 """Columns of a table that is not printed to a terminal."""
@@ -59,6 +60,13 @@ def print_manifest(manifest: Manifest) -> None:
     reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
     if reasons:
         print_table(("Fate", "Because", "Records"), [(fate, escape(why), f"{n:,}") for fate, why, n in reasons])
+
+
+def print_growth(growth: Growth | None) -> None:
+    """Print what was appended to a simulated log, if anything was."""
+    if growth:
+        days, end, impressions, path = growth
+        console.print(f"Simulated {days} days until {end}: {impressions:,} impressions in {path}")
 
 
 def print_json(value: object) -> None:

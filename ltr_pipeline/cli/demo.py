@@ -12,13 +12,12 @@ import typer
 from numpy.typing import NDArray
 from scipy import stats
 
-from ltr_pipeline import jobs
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
-from ltr_pipeline.cli.stage import Stage
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
 from ltr_pipeline.runs.names import run_name
@@ -26,6 +25,7 @@ from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits
+from ltr_pipeline.simulate.stage import Stage
 from ltr_pipeline.simulate.world import World
 
 __all__ = ["register"]
@@ -144,13 +144,13 @@ def _night(stage: Stage, *, in_airflow: bool) -> str:
 
 def _run_tasks(stage: Stage) -> None:
     settings = stage.settings
-    inputs = jobs.extract_events({"moment": night_of(stage.day).isoformat()}, VARIABLES, settings)
-    trained = jobs.train_ranker(jobs.build_dataset(inputs, VARIABLES, settings), settings)
-    judged = jobs.quality_gate(jobs.evaluate_ranker(trained, settings), VARIABLES, settings)
+    inputs = nightly.extract_events({"moment": night_of(stage.day).isoformat()}, VARIABLES, settings)
+    trained = nightly.train_ranker(nightly.build_dataset(inputs, VARIABLES, settings), settings)
+    judged = nightly.quality_gate(nightly.evaluate_ranker(trained, settings), VARIABLES, settings)
     if Run(run_name(night_of(stage.day)), settings).read("decision.json", Decision).verdict == "publish":
-        jobs.publish_weights(judged, "demo", settings)
+        nightly.publish_weights(judged, "demo", settings)
     else:
-        jobs.keep_previous(judged, settings)
+        nightly.keep_previous(judged, settings)
 
 
 def _account(stage: Stage) -> str:

@@ -8,8 +8,9 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from ltr_pipeline import jobs, registry
+from ltr_pipeline import registry
 from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.wording import figure
 from ltr_pipeline.runs.run import judged
 from ltr_pipeline.settings import load_settings
@@ -122,7 +123,7 @@ def prune(
 def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")]) -> None:
     """Publish what a run's gate has passed, when its own publish could not, e.g. with the registry away."""
     settings = load_settings()
-    outcome = jobs.publish_weights(judged(run, settings), registry.me(), settings)
+    outcome = nightly.publish_weights(judged(run, settings), registry.me(), settings)
     console.print(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")
 
 

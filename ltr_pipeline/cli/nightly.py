@@ -15,9 +15,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from ltr_pipeline import jobs
-from ltr_pipeline.cli import simulated
-from ltr_pipeline.cli.console import console, print_gate, print_manifest
+from ltr_pipeline.cli.console import console, print_gate, print_growth, print_manifest
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
@@ -27,12 +25,14 @@ from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.policy import VARIABLES
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.outcome import REPORT, finish
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Inputs, Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 
 __all__ = ["register", "run_dag"]
@@ -54,8 +54,9 @@ def run(date: Day = None) -> None:
     settings = load_settings()
     home = airflow_home()
     day = day_of(date) if date else _next_day(settings)
-    jobs.check_date(day, settings)
-    simulated.up_to(settings, day)
+    nightly.check_date(day, settings)
+    with console.status("simulating"):
+        print_growth(growing.up_to(settings, day))
     log = home / f"{DAG}.log"
     console.print(f"Running {DAG} for {day} (log: {log})")
     run_dag(day, log)
@@ -67,7 +68,7 @@ def _next_day(settings: Settings) -> dt.date:
     """The day after the last landed one; of a real log the newest night, since a run reads all that has arrived."""
     newest = newest_night(dt.datetime.now(dt.UTC))
     landed = landed_dates(settings.data)
-    if simulated.is_wanted(settings):
+    if growing.is_wanted(settings):
         return landed[-1] + dt.timedelta(days=1) if landed else newest - dt.timedelta(days=1)
     if landed and landed[-1] >= newest:
         raise SettingsError(
@@ -162,14 +163,14 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
     with console.status("reading"):
         newest, future = _newest(source, settings)
         moment = night_of(newest.date() + dt.timedelta(days=1))
-        inputs = jobs.extract_events({"moment": moment.isoformat()}, variables, settings, source)
+        inputs = nightly.extract_events({"moment": moment.isoformat()}, variables, settings, source)
     print_manifest(read_manifest(settings.data, moment.date()))
     if future:
         console.print(f"{future:,} of these are from the future and are not used")
     console.print()
     with console.status("training and judging"):
-        trained = jobs.train_ranker(jobs.build_dataset(inputs, variables, settings), settings)
-        jobs.quality_gate(jobs.evaluate_ranker(trained, settings), variables, settings)
+        trained = nightly.train_ranker(nightly.build_dataset(inputs, variables, settings), settings)
+        nightly.quality_gate(nightly.evaluate_ranker(trained, settings), variables, settings)
         night = Run(run_name(moment), settings)
         reason = "tried only, nothing is published"
         finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
@@ -197,7 +198,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def simulate(
-    days: Annotated[int, typer.Option(min=1, help="Days to write.")] = simulated.DAYS,
+    days: Annotated[int, typer.Option(min=1, help="Days to write.")] = growing.DAYS,
     first: Annotated[str | None, typer.Option(help="First day (UTC); default: so that the log ends now.")] = None,
     rankings_per_day: Annotated[int | None, typer.Option(min=1, help="Shown lists a day.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another world.")] = None,
@@ -206,4 +207,5 @@ def simulate(
     """Write a simulated event log of lawyers for cases."""
     settings = load_settings(**({"events_path": str(path)} if path else {}))
     begin = day_of(first) if first else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
-    simulated.start(settings, begin, days, rankings_per_day=rankings_per_day, seed=seed)
+    with console.status("simulating"):
+        print_growth(growing.start(settings, begin, days, rankings_per_day=rankings_per_day, seed=seed))

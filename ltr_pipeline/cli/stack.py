@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import typer
 
-from ltr_pipeline.cli import simulated
-from ltr_pipeline.cli.console import console
+from ltr_pipeline.cli.console import console, print_growth
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.settings import load_settings
+from ltr_pipeline.simulate import growing
 
 __all__ = ["airflow_home", "register"]
 
@@ -45,7 +45,8 @@ def airflow_home() -> Path:
 
 def up() -> None:
     """Start Airflow and the service in the background and wait until they are healthy."""
-    simulated.catch_up(load_settings())
+    with console.status("simulating"):
+        print_growth(growing.catch_up(load_settings()))
     home, url = airflow_home(), os.environ.get("AIRFLOW__API__BASE_URL", "http://127.0.0.1:8080")
     airflow, service = _programs(home)
     if not airflow.running():

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from commands import PROGRAM, ltr, project
 
-from ltr_pipeline.cli import simulated
 from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.simulate import growing
 
 FIRST = dt.date(2025, 7, 1)
 DAYS = 5
@@ -94,7 +94,7 @@ def test_a_log_that_is_continued_is_the_log_that_would_have_been_written_at_once
     record(log).unlink()
     ltr("simulate", "--first", "2025-07-01", "--days", "2", "--rankings-per-day", "10")
     for day in (3, 4, 6, 6, 2):
-        simulated.up_to(settings, dt.date(2025, 7, day))
+        growing.up_to(settings, dt.date(2025, 7, day))
     assert log.read_bytes() == whole
 
 
@@ -103,7 +103,7 @@ def test_what_a_kill_left_is_written_again(settings: Settings, log: Path, left: 
     """`left` bytes were written when the first simulation was killed, or the night that continues it."""
     ltr("simulate", "--first", "2025-07-01", "--days", "3", "--rankings-per-day", "10")
     three, after_three = log.read_bytes(), record(log).read_bytes()
-    simulated.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
+    growing.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
     whole = log.read_bytes()
     assert len(whole) > len(three) > 5_000
     started = json.dumps(json.loads(after_three) | {"end": "2025-07-01", "size": 0, "growing": True}).encode()
@@ -113,7 +113,7 @@ def test_what_a_kill_left_is_written_again(settings: Settings, log: Path, left: 
         log.unlink()
         if left is not None or before:
             log.write_bytes(before + whole[len(before) :][:left])
-        simulated.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
+        growing.up_to(settings, FIRST + DAYS * dt.timedelta(days=1))
         assert log.read_bytes() == whole
 
 
@@ -121,7 +121,7 @@ def test_what_a_service_appended_in_the_meantime_stays(settings: Settings, log: 
     ltr(*SIMULATE)
     served = log.read_bytes() + b'{"message": "served"}\n'
     log.write_bytes(served)
-    simulated.up_to(settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
+    growing.up_to(settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
     assert log.read_bytes().startswith(served)
     assert log.stat().st_size > len(served)
 
@@ -137,7 +137,7 @@ def test_a_simulation_that_is_killed_is_continued(settings: Settings, log: Path,
     assert process.wait() == -signal.SIGKILL
     killed = log.stat().st_size
     assert json.loads(record(log).read_bytes())["size"] == 0
-    simulated.up_to(settings, FIRST + days * dt.timedelta(days=1))
+    growing.up_to(settings, FIRST + days * dt.timedelta(days=1))
     assert ltr("simulate", *command, "--path", str(tmp_path / "undisturbed.log")).code == 0
     whole = (tmp_path / "undisturbed.log").read_bytes()
     assert 0 < killed < len(whole)
@@ -149,7 +149,7 @@ def test_a_day_waits_for_a_service_that_is_writing(settings: Settings, log: Path
     with log.open("ab", buffering=0) as service, ThreadPoolExecutor() as pool:
         fcntl.flock(service, fcntl.LOCK_EX)
         service.write(b'{"message": ')
-        day = pool.submit(simulated.up_to, settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
+        day = pool.submit(growing.up_to, settings, FIRST + (DAYS + 1) * dt.timedelta(days=1))
         time.sleep(0.5)
         service.write(b'"served"}\n')
         fcntl.flock(service, fcntl.LOCK_UN)

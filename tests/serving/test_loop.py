@@ -15,10 +15,10 @@ from services.s3_server import BUCKET, S3Server
 from serving.server import Server
 from topics import Topic
 
-from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Inputs, Run
@@ -100,12 +100,12 @@ def request(seen: Visits, ranking: int, rows: range) -> dict[str, Any]:
 
 def night(settings: Settings, date: dt.date) -> dict[str, Any]:
     moment = dt.datetime.combine(date, dt.time(2, 15), dt.UTC).isoformat()
-    inputs = jobs.extract_events({"moment": moment}, LENIENT, settings)
-    trained = jobs.train_ranker(jobs.build_dataset(inputs, LENIENT, settings), settings)
-    judged = jobs.quality_gate(jobs.evaluate_ranker(trained, settings), LENIENT, settings)
+    inputs = nightly.extract_events({"moment": moment}, LENIENT, settings)
+    trained = nightly.train_ranker(nightly.build_dataset(inputs, LENIENT, settings), settings)
+    judged = nightly.quality_gate(nightly.evaluate_ranker(trained, settings), LENIENT, settings)
     decision = Run(run_name(dt.datetime.fromisoformat(moment)), settings).read("decision.json", Decision)
     assert decision.verdict == "publish", decision.reasons
-    return jobs.publish_weights(judged, "test", settings)
+    return nightly.publish_weights(judged, "test", settings)
 
 
 def shifted(topic: Topic, days: int) -> None:

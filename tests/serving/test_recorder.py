@@ -17,8 +17,8 @@ from services.kafka_server import KafkaServer
 from serving.server import Server
 from topics import Topic
 
-from ltr_pipeline import jobs
 from ltr_pipeline.dataset.manifest import DatasetManifest
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import night_of
@@ -227,7 +227,7 @@ def test_what_a_killed_process_sent_twice_counts_once(
         monkeypatch.setenv(name, value)
     settings = load_settings()
     moment = night_of(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1))
-    jobs.build_dataset(jobs.extract_events({"moment": moment.isoformat()}, {}, settings), {}, settings)
+    nightly.build_dataset(nightly.extract_events({"moment": moment.isoformat()}, {}, settings), {}, settings)
     manifest = Run(run_name(moment), settings).read("dataset.json", DatasetManifest)
     assert manifest.impressions.landed == 3 * names.total()
     assert manifest.impressions.duplicates == 3 * (names.total() - len(names))

@@ -10,19 +10,28 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
-from ltr_pipeline.cli.console import console
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 
-__all__ = ["DAYS", "catch_up", "is_wanted", "start", "up_to"]
+__all__ = ["DAYS", "Growth", "catch_up", "is_wanted", "start", "up_to"]
 
 DAYS = 31
+
+
+class Growth(NamedTuple):
+    """Days that were appended to a simulated log: how many, until which day, with how many impressions."""
+
+    days: int
+    end: dt.date
+    impressions: int
+    path: Path
 
 
 class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +48,7 @@ def is_simulated(settings: Settings) -> bool:
     return _record(settings).exists()
 
 
-def start(settings: Settings, first: dt.date, days: int, **world: object) -> None:
+def start(settings: Settings, first: dt.date, days: int, **world: object) -> Growth | None:
     """Write a new simulated log; SourceError when the log is there already."""
     path = Path(settings.events_path)
     if path.exists():
@@ -48,7 +57,7 @@ def start(settings: Settings, first: dt.date, days: int, **world: object) -> Non
     made = World(legacy_weights=settings.mapping.legacy_weights, start=first, **chosen)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     _save(settings, _Simulated(world=made, end=first))
-    _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
+    return _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
 
 
 def is_wanted(settings: Settings) -> bool:
@@ -58,38 +67,37 @@ def is_wanted(settings: Settings) -> bool:
     )
 
 
-def up_to(settings: Settings, day: dt.date) -> None:
+def up_to(settings: Settings, day: dt.date) -> Growth | None:
     """Simulate until the night of `day`, if that is wanted: a month before it, or the days that are missing."""
     if is_simulated(settings):
-        _extend(settings, msgspec.json.decode(_record(settings).read_bytes(), type=_Simulated), day)
-    elif is_wanted(settings):
-        start(settings, day - dt.timedelta(days=DAYS), DAYS)
+        return _extend(settings, msgspec.json.decode(_record(settings).read_bytes(), type=_Simulated), day)
+    if is_wanted(settings):
+        return start(settings, day - dt.timedelta(days=DAYS), DAYS)
+    return None
 
 
-def catch_up(settings: Settings) -> None:
+def catch_up(settings: Settings) -> Growth | None:
     """Let a simulated log reach the newest night, as a real one would have."""
-    if is_simulated(settings):
-        up_to(settings, newest_night(dt.datetime.now(dt.UTC)))
+    return up_to(settings, newest_night(dt.datetime.now(dt.UTC))) if is_simulated(settings) else None
 
 
-def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> None:
+def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> Growth | None:
     days = (end - simulated.end).days
     if days <= 0:
-        return
+        return None
     path = Path(settings.events_path)
     new = path.with_name(f"{path.name}.new")
-    with console.status(f"simulating {days} days"):
-        summary = write_log(new, simulated.world, simulated.end, days)
-        with path.open("ab") as log, new.open("rb") as arrived:
-            fcntl.flock(log, fcntl.LOCK_EX)  # a service may append, too: before or after, not in between
-            if simulated.growing:
-                log.truncate(simulated.size)
-            _save(settings, msgspec.structs.replace(simulated, size=os.fstat(log.fileno()).st_size, growing=True))
-            shutil.copyfileobj(arrived, log)
-            log.flush()
-            _save(settings, _Simulated(world=simulated.world, end=end, size=os.fstat(log.fileno()).st_size))
-        new.unlink()
-    console.print(f"Simulated {days} days until {end}: {summary.impressions:,} impressions in {path}")
+    summary = write_log(new, simulated.world, simulated.end, days)
+    with path.open("ab") as log, new.open("rb") as arrived:
+        fcntl.flock(log, fcntl.LOCK_EX)  # a service may append, too: before or after, not in between
+        if simulated.growing:
+            log.truncate(simulated.size)
+        _save(settings, msgspec.structs.replace(simulated, size=os.fstat(log.fileno()).st_size, growing=True))
+        shutil.copyfileobj(arrived, log)
+        log.flush()
+        _save(settings, _Simulated(world=simulated.world, end=end, size=os.fstat(log.fileno()).st_size))
+    new.unlink()
+    return Growth(days, end, summary.impressions, path)
 
 
 def _save(settings: Settings, simulated: _Simulated) -> None:
