@@ -85,7 +85,7 @@ def perform(task: str, given: Json, fields: Fields, variables: Variables, date: 
             notify_outcome(given, settings)
             return given
         case _:
-            plain: Callable[[Json, Settings], Json] = getattr(jobs, task)
+            plain: Callable[[Json, Settings], Json] = getattr(nightly, task)
             return plain(given, settings)
 
 

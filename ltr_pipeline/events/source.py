@@ -21,8 +21,9 @@ MAX_LINE_BYTES: Final = 1 << 20
 """Longest message that is read; a longer one is quarantined without being held."""
 
 EXCERPT_BYTES: Final = 200
-
 NEWLINE: Final = 10
+OPENING: Final = ord("{")  # of a message
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

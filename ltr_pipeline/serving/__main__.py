@@ -22,10 +22,10 @@ if hasattr(_libc := ctypes.CDLL(None), "mallopt"):
 import uvicorn  # noqa: E402
 
 from ltr_pipeline.errors import LtrError  # noqa: E402
-from ltr_pipeline.serving.app import create_app  # noqa: E402
-from ltr_pipeline.serving.board import FOLDER  # noqa: E402
+from ltr_pipeline.serving.http.app import create_app  # noqa: E402
 from ltr_pipeline.serving.logs import Logs  # noqa: E402
 from ltr_pipeline.serving.settings import ServingSettings  # noqa: E402
+from ltr_pipeline.serving.weights.workers import FOLDER  # noqa: E402
 from ltr_pipeline.settings import load  # noqa: E402
 
 __all__ = ["create_app", "main"]

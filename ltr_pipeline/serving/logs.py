@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,12 +19,36 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-__all__ = ["FILE_NAME", "Logs"]
+__all__ = ["FILE_NAME", "Facts", "Logs"]
 
 FILE_NAME: Final = "api.log"
 FLUSH_SECONDS: Final = 0.2
 MOST_LINES: Final = 100_000
 """Lines that wait at most, e.g. for a disk that is full; later ones are dropped and counted."""
+
+
+class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What a log line says of a request; whoever answers it fills in what is known there.
+
+    Attributes
+    ----------
+    outcome
+        ``model`` or ``fallback`` of a ranking; of any request ``refused`` when it was answered by a 4xx, ``error`` by a
+        5xx, ``gone`` when nobody waited for the answer.
+    """
+
+    timestamp: datetime
+    level: str = ""
+    event: str
+    request_id: str
+    method: str
+    path: str
+    status: int = 0
+    ms: float = 0.0
+    version: str | None = None
+    candidates: int | None = None
+    k: int | None = None
+    outcome: str | None = None
 
 
 class Logs:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ltr_pipeline.serving.events import Listed
+from ltr_pipeline.serving.eventlog.encode import Listed
 from ltr_pipeline.serving.wire import RankCandidate
 
 __all__ = ["listed"]

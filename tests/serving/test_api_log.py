@@ -128,7 +128,7 @@ def test_no_secret_is_ever_logged(tmp_path: Path) -> None:
 def test_a_request_that_breaks_is_answered_with_its_id_and_logged(tmp_path: Path, monkeypatch) -> None:
     from fastapi.testclient import TestClient
 
-    from ltr_pipeline.serving.app import create_app
+    from ltr_pipeline.serving.http.app import create_app
     from ltr_pipeline.serving.settings import ServingSettings
     from ltr_pipeline.settings import load
 

@@ -18,7 +18,7 @@ from serving.lists import listed as a_list
 from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.mapping import Mapping, load_mapping
-from ltr_pipeline.serving.events import LONGEST_MESSAGE, Answered, Encoder, Listed, new_request_id, query_of
+from ltr_pipeline.serving.eventlog.encode import LONGEST_MESSAGE, Answered, Encoder, Listed, new_request_id, query_of
 from ltr_pipeline.serving.wire import RankCandidate
 
 LAWYERS = load_mapping()

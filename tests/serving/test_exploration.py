@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltr_pipeline.serving.mixing import explore, plain
+from ltr_pipeline.serving.ranking.order import explore, plain
 
 
 @settings(deadline=None)

@@ -18,15 +18,15 @@ from serving.server import Server
 
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.access import Facts
-from ltr_pipeline.serving.mixing import Interleaver
-from ltr_pipeline.serving.models import Models, legacy, load
-from ltr_pipeline.serving.others import Others
-from ltr_pipeline.serving.recorder import Recorder
-from ltr_pipeline.serving.service import Service
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.eventlog.recorder import Recorder
+from ltr_pipeline.serving.logs import Facts
+from ltr_pipeline.serving.ranking.order import Interleaver
+from ltr_pipeline.serving.ranking.service import Service
+from ltr_pipeline.serving.ranking.shadow import Shadow
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.shadow import Shadow
+from ltr_pipeline.serving.weights.models import Models, legacy, load
+from ltr_pipeline.serving.weights.variants import Others
 from ltr_pipeline.serving.wire import RankAnswer
 from ltr_pipeline.settings import load as load_settings
 from ltr_pipeline.versions.weights import encode
@@ -79,7 +79,7 @@ def broken(models: Models, model: Any, seconds: float = 0.0) -> None:
 
 
 def fallbacks(reason: str) -> float:
-    return metrics.FALLBACKS.labels(reason)._value.get()
+    return prometheus.FALLBACKS.labels(reason)._value.get()
 
 
 def expected(answer: RankAnswer, reason: str) -> None:

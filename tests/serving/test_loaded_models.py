@@ -10,11 +10,11 @@ import pytest
 from documents import document
 
 from ltr_pipeline import errors
-from ltr_pipeline.serving import reload as module
-from ltr_pipeline.serving.board import Board, Refused
 from ltr_pipeline.serving.guard import Counts, Guard, Limits
-from ltr_pipeline.serving.models import Loaded, Models, legacy, load
-from ltr_pipeline.serving.reload import Reloader
+from ltr_pipeline.serving.weights import reload as module
+from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
+from ltr_pipeline.serving.weights.reload import Reloader
+from ltr_pipeline.serving.weights.workers import Board, Refused
 from ltr_pipeline.storage.base import Fetched
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.weights import encode

@@ -14,9 +14,9 @@ from serving.server import Server
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.interleaving import team_draft
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.serving.mixing import Interleaver, chosen, plain
-from ltr_pipeline.serving.models import Loaded, Models, legacy, load
-from ltr_pipeline.serving.others import Others
+from ltr_pipeline.serving.ranking.order import Interleaver, chosen, plain
+from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
+from ltr_pipeline.serving.weights.variants import Others
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry

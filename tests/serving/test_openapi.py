@@ -25,8 +25,8 @@ from starlette.routing import Route
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import wire
-from ltr_pipeline.serving.app import create_app
-from ltr_pipeline.serving.openapi import OPERATIONS, Operation
+from ltr_pipeline.serving.http.app import create_app
+from ltr_pipeline.serving.http.openapi import OPERATIONS, Operation
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
 from ltr_pipeline.storage.local import LocalStorage

@@ -11,14 +11,14 @@ import pytest
 from prometheus_client import REGISTRY
 from serving.lists import listed as a_list
 
-from ltr_pipeline.serving import recorder as module
 from ltr_pipeline.serving import wire
-from ltr_pipeline.serving.agreement import agreement
-from ltr_pipeline.serving.events import Encoder, Listed, new_request_id
-from ltr_pipeline.serving.models import legacy
-from ltr_pipeline.serving.recorder import BusyError, Recorder
+from ltr_pipeline.serving.eventlog import recorder as module
+from ltr_pipeline.serving.eventlog.encode import Encoder, Listed, new_request_id
+from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
+from ltr_pipeline.serving.ranking.agreement import agreement
+from ltr_pipeline.serving.ranking.shadow import Served, ShadowRanking
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.shadow import Served, ShadowRanking
+from ltr_pipeline.serving.weights.models import legacy
 from ltr_pipeline.settings import load
 
 
@@ -100,7 +100,7 @@ def test_a_shadow_order_waits_for_no_report(log: Path, monkeypatch: pytest.Monke
         scores=np.array([1.0]),
         k=1,
     )
-    recorder.shadow(ShadowRanking(served, "other", [0], agreement(np.array([1.0]), np.array([2.0])), 0.001))
+    recorder.listed(ShadowRanking(served, "other", [0], agreement(np.array([1.0]), np.array([2.0])), 0.001).listed())
     recorder.start()
     recorder.stop()
     assert b'"shadow":true' in log.read_bytes()

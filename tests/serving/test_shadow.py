@@ -15,12 +15,12 @@ from serving.server import Server
 
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.agreement import agreement
-from ltr_pipeline.serving.events import query_of
-from ltr_pipeline.serving.models import Models, legacy, load
-from ltr_pipeline.serving.others import Others
-from ltr_pipeline.serving.shadow import WAITING, Served, Shadow, ShadowRanking
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.eventlog.encode import query_of
+from ltr_pipeline.serving.ranking.agreement import agreement
+from ltr_pipeline.serving.ranking.shadow import WAITING, Served, Shadow, ShadowRanking
+from ltr_pipeline.serving.weights.models import Models, legacy, load
+from ltr_pipeline.serving.weights.variants import Others
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -56,7 +56,7 @@ def candidates(count: int = 10) -> list[RankCandidate]:
 
 
 def count(outcome: str) -> float:
-    return metrics.SHADOWS.labels(outcome)._value.get()
+    return prometheus.SHADOWS.labels(outcome)._value.get()
 
 
 class Seen(list[ShadowRanking]):

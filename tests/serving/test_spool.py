@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.serving import spool
-from ltr_pipeline.serving.shipper import LogSink, SinkError, open_sink
-from ltr_pipeline.serving.spool import Batch, Journal, Record, abandoned
+from ltr_pipeline.serving.eventlog import spool
+from ltr_pipeline.serving.eventlog.shipper import LogSink, SinkError, open_sink
+from ltr_pipeline.serving.eventlog.spool import Batch, Journal, Record, abandoned
 
 
 def record(number: int, key: str = "q") -> Record:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.events.source import MAX_LINE_BYTES, Block
+from ltr_pipeline.events.source import BYTE_ORDER_MARK, MAX_LINE_BYTES, OPENING, Block
 
 __all__ = ["MAX_DEPTH", "Lines", "is_deep", "is_utf8", "lines_in", "suspicious"]
 
@@ -26,8 +26,7 @@ NOT_NUMBERS: Final = re.compile(rb"NaN|Inf")
 STRINGS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 CASE: Final = 0x20  # makes a brace of a bracket
-OPENING, CLOSING = ord("{"), ord("}")
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+CLOSING: Final = ord("}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,7 @@ import structlog
 
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.decoding.lines import BYTE_ORDER_MARK, OPENING
-from ltr_pipeline.events.source import MAX_LINE_BYTES, Block, Range, Segment
+from ltr_pipeline.events.source import BYTE_ORDER_MARK, MAX_LINE_BYTES, OPENING, Block, Range, Segment
 from ltr_pipeline.events.sources.consume import Batch, GoneError, Read, reader
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection

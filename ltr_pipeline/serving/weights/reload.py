@@ -14,10 +14,10 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError, NotFoundError
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.board import Board, Refused
+from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.guard import Guard, Watch
-from ltr_pipeline.serving.models import Loaded, Models, load
+from ltr_pipeline.serving.weights.models import Loaded, Models, load
+from ltr_pipeline.serving.weights.workers import Board, Refused
 from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Polls", "Reloader"]
@@ -173,13 +173,13 @@ class Reloader:
             state = self.state
             state.polls += 1
             state.last_poll = time.time()
-            metrics.LAST_POLL.set(state.last_poll)
+            prometheus.LAST_POLL.set(state.last_poll)
             try:
                 state.outcome, state.last_error = self._look()
             except NotFoundError as error:
                 state.outcome, state.last_error = "nothing published", str(error) if self._models.ready else None
             except Exception as error:  # whatever it is, the next poll comes
-                metrics.RELOADS.labels("failed").inc()
+                prometheus.RELOADS.labels("failed").inc()
                 state.outcome, state.last_error = "failed", str(error) or type(error).__name__
                 log.warning(
                     "weights cannot be looked for",
@@ -209,7 +209,7 @@ class Reloader:
             raise
         except Exception as error:
             self._refuse(sha256, Refused(version="", reason=str(error) or type(error).__name__))
-            metrics.RELOADS.labels("refused").inc()
+            prometheus.RELOADS.labels("refused").inc()
             log.warning("weights refused", source=self.state.source, sha256=sha256, error=str(error))
             return
         self._left = self._models.take(model)  # let go of at the next tick, off every request's path
@@ -217,7 +217,7 @@ class Reloader:
         self._guard.begin(model.version, sha256, model.traffic, former.traffic if former else None)
         self.state.reloads += 1
         self.state.last_reload = time.time()
-        metrics.RELOADS.labels("loaded").inc()
+        prometheus.RELOADS.labels("loaded").inc()
         self._in_use("weights loaded", before=self._left.version)
         _tell_of_features(self._left, model)
 
@@ -232,7 +232,7 @@ class Reloader:
     def _in_use(self, event: str, **about: object) -> None:
         """Say which model ranks from now on."""
         model = self._models.current
-        metrics.WEIGHTS_CREATED.set(model.created_at.timestamp() if model.created_at else 0)
+        prometheus.WEIGHTS_CREATED.set(model.created_at.timestamp() if model.created_at else 0)
         log.info(event, version=model.version, sha256=model.sha256, **about)
 
     def _run(self) -> None:
@@ -281,7 +281,7 @@ class Reloader:
         self._refuse(bad.sha256, Refused(version=bad.version, reason=reason))
         if stepped:
             self._guard.step_back(self._models.current.traffic, reason)
-            metrics.RELOADS.labels("stepped_back").inc()
+            prometheus.RELOADS.labels("stepped_back").inc()
             self._in_use("stepped back from bad weights", bad=bad.version, bad_sha256=bad.sha256, reason=reason)
 
     def _roll_back_too(self, bad: Loaded, reason: str) -> None:

@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute, Route
 
 from ltr_pipeline.scoring.requests import LONGEST_NAME
 from ltr_pipeline.serving import wire
-from ltr_pipeline.serving.catalogue import Versions
-from ltr_pipeline.serving.reload import Report
+from ltr_pipeline.serving.weights.catalogue import Versions
+from ltr_pipeline.serving.weights.reload import Report
 
 __all__ = ["OPERATIONS", "TITLE", "Operation", "document"]
 

@@ -10,7 +10,7 @@ import structlog
 
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.runs.names import last_judged
-from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving import prometheus
 from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Background", "look_for_nights"]
@@ -56,4 +56,4 @@ def look_for_nights(data: Storage) -> None:
         log.info("runs cannot be looked at", error=str(error))
         return
     if moment is not None:
-        metrics.LAST_JUDGED.set(moment)
+        prometheus.LAST_JUDGED.set(moment)

@@ -18,13 +18,12 @@ import structlog
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
-from ltr_pipeline.serving import metrics, wire
-from ltr_pipeline.serving.events import Answered, Encoder, Listed, query_of
+from ltr_pipeline.serving import prometheus, wire
+from ltr_pipeline.serving.eventlog.encode import Answered, Encoder, Listed, query_of
+from ltr_pipeline.serving.eventlog.pending import Held, Nothing
+from ltr_pipeline.serving.eventlog.shipper import Shipper, Sink, open_sink
+from ltr_pipeline.serving.eventlog.spool import Journal, Record
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.shadow import ShadowRanking
-from ltr_pipeline.serving.shipper import Shipper, Sink, open_sink
-from ltr_pipeline.serving.shown import Held, Nothing
-from ltr_pipeline.serving.spool import Journal, Record
 
 __all__ = ["BusyError", "Recorder"]
 
@@ -34,7 +33,6 @@ QUEUE_BYTES: Final = 64 << 20
 SHIP_SECONDS: Final = 3.0  # at the end, for what is in the spool
 LATE_SECONDS: Final = 2.0  # a report may overtake its answer by this, when another worker answered
 FLUSH_RECORDS: Final = 500  # at once
-SHADOW_SUFFIX: Final = "~shadow"
 
 log = structlog.get_logger(__name__)
 
@@ -103,26 +101,8 @@ class Recorder:
         try:
             self._take(listed)
         except Exception:  # whatever is wrong with one event, requests go on
-            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+            prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc()
             log.exception("an event was not written", query_id=listed.query_id)
-
-    def shadow(self, ranking: ShadowRanking) -> None:
-        """Log an order that nobody was shown, as a ranking of its own that never trains a model."""
-        served = ranking.served
-        ranking_id = f"{served.request_id}{SHADOW_SUFFIX}"
-        candidates = [served.candidates[row] for row in ranking.order]
-        listed = Listed(
-            request_id=ranking_id,
-            event_id=uuid4().hex,
-            query_id=served.query_id,
-            user_id=served.user_id,
-            seconds=time.time(),
-            policy=ranking.version,
-            shadow=True,
-            candidates=candidates,
-            features=served.model.scorer.features,
-        )
-        self.listed(listed)
 
     def feedback(self, request: wire.FeedbackRequest) -> int:
         """Log what users did; how many events.
@@ -136,7 +116,7 @@ class Recorder:
         """
         answered = [self._answered(event, place) for place, event in enumerate(request.events)]
         if not self._put([Record(FEEDBACK, one.seconds, one.query_id, self.encoder.feedback(one)) for one in answered]):
-            metrics.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
+            prometheus.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
             raise BusyError("events cannot be taken in now; try again")
         return len(answered)
 
@@ -187,11 +167,11 @@ class Recorder:
     def _take(self, listed: Listed) -> None:
         """Queue an answered list, or leave it out where it cannot be logged."""
         if listed.shadow and not self.encoder.marks_shadow:
-            metrics.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
+            prometheus.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
             return
         queued = listed if self._held.keeps(listed) else self._shown_list(listed)
         if not self._put(queued):
-            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
+            prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
 
     def _put(self, queued: _Queued) -> bool:
         """Queue it; whether there was room."""
@@ -229,9 +209,9 @@ class Recorder:
                 if not isinstance(queued, Listed):
                     records += self._report(queued, late)
                 elif not self._held.keep(queued):
-                    metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+                    prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc()
             except Exception:  # whatever is wrong with one event, the others are written
-                metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc()
+                prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc()
                 log.exception("an event was not written", request_id=queued.request_id)
         self._write(records)
         self._held.settle()
@@ -246,13 +226,13 @@ class Recorder:
         if time.monotonic() < report.patience and not self._stopped.is_set():
             late.append(report)
         else:
-            metrics.EVENTS.labels(IMPRESSIONS, "unknown").inc()
+            prometheus.EVENTS.labels(IMPRESSIONS, "unknown").inc()
         return []
 
     def _shown_list(self, listed: Listed) -> list[Record]:
         lines, too_long = self.encoder.impressions(listed)
         if too_long:
-            metrics.EVENTS.labels(IMPRESSIONS, "dropped").inc(too_long)
+            prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc(too_long)
             log.warning("items are too long to be sent", query_id=listed.query_id, items=too_long)
         return [Record(IMPRESSIONS, listed.seconds, listed.query_id, line) for line in lines]
 
@@ -267,7 +247,7 @@ class Recorder:
         except Exception as error:  # they are gone whatever it was
             self._note_drop(error, records)
             return
-        metrics.events((record.kind for record in records), "spooled")
+        prometheus.events((record.kind for record in records), "spooled")
         if self._dropping:
             self._dropping = False
             log.info("events are written again", spool=str(self._settings.spool))
@@ -288,7 +268,7 @@ class Recorder:
         return self._journal, self._shipper
 
     def _note_drop(self, error: Exception, records: list[Record]) -> None:
-        metrics.events((record.kind for record in records), "dropped")
+        prometheus.events((record.kind for record in records), "dropped")
         if not self._dropping:
             self._dropping = True
             disk = error.strerror if isinstance(error, OSError) else None

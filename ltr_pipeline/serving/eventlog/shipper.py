@@ -19,8 +19,8 @@ import structlog
 
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.kafka.connection import KafkaConnection
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.spool import Journal, Record, abandoned, writing
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.eventlog.spool import Journal, Record, abandoned, writing
 
 __all__ = ["LogSink", "Shipper", "Sink", "SinkError", "TopicSink", "open_sink"]
 
@@ -168,7 +168,7 @@ class TopicSink:
                 break
             if error is not None:
                 log.error("an event was refused", topic=self._topic, query_id=record.key, error=str(error))
-                metrics.EVENTS.labels(record.kind, "dropped").inc()
+                prometheus.EVENTS.labels(record.kind, "dropped").inc()
             done += 1
         if not done and records:
             error = outcomes[0]
@@ -297,9 +297,9 @@ class Shipper:
             return False
         delivered = self._sink.send(batch.records, self._is_over) if batch.records else 0
         journal.advance(batch, delivered)
-        metrics.events((record.kind for record in batch.records[:delivered]), "delivered")
+        prometheus.events((record.kind for record in batch.records[:delivered]), "delivered")
         if batch.torn and delivered == len(batch.records):
-            metrics.EVENTS.labels("unknown", "torn").inc(batch.torn)
+            prometheus.EVENTS.labels("unknown", "torn").inc(batch.torn)
             log.warning("torn lines of the spool were left out", folder=str(journal.folder), lines=batch.torn)
         if self._failing:
             self._failing, self._backoff = False, BACKOFF_SECONDS[0]
@@ -315,6 +315,6 @@ class Shipper:
 
     def _measure(self) -> None:
         journals = [self._own, *self._adopted]
-        metrics.SPOOL_EVENTS.set(sum(journal.waiting for journal in journals))
-        metrics.SPOOL_BYTES.set(sum(journal.waiting_bytes for journal in journals))
-        metrics.SPOOL_AGE.set(max(journal.age(time.time()) for journal in journals))
+        prometheus.SPOOL_EVENTS.set(sum(journal.waiting for journal in journals))
+        prometheus.SPOOL_BYTES.set(sum(journal.waiting_bytes for journal in journals))
+        prometheus.SPOOL_AGE.set(max(journal.age(time.time()) for journal in journals))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import structlog
 
 from ltr_pipeline.errors import LtrError, RankerError, WeightsError
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.models import Loaded, Models, load
+from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.settings import LEGACY, NEWEST
+from ltr_pipeline.serving.weights.models import Loaded, Models, load
 from ltr_pipeline.versions.registry import Registry
 
 __all__ = ["Others"]
@@ -49,7 +49,7 @@ class Others:
                 self._look(name)
                 self._problems.pop(name, None)
             except LtrError as error:
-                metrics.OTHER_LOADS.labels("failed").inc()
+                prometheus.OTHER_LOADS.labels("failed").inc()
                 self._tell(name, str(error))
 
     def _look(self, name: str) -> None:
@@ -68,7 +68,7 @@ class Others:
         except (WeightsError, RankerError):
             self._refused.add(version)  # its document never changes
             raise
-        metrics.OTHER_LOADS.labels("loaded").inc()
+        prometheus.OTHER_LOADS.labels("loaded").inc()
         return model
 
     def _tell(self, name: str, problem: str) -> None:

@@ -12,9 +12,10 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ltr_pipeline.serving import metrics
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.logs import Facts
 
-__all__ = ["FACTS", "Access", "Facts"]
+__all__ = ["FACTS", "Access"]
 
 FACTS: Final = "ltr_facts"
 """Key of a request's `Facts` in its ASGI scope."""
@@ -23,30 +24,6 @@ RANK: Final = "/ltr/rank"
 LONGEST_PATH: Final = 256
 
 log = structlog.get_logger(__name__)
-
-
-class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a log line says of a request; whoever answers it fills in what is known there.
-
-    Attributes
-    ----------
-    outcome
-        ``model`` or ``fallback`` of a ranking; of any request ``refused`` when it was answered by a 4xx, ``error`` by a
-        5xx, ``gone`` when nobody waited for the answer.
-    """
-
-    timestamp: datetime
-    level: str = ""
-    event: str
-    request_id: str
-    method: str
-    path: str
-    status: int = 0
-    ms: float = 0.0
-    version: str | None = None
-    candidates: int | None = None
-    k: int | None = None
-    outcome: str | None = None
 
 
 class Access:
@@ -101,7 +78,7 @@ class Access:
         if facts.status >= 400 or facts.status == 0:  # 0: the client went away
             facts.outcome = "error" if facts.status >= 500 else "refused" if facts.status else "gone"
             if facts.path == RANK and facts.method == "POST":
-                metrics.predictions(self._version(), facts.outcome).inc()
+                prometheus.predictions(self._version(), facts.outcome).inc()
         facts.level = "error" if facts.status >= 500 else "info"
         facts.ms = round(seconds * 1000, 3)
         self._write(msgspec.json.encode(facts))

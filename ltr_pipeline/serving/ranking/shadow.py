@@ -8,16 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.scoring.scorer import descending
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.agreement import Agreement, agreement
-from ltr_pipeline.serving.models import Loaded
-from ltr_pipeline.serving.others import Others
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.eventlog.encode import Listed
+from ltr_pipeline.serving.ranking.agreement import Agreement, agreement
+from ltr_pipeline.serving.weights.models import Loaded
+from ltr_pipeline.serving.weights.variants import Others
 from ltr_pipeline.serving.wire import RankCandidate
 
 __all__ = ["Served", "Shadow", "ShadowRanking"]
@@ -26,6 +28,7 @@ WAITING: Final = 64
 """Answers that may wait to be compared; with 1,000 candidates each, some tens of MB."""
 
 STOP_SECONDS: Final = 5.0
+SHADOW_SUFFIX: Final = "~shadow"
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +65,21 @@ class ShadowRanking(NamedTuple):
     order: Sequence[int]
     agreement: Agreement
     seconds: float
+
+    def listed(self) -> Listed:
+        """The order as a list of its own for the event log, marked so that it never trains a model."""
+        served = self.served
+        return Listed(
+            request_id=f"{served.request_id}{SHADOW_SUFFIX}",
+            event_id=uuid4().hex,
+            query_id=served.query_id,
+            user_id=served.user_id,
+            seconds=time.time(),
+            policy=self.version,
+            shadow=True,
+            candidates=[served.candidates[row] for row in self.order],
+            features=served.model.scorer.features,
+        )
 
 
 class Shadow:
@@ -103,7 +121,7 @@ class Shadow:
         try:
             self._waiting.put_nowait(answered)
         except queue.Full:
-            metrics.SHADOWS.labels("skipped").inc()
+            prometheus.SHADOWS.labels("skipped").inc()
 
     def _run(self) -> None:
         while (answered := self._waiting.get()) is not None and not self._stopped.is_set():
@@ -112,7 +130,7 @@ class Shadow:
             except Exception:  # whatever a second model does, the next answer is compared
                 outcome = "failed"
                 log.warning("shadow failed", request_id=answered.request_id, exc_info=True)
-            metrics.SHADOWS.labels(outcome).inc()
+            prometheus.SHADOWS.labels(outcome).inc()
 
     def _compare(self, answered: Served) -> str:
         model = self._others.get(self._name)
@@ -131,9 +149,9 @@ class Shadow:
 
 
 def _count(version: str, found: Agreement, seconds: float) -> None:
-    metrics.SHADOW_OVERLAP.labels(version).observe(found.overlap)
-    metrics.SHADOW_DURATION.labels(version).observe(seconds)
+    prometheus.SHADOW_OVERLAP.labels(version).observe(found.overlap)
+    prometheus.SHADOW_DURATION.labels(version).observe(seconds)
     if found.correlation is not None:
-        metrics.SHADOW_CORRELATION.labels(version).observe(found.correlation)
+        prometheus.SHADOW_CORRELATION.labels(version).observe(found.correlation)
     if found.shift is not None:
-        metrics.SHADOW_SHIFT.labels(version).observe(found.shift)
+        prometheus.SHADOW_SHIFT.labels(version).observe(found.shift)

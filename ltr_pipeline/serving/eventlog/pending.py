@@ -17,8 +17,8 @@ import structlog
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.schema import IMPRESSIONS
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.events import Listed
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.eventlog.encode import Listed
 
 __all__ = ["Held", "Nothing"]
 
@@ -116,7 +116,7 @@ class Held(Nothing):
             if time.monotonic() >= self._expire_at:
                 self._expire_at = time.monotonic() + min(5.0, self._seconds / 2)
                 gone = database.execute("DELETE FROM held WHERE until < ?", (time.time(),)).rowcount
-                metrics.EVENTS.labels(IMPRESSIONS, "expired").inc(gone)
+                prometheus.EVENTS.labels(IMPRESSIONS, "expired").inc(gone)
                 self._room = MOST - database.execute("SELECT count(*) FROM held").fetchone()[0]
             database.commit()
         except (sqlite3.Error, OSError) as error:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring.requests import Features
 from ltr_pipeline.scoring.scorer import descending
-from ltr_pipeline.serving import metrics, wire
-from ltr_pipeline.serving.access import Facts
-from ltr_pipeline.serving.events import Listed, new_request_id
-from ltr_pipeline.serving.mixing import Interleaver, Mixed, chosen, explore, plain
-from ltr_pipeline.serving.models import Loaded, Models
-from ltr_pipeline.serving.recorder import Recorder
+from ltr_pipeline.serving import prometheus, wire
+from ltr_pipeline.serving.eventlog.encode import Listed, new_request_id
+from ltr_pipeline.serving.eventlog.recorder import Recorder
+from ltr_pipeline.serving.logs import Facts
+from ltr_pipeline.serving.ranking.order import Interleaver, Mixed, chosen, explore, plain
+from ltr_pipeline.serving.ranking.shadow import Served, Shadow
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.shadow import Served, Shadow
+from ltr_pipeline.serving.weights.models import Loaded, Models
 
 __all__ = ["CERTAIN", "Scored", "Service"]
 
@@ -276,14 +276,14 @@ class Service:
         return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
 
     def _count(self, answer: wire.RankAnswer, seconds: float) -> None:
-        metrics.predictions(answer.version, _outcome(answer)).inc()
-        metrics.DURATION.observe(seconds)
+        prometheus.predictions(answer.version, _outcome(answer)).inc()
+        prometheus.DURATION.observe(seconds)
         if answer.fallback:
-            metrics.FALLBACKS.labels(answer.fallback).inc()
+            prometheus.FALLBACKS.labels(answer.fallback).inc()
         if answer.missing:
-            metrics.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
+            prometheus.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
         if answer.unknown_features:
-            metrics.UNKNOWN.inc()
+            prometheus.UNKNOWN.inc()
 
 
 def _outcome(answer: wire.RankAnswer) -> str:

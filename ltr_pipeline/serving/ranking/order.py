@@ -13,9 +13,9 @@ import structlog
 from ltr_pipeline.metrics.interleaving import policy_of, team_draft
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import descending
-from ltr_pipeline.serving import metrics
-from ltr_pipeline.serving.models import Loaded
-from ltr_pipeline.serving.others import Others
+from ltr_pipeline.serving import prometheus
+from ltr_pipeline.serving.weights.models import Loaded
+from ltr_pipeline.serving.weights.variants import Others
 
 __all__ = ["Interleaver", "Mixed", "chosen", "explore", "plain"]
 
@@ -114,7 +114,7 @@ class Interleaver:
         if shown < 2 or not chosen(request_id, self._share, "interleave"):
             return plain(order[:shown], served.version)
         outcome, other = self._order(candidates, served)
-        metrics.INTERLEAVED.labels(outcome).inc()
+        prometheus.INTERLEAVED.labels(outcome).inc()
         if other is None:
             return plain(order[:shown], served.version)
         second, theirs = other

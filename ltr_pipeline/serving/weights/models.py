@@ -13,9 +13,9 @@ from typing import Final
 from ltr_pipeline.scoring.pace import breathe, unhurried
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import Scorer
-from ltr_pipeline.serving.board import Refused
 from ltr_pipeline.serving.guard import Traffic
 from ltr_pipeline.serving.settings import LEGACY
+from ltr_pipeline.serving.weights.workers import Refused
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.weights import Weights

@@ -20,22 +20,23 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.serving import metrics, openapi, wire
-from ltr_pipeline.serving.access import FACTS, Access, Facts
-from ltr_pipeline.serving.auth import RefusedError, may_write
-from ltr_pipeline.serving.background import Background, look_for_nights
-from ltr_pipeline.serving.board import Board
-from ltr_pipeline.serving.catalogue import Catalogue, NotListedError
+from ltr_pipeline.serving import prometheus, wire
+from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.guard import Guard
-from ltr_pipeline.serving.logs import Logs
-from ltr_pipeline.serving.mixing import Interleaver
-from ltr_pipeline.serving.models import Models, legacy
-from ltr_pipeline.serving.others import Others
-from ltr_pipeline.serving.recorder import BusyError, Recorder
-from ltr_pipeline.serving.reload import Reloader
-from ltr_pipeline.serving.service import CERTAIN, Service
+from ltr_pipeline.serving.http import openapi
+from ltr_pipeline.serving.http.access import FACTS, Access
+from ltr_pipeline.serving.http.auth import RefusedError, may_write
+from ltr_pipeline.serving.logs import Facts, Logs
+from ltr_pipeline.serving.periodic import Background, look_for_nights
+from ltr_pipeline.serving.ranking.order import Interleaver
+from ltr_pipeline.serving.ranking.service import CERTAIN, Service
+from ltr_pipeline.serving.ranking.shadow import Shadow, ShadowRanking
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.shadow import Shadow
+from ltr_pipeline.serving.weights.catalogue import Catalogue, NotListedError
+from ltr_pipeline.serving.weights.models import Models, legacy
+from ltr_pipeline.serving.weights.reload import Reloader
+from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.workers import Board
 from ltr_pipeline.settings import load
 
 __all__ = ["create_app"]
@@ -71,12 +72,15 @@ class Parts:
             board=Board.of_this_service(),
             roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )
-        self.logs = Logs(settings.log_folder, metrics.LOG_DROPPED.inc)
+        self.logs = Logs(settings.log_folder, prometheus.LOG_DROPPED.inc)
         self.recorder = Recorder(settings)
         self.others = Others([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
-        self.shadow = Shadow(self.others, settings.shadow_version, self.recorder.shadow)
+        self.shadow = Shadow(self.others, settings.shadow_version, self._log_shadow)
         self.background = Background(settings.poll_seconds, [self.others.poll, lambda: look_for_nights(settings.data)])
         self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
+
+    def _log_shadow(self, ranking: ShadowRanking) -> None:
+        self.recorder.listed(ranking.listed())
 
     def _mixer(self) -> Interleaver:
         settings = self.settings
@@ -134,7 +138,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
     async def rank(request: Request) -> Response:
         writer(request)
-        with metrics.IN_FLIGHT.track_inprogress():
+        with prometheus.IN_FLIGHT.track_inprogress():
             facts: Facts = request.scope[FACTS]
             body = await _body(request, settings)
             return _json(await service.rank(body, facts, shadow=request.headers.get("x-shadow-ltr") == "1"))
@@ -182,7 +186,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/metrics")
     async def exposition() -> Response:
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+        return Response(prometheus.render(), media_type="text/plain; version=0.0.4")
 
 
 def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:

@@ -12,8 +12,8 @@ import msgspec
 
 from ltr_pipeline.errors import LtrError, RegistryError, WeightsError
 from ltr_pipeline.registry import me
-from ltr_pipeline.serving.board import Refused
-from ltr_pipeline.serving.models import Loaded, Models
+from ltr_pipeline.serving.weights.models import Loaded, Models
+from ltr_pipeline.serving.weights.workers import Refused
 from ltr_pipeline.versions.registry import Listed, Registry
 
 __all__ = ["Catalogue", "NotListedError", "Versions"]

@@ -1,0 +1,1 @@
+"""From a request to an answer: `service` ranks, `order` explores and interleaves, `shadow` scores a second time."""
