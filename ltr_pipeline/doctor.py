@@ -28,7 +28,7 @@ SHORT: Final = dt.timedelta(days=3)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found about one thing."""
+    """One finding of the examination: whether one thing is as a night needs it."""
 
     subject: str
     status: Status
@@ -81,7 +81,7 @@ def _kafka(settings: Settings) -> Findings:
 
 
 def _kept(brokers: Brokers, window_days: int) -> tuple[Status, str]:
-    """How long the topic keeps its messages, where the user may see that."""
+    """Return how long the topic keeps its messages; nothing where the user may not see that."""
     try:
         return _retention(brokers.retention(), window_days)
     except SourceUnavailableError:

@@ -45,7 +45,7 @@ class SourceUnavailableError(SourceError):
 
 
 class DatasetError(LtrError):
-    """What has landed does not make a dataset."""
+    """No dataset can be built from the events that have landed."""
 
 
 class RankerError(LtrError):

@@ -44,7 +44,7 @@ class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a message means.
+    """The meaning of messages: which fields hold which columns, and which messages are which events.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def load_mapping(path: Path | None = None) -> Mapping:
-    """Mapping in a TOML file, or the package's default.
+    """Return the mapping in a TOML file, or the package's default.
 
     Raises
     ------

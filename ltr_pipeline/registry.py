@@ -31,7 +31,7 @@ __all__ = [
 
 
 def open_registry(settings: Settings | None = None) -> Registry:
-    """Registry that the environment names (default ``var/registry/ltr``)."""
+    """Return the registry that the environment names (default ``var/registry/ltr``)."""
     return (settings or load_settings()).registry
 
 
@@ -105,5 +105,5 @@ def prune_weights(
 
 
 def me() -> str:
-    """Who acts, for the ledger: user and host."""
+    """Return the name of whoever acts, for the ledger: user and host."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -14,7 +14,7 @@ NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 
 
 def night_of(date: dt.date) -> dt.datetime:
-    """Moment of the nightly run of a day.
+    """Return the moment of the nightly run of a day.
 
     >>> night_of(dt.date(2025, 7, 15)).isoformat()
     '2025-07-15T02:15:00+00:00'
@@ -23,7 +23,7 @@ def night_of(date: dt.date) -> dt.datetime:
 
 
 def newest_night(now: dt.datetime) -> dt.date:
-    """Day of the newest nightly run that was due by `now`.
+    """Return the day of the newest nightly run that was due by `now`.
 
     >>> newest_night(dt.datetime(2025, 7, 15, 2, 14, tzinfo=dt.UTC))
     datetime.date(2025, 7, 14)

@@ -46,7 +46,7 @@ STACK = {
 
 
 def env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
-    """Field that the variable `name` sets; `why` and the default stand in ``config_env.example``."""
+    """Return a field that the variable `name` sets; `why` and the default stand in ``config_env.example``."""
     return Field(default, validation_alias=AliasChoices(name), description=why, **limits)
 
 
@@ -277,7 +277,7 @@ class Settings(Channels):
         )
 
     def _opened(self, name: str, uri: str) -> Storage:
-        """Storage at the address that a variable gives."""
+        """Return the storage at the address that a variable gives."""
         try:
             return open_storage(uri, self.s3, variable=name)
         except SettingsError as error:
@@ -288,12 +288,12 @@ S = TypeVar("S", bound=Settings)
 
 
 def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
-    """Settings from the environment, with `overrides` by field name; see `load`."""
+    """Return the settings of the environment, with `overrides` by field name; see `load`."""
     return load(Settings, **overrides)
 
 
 def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
-    """Settings of one kind from the environment, with `overrides` by field name.
+    """Return settings of one kind from the environment, with `overrides` by field name.
 
     Raises
     ------
@@ -312,12 +312,12 @@ def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
 
 
 def notify_urls() -> tuple[str, ...]:
-    """Whom to tell, also when another setting is wrong."""
+    """Return the notification URLs, also when another setting is wrong."""
     return Channels().notify_urls
 
 
 def example(kind: type[Settings] = Settings) -> str:
-    """Text of ``config_env.example``: every variable of `kind` with its default and a line of why."""
+    """Return the text of ``config_env.example``: each variable of `kind` with its default and a line of why."""
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
     for field in kind.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]

@@ -1,1 +1,1 @@
-"""What the DAGs need from Airflow: the only Airflow imports in the package, all of them light at parse time."""
+"""The package's only imports of Airflow: they serve the DAG files, and all of them are light at parse time."""

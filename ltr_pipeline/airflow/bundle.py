@@ -27,7 +27,7 @@ class LtrDagBundle(BaseDagBundle):
         return inside if inside.is_dir() else Path(__file__).parents[2] / "dags"
 
     def get_current_version(self) -> None:
-        """No version of its own: the wheel's."""
+        """Return None: the bundle has no version of its own but the wheel's."""
 
     def refresh(self) -> None:
-        """Nothing to fetch."""
+        """Do nothing: there is nothing to fetch."""

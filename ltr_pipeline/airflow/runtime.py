@@ -28,13 +28,13 @@ RETRY_POLICY = ExceptionRetryPolicy(
 
 
 def gate_variables() -> dict[str, str]:
-    """The Airflow Variables of the gate that are set, read now."""
+    """Return the Airflow Variables of the gate that are set, read now."""
     values = {variable.name: Variable.get(variable.name, default=None) for variable in VARIABLES}
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What one run was asked for: its moment, and the Params that a user set.
+    """Return the request of a run: its moment, and the Params that a user set.
 
     A scheduled run is named after its logical date. A manual one has none and is named after the moment it was
     triggered, unless the Param ``date`` names a day: then it is that day's nightly run.
@@ -53,14 +53,14 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_settings() -> Settings:
-    """The environment's settings, with what the Connections ``ltr_kafka`` and ``ltr_s3`` say instead."""
+    """Return the environment's settings; the Connections ``ltr_kafka`` and ``ltr_s3`` replace theirs."""
     from ltr_pipeline.settings import load_settings
 
     return load_settings(**_from_connection("ltr_kafka", _kafka), **_from_connection("ltr_s3", _s3))
 
 
 def _from_connection(name: str, read: Callable[[Connection, dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """Settings that a Connection gives; none when it is not there."""
+    """Return the settings that a Connection gives; none when it is not there."""
     try:
         connection = Connection.get(name)
     except AirflowNotFoundException:
@@ -70,7 +70,7 @@ def _from_connection(name: str, read: Callable[[Connection, dict[str, Any]], dic
 
 
 def _kafka(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
-    """Host and login, or in the extra what the Kafka provider's connections have there."""
+    """Read host and login, or from the extra what connections of the Kafka provider have there."""
     host = connection.host
     if host and connection.port and ":" not in host:
         host = f"{host}:{connection.port}"
@@ -89,7 +89,7 @@ def _kafka(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
 
 
 def _s3(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
-    """Login, and in the extra what the Amazon provider's connections have there."""
+    """Read the login, and from the extra what connections of the Amazon provider have there."""
     return {
         "s3_bucket": connection.schema or extra.get("bucket_name"),
         "s3_endpoint": extra.get("endpoint_url"),

@@ -95,7 +95,7 @@ def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mappin
 
 @dataclass(frozen=True)
 class _Bucket:
-    """What is kept of a bucket once its table is written."""
+    """The counts and the hash of a bucket, kept once its table is written."""
 
     table: str
     sha256: str
@@ -119,7 +119,7 @@ def _build_bucket(landed: _Landed, bucket: int, folder: str, mapping: Mapping, w
 def rankings(
     data: Storage, partitions: Sequence[str], relevance: Relevance[str, int], windows: Windows
 ) -> Iterator[pl.DataFrame]:
-    """Labelled rankings of the landed `partitions`, without their features, bucket after bucket.
+    """Yield the labelled rankings of the landed `partitions`, without features, bucket after bucket.
 
     Which impressions and interactions count is as in training (`labels.label_bucket`); the rows are those of
     `labels.Labelled.table`.
@@ -164,7 +164,7 @@ class _Landed:
         self.buckets = math.gcd(*self._buckets.values())
 
     def read(self, table: str, bucket: int, types: dict[str, Any]) -> pl.DataFrame:
-        """All rows of one bucket, partition after partition."""
+        """Read all rows of one bucket, partition after partition."""
         keys = [
             table_key(partition, table, landed)
             for partition, count in self._buckets.items()

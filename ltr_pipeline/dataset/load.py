@@ -69,7 +69,7 @@ class Dataset:
 def load_part(
     data: Storage, folder: str, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS
 ) -> Dataset:
-    """One part of a built dataset, as arrays; beside them only one bucket is in memory at a time.
+    """Load one part of a built dataset as arrays; beside them only one bucket is in memory at a time.
 
     Parameters
     ----------

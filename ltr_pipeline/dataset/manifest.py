@@ -1,4 +1,4 @@
-"""What a dataset was made of, and where every landed record went."""
+"""The manifest of a dataset: its parts, and where every landed record went."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a dataset was made of and where every landed record went.
+    """The parts of a dataset, its tables, and where every landed record went.
 
     Attributes
     ----------

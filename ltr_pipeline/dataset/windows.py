@@ -14,7 +14,7 @@ __all__ = ["Span", "Windows", "split"]
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is looked at, in whole days (UTC) back from `cutoff`.
+    """The days that a dataset covers, whole (UTC), back from `cutoff`.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
-    """Training, validation and test days: a global split by time, oldest to newest.
+    """Split the window into training, validation and test days: globally by time, oldest to newest.
 
     Rankings belong whole to the day they began on. A split by time answers the question that the gate asks: how will
     a model made of the past do tomorrow? A random split leaks: rankings of one query, user or moment fall on both

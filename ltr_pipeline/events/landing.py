@@ -50,7 +50,7 @@ Parts = list[pa.Table]  # one for each bucket
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a partition will hold, fixed before anything is read: ``range.json``."""
+    """The plan of a partition, fixed before anything is read: ``range.json``."""
 
     range: Range
     since: dt.datetime
@@ -158,7 +158,7 @@ def _read_plan(storage: Storage, key: str) -> _Plan:
 
 
 def cursor(storage: Storage, name: str, before: dt.date = dt.date.max) -> Sequence[Segment]:
-    """Where the latest partition of a source before a date ends; nothing for the first."""
+    """Return where the latest partition of a source before a date ends; nothing for the first."""
     for landed in reversed(landed_dates(storage)):
         if landed < before and (manifest := read_manifest(storage, landed)).range.source == name:
             return manifest.range.segments
@@ -229,7 +229,7 @@ class _Writers:
         return [*self._impressions.close(), *self._feedback.close(), quarantine]
 
     def account(self) -> dict[str, Any]:
-        """Fields of the manifest that count."""
+        """Return the manifest's fields that count."""
         return {
             "read": self._read,
             "impressions": sum(self._impressions.rows),

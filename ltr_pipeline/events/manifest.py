@@ -1,4 +1,4 @@
-"""What has landed: a manifest completes a partition and accounts for every record."""
+"""The manifest of a partition: it completes the partition and accounts for every record."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What arrived for this run, in expanded records: all that were read, and some of their fates.
+    """Counts of the records that arrived for a run, in expanded records.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @classmethod
     def of(cls, manifest: Manifest) -> Landed:
-        """What a partition's manifest says of these."""
+        """Take these counts from a partition's manifest."""
         return cls(
             records_read=manifest.read,
             records_quarantined=manifest.quarantined,
@@ -129,7 +129,7 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def folder_of(date: dt.date) -> str:
-    """Folder of a partition.
+    """Return the folder of a partition.
 
     >>> folder_of(dt.date(2025, 7, 15))
     'events/date=2025-07-15'
@@ -138,12 +138,12 @@ def folder_of(date: dt.date) -> str:
 
 
 def landed_dates(storage: Storage) -> list[dt.date]:
-    """Dates of the complete partitions, ascending; whatever else lies there is left alone."""
+    """Return the dates of the complete partitions, ascending; whatever else lies there is left alone."""
     return sorted(date for key in storage.keys(EVENTS) if (date := _completed(key)))
 
 
 def _completed(key: str) -> dt.date | None:
-    """Date of the partition whose manifest has this key."""
+    """Return the date of the partition whose manifest has this key; None for any other key."""
     found = _PARTITION.fullmatch(key)
     try:
         return dt.date.fromisoformat(found[1]) if found else None
@@ -152,7 +152,7 @@ def _completed(key: str) -> dt.date | None:
 
 
 def read_manifest(storage: Storage, date: dt.date) -> Manifest:
-    """Manifest of a partition.
+    """Read the manifest of a partition.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _dates(storage: Storage) -> str:
 
 
 def read_quarantine(storage: Storage, date: dt.date) -> Iterator[Quarantined]:
-    """Quarantined records of a landed partition, in the order they were read.
+    """Yield the quarantined records of a landed partition, in the order they were read.
 
     Raises
     ------
@@ -209,12 +209,12 @@ def verify(storage: Storage, manifest: Manifest) -> None:
 
 
 def is_backfill(storage: Storage, date: dt.date) -> bool:
-    """Whether a later partition has landed, so that a run of `date` reads no source and moves no cursor."""
+    """Tell whether a later partition has landed, so that a run of `date` reads no source and moves no cursor."""
     return any(landed > date for landed in landed_dates(storage))
 
 
 def partitions_for(storage: Storage, date: dt.date, start: dt.datetime | None = None) -> list[str]:
-    """Folders of the partitions that a run of `date` builds from, in order of arrival.
+    """Return the folders of the partitions that a run of `date` builds from, in order of arrival.
 
     These are all with an event before the run's cutoff, midnight UTC of `date`, and after `start`, whenever they
     arrived; later partitions too, for what came late.

@@ -1,4 +1,4 @@
-"""What landing needs of a source: where it ends now, and the bytes of a range.
+"""A source as landing needs it: where it ends now, and the bytes of a range.
 
 A source is read in *ranges*. `Source.stable_end` looks once at how far each of its parts reaches; the range from the
 cursor to there is stored before the first byte is read, and `Source.read` gives the same blocks for it however often
@@ -47,7 +47,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one landing reads, in order. Parts without anything new are in it, too: it is also the next cursor.
+    """The segments that one landing reads, in order. It is also the next cursor, so parts without news are in it, too.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Source(Protocol):
     name: str
 
     def stable_end(self, cursor: Sequence[Segment]) -> Range:
-        """From the cursor to where each part ends now; an empty cursor means everything there is.
+        """Return the range from the cursor to where each part ends now; an empty cursor means everything there is.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class Source(Protocol):
         """
 
     def read(self, span: Range) -> Iterator[Block]:
-        """Blocks of the range, in order, the same ones each time.
+        """Yield the blocks of the range, in order, the same ones each time.
 
         Raises
         ------
@@ -154,7 +154,7 @@ class Source(Protocol):
 
 
 def excerpt(message: bytes | memoryview) -> str:
-    r"""How a message begins, for people.
+    r"""Return the beginning of a message, for people.
 
     >>> excerpt(b'{"case_id": "\xff')
     '{"case_id": "\ufffd'
@@ -163,7 +163,7 @@ def excerpt(message: bytes | memoryview) -> str:
 
 
 def lines_of(data: bytes) -> NDArray[np.int64]:
-    r"""Where each line of `data`, which ends with a line feed, begins: int64, shape (lines,).
+    r"""Find where each line of `data`, which ends with a line feed, begins: int64, shape (lines,).
 
     >>> lines_of(b"a\n\nbc\n").tolist()
     [0, 2, 3]

@@ -50,7 +50,7 @@ def buckets_of(query_ids: pa.Array, buckets: int) -> NDArray[np.int64]:
 
 
 def in_buckets(table: pa.Table, buckets: int) -> list[pa.Table]:
-    """Rows of each bucket, in their order."""
+    """Return the rows of each bucket, in their order."""
     bucket = buckets_of(pa.concat_arrays([pa.array([], pa.string()), *table[QUERY_ID].chunks]), buckets)
     order = np.argsort(bucket, kind="stable")
     ends = np.searchsorted(bucket[order], np.arange(buckets), side="right").tolist()

@@ -1,4 +1,4 @@
-"""What training reads: rankings one after the other."""
+"""Training data: rankings one after the other."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def linear_weights(booster: lgb.Booster, data: TrainingData) -> dict[str, float]
 
 
 def _sample(group: NDArray[np.int32], rows: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Every n-th ranking: their row counts, and the indices of their rows."""
+    """Choose every n-th ranking; return their row counts and the indices of their rows."""
     step = -(-int(group.sum()) // rows)
     chosen = np.zeros(len(group), dtype=bool)
     chosen[::step] = True

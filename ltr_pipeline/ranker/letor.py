@@ -81,7 +81,7 @@ Fit = Callable[[Letor, Mapping[str, Any]], Callable[[NDArray[np.float32]], Score
 
 
 class LetorScore(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one set of parameters reaches.
+    """The figures that one set of parameters reaches.
 
     Attributes
     ----------

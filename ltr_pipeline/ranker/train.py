@@ -99,7 +99,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
-    """What stands for a model where there was nothing to learn."""
+    """Return an empty model and the reason: there was nothing to learn."""
     return "", Trained(
         trees=0,
         importance={},
@@ -126,7 +126,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 def label_gain(max_relevance: int) -> list[float]:
-    """Gain 2^r − 1 of each relevance up to the highest.
+    """Return the gain 2^r − 1 of each relevance up to the highest.
 
     >>> label_gain(3)
     [0.0, 1.0, 3.0, 7.0]
@@ -206,7 +206,7 @@ def boost(
     threads: int = 1,
     debias: bool = False,
 ) -> lgb.Booster:
-    """Bare LightGBM, made deterministic: `parameters` by their first names, nothing checked, nothing filled in."""
+    """Train with bare LightGBM, made deterministic: `parameters` by first names, nothing checked or filled in."""
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         log.warning("set OMP_WAIT_POLICY=PASSIVE before the process starts: waiting threads burn the cores")
     options = dict(parameters)
@@ -240,7 +240,7 @@ def _lightgbm_rows(
 
 
 def _canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """`parameters` by their first names, so that an alias replaces a default instead of losing to it."""
+    """Return `parameters` by their first names, so that an alias replaces a default instead of losing to it."""
     names = {
         alias: name for name, aliases in lgb.basic._ConfigAliases._get_all_param_aliases().items() for alias in aliases
     }
@@ -257,7 +257,7 @@ def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
 
 
 def _preferences(data: TrainingData) -> int:
-    """Rankings in which one item is more relevant than another."""
+    """Count the rankings in which one item is more relevant than another."""
     if not len(data.group):
         return 0
     starts = np.cumsum(data.group) - data.group
@@ -287,7 +287,7 @@ def _differ(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
 
 
 def _text(booster: lgb.Booster) -> str:
-    """Model text without what depends on the machine."""
+    """Return the model's text without the parts that depend on the machine."""
     text: str = booster.model_to_string()
     return re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 1]", text, flags=re.MULTILINE)
 

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is said, and how urgently; `kind` is Apprise's notify type."""
+    """A notification's text and its urgency; `kind` is Apprise's notify type."""
 
     title: str
     body: str
@@ -38,7 +38,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What became of a message on one channel; `reason` is empty when it was delivered."""
+    """Whether one channel took a message; `reason` is empty when it did."""
 
     channel: str
     delivered: bool
@@ -188,7 +188,7 @@ class _Channel(threading.Thread):
 
 
 def _address(masked_url: str) -> str:
-    """Scheme and host of a URL whose secrets Apprise masked; its path and query can hold unmasked ones.
+    """Return scheme and host of a URL whose secrets Apprise masked; path and query can hold unmasked ones.
 
     >>> _address("json://user:****@10.0.0.7:8080/hook/5f2c?+Authorization=Bearer%20x")
     'json://10.0.0.7:8080'

@@ -34,7 +34,7 @@ MOST_FACTS: Final = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """What one run has to tell; None where it did not get that far.
+    """All that one run has to tell; None where it did not get that far.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class Night:
 
 
 def render(night: Night) -> str:
-    """HTML of the report: about 100 kB, and below 1 MB for any number of features, groups and slices."""
+    """Render the report as HTML: about 100 kB, and below 1 MB for any number of features, groups and slices."""
     return _page().render(
         night=night,
         headline=_headline(night),
@@ -112,7 +112,7 @@ def _headline(night: Night) -> Headline:
 
 
 def _unpromoted(version: str | None, decision: Decision) -> tuple[str, str]:
-    """Status and title of a run that did not change which version is in use."""
+    """Return the status and the title of a run that did not change which version is in use."""
     if version:
         return "pass", "Published, latest unchanged"
     if decision.verdict == "publish":
@@ -127,7 +127,7 @@ def _sentences(*texts: str) -> str:
 
 
 def _tally(decision: Decision) -> str:
-    """How many checks came out how."""
+    """Say how many checks passed, failed, and so on."""
     counts = Counter[str](check.status for check in decision.checks)
     if set(counts) == {"pass"}:
         return f"All {len(decision.checks)} checks passed"
@@ -178,7 +178,7 @@ def _tile(name: str, value: str, *notes: str) -> Tile:
 
 
 def _sections(night: Night) -> list[tuple[str, str]]:
-    """Id and title of the sections this run has something to say in."""
+    """Yield id and title of the sections in which this run has something to say."""
     evidence, dataset = night.evidence, night.dataset
     measured = evidence if evidence and not evidence.untrained else None
     present = {
@@ -203,7 +203,7 @@ def _changes(night: Night) -> Iterator[Change]:
 
 
 def _provenance(night: Night) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Small print: title, and pairs of name and value."""
+    """Yield the small print: a title, and pairs of name and value."""
     blocks: dict[str, Mapping[str, Any]] = {
         "Run": {"Run": night.run, "Version": night.version, "In use": night.latest},
         "Lineage": night.lineage,

@@ -1,4 +1,4 @@
-"""What the tables of the report say, row by row, worked out from the records."""
+"""The rows of the report's tables, worked out from the records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Ranker(NamedTuple):
 
 
 def rankers(evidence: Evidence) -> list[Ranker]:
-    """Lines for this model, what it is compared with, and the baselines."""
+    """Return a line for this model, for each ranker it is compared with, and for the baselines."""
     rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
     if evidence.best_recent is not None:
         rows.append(_rival("Best of 28 days", evidence.best_recent))
@@ -54,14 +54,14 @@ def _rival(name: str, other: Comparison) -> Ranker:
 
 
 def bounds(measured: Iterable[Metrics | Slice | None]) -> Iterator[float | None]:
-    """Every end of some intervals of nDCG@5, for their common axis."""
+    """Return every end of some intervals of nDCG@5, for their common axis."""
     for found in measured:
         if found is not None:
             yield from (found.ndcg_at_5.low, found.ndcg_at_5.value, found.ndcg_at_5.high)
 
 
 def check_scale(check: Check) -> Scale | None:
-    """Axis of one check: from 0 where a share, a time or a count is judged, else around what is drawn."""
+    """Return the axis of a check: from 0 where a share, a time or a count is judged, else around the drawn values."""
     drawn = (check.observed, check.low, check.high, check.threshold)
     if any(value is not None and value < 0 for value in drawn) or check.name in _AROUND:
         return Scale.around(*drawn)
@@ -78,7 +78,7 @@ DIMENSIONS = {
 
 
 def slice_groups(slices: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
-    """Slices under the name of their dimension, in the given order."""
+    """Group slices under the name of their dimension, in the given order."""
     return [
         (DIMENSIONS.get(dimension, dimension.replace("_", " ").capitalize()), list(members))
         for dimension, members in groupby(slices, key=lambda s: s.dimension)
@@ -102,7 +102,7 @@ class FeatureRow(NamedTuple):
 
 
 def feature_rows(trained: Trained, former: Weights | None, dataset: DatasetManifest | None) -> list[FeatureRow]:
-    """All features of this model and the former one, the most important first."""
+    """Return all features of this model and the former one, the most important first."""
     now = trained.importance
     was = former.model.importance if former else {}
     listed = set(dataset.features if dataset else ()) | set(now)
@@ -147,7 +147,7 @@ _LARGE = 0.01  # smaller changes of a feature's missing share are left out
 
 
 def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
-    """Figures of two runs side by side."""
+    """Return the figures of two runs side by side."""
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
         yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
     yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
@@ -161,7 +161,7 @@ def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
 
 
 def dataset_changes(before: DatasetManifest, now: DatasetManifest) -> Iterator[Change]:
-    """Features whose missing share in training moved by at least one percentage point."""
+    """Return the features whose missing share in training moved by at least one percentage point."""
     for name in now.features:
         was, share = before.train.feature_missing.get(name), now.train.feature_missing.get(name)
         if was is not None and share is not None and abs(share - was) >= _LARGE:
@@ -188,7 +188,7 @@ class PartRow(NamedTuple):
 
 
 def part_rows(dataset: DatasetManifest) -> list[PartRow]:
-    """Parts of the window in order of time."""
+    """Return the parts of the window in order of time."""
     young = Span(start=dataset.windows.mature_end, end=dataset.windows.cutoff)
     return [
         PartRow("train", "Training", dataset.train, dataset.train),
@@ -199,7 +199,7 @@ def part_rows(dataset: DatasetManifest) -> list[PartRow]:
 
 
 class FateRow(NamedTuple):
-    """What became of some landed records, and how many impressions and interactions met that fate."""
+    """One reason why landed records were used or not, with the impressions and interactions that it holds for."""
 
     name: str
     note: str
@@ -222,7 +222,7 @@ def fate_rows(impressions: Account, feedback: Account) -> list[FateRow]:
 
 
 class LandingRow(NamedTuple):
-    """What became of some records that were read for this run."""
+    """One reason why records read for this run landed or not, and how many."""
 
     name: str
     note: str
@@ -230,7 +230,7 @@ class LandingRow(NamedTuple):
 
 
 def landing_rows(landing: Manifest) -> list[LandingRow]:
-    """Landed, quarantined and ignored by reason; together everything that was read."""
+    """Count landed, quarantined and ignored records by reason; together they are all that were read."""
     landed = [LandingRow("Impressions", "", landing.impressions), LandingRow("Feedback", "", landing.feedback)]
     quarantined = [LandingRow("Quarantined", reason, n) for reason, n in _largest_first(landing.quarantine_reasons)]
     ignored = [LandingRow("Ignored", reason, n) for reason, n in _largest_first(landing.ignored_reasons)]
@@ -269,12 +269,12 @@ def position_columns(positions: Mapping[int, int]) -> list[Column]:
 
 
 def relevances(dataset: DatasetManifest) -> list[str]:
-    """Every relevance that occurs, ascending."""
+    """Return every relevance that occurs, ascending."""
     return sorted({relevance for part in _parts(dataset) for relevance in part.labels}, key=int)
 
 
 def positions(dataset: DatasetManifest) -> tuple[list[Column], int]:
-    """Histogram of the positions of all parts, and how many impressions have none."""
+    """Return the histogram of the positions of all parts, and how many impressions have none."""
     counts: Counter[int] = Counter()
     for part in _parts(dataset):
         counts.update({int(position): count for position, count in part.positions.items()})

@@ -17,7 +17,7 @@ class Scale:
 
     @classmethod
     def around(cls, *values: float | None) -> Scale | None:
-        """Axis with a tenth of air around all finite `values`; None when there are none.
+        """Make an axis with a tenth of air around all finite `values`; None when there are none.
 
         >>> Scale.around(0.25, None, 0.5)
         Scale(low=0.225, high=0.525)
@@ -31,7 +31,7 @@ class Scale:
 
     @classmethod
     def from_zero(cls, *values: float | None) -> Scale:
-        """Axis from 0 to the largest of the finite `values`, to 1 when that is 0.
+        """Make an axis from 0 to the largest of the finite `values`, to 1 when that is 0.
 
         >>> Scale.from_zero(None, 4.0)
         Scale(low=0.0, high=4.0)
@@ -40,7 +40,7 @@ class Scale:
         return cls(0.0, max(finite, default=0.0) or 1.0)
 
     def at(self, value: float) -> str:
-        """Where a value is; one off the axis is drawn at its end.
+        """Return where a value is; one off the axis is drawn at its end.
 
         >>> Scale(0.0, 4.0).at(1.0), Scale(0.0, 4.0).at(9.0)
         ('25.00%', '100.00%')
@@ -48,7 +48,7 @@ class Scale:
         return f"{self._percent(value):.2f}%"
 
     def width(self, start: float, end: float) -> str:
-        """How far it is from `start` to `end`.
+        """Return how far it is from `start` to `end`.
 
         >>> Scale(0.0, 4.0).width(1.0, 3.0)
         '50.00%'

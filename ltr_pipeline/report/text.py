@@ -14,14 +14,14 @@ __all__ = ["between", "day", "days", "difference", "percent", "points", "sentenc
 
 
 def between(found: Delta | Estimate | Fairness | None, kind: Kind = "score") -> str:
-    """Interval of an estimate, such as ``0.684 to 0.740``."""
+    """Return the interval of an estimate, such as ``0.684 to 0.740``."""
     if found is None or found.low is None or found.high is None:
         return NONE
     return f"{figure(found.low, kind)} to {figure(found.high, kind)}"
 
 
 def difference(delta: Delta | None) -> str:
-    """Paired difference and its interval."""
+    """Return a paired difference and its interval."""
     return NONE if delta is None else f"{signed(delta.value)} ({between(delta, 'delta')})"
 
 
@@ -35,7 +35,7 @@ def percent(share: float | None) -> str:
 
 
 def points(change: float) -> str:
-    """Change of a share in percentage points.
+    """Return the change of a share in percentage points.
 
     >>> points(-0.0123)
     '−1.2 pp'
@@ -44,7 +44,7 @@ def points(change: float) -> str:
 
 
 def day(when: dt.date) -> str:
-    """Day, written out.
+    """Return a day, written out.
 
     >>> day(dt.date(2025, 11, 20))
     '20 November 2025'
@@ -53,7 +53,7 @@ def day(when: dt.date) -> str:
 
 
 def days(span: Span) -> str:
-    """First and last day of a span.
+    """Return the first and the last day of a span.
 
     >>> days(Span(start=dt.datetime(2025, 11, 12, tzinfo=dt.UTC), end=dt.datetime(2025, 11, 15, tzinfo=dt.UTC)))
     '12 Nov – 14 Nov 2025'
@@ -65,7 +65,7 @@ def days(span: Span) -> str:
 
 
 def sentence(text: str) -> str:
-    """Clause as a sentence; names such as nDCG@5 keep their spelling.
+    """Turn a clause into a sentence; names such as nDCG@5 keep their spelling.
 
     >>> sentence("latency is fine"), sentence("nDCG@5 is 0.7.")
     ('Latency is fine.', 'nDCG@5 is 0.7.')

@@ -38,7 +38,7 @@ _HOMES, _MOODS, _LAWYERS, _CASES, _SHOWN = range(5)  # streams of random numbers
 def sample(
     world: World, rankings: int, rng: np.random.Generator, *, day: date = date(2025, 7, 1), only_available: bool = True
 ) -> Rankings:
-    """Independent lists of the lawyers of `day`, under the same click protocol as the log.
+    """Draw independent lists of the lawyers of `day`, under the same click protocol as the log.
 
     Hundreds of thousands of lists take seconds, which makes a metric "at infinite sample" affordable. With
     `only_available`, as a dataset is built: without unavailable lawyers.
@@ -54,7 +54,7 @@ def sample(
 
 
 def rankings_on(world: World, day: date) -> Rankings:
-    """Lists shown on `day`, unavailable lawyers included: a pure function of world and day."""
+    """Draw the lists shown on `day`, unavailable lawyers included: a pure function of world and day."""
     rng = world.rng(_SHOWN, day.toordinal())
     user = _recurring(world, int(rng.poisson(world.traffic(day))), rng)
     week = day.toordinal() // 7  # a client has one case a week, and comes back with it
@@ -131,7 +131,7 @@ def visits(world: World, rankings: int, rng: np.random.Generator, *, day: date) 
 
 
 def answers(world: World, seen: Visits, position: Ints, rng: np.random.Generator) -> Answers:
-    """What the clients of `seen` do with lists that show its rows at these positions, 1-based, 0 = not shown."""
+    """Draw the answers of the clients of `seen` to lists with its rows at these positions, 1-based, 0 = not shown."""
     examined = rng.random(len(position)) < np.maximum(position, 1).astype(np.float64) ** -world.examination
     return Answers(**_answers(seen.appeal, examined & (position > 0), rng))
 
@@ -156,12 +156,12 @@ def _urgent_share(world: World, day: date) -> float:
 
 
 def _recurring(world: World, rankings: int, rng: np.random.Generator) -> Ints:
-    """Clients of the lists; some come often."""
+    """Draw the clients of the lists; some come often."""
     return (world.clients * rng.random(rankings) ** 1.5).astype(np.int32)
 
 
 def _lawyers(world: World, day: date) -> _Lawyers:
-    """Lawyers of `day`; their numbers move up by two a day."""
+    """Return the numbers of the lawyers of `day`, which move up by two a day."""
     first = 2 * day.toordinal()
     blocks = range(first // _BLOCK, (first + world.lawyers - 1) // _BLOCK + 1)
     columns = zip(*(_block(world, block) for block in blocks), strict=True)
@@ -229,13 +229,13 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
 
 
 def _sizes(rankings: int, rng: np.random.Generator) -> Ints:
-    """How many lawyers each list has."""
+    """Draw the number of lawyers of each list."""
     least, most = LIST_SIZES
     return (least + (most - least + 1) * rng.random(rankings) ** 1.8).astype(np.int32)
 
 
 def _candidates(lawyers: _Lawyers, area: Rows, size: Ints, rng: np.random.Generator) -> Rows:
-    """Rows of the lawyers in each list, flat: without replacement, those of the field of law preferred.
+    """Draw the lawyers of each list, flat: without replacement, those of the field of law preferred.
 
     Weighted sampling as the first of exponential clocks (Efraimidis and Spirakis 2006).
     """
@@ -256,7 +256,7 @@ def _candidates(lawyers: _Lawyers, area: Rows, size: Ints, rng: np.random.Genera
 def _features(
     world: World, lawyers: _Lawyers, cases: _Cases, ranking: Rows, chosen: Rows, rng: np.random.Generator
 ) -> Floats:
-    """Complete features (n, 8) in [0, 1], three decimals, in the order of `FEATURES`.
+    """Draw complete features (n, 8) in [0, 1], three decimals, in the order of `FEATURES`.
 
     What is stable about a lawyer is blurred for every list, or a model would know him by his digits.
     """
@@ -281,20 +281,20 @@ def _with_gaps(complete: Floats, share: float, rng: np.random.Generator) -> NDAr
 
 
 def _shown_order(world: World, features: NDArray[np.float32], ranking: Rows, rng: np.random.Generator) -> Rows:
-    """Rows by ranking and, inside, by legacy score with exploration noise, best first."""
+    """Order the rows by ranking and, inside, by legacy score with exploration noise, best first."""
     weights = np.array([world.legacy_weights.get(name, 0.0) for name in FEATURES])
     score = np.nan_to_num(features) @ weights + world.exploration * rng.normal(size=len(features))
     return np.lexsort((-score, ranking))
 
 
 def _moods(world: World, user: Ints, rng: np.random.Generator) -> Floats:
-    """What each list's client adds to every appeal: how easily he is pleased; nothing pleases who withdrew."""
+    """Draw how easily each list's client is pleased, which adds to every appeal; nothing pleases who withdrew."""
     easy = 0.08 * world.rng(_MOODS).normal(size=world.clients)[user]
     return np.where(rng.random(len(user)) < world.withdrawn_share, -np.inf, easy)
 
 
 def _answers(appeal: Floats, examined: Flags, rng: np.random.Generator) -> dict[str, Any]:
-    """Columns `answer`, `answer_hours`, `outcome` and `outcome_hours` of `Rankings`.
+    """Draw the columns `answer`, `answer_hours`, `outcome` and `outcome_hours`.
 
     As his appeal passes one threshold after another, an examined lawyer is declined, accepted, accepted and won.
     Half of the accepted who do not win lose in the end; a few of the unappealing lose without an offer.

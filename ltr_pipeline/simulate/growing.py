@@ -35,7 +35,7 @@ class Growth(NamedTuple):
 
 
 class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a log was simulated with, and the day after its last."""
+    """The world that a log was simulated with, and the day after its last."""
 
     world: World
     end: dt.date
@@ -44,7 +44,7 @@ class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def is_simulated(settings: Settings) -> bool:
-    """Whether the event log is a simulated one."""
+    """Tell whether the event log is a simulated one."""
     return _record(settings).exists()
 
 
@@ -61,7 +61,7 @@ def start(settings: Settings, first: dt.date, days: int, **world: object) -> Gro
 
 
 def is_wanted(settings: Settings) -> bool:
-    """Whether to learn from a simulated log: there is one, or no event log is configured and none is there."""
+    """Tell whether to learn from a simulated log: there is one, or no event log is configured and none is there."""
     return is_simulated(settings) or not (
         "events_path" in settings.model_fields_set or Path(settings.events_path).exists()
     )

@@ -48,7 +48,7 @@ _US = pl.Datetime("us", "UTC")
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was written. `lines` is the sum of the five counts after it."""
+    """Counts of the messages written. `lines` is the sum of the five counts after it."""
 
     first: date
     days: int
@@ -92,7 +92,7 @@ def write_log(path: Path, world: World, first: date, days: int, *, append: bool 
 
 
 def arrivals(world: World, first: date, days: int) -> Iterator[pl.DataFrame]:
-    """One frame a day, in order of arrival.
+    """Yield one frame a day, in order of arrival.
 
     Columns: `arrival` (datetime), `kind` (`KINDS`), `duplicate` (bool: redelivered) and `line` (str).
     """
@@ -106,7 +106,7 @@ def arrivals(world: World, first: date, days: int) -> Iterator[pl.DataFrame]:
 
 
 def truth(world: World, first: date, days: int) -> pl.DataFrame:
-    """Every impression shown on `days` days from `first` on, unavailable ones included, with what is true of it.
+    """Return each impression shown on `days` days from `first` on, unavailable ones too, with the truth about it.
 
     Columns: `query_id`, `ranking_id`, `item_id`, `user_id`, `time`, `position`, `protected_group`, `available`,
     `utility` (float64), `relevance` (int8, inside three days) and `event_id`.
@@ -137,7 +137,7 @@ def _without_lost(log: pl.DataFrame, world: World, day: date) -> pl.DataFrame:
 
 
 def _shown(world: World, day: date, shown: Rankings) -> pl.DataFrame:
-    """Impressions with their identifiers and times; lists are numbered in the order of the day."""
+    """Give impressions their identifiers and times; lists are numbered in the order of the day."""
     rng, name = world.rng(_TIMES, day.toordinal()), f"{day:%Y%m%d}"
     seconds = np.sort((86_400 * rng.beta(3.0, 2.6, size=len(shown.group))).astype(np.int64))  # most by daylight
     ranking, rows = shown.ranking, np.arange(len(shown.item))
@@ -167,7 +167,7 @@ def _shown(world: World, day: date, shown: Rankings) -> pl.DataFrame:
 
 
 def _messages(world: World, day: date) -> pl.DataFrame:
-    """Everything that lists shown on `day` will ever send, whenever it arrives."""
+    """Return all messages that lists shown on `day` will ever send, whenever they arrive."""
     shown = rankings_on(world, day)
     frame, rng = _shown(world, day, shown), world.rng(_DELIVERY, day.toordinal())
     sound = pl.concat([_impressions(frame, shown), _feedback(frame, shown)])
@@ -181,12 +181,12 @@ def _messages(world: World, day: date) -> pl.DataFrame:
 
 
 def _hours(rng: np.random.Generator, count: int, most: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Delays in hours, exponential, float64 (count,)."""
+    """Draw delays in hours, exponential, float64 (count,)."""
     return (0.2 + most / 5 * rng.standard_exponential(count)).clip(max=most)
 
 
 def _seconds(hours: np.ndarray[Any, Any]) -> pl.Expr:
-    """Durations, cut to whole seconds."""
+    """Return durations, cut to whole seconds."""
     return pl.duration(seconds=pl.lit(pl.Series((3600.0 * hours).astype(np.int64))))
 
 
@@ -200,7 +200,7 @@ def _delayed(log: pl.DataFrame, hours: np.ndarray[Any, Any]) -> pl.DataFrame:
 
 
 def _encoded(frame: pl.DataFrame, kind: str, message: str, context: list[pl.Expr]) -> pl.DataFrame:
-    """Rows of `frame` as lines of JSON that arrive when they happen."""
+    """Write the rows of `frame` as lines of JSON that arrive when they happen."""
     stamp = pl.col(TIME).dt.to_string("%Y-%m-%dT%H:%M:%SZ").alias("timestamp")
     event = pl.struct(stamp, pl.lit(message).alias("message"), pl.struct(context).alias("context"))
     return frame.select(
@@ -243,7 +243,7 @@ def _feedback(frame: pl.DataFrame, shown: Rankings) -> pl.DataFrame:
 def _interactions(
     frame: pl.DataFrame, action: np.ndarray[Any, Any], hours: np.ndarray[Any, Any], number: int
 ) -> pl.DataFrame:
-    """What was done `number`-th with impressions, at its own time and with its own event id."""
+    """Return the `number`-th answers to impressions, at their own times and with their own event ids."""
     return frame.with_columns(
         pl.col(TIME) + _seconds(hours),
         pl.format(f"{{}}-f{number}", EVENT_ID).alias(EVENT_ID),
@@ -252,7 +252,7 @@ def _interactions(
 
 
 def _malformed(impressions: pl.DataFrame, rng: np.random.Generator, count: int, name: str) -> pl.DataFrame:
-    """Broken variants of `count` messages, on top of the sound ones so that the truth stays whole."""
+    """Add broken variants of `count` messages to the sound ones, so that the truth stays whole."""
     if not len(impressions):
         return impressions
     chosen = impressions[rng.integers(len(impressions), size=count)]
@@ -282,7 +282,7 @@ def _broken(line: str, way: str, event_id: str) -> str:
 
 
 def _unrelated(world: World, day: date, rng: np.random.Generator, sound: int) -> pl.DataFrame:
-    """Messages of other parts of the site in the same log."""
+    """Draw messages of other parts of the site in the same log."""
     count = int(rng.poisson(world.unrelated_share * sound))
     frame = pl.DataFrame({USER_ID: rng.integers(world.clients, size=count), TIME: rng.integers(86_400, size=count)})
     frame = frame.with_columns((pl.lit(_midnight(day), dtype=_US) + pl.duration(seconds=TIME)).alias(TIME))

@@ -132,7 +132,7 @@ class Stage:
             self.day += dt.timedelta(days=1)
 
     def panel(self, seen: Visits) -> NDArray[np.int32]:
-        """Positions that the service gives to the rows of `seen`; asked as a test, so that it trains nothing."""
+        """Ask the service for the positions of the rows of `seen`, as a test, so that nothing is trained by it."""
         return self._shown(seen, None)[0]
 
     def turn(self) -> None:
@@ -210,7 +210,7 @@ class Stage:
         return msgspec.json.decode(data)
 
     def _logged(self) -> Iterator[bytes]:
-        """Lines that the service has written since the last time: all that it was sent."""
+        """Return the lines that the service has written since the last time: all that it was sent."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         lines: list[bytes] = []
         while len(lines) < self._sent:
@@ -229,7 +229,7 @@ def _midnight(day: dt.date) -> int:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Environment of this process without anything that would lead to another project."""
+    """Return the environment of this process without anything that would lead to another project."""
     foreign = {variable(field) for field in Settings.model_fields.values()}
     return {
         name: value
@@ -239,7 +239,7 @@ def _plain_environment() -> dict[str, str]:
 
 
 def _settings(places: dict[str, str]) -> Settings:
-    """Defaults, at these places, whatever the environment or .env says."""
+    """Return default settings at these places, whatever the environment or .env says."""
     names = {variable(field): name for name, field in Settings.model_fields.items()}
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     chosen = defaults | {names[name]: value for name, value in places.items()}

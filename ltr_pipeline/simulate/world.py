@@ -1,4 +1,4 @@
-"""What is simulated, the columns it is drawn into, and what a lawyer is truly worth for a case."""
+"""The simulated world, the columns it is drawn into, and the true worth of a lawyer for a case."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Flags: TypeAlias = NDArray[np.bool_]
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is simulated. Equal worlds give equal events, byte for byte.
+    """A simulated world. Equal worlds give equal events, byte for byte.
 
     Attributes
     ----------
@@ -98,15 +98,15 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 raise SettingsError(f"{name}={getattr(self, name)} of the simulated world: give a share from 0 to 1")
 
     def rng(self, *stream: int) -> np.random.Generator:
-        """Independent generator of one stream of random numbers."""
+        """Make an independent generator of one stream of random numbers."""
         return np.random.default_rng([self.seed, *stream])
 
     def is_event_day(self, day: date) -> bool:
-        """Whether `day` is the declared event day of its month."""
+        """Tell whether `day` is the declared event day of its month."""
         return day.day == self.event_day
 
     def traffic(self, day: date) -> float:
-        """Expected number of lists shown on `day`."""
+        """Return the expected number of lists shown on `day`."""
         if (self.start and day < self.start) or self.outages.get(day) == "silent":
             return 0.0
         event = EVENT_DAY_TRAFFIC if self.is_event_day(day) else 1.0
@@ -161,7 +161,7 @@ class Rankings:
         return np.repeat(np.arange(len(self.group)), self.group)
 
     def relevance(self, attribution_days: float = 3.0) -> NDArray[np.int8]:
-        """Best action inside the attribution window as relevance, int8 (n,); 0 = none."""
+        """Return the best action inside the attribution window as relevance, int8 (n,); 0 = none."""
         hours = 24 * attribution_days
         answer = np.where(self.answer_hours < hours, self.answer, -1)
         outcome = np.where(self.outcome_hours < hours, self.outcome, -1)
@@ -169,7 +169,7 @@ class Rankings:
         return best
 
     def only_available(self) -> Rankings:
-        """The lists without unavailable lawyers: positions keep their gaps, empty lists are left out."""
+        """Return the lists without unavailable lawyers: positions keep their gaps, empty lists are left out."""
         keep = self.available
         group = np.bincount(self.ranking[keep], minlength=len(self.group)).astype(np.int32)
         some = group > 0
@@ -179,7 +179,7 @@ class Rankings:
 
 
 def utility(features: NDArray[np.floating]) -> Floats:
-    """Worth of a lawyer for a case, float64 (n,), from complete features (n, 8) in [0, 1].
+    """Return the worth of a lawyer for a case, float64 (n,), from complete features (n, 8) in [0, 1].
 
     No linear function of the features comes close: expertise saturates, a track record counts only in similar
     cases, nearness and similarity replace each other, the over-qualified are as wrong as the under-qualified (more
@@ -201,6 +201,6 @@ def utility(features: NDArray[np.floating]) -> Floats:
 
 
 def _step(margin: Floats) -> Floats:
-    """A threshold with a soft edge: 0 below, 1 above."""
+    """Return a threshold with a soft edge: 0 below, 1 above."""
     soft: Floats = 1 / (1 + np.exp(-16 * margin))
     return soft

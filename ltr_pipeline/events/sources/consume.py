@@ -48,7 +48,7 @@ Read = Callable[[int, int, int], Iterator[Batch]]
 
 
 def reader(connection: KafkaConnection) -> AbstractContextManager[Read]:
-    """What reads messages: the client that the connection names.
+    """Return the function that reads messages, by the client that the connection names.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _confluent(connection: KafkaConnection) -> Iterator[Read]:
 
 
 def _sorted_out(connection: KafkaConnection, found: list[Any]) -> tuple[list[Any], int]:
-    """Messages among what was consumed, and the offset behind it all; 0 for none."""
+    """Pick the messages from the records consumed; return them and the offset behind all records, 0 for none."""
     notes = [message for message in found if message.error() is not None]
     after = max([0, *(_reached(connection, note) for note in notes)])
     messages = [message for message in found if message.error() is None] if notes else found
@@ -182,7 +182,7 @@ def _sorted_out(connection: KafkaConnection, found: list[Any]) -> tuple[list[Any
 
 
 def _reached(connection: KafkaConnection, note: Any) -> int:  # noqa: ANN401 - a message that holds an error
-    """Offset that a note tells of; 0 for none, while the client goes on trying."""
+    """Return the offset that a note tells of; 0 for none, while the client goes on trying."""
     from confluent_kafka import KafkaError
 
     error = note.error()

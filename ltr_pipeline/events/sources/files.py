@@ -56,7 +56,7 @@ class FileSource:
         self.closed = closed
 
     def stable_end(self, cursor: Sequence[Segment]) -> Range:
-        """From the cursor to the last complete line of each file; files written to last come last.
+        """Return the range from the cursor to the last complete line of each file; files written to last come last.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class FileSource:
         return Segment(source=str(file.path), start=start, end=end, identity=file.identity(end))
 
     def read(self, span: Range) -> Iterator[Block]:
-        """Blocks of the range, in order, the same ones each time, wherever the files are by now.
+        """Yield the blocks of the range, in order, the same ones each time, wherever the files are by now.
 
         Raises
         ------
@@ -110,14 +110,14 @@ class FileSource:
         )
 
     def _places(self, segment: Segment) -> Iterator[Path]:
-        """Where the segment's file was, and then everywhere it may be by now."""
+        """Yield the path where the segment's file was, and then every path where it may be by now."""
         if (before := Path(segment.source)).is_file():
             yield before
         yield from find(self.pattern)
 
 
 def find(pattern: str) -> list[Path]:
-    """Event logs of a pattern, each file once, in the order they were last written to.
+    """Find the event logs of a pattern, each file once, in the order they were last written to.
 
     Raises
     ------

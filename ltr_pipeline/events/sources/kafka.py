@@ -56,7 +56,7 @@ class KafkaSource:
         self.since = since
 
     def stable_end(self, cursor: Sequence[Segment]) -> Range:
-        """From the cursor to the last stable offset of each partition, in order of partition.
+        """Return the range from the cursor to the last stable offset of each partition, in order of partition.
 
         Partitions that are new, and all of a topic that was made anew, are read from their beginning.
 
@@ -96,7 +96,7 @@ class KafkaSource:
         return {part: min(known.get(part, 0), end) for part, end in ends.items()}
 
     def read(self, span: Range) -> Iterator[Block]:
-        """Blocks of the range, a partition after the other, the same ones each time.
+        """Yield the blocks of the range, a partition after the other, the same ones each time.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class KafkaSource:
 
 
 def _batches(segment: Segment, read: Read, brokers: Brokers) -> Iterator[Batch | Block]:
-    """Messages of a segment; a block where some are gone."""
+    """Yield the messages of a segment, and a block where some are gone."""
     part, position = segment.partition, segment.start
     while position < segment.end:
         try:

@@ -56,7 +56,7 @@ class Log:
         self._about = about
 
     def stable_end(self, start: int, *, closed: bool) -> int:
-        """Where the last complete line at or after `start` ends, now.
+        """Find where the last complete line at or after `start` ends, now.
 
         A last line without a line feed is complete in a file that nobody writes to: a closed one, or a whole gzip file.
         """
@@ -91,11 +91,11 @@ class Log:
         return {**self._seals(end), **self._stat()}
 
     def is_unchanged(self, segment: Segment) -> bool:
-        """Whether it is the file that the segment was taken from, not written to since."""
+        """Tell whether it is the file that the segment was taken from, not written to since."""
         return all(segment.identity.get(name) == value for name, value in self._stat().items())
 
     def has(self, segment: Segment) -> bool:
-        """Whether it holds what was read up to the segment's end, under whatever name."""
+        """Tell whether it holds the bytes that were read up to the segment's end, under whatever name."""
         length = min(SEAL_BYTES, segment.end)
         if _digest(self._bytes(0, length)) != segment.identity.get("head"):
             return False
