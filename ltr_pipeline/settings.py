@@ -88,31 +88,37 @@ class Settings(Channels):
     """
 
     kafka_servers: str | None = env(
-        "KAFKA_BOOTSTRAP_SERVERS", None, "Brokers to read events from, host:port,host:port; empty = files only."
+        "KAFKA_BOOTSTRAP_SERVERS",
+        None,
+        "Kafka brokers to read events from, host:port,host:port; empty = read files only.",
     )
     kafka_topic: str = env("KAFKA_TOPIC", "match_events", "Topic of the events.")
-    kafka_group: str = env("KAFKA_GROUP_ID", "ltr_etl_consumer", "Consumer group that shows what has landed.")
+    kafka_group: str = env(
+        "KAFKA_GROUP_ID", "ltr_etl_consumer", "Consumer group whose offsets show how far events have landed."
+    )
     kafka_protocol: Protocol = env(
         "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
     )
     kafka_mechanism: Mechanism | None = env(
-        "KAFKA_SASL_MECHANISM", None, "With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+        "KAFKA_SASL_MECHANISM", None, "SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
     )
-    kafka_username: str = env("KAFKA_SASL_USERNAME", "", "With SASL: the user.")
-    kafka_password: str = env("KAFKA_SASL_PASSWORD", "", "With SASL: the password; never logged.", repr=False)
+    kafka_username: str = env("KAFKA_SASL_USERNAME", "", "SASL user name.")
+    kafka_password: str = env("KAFKA_SASL_PASSWORD", "", "SASL password; never logged.", repr=False)
     kafka_ca_file: Path | None = env(
-        "KAFKA_SSL_CAFILE", None, "With SSL: PEM file of the authorities to trust; empty = the system's."
+        "KAFKA_SSL_CAFILE", None, "PEM file of the certificate authorities to trust with SSL; empty = the system's."
     )
-    kafka_cert_file: Path | None = env("KAFKA_SSL_CERTFILE", None, "With SSL: PEM file of the client's certificate.")
-    kafka_key_file: Path | None = env("KAFKA_SSL_KEYFILE", None, "With SSL: PEM file of its key.")
+    kafka_cert_file: Path | None = env("KAFKA_SSL_CERTFILE", None, "PEM file of the client's certificate for SSL.")
+    kafka_key_file: Path | None = env("KAFKA_SSL_KEYFILE", None, "PEM file of the key of that certificate.")
     kafka_timeout_seconds: float = env(
-        "LTR_KAFKA_TIMEOUT_SECONDS", 30.0, "How long brokers may stay silent.", ge=0.1, le=3600
+        "LTR_KAFKA_TIMEOUT_SECONDS", 30.0, "Seconds after which silent brokers count as unreachable.", ge=0.1, le=3600
     )
     kafka_client: Client = env(
-        "LTR_KAFKA_CLIENT", "auto", "kafka-python, confluent-kafka, or auto: the latter where it is installed."
+        "LTR_KAFKA_CLIENT",
+        "auto",
+        "Kafka client: kafka-python, confluent-kafka, or auto (confluent-kafka where it is installed).",
     )
     fallback_on: Literal["unreachable", "any", "never"] = env(
-        "LTR_FALLBACK_ON", "unreachable", "When files are read instead of Kafka: unreachable, any error, or never."
+        "LTR_FALLBACK_ON", "unreachable", "When to read files instead of Kafka: unreachable, any (any error) or never."
     )
     events_path: str = env(
         "LTR_EVENTS_PATH", "logs/audit.log", "Event log without Kafka: a JSONL file, a folder or a glob (also .gz)."
@@ -135,22 +141,30 @@ class Settings(Channels):
     )
     s3_endpoint: str | None = env("S3_ENDPOINT", None, "http(s)://host:port of MinIO or the like; empty = AWS.")
     s3_access_key_id: str | None = env(
-        "AWS_ACCESS_KEY_ID", None, "S3 login; empty = boto3's own chain (profile, role of the machine)."
+        "AWS_ACCESS_KEY_ID", None, "S3 access key; empty = boto3's own chain (profile, role of the machine)."
     )
-    s3_secret_access_key: str | None = env("AWS_SECRET_ACCESS_KEY", None, "Its secret; never logged.", repr=False)
+    s3_secret_access_key: str | None = env(
+        "AWS_SECRET_ACCESS_KEY", None, "Secret of that access key; never logged.", repr=False
+    )
     s3_session_token: str | None = env(
-        "AWS_SESSION_TOKEN", None, "Its session token, if it has one; never logged.", repr=False
+        "AWS_SESSION_TOKEN", None, "Session token of that access key, if it has one; never logged.", repr=False
     )
     s3_region: str = env("AWS_REGION", "us-east-1", "Region of the bucket.")
-    s3_ca_file: Path | None = env("LTR_S3_CA_FILE", None, "PEM bundle to trust instead of the system's.")
-    s3_path_style: bool | None = env(
-        "LTR_S3_PATH_STYLE", None, "Bucket in the path, not in the host name; empty = where S3_ENDPOINT is set."
+    s3_ca_file: Path | None = env(
+        "LTR_S3_CA_FILE", None, "PEM file of the certificate authorities to trust for S3; empty = the system's."
     )
-    s3_timeout_seconds: float = env("LTR_S3_TIMEOUT_SECONDS", 20.0, "How long S3 may stay silent.", ge=0.1, le=3600)
+    s3_path_style: bool | None = env(
+        "LTR_S3_PATH_STYLE",
+        None,
+        "true puts the bucket in the path instead of the host name; empty = true where S3_ENDPOINT is set.",
+    )
+    s3_timeout_seconds: float = env(
+        "LTR_S3_TIMEOUT_SECONDS", 20.0, "Seconds after which a silent S3 server counts as unreachable.", ge=0.1, le=3600
+    )
     s3_unconditional: Literal["refuse", "allow"] = env(
         "LTR_S3_UNCONDITIONAL",
         "refuse",
-        "A server without conditional writes: refuse, or allow for one writer at a time.",
+        "For an S3 server without conditional writes: refuse to use it, or allow it for one writer at a time.",
     )
     signing_key: str = env(
         "LTR_SIGNING_KEY",
@@ -162,18 +176,33 @@ class Settings(Channels):
         "WEIGHTS_PATH", None, "File or folder that also gets the promoted weights, for a service on this machine."
     )
     keep_versions: int | None = env(
-        "LTR_KEEP_VERSIONS", None, "Versions that the nightly run leaves when it prunes; empty = all.", ge=1
+        "LTR_KEEP_VERSIONS",
+        None,
+        "Number of versions that the nightly run keeps when it prunes; empty = it prunes none.",
+        ge=1,
     )
     buckets: int = env(
-        "LTR_BUCKETS", 16, "Hash buckets a day is landed in; more = less memory a bucket.", ge=1, le=1024
+        "LTR_BUCKETS",
+        16,
+        "Number of hash buckets that a day lands in; more buckets need less memory each.",
+        ge=1,
+        le=1024,
     )
 
     window_days: int = env("LTR_WINDOW_DAYS", 28, "Rolling training window, in days.", ge=9, le=365)
     attribution_days: int = env(
-        "LTR_ATTRIBUTION_DAYS", 3, "Feedback counts this many days after the list was shown.", ge=0, le=60
+        "LTR_ATTRIBUTION_DAYS", 3, "Number of days for which feedback counts after the list was shown.", ge=0, le=60
     )
-    test_days: int = env("LTR_TEST_DAYS", 3, "Newest matured days, held out for the gate.", ge=1, le=60)
-    valid_days: int = env("LTR_VALID_DAYS", 2, "Days before them, for early stopping.", ge=1, le=60)
+    test_days: int = env(
+        "LTR_TEST_DAYS",
+        3,
+        "Number of test days, the newest with complete feedback, held out for the gate.",
+        ge=1,
+        le=60,
+    )
+    valid_days: int = env(
+        "LTR_VALID_DAYS", 2, "Number of validation days before them, for early stopping.", ge=1, le=60
+    )
     debias: bool = env("LTR_DEBIAS", True, "Estimate and remove position bias while training.")
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that replace defaults, as a JSON object."
