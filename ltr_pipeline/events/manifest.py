@@ -91,11 +91,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """How many records are lost, at most: some offsets of a topic hold none."""
         return sum(segment.end - segment.start for segment in self.lost)
 
-    @property
-    def quarantined_share(self) -> float:
-        """Quarantined records among those read; 0 when nothing was read."""
-        return self.quarantined / self.read if self.read else 0.0
-
 
 class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Counts of the records that arrived for a run, in expanded records.

@@ -75,7 +75,7 @@ def test_a_manifest_tells_what_landed(place: Place) -> None:
     assert (manifest.read, manifest.impressions, manifest.feedback) == (8, 3, 1)
     assert manifest.quarantine_reasons == {"impossible position": 1, "not JSON": 1}
     assert manifest.ignored_reasons == {"older than the window": 1, "unrelated message": 1}
-    assert manifest.quarantined_share == 2 / 8
+    assert (manifest.quarantined, manifest.read) == (2, 8)
     assert manifest.unknown_features == ["new"]
     assert manifest.first_time == dt.datetime(2025, 7, 15, 10, 30, tzinfo=dt.UTC)
     assert manifest.last_time == dt.datetime(2025, 7, 15, 11, tzinfo=dt.UTC)
@@ -142,7 +142,7 @@ def test_an_empty_day_is_a_partition(place: Place) -> None:
     place.append(shown())
     place.land(16)
     manifest = place.land(17)
-    assert (manifest.read, manifest.quarantined_share, manifest.first_time) == (0, 0.0, None)
+    assert (manifest.read, manifest.quarantined, manifest.first_time) == (0, 0, None)
     assert place.table(17).height == 0
     assert len(place.table(17).columns) == 26
     assert partitions_for(place.data, dt.date(2025, 7, 17)) == ["events/date=2025-07-16", "events/date=2025-07-17"]
