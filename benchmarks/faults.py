@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 os.environ |= {"AIRFLOW_HOME": tempfile.mkdtemp(prefix="ltr-faults-"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
 
-import webhook
-from disturbances import KILLED, ON_SERVERS, Tally, arriving, disturb, redelivered, small_disk
-from disturbed import Site
 from services.kafka_server import KafkaServer
 from services.s3_server import S3Server
+
+from support import webhook
+from support.disturbances import KILLED, ON_SERVERS, Tally, arriving, disturb, redelivered, small_disk
+from support.disturbed import Site
 
 
 def main() -> None:

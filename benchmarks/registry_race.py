@@ -25,12 +25,12 @@ sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
 
 import structlog
-from documents import document
-from forks import A, B, C, Place, publish
-from proxy import Proxy
 from services.s3_server import BUCKET, S3Server
 
 from ltr_pipeline.versions.registry import Registry
+from support.documents import document
+from support.forks import A, B, C, Place, publish
+from support.proxy import Proxy
 
 
 def act(place: Place, name: int, rounds: int, told: Path) -> None:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
-sys.path.pop(0)  # this folder, which has a `serving` of its own
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
 
@@ -33,8 +32,6 @@ import lightgbm as lgb
 import msgspec
 import numpy as np
 import structlog
-from documents import document
-from serving.server import Server
 
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import Scorer
@@ -42,6 +39,8 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.latest import LATEST
 from ltr_pipeline.versions.registry import Registry
 from ltr_pipeline.versions.weights import Feature, Golden, Model, Weights
+from support.documents import document
+from support.service import Server
 
 FEATURES = [f"F{number:02}" for number in range(30)]
 A, B = "20250714_0215", "20250715_0215"

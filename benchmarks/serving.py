@@ -46,11 +46,10 @@ import numpy as np
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from documents import document
-
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from ltr_pipeline.versions.weights import Feature, Golden, Model
+from support.documents import document
 
 CANDIDATES, FEATURES, TREES, MEMORY_TREES = 100, 30, 200, 500
 CONNECTIONS = 16

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-import servers
 from loopback import NoServerError
 from services.kafka_server import VERSION, KafkaServer, lacking
 from services.s3_server import BUCKET, MINIO, S3Server
@@ -22,6 +21,7 @@ from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
+from support import servers
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG

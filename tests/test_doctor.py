@@ -8,13 +8,13 @@ from uuid import uuid4
 
 from services.kafka_server import KafkaServer
 from services.s3_server import BUCKET, S3Server
-from small import NIGHT, WHO, artefacts, simulate, small_settings, up_to
-from topics import Topic
 
 from ltr_pipeline.doctor import examine
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import extract
 from ltr_pipeline.settings import Settings, load_settings
+from support.small import NIGHT, WHO, artefacts, simulate, small_settings, up_to
+from support.topics import Topic
 
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
 

@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from documents import document
 
 from ltr_pipeline import registry
 from ltr_pipeline.errors import RegistryError, SettingsError, UnknownVersionError, WeightsError
 from ltr_pipeline.registry import publish_weights, rollback_weights
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.ledger import Move
+from support.documents import document
 
 A, B, C = ("20250714_0215", "20250715_0215", "20250716_0215")
 ME = f"{getpass.getuser()}@{socket.gethostname()}"

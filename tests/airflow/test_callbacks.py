@@ -11,14 +11,14 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from documents import document
 from services.s3_server import S3Server
-from webhook import Server, running
 
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.settings import load_settings
+from support.documents import document
+from support.webhook import Server, running
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from commands import ltr
-
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
+from support.commands import ltr
 
 
 def test_the_loop_is_shown_and_measured(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ltr, project
 
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage
+from support.commands import ltr, project
 
 LANDED = dt.date(2025, 7, 20)  # with three days of attribution, the 16th is the last whose feedback is in
 SHOWN_AT = dt.datetime(2025, 7, 14, 10, tzinfo=dt.UTC)

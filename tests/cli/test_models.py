@@ -7,9 +7,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from commands import A, B, C, ltr, project, published, typed
 
 from ltr_pipeline.versions.registry import Registry
+from support.commands import A, B, C, ltr, project, published, typed
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ltr, project
 
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage
+from support.commands import ltr, project
 
 FIRST, SECOND = dt.date(2025, 7, 16), dt.date(2025, 7, 17)
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from commands import PROGRAM, ltr, project
 
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import growing
+from support.commands import PROGRAM, ltr, project
 
 FIRST = dt.date(2025, 7, 1)
 DAYS = 5

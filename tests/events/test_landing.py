@@ -14,8 +14,6 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kills import DAY, SINCE, landing
-from messages import FEATURES, answered, item, line, listed, shown
 
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events.landing import land
@@ -33,9 +31,9 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
 from ltr_pipeline.storage.local import LocalStorage
-
-HERE = str(Path(__file__).parents[1])  # where `killing` is
-ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([HERE, os.environ.get("PYTHONPATH", HERE)])}
+from support.landingkills import DAY, SINCE, landing
+from support.messages import FEATURES, answered, item, line, listed, shown
+from support.programs import python_path, run
 
 BUCKETS = 4
 
@@ -330,8 +328,7 @@ def test_a_killed_landing_is_repeated_to_the_same_bytes(tmp_path: Path) -> None:
     small.write_bytes(b"".join(line(message) + b"\n" for message in [*messages, answered()]) + b"bad\n")
     large.write_bytes(small.read_bytes() * 300)
     target.mkdir()
-    kills = Path(__file__).with_name("kills.py")
-    subprocess.run([sys.executable, kills, target, small, large], env=ENVIRONMENT, check=True)
+    run("landingkills", target, small, large)
     for kind, log in (("step", small), ("random", large)):
         undisturbed = tmp_path / kind
         landing(undisturbed, log)
@@ -356,8 +353,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         listed(*(item(f"l-{n}", features={"A": 0.5}) for n in range(50)), case_id=f"case-{case}") for case in range(200)
     )
     lines = b"".join(line(message) + b"\n" for message in lists)  # 10,000 impressions
-    code = "import resource, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from kills import landing;"
-    code += "landing(Path(sys.argv[2]), Path(sys.argv[3]));"
+    code = "import resource, sys; from pathlib import Path; from support.landingkills import landing;"
+    code += "landing(Path(sys.argv[1]), Path(sys.argv[2]));"
     code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     peaks = []
     for times in (40, 200):
@@ -365,7 +362,8 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         with log.open("wb") as file:
             for _ in range(times):
                 file.write(lines)
-        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / f"data-{times}"), str(log)]
-        done = subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, text=True)
+        command = [sys.executable, "-c", code, str(tmp_path / f"data-{times}"), str(log)]
+        environment = os.environ | {"PYTHONPATH": python_path()}
+        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 125  # MB; 1,600,000 more rows are 250 MB in Arrow

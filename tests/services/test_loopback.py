@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-import servers
 from kafka import KafkaAdminClient
 from loopback import free_ports
 from services.kafka_server import KafkaServer, lacking, make_topic
+
+from support import servers
 
 
 def test_ports_are_free_and_no_client_can_take_them() -> None:

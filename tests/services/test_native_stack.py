@@ -18,11 +18,12 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-import servers
 from kafka import KafkaConsumer, KafkaProducer
 from loopback import free_ports
 from services.kafka_server import lacking
 from services.stack import members
+
+from support import servers
 
 HERE = Path(__file__).parent
 DAG = "train_ltr_daily"

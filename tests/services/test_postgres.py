@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import servers
 from loopback import NoServerError
 from services.postgres_server import PostgresServer
+
+from support import servers
 
 CHECKOUT = Path(__file__).parents[2]
 DAG = "train_ltr_daily"

@@ -9,14 +9,14 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
-from documents import document
-from packages import needed
-from serving.server import Server
 
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
+from support.documents import document
+from support.packages import needed
+from support.programs import CHECKOUT
+from support.service import Server
 
-CHECKOUT = Path(__file__).parents[2]
 ABSENT = {"apache-airflow", "pandas", "scikit-learn"}
 UNUSED = {"airflow", "pandas", "sklearn", "polars", "pyarrow", "dask", "matplotlib"}
 

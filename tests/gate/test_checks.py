@@ -1,0 +1,280 @@
+"""Every status of every check, and the verdict table of docs/gate.md held equal to the code."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import json
+from msgspec.structs import replace
+
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate.checks import Decision, blocks, decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import VARIABLES, Policy
+from ltr_pipeline.metrics.fairness import Fairness, corrected
+from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
+from ltr_pipeline.scoring.latency import Latency
+from support.programs import CHECKOUT
+
+DOCS = CHECKOUT / "docs" / "gate.md"
+
+
+def estimate(value):
+    low, high = (None, None) if value is None else (value - 0.05, value + 0.05)
+    return Estimate(value=value, low=low, high=high, n=300)
+
+
+def metrics(value):
+    return Metrics(
+        ndcg_at_5=estimate(value), linear_ndcg_at_5=estimate(value), mrr=estimate(value), hit_at_3=estimate(value)
+    )
+
+
+def delta(value, half=0.005):
+    return Delta(value=value, low=value - half, high=value + half, n=300)
+
+
+def against(found, kind="champion", reason=""):
+    return Comparison(version=None if kind == "none" else "20250714_0215", kind=kind, delta=found, reason=reason)
+
+
+def gap(raw, noise=0.02, null_p95=0.04, p20=None, evaluable=True):
+    return Fairness(
+        configured=True,
+        evaluable=evaluable,
+        reason="" if evaluable else "a group needs 30 rankings with a pair to compare; c has 3",
+        gap=raw,
+        low=raw - 0.01,
+        high=raw + 0.01,
+        noise=noise,
+        corrected_gap=corrected(raw, noise),
+        null_p95=null_p95,
+        corrected_p20=corrected(raw, noise) - 0.01 if p20 is None else p20,
+    )
+
+
+def latency(p95):
+    return Latency(
+        p50_ms=1.0, p95_ms=p95, p99_ms=p95, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="x"
+    )
+
+
+def landed(read=1000, quarantined=1, impressions=700, feedback=200, lost=0):
+    return Landed(
+        records_read=read,
+        records_quarantined=quarantined,
+        impressions=impressions,
+        feedback=feedback,
+        records_lost=lost,
+    )
+
+
+GOOD = Evidence(
+    trees=70,
+    train_impressions=5000,
+    test_queries=300,
+    metrics=metrics(0.72),
+    against_random=delta(0.2),
+    champion=against(delta(0.01)),
+    best_recent=against(delta(0.0), "best_recent"),
+    fairness=gap(0.03),
+    latency=latency(4.0),
+    landed=landed(),
+)
+
+CASES = {
+    ("ndcg_at_5", "pass"): GOOD,
+    ("ndcg_at_5", "fail"): replace(GOOD, metrics=metrics(0.6499)),
+    ("ndcg_at_5", "not_evaluable"): replace(GOOD, metrics=metrics(None)),
+    ("beats_random", "pass"): GOOD,
+    ("beats_random", "fail"): replace(GOOD, against_random=delta(0.014)),
+    ("beats_random", "not_evaluable"): replace(GOOD, against_random=None),
+    ("fairness_gap", "pass"): GOOD,
+    ("fairness_gap", "fail"): replace(GOOD, fairness=gap(0.10)),
+    ("fairness_gap", "inconclusive"): replace(GOOD, fairness=gap(0.10, p20=0.049)),
+    ("fairness_gap", "not_evaluable"): replace(GOOD, fairness=gap(0.03, evaluable=False)),
+    ("fairness_gap", "skipped"): replace(GOOD, fairness=Fairness(configured=False, evaluable=False, reason="none")),
+    ("latency_p95", "pass"): GOOD,
+    ("latency_p95", "fail"): replace(GOOD, latency=latency(15.01)),
+    ("latency_p95", "not_evaluable"): replace(GOOD, latency=None),
+    ("trained", "pass"): GOOD,
+    ("trained", "fail"): replace(GOOD, trees=0, untrained="there is no training ranking"),
+    ("samples", "pass"): GOOD,
+    ("samples", "fail"): replace(GOOD, train_impressions=99),
+    ("queries", "pass"): GOOD,
+    ("queries", "fail"): replace(GOOD, test_queries=99),
+    ("champion", "pass"): GOOD,
+    ("champion", "fail"): replace(GOOD, champion=against(delta(-0.011))),
+    ("champion", "inconclusive"): replace(GOOD, champion=against(delta(-0.009))),
+    ("champion", "not_evaluable"): replace(GOOD, champion=against(None, reason="a feature is gone")),
+    ("champion", "skipped"): replace(GOOD, champion=against(None, "none", "nothing is published yet")),
+    ("best_recent", "pass"): GOOD,
+    ("best_recent", "fail"): replace(GOOD, best_recent=against(delta(-0.02), "best_recent")),
+    ("best_recent", "inconclusive"): replace(GOOD, best_recent=against(delta(-0.005, 0.02), "best_recent")),
+    ("best_recent", "not_evaluable"): replace(GOOD, best_recent=against(None, "best_recent", "trained on these days")),
+    ("best_recent", "skipped"): replace(GOOD, best_recent=None),
+    ("suspicious_gain", "pass"): GOOD,
+    ("suspicious_gain", "inconclusive"): replace(GOOD, champion=against(delta(0.11))),
+    ("suspicious_gain", "not_evaluable"): replace(GOOD, champion=against(None, reason="a feature is gone")),
+    ("suspicious_gain", "skipped"): replace(GOOD, champion=against(None, "none", "nothing is published yet")),
+    ("fresh_events", "pass"): GOOD,
+    ("fresh_events", "fail"): replace(GOOD, landed=landed(feedback=0)),
+    ("fresh_events", "skipped"): replace(GOOD, landed=None),
+    ("quarantined_share", "pass"): GOOD,
+    ("quarantined_share", "fail"): replace(GOOD, landed=landed(quarantined=11)),
+    ("quarantined_share", "not_evaluable"): replace(GOOD, landed=landed(0, 0, 0, 0)),
+    ("quarantined_share", "skipped"): replace(GOOD, landed=None),
+    ("lost_share", "pass"): replace(GOOD, landed=landed(lost=10)),
+    ("lost_share", "fail"): replace(GOOD, landed=landed(lost=11)),
+    ("lost_share", "skipped"): replace(GOOD, landed=None),
+}
+
+SETTINGS = {
+    "default": {},
+    "`ltr_on_inconclusive` = `publish`": {"on_inconclusive": "publish"},
+    "`ltr_on_not_evaluable` = `publish`": {"on_not_evaluable": "publish"},
+    "both": {"on_inconclusive": "publish", "on_not_evaluable": "publish"},
+    "`ltr_gate_mode` = `dry_run`": {"gate_mode": "dry_run"},
+}
+
+
+def markdown_table(first_cell):
+    """Rows of the table in docs/gate.md whose header starts with `first_cell`, as dictionaries."""
+    lines = DOCS.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first_cell} |"))
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines[start:] if line.startswith("|")]
+    count = next(i for i, line in enumerate([*lines[start:], ""]) if not line.startswith("|"))
+    header, _, *body = cells[:count]
+    return [dict(zip(header, row, strict=True)) for row in body]
+
+
+def status_of(decision, name):
+    return next(check.status for check in decision.checks if check.name == name)
+
+
+@pytest.mark.parametrize(("case", "evidence"), CASES.items(), ids=lambda c: "-".join(c) if isinstance(c, tuple) else "")
+def test_each_status_of_each_check(case, evidence):
+    assert status_of(decide(evidence, Policy()), case[0]) == case[1]
+
+
+def test_verdict_table_of_the_docs_is_the_code():
+    table = markdown_table("check")
+    assert {(row["check"].strip("`"), row["status"].replace(" ", "_")) for row in table} == set(CASES)
+    for row in table:
+        name, status = row["check"].strip("`"), row["status"].replace(" ", "_")
+        decision = decide(CASES[name, status], Policy())
+        others = [check for check in decision.checks if check.name != name]
+        only_this = all(check.status in ("pass", "skipped") for check in others)
+        for heading, setting in SETTINGS.items():
+            policy = Policy(**setting)
+            said = "publish" if row[heading] == "publish" else "keep"
+            assert said == ("keep" if policy.gate_mode == "dry_run" or blocks(status, policy) else "publish"), row
+            if only_this:
+                assert decide(CASES[name, status], policy).verdict == said, row
+
+
+def test_variable_table_of_the_docs_is_the_code():
+    rows = [(row["Variable"].strip("`"), row["default"], row["allowed"]) for row in markdown_table("Variable")]
+    assert rows == [(variable.name, variable.default, variable.allowed) for variable in VARIABLES]
+
+
+def test_a_good_challenger_is_published_without_a_reason_to_keep():
+    decision = decide(GOOD, Policy())
+    assert (decision.verdict, decision.reasons, decision.mode) == ("publish", [], "enforce")
+    assert len({check.name for check in decision.checks}) == len(decision.checks)
+
+
+def test_every_reason_to_keep_is_listed_in_plain_words():
+    bad = replace(GOOD, metrics=metrics(0.6), champion=against(delta(-0.05)), train_impressions=50, latency=latency(20))
+    assert decide(bad, Policy()).reasons == [
+        "nDCG@5 is 0.600, below the minimum of 0.65",
+        "ranking a request takes 20.00 ms at the 95th percentile, above the limit of 15 ms",
+        "worse by more than 0.01: -0.050 nDCG@5 (95 % CI -0.055 to -0.045) against the champion 20250714_0215",
+        "50 training impressions, below the minimum of 100",
+    ]
+
+
+def test_without_a_model_nothing_of_it_is_judged_and_no_setting_publishes():
+    untrained = replace(GOOD, trees=0, untrained="there is no training ranking", train_impressions=0, test_queries=0)
+    decision = decide(untrained, Policy(on_inconclusive="publish", on_not_evaluable="publish"))
+    assert decision.verdict == "keep"
+    assert decision.reasons[0] == "there is no training ranking"
+    names = [check.name for check in decision.checks]
+    assert names == ["trained", "samples", "queries", "fresh_events", "quarantined_share", "lost_share"]
+
+
+def test_a_dry_run_never_publishes_and_says_what_it_would_do():
+    policy = Policy(gate_mode="dry_run")
+    good, bad = decide(GOOD, policy), decide(replace(GOOD, train_impressions=50), policy)
+    assert (good.verdict, good.reasons, good.mode) == ("keep", ["dry run: would publish"], "dry_run")
+    assert (bad.verdict, bad.reasons[0]) == ("keep", "dry run: would keep the former model")
+    assert bad.reasons[1:] == ["50 training impressions, below the minimum of 100"]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([case for case in CASES if case[1] == "fail"]),
+    st.sampled_from(["keep", "publish"]),
+    st.sampled_from(["keep", "publish"]),
+)
+def test_a_fail_always_keeps(case, inconclusive, not_evaluable):
+    policy = Policy(on_inconclusive=inconclusive, on_not_evaluable=not_evaluable)
+    assert decide(CASES[case], policy).verdict == "keep"
+
+
+def test_thresholds_are_inclusive_where_they_say_so():
+    at = replace(
+        GOOD,
+        metrics=metrics(0.65),
+        latency=latency(15.0),
+        train_impressions=100,
+        test_queries=100,
+        fairness=gap(0.05, noise=0.0),
+        landed=landed(9900, 99, lost=100),
+    )
+    assert decide(at, Policy()).verdict == "publish"
+
+
+def test_the_interval_against_the_champion_must_exclude_a_loss_above_epsilon():
+    strict = Policy(regression_max=0.02)
+    for low, status in ((-0.0199, "pass"), (-0.02, "inconclusive")):
+        found = replace(GOOD, champion=against(Delta(value=0.0, low=low, high=0.03, n=100)))
+        assert status_of(decide(found, strict), "champion") == status
+    likely = decide(replace(GOOD, champion=against(delta(-0.021, 0.05))), strict).reasons[0]
+    sure = decide(replace(GOOD, champion=against(delta(-0.021, 0.0005))), strict).reasons[0]
+    assert likely.startswith("probably worse by more than 0.02")
+    assert sure.startswith("worse by more than 0.02")
+
+
+def test_a_gain_that_might_be_a_leak_is_inconclusive():
+    """Against a version the limit must be ruled out; against hand-set weights it must not be exceeded."""
+    perhaps = delta(0.08, 0.03)
+    version, weights = against(perhaps), against(perhaps, "legacy_linear")
+    assert status_of(decide(replace(GOOD, champion=version), Policy()), "suspicious_gain") == "inconclusive"
+    assert status_of(decide(replace(GOOD, champion=weights), Policy()), "suspicious_gain") == "pass"
+    large = against(delta(0.12, 0.03), "legacy_linear")
+    assert status_of(decide(replace(GOOD, champion=large), Policy()), "suspicious_gain") == "inconclusive"
+
+
+def test_a_gap_above_the_limit_is_named_even_when_another_group_is_too_thin():
+    thin_and_unfair = replace(GOOD, fairness=gap(0.10, evaluable=False))
+    assert status_of(decide(thin_and_unfair, Policy()), "fairness_gap") == "fail"
+
+
+def test_fairness_shows_the_corrected_gap_with_the_corrected_interval():
+    check = next(c for c in decide(GOOD, Policy()).checks if c.name == "fairness_gap")
+    assert check.observed == pytest.approx((0.03**2 - 0.02**2) ** 0.5)
+    assert (check.low, check.high) == (corrected(0.02, 0.02), corrected(0.04, 0.02))
+
+
+def test_nothing_lost_is_no_loss_even_when_nothing_arrived():
+    assert status_of(decide(replace(GOOD, landed=landed(0, 0, 0, 0)), Policy()), "lost_share") == "pass"
+
+
+def test_records_survive_json():
+    decision = decide(GOOD, Policy())
+    assert json.decode(json.encode(decision), type=Decision) == decision
+    assert json.decode(json.encode(GOOD), type=Evidence) == GOOD
+
+
+def test_every_check_is_in_the_table():
+    assert {check.name for check in decide(GOOD, Policy()).checks} == {name for name, _ in CASES}

@@ -1,0 +1,240 @@
+"""What the gate looks at: who is compared with whom, on which rankings, and what is missing said as missing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from structlog.testing import capture_logs
+
+from ltr_pipeline.dataset.load import Dataset
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.measure import gather, requests
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.rivals import Rival, load_rival, rivals
+from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.storage.local import LocalStorage
+from ltr_pipeline.versions.registry import Registry
+from support.documents import document
+
+DAYS, A_DAY = 3, 40
+START = dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
+DAY = dt.timedelta(days=1)
+WORSE = 1 / math.log2(3)  # nDCG of a pair in the wrong order
+FEATURES = ("A", "S")
+BY_A, BY_S = (Scorer.from_linear({name: 1.0}, FEATURES) for name in FEATURES)
+A, B, C, D = (f"202507{day}_0215" for day in (10, 11, 12, 13))
+NOW = dt.datetime(2025, 7, 15, 2, 15, tzinfo=dt.UTC)
+
+
+def pairs(groups: tuple[str | None, str | None] = ("a", "b"), *, right_by_s_until: int = 0) -> Dataset:
+    """Forty lists a day of a better item and a worse one: A tells them apart, S the other way round but at first."""
+    rankings = DAYS * A_DAY
+    day = np.repeat(np.arange(DAYS), A_DAY)
+    features = np.zeros((2 * rankings, 2), np.float32)
+    features[::2, 0] = 1
+    features[np.arange(rankings) * 2 + (day >= right_by_s_until), 1] = 1
+    number = np.repeat(np.arange(rankings), 2)
+    return Dataset(
+        features=features,
+        feature_names=FEATURES,
+        relevance=np.tile([1, 0], rankings).astype(np.int8),
+        group=np.full(rankings, 2, np.int32),
+        position=np.tile([1, 2], rankings).astype(np.int32),
+        ids=pl.DataFrame(
+            {
+                "query_id": [f"q-{n}" for n in number],
+                "ranking_id": [f"r-{n}" for n in number],
+                "item_id": ["better", "worse"] * rankings,
+                "user_id": [f"u-{n}" for n in number],
+                "time": [START + int(day[n]) * DAY + dt.timedelta(minutes=int(n) % A_DAY) for n in number],
+                "protected_group": pl.Series(groups * rankings, dtype=pl.String),
+            }
+        ),
+    )
+
+
+def trained_on(*groups: str | None) -> pl.DataFrame:
+    """Training rows in which each group showed the better item."""
+    return pl.DataFrame({"item_id": ["better"] * len(groups), "protected_group": pl.Series(groups, dtype=pl.String)})
+
+
+def gathered(test: Dataset | None = None, challenger: Scorer = BY_A, **known: Any) -> Evidence:
+    nothing = {"landed": None, "champion": None, "best_recent": None, "legacy_weights": {}, "min_queries": 100}
+    training = {"train_impressions": 500, "trained_on": trained_on("a", "b"), "seed": 1}
+    return gather(test or pairs(), challenger, **(nothing | training | known))
+
+
+def rival(scorer: Scorer = BY_S, seen_until: dt.datetime = START) -> Rival:
+    return Rival(version=A, scorer=scorer, seen_until=seen_until)
+
+
+def test_everything_is_measured_on_the_same_rankings() -> None:
+    found = gathered(legacy_weights={"S": 1.0})
+    assert (found.test_queries, found.train_impressions) == (120, 500)
+    assert found.metrics.ndcg_at_5.value == 1
+    assert {name: part.ndcg_at_5.value for name, part in found.baselines.items()} == {
+        "random": pytest.approx((1 + WORSE) / 2),
+        "logged_order": 1,
+        "legacy_linear": pytest.approx(WORSE),
+    }
+    assert found.against_random.value == pytest.approx((1 - WORSE) / 2)
+    assert found.latency.requests >= 1000
+
+
+def test_a_model_gets_its_features_in_its_own_order() -> None:
+    other_way = Scorer.from_linear({"A": 1.0}, ("S", "A"))
+    found = gathered(challenger=other_way, champion=rival(Scorer.from_linear({"S": 1.0}, ("S", "A"))))
+    assert found.metrics.ndcg_at_5.value == 1
+    assert found.champion.delta.value == pytest.approx(1 - WORSE)
+
+
+def test_a_model_with_fewer_features_than_there_are_is_compared() -> None:
+    assert gathered(champion=rival(Scorer.from_linear({"S": 1.0}, ("S",)))).champion.delta.n == 120
+
+
+def test_a_rival_whose_feature_is_gone_is_not_evaluable() -> None:
+    champion = gathered(champion=rival(Scorer.from_linear({"Z": 1.0}, ("A", "Z")))).champion
+    assert (champion.version, champion.kind, champion.delta) == (A, "champion", None)
+    assert champion.reason == f"{A} needs features that are gone: Z"
+
+
+def test_without_a_champion_the_legacy_weights_take_its_place() -> None:
+    legacy = gathered(legacy_weights={"S": 1.0}).champion
+    assert (legacy.version, legacy.kind) == (None, "legacy_linear")
+    assert legacy.delta.value == pytest.approx(1 - WORSE)
+    none = gathered().champion
+    assert (none.kind, none.delta) == ("none", None)
+    assert "no legacy weights" in none.reason
+    assert "legacy_linear" not in gathered().baselines
+
+
+def test_only_rankings_that_a_rival_was_not_trained_on_count() -> None:
+    """S is right on the first two days, which the rival has seen, and wrong on the last."""
+    found = gathered(pairs(right_by_s_until=2), champion=rival(seen_until=START + 2 * DAY), min_queries=A_DAY)
+    assert found.champion.delta.n == A_DAY
+    assert found.champion.delta.value == pytest.approx(1 - WORSE)
+
+
+def test_a_rival_that_has_seen_too_much_is_not_evaluable() -> None:
+    found = gathered(
+        champion=rival(seen_until=START + 2 * DAY),
+        best_recent=rival(seen_until=START + dt.timedelta(minutes=1)),
+        min_queries=A_DAY + 1,
+    )
+    assert found.champion.delta is None
+    assert found.champion.reason == f"{A} was trained up to 2025-07-12: 40 test rankings are new to it"
+    assert found.best_recent.delta.n == 119
+    assert found.best_recent.kind == "best_recent"
+
+
+def test_fewer_test_rankings_than_asked_for_are_compared_when_all_are_new() -> None:
+    found = gathered(champion=rival(), min_queries=1000)
+    assert found.champion.delta.n == 120
+    assert gathered(champion=rival(seen_until=START + DAY), min_queries=1000).champion.delta is None
+
+
+@pytest.mark.parametrize("groups", [("a", "a"), ("a", None), (None, None)])
+def test_a_group_that_training_knew_is_missed_not_unconfigured(groups: tuple[str | None, str | None]) -> None:
+    found = gathered(pairs(groups), trained_on=trained_on("a", "b", None))
+    assert (found.fairness.configured, found.fairness.evaluable) == (True, False)
+    assert found.fairness.reason
+    (check,) = (check for check in decide(found, Policy()).checks if check.name == "fairness_gap")
+    assert check.status == "not_evaluable"
+    (missed,) = (part for part in found.slices if part.value == "b")
+    assert (missed.impressions, missed.note) == (0, "no test ranking is in this slice")
+
+
+def test_where_nobody_has_a_group_fairness_is_skipped() -> None:
+    found = gathered(pairs((None, None)), trained_on=trained_on(None))
+    assert found.fairness.configured is False
+    (check,) = (check for check in decide(found, Policy()).checks if check.name == "fairness_gap")
+    assert check.status == "skipped"
+
+
+def test_groups_of_a_service_that_are_new_are_judged() -> None:
+    fair = gathered(trained_on=trained_on(None)).fairness
+    assert fair.configured
+    assert {part.protected_group for part in fair.groups} == {"a", "b"}
+
+
+def test_items_that_training_did_not_show_are_new() -> None:
+    slices = {(part.dimension, part.value): part for part in gathered().slices}
+    assert slices["items", "new"].ndcg_at_5.n == 120  # each list has the worse item, which was never shown
+    assert slices["items", "known"].impressions == 0
+
+
+def test_without_positions_there_is_no_logged_order() -> None:
+    test = pairs()
+    unlogged = Dataset(**{**vars(test), "position": None})
+    assert set(gathered(unlogged).baselines) == {"random"}
+
+
+def test_requests_are_spread_over_the_days_and_hold_what_was_shown() -> None:
+    test = pairs()
+    test.features[1, 1] = np.nan
+    asked = requests(test, 3)
+    assert [request.query_id for request in asked] == ["q-0", "q-59", "q-119"]
+    assert [item.item_id for item in asked[0].candidates] == ["better", "worse"]
+    assert msgspec.json.decode(asked[0].candidates[1].features) == {"A": 0.0, "S": None}
+    assert len(requests(test, 1000)) == 120
+    empty = Dataset(**{**vars(test), "group": np.empty(0, np.int32)})
+    assert requests(empty, 3) == []
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(LocalStorage(tmp_path))
+
+
+def publish(registry: Registry, **ndcg: float) -> None:
+    for version, value in ndcg.items():
+        registry.publish(document(version.removeprefix("v"), high=value), who="ann", why="test")
+
+
+def test_rivals_are_the_promoted_version_and_the_best_other_of_28_days(registry: Registry) -> None:
+    assert rivals(registry, NOW) == (None, None)
+    publish(registry, **{f"v{A}": 0.8})
+    assert rivals(registry, NOW) == (A, None)
+    publish(registry, **{f"v{B}": 0.9, f"v{C}": 0.85, f"v{D}": 0.7})
+    assert rivals(registry, NOW) == (D, B)
+    assert rivals(registry, dt.datetime(2025, 8, 8, 2, 15, tzinfo=dt.UTC)) == (D, B)  # 28 days after B
+    assert rivals(registry, dt.datetime(2025, 8, 8, 2, 16, tzinfo=dt.UTC)) == (D, C)
+    assert rivals(registry, dt.datetime(2025, 9, 9, tzinfo=dt.UTC)) == (D, None)
+
+
+def test_a_backfill_is_not_compared_with_what_came_later(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8, f"v{B}": 0.9, f"v{C}": 0.85})
+    assert rivals(registry, dt.datetime(2025, 7, 11, 2, 15, tzinfo=dt.UTC)) == (C, A)
+
+
+def test_a_version_that_was_never_in_use_is_no_rival(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.7})
+    registry.pin(who="ann", why="test")
+    publish(registry, **{f"v{B}": 0.9})
+    assert rivals(registry, NOW) == (A, None)
+
+
+def test_a_rival_is_loaded_with_its_own_model(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8})
+    found = load_rival(registry, A)
+    assert found.version == A
+    assert found.seen_until == document(A).data.valid.end
+    assert found.scorer.score(np.array([[0.2, 0], [0.9, 0]], np.float32)).tolist() == [0.25, 0.8]
+    assert load_rival(registry, None) is None
+
+
+def test_a_version_that_does_not_load_is_no_rival_and_the_log_says_so(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8})
+    registry.storage.put(f"{A}/ltr_weights.json", b"{}")
+    for version in (A, B):
+        with capture_logs() as events:
+            assert load_rival(registry, version) is None
+        assert [event["version"] for event in events if event["log_level"] == "warning"] == [version]

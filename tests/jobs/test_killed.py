@@ -1,0 +1,102 @@
+"""The gate and the publish, killed anywhere and tried again: the same verdict, the same bytes, one move."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ltr_pipeline.errors import NotFoundError
+from ltr_pipeline.jobs import nightly
+from ltr_pipeline.runs.run import Json
+from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.registry import Registry
+from support.documents import document
+from support.jobkills import TASKS
+from support.programs import run
+from support.small import RUN, WHO, artefacts, simulate, small_settings, up_to
+
+FORMER = "20250714_0215"
+FROZEN = "ltr_weights.json"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What killed tasks left behind."""
+    folder = tmp_path_factory.mktemp("killed")
+    for task in TASKS:
+        start = folder / task / "start"
+        start.mkdir(parents=True)
+        simulate(start)
+        settings = small_settings(start)
+        reference = up_to("evaluate_ranker" if task == "quality_gate" else "quality_gate", settings)
+        if task == "next publish":
+            settings.registry.publish(document(FORMER), who=WHO, why="test")
+        (folder / task / "reference.json").write_text(json.dumps(reference))
+        shutil.copytree(start, folder / task / "calm", symlinks=True)
+    run("jobkills", folder)
+    return folder
+
+
+def reference(folder: Path) -> Json:
+    """What the task was handed."""
+    return json.loads((folder / "reference.json").read_bytes())
+
+
+def attempts(folder: Path) -> Iterator[Path]:
+    """The project as each kill left it."""
+    roots = [path for path in folder.iterdir() if path.name.isdigit()]
+    assert len(roots) > 10
+    yield from roots
+
+
+def test_a_killed_gate_gives_the_same_verdict_and_keeps_the_document_it_froze(killed: Path) -> None:
+    folder, kept = killed / "quality_gate", 0
+    calm = small_settings(folder / "calm")
+    undisturbed = TASKS["quality_gate"](folder / "calm", reference(folder))
+    assert undisturbed["verdict"] == "publish"
+    identity = weights.decode(artefacts(calm)[FROZEN]).identity
+    for root in attempts(folder):
+        before = artefacts(small_settings(root)).get(FROZEN)
+        judged = TASKS["quality_gate"](root, reference(folder))
+        after = artefacts(small_settings(root))[FROZEN]
+        assert judged["sha256"] == undisturbed["sha256"]
+        assert weights.decode(after).identity == identity
+        if before is not None:
+            assert after == before
+            kept += 1
+        published = nightly.publish_weights(judged, WHO, small_settings(root))
+        assert small_settings(root).registry.storage.get(f"{published['version']}/{FROZEN}") == after
+    assert kept > 1
+
+
+@pytest.mark.parametrize("task", ["first publish", "next publish"])
+def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> None:
+    folder, halfway = killed / task, 0
+    before = len(small_settings(folder / "calm").registry.history())
+    undisturbed = TASKS[task](folder / "calm", reference(folder))
+    assert undisturbed["moved"]
+    for root in attempts(folder):
+        registry = small_settings(root).registry
+        frozen = artefacts(small_settings(root))[FROZEN]
+        assert latest(registry) in {None if task == "first publish" else FORMER, RUN}  # whole before anybody repairs
+        halfway += registry.promoted() == RUN
+        assert TASKS[task](root, reference(folder)) == undisturbed
+        assert latest(registry) == registry.promoted() == RUN
+        assert registry.storage.get(f"{RUN}/{FROZEN}") == registry.storage.get(f"latest/{FROZEN}") == frozen
+        assert [move.version for move in registry.history()[before:]] == [RUN]
+        assert registry.documents.attachments(RUN) == ["report.html"]
+        assert "outcome.json" in artefacts(small_settings(root))
+        assert all(result.ok for result in registry.verify())
+    assert halfway > 1  # some were killed after the ledger had the move
+
+
+def latest(registry: Registry) -> str | None:
+    """Version that a reader of `latest` finds, decoded whole."""
+    try:
+        return weights.decode(registry.storage.get(f"latest/{FROZEN}")).version
+    except NotFoundError:
+        return None

@@ -1,0 +1,260 @@
+"""Every task of a night on its own: what it freezes, what it refuses, and that a second try changes nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
+from ltr_pipeline.jobs import nightly
+from ltr_pipeline.report.outcome import notify_outcome
+from ltr_pipeline.runs.run import Json
+from ltr_pipeline.settings import Settings
+from support.documents import document
+from support.small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
+from support.webhook import Server, running
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    simulate(tmp_path)
+    return small_settings(tmp_path)
+
+
+def extract(settings: Settings, date: dt.date = NIGHT, **asked: Any) -> Json:
+    return nightly.extract_events({"moment": moment(date), **asked}, LENIENT, settings)
+
+
+def inputs(settings: Settings, run: str = RUN) -> dict[str, Any]:
+    return json.loads(artefacts(settings, run)["inputs.json"])
+
+
+def unmeasured(files: dict[str, bytes]) -> dict[str, object]:
+    """The files without what is measured with a clock."""
+    trained, evidence, decision = (json.loads(files[f"{name}.json"]) for name in ("trained", "evidence", "decision"))
+    assert trained.pop("seconds") > 0
+    assert evidence.pop("latency")["p95_ms"] > 0
+    decision["checks"] = [check for check in decision["checks"] if check["name"] != "latency_p95"]
+    return files | {"trained.json": trained, "evidence.json": evidence, "decision.json": decision}
+
+
+def test_a_second_try_of_every_task_writes_the_same(settings: Settings) -> None:
+    handed: Json = {}
+    for name, step in steps(settings).items():
+        before, handed_before = artefacts(settings), handed
+        first = step(handed_before)
+        once = artefacts(settings)
+        assert once.keys() > before.keys()
+        handed = step(handed_before)
+        assert artefacts(settings).keys() == once.keys()
+        assert {**first, "sha256": ""} == {**handed, "sha256": ""}, name
+    whole = artefacts(settings)
+    up_to("quality_gate", settings)
+    assert unmeasured(artefacts(settings)) == unmeasured(whole)
+    assert artefacts(settings)["ltr_weights.json"] == whole["ltr_weights.json"]
+
+
+def test_a_second_try_of_the_last_task_changes_nothing(settings: Settings, tmp_path: Path) -> None:
+    judged = up_to("quality_gate", settings)
+    outcome = nightly.publish_weights(judged, WHO, settings)
+    assert (outcome["version"], outcome["moved"], outcome["latest"]) == (RUN, True, RUN)
+    registry = settings.registry
+    assert outcome["metrics"]["ndcg_at_5"] == registry.load(RUN).ndcg_at_5
+    before = files_below(tmp_path)
+    assert nightly.publish_weights(judged, WHO, settings) == outcome
+    assert files_below(tmp_path) == before
+    kept = nightly.keep_previous(judged, settings)
+    assert (kept["version"], kept["moved"], kept["latest"]) == (None, False, RUN)
+    before = files_below(tmp_path)
+    assert nightly.keep_previous(judged, settings) == kept
+    assert files_below(tmp_path) == before
+
+
+def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Settings, tmp_path: Path) -> None:
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    first = artefacts(settings)["outcome.json"]
+    assert b"latest moved from nothing to 20250715_0215" in first
+    settings.registry.publish(document("20250714_0215"), who="ann", why="by hand")
+    again = nightly.publish_weights(up_to("quality_gate", settings), "airflow/by-hand", settings)
+    assert not again["moved"]  # so that nobody is told to load it again
+    assert "was published already" in again["reason"]
+    assert artefacts(settings)["outcome.json"] == first
+    settings.registry.rollback("20250714_0215", who="ann", why="offers dropped")
+    judged = up_to("quality_gate", settings)
+    nightly.publish_weights(judged, WHO, settings)  # the first run's task, cleared
+    assert artefacts(settings)["outcome.json"] == first
+    with running(Server()) as webhook:
+        notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
+    (told,) = webhook.got
+    assert told["title"] == f"LTR {RUN} published, latest unchanged"
+    assert f"{RUN} was published before; 20250714_0215 is in use since." in told["message"]
+
+
+def files_below(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_task_refuses_what_changed_since_the_task_before(settings: Settings) -> None:
+    order = list(steps(settings).items())
+    handed = order[0][1]({})
+    ends = {
+        "publish_weights": lambda judged: nightly.publish_weights(judged, WHO, settings),
+        "keep_previous": lambda judged: nightly.keep_previous(judged, settings),
+    }
+    for name, step in order[1:]:
+        with pytest.raises(SourceError, match="changed since"):
+            step({**handed, "sha256": "0" * 64})
+        handed = step(handed)
+        assert handed["run"] == RUN, name
+    for end in ends.values():
+        with pytest.raises(SourceError, match="changed since"):
+            end({**handed, "sha256": "0" * 64})
+    settings.data.put(f"runs/{RUN}/decision.json", b"{}")  # the file itself, not only the reference
+    for end in ends.values():
+        with pytest.raises(SourceError, match=r"decision\.json changed since"):
+            end(handed)
+    assert settings.registry.versions() == []
+
+
+def test_a_dry_run_judges_and_publishes_nothing_and_binds_no_later_try(settings: Settings) -> None:
+    judged = up_to("quality_gate", settings, dry_run=True)
+    assert judged["verdict"] == "keep"
+    decision = json.loads(artefacts(settings)["decision.json"])
+    assert decision["mode"] == "dry_run"
+    assert "publish" in decision["reasons"][0]  # what an enforcing gate would have said
+    with pytest.raises(RegistryError, match="judged 'keep'"):
+        nightly.publish_weights(judged, WHO, settings)
+    assert settings.registry.versions() == []
+    assert up_to("quality_gate", settings)["verdict"] == "publish"
+
+
+def test_the_window_of_a_run_is_frozen_when_it_starts(settings: Settings) -> None:
+    extract(settings, window_days=11)
+    assert inputs(settings)["window_days"] == 11
+    with pytest.raises(SettingsError, match=r"window_days is 12, but run 20250715_0215 was frozen with 11"):
+        extract(settings, window_days=12)
+    extract(settings)
+    extract(settings, window_days=11)
+    assert inputs(settings)["window_days"] == 11
+
+
+@pytest.mark.parametrize(
+    ("asked", "problem"),
+    [
+        ({"window_days": 8}, "window_days"),
+        ({"window_days": 366}, "window_days"),
+        ({"window_days": "twelve"}, "window_days"),
+        ({"dry_run": "no"}, "dry_run"),
+        ({"moment": "tomorrow"}, "moment"),
+        ({"windw_days": 12}, "windw_days"),
+    ],
+)
+def test_a_wrong_param_is_refused_before_anything_lands(
+    settings: Settings, asked: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=problem):
+        extract(settings, **asked)
+    assert settings.data.keys() == []
+
+
+def test_a_window_without_training_days_is_refused(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path, attribution_days=4)
+    with pytest.raises(SettingsError, match="window_days is 9, but 9 days are held out"):
+        extract(settings, window_days=9)
+    assert settings.data.keys() == []
+
+
+def test_a_date_that_has_not_come_is_refused(settings: Settings) -> None:
+    tomorrow = dt.datetime.now(dt.UTC).date() + DAY
+    with pytest.raises(SettingsError, match="has not come"):
+        extract(settings, tomorrow + DAY)
+    assert settings.data.keys() == []
+
+
+@pytest.mark.parametrize("task", ["extract_events", "build_dataset", "quality_gate"])
+def test_a_wrong_variable_stops_the_task_that_reads_it(settings: Settings, task: str) -> None:
+    wrong = LENIENT | {"ltr_ndcg_min": "abc"}
+    handed = {} if task == "extract_events" else up_to(before(task, settings), settings)
+    act = {
+        "extract_events": lambda: nightly.extract_events({"moment": moment(NIGHT)}, wrong, settings),
+        "build_dataset": lambda: nightly.build_dataset(handed, wrong, settings),
+        "quality_gate": lambda: nightly.quality_gate(handed, wrong, settings),
+    }[task]
+    with pytest.raises(SettingsError, match="ltr_ndcg_min is 'abc'"):
+        act()
+
+
+def before(task: str, settings: Settings) -> str:
+    names = list(steps(settings))
+    return names[names.index(task) - 1]
+
+
+def test_what_comes_after_a_run_started_does_not_change_what_it_reads(settings: Settings, tmp_path: Path) -> None:
+    extract(settings)
+    frozen = artefacts(settings)["inputs.json"]
+    simulate(tmp_path, NIGHT, 1)
+    settings.registry.publish(document("20250714_0215"), who="ann", why="by hand")
+    extract(settings)
+    assert artefacts(settings)["inputs.json"] == frozen
+    extract(settings, NIGHT + DAY)
+    later = inputs(settings, "20250716_0215")
+    assert later["champion"] == "20250714_0215"
+    assert later["partitions"] == ["events/date=2025-07-15", "events/date=2025-07-16"]
+
+
+def test_a_backfill_reads_no_source(settings: Settings, tmp_path: Path) -> None:
+    extract(settings)
+    (tmp_path / "audit.log").rename(tmp_path / "moved.log")
+    handed = extract(settings, NIGHT - DAY, window_days=11)
+    assert handed["counts"] == {}
+    past = inputs(settings, "20250714_0215")
+    assert past["landed"] is None
+    assert past["partitions"] == ["events/date=2025-07-15"]
+
+
+def test_the_published_model_is_the_one_that_was_judged(settings: Settings) -> None:
+    judged = up_to("quality_gate", settings)
+    key = f"runs/{RUN}/ltr_weights.json"
+    frozen = settings.data.get(key)
+    settings.data.put(key, frozen.replace(b'"trees":', b'"Trees":', 1))
+    with pytest.raises(WeightsError, match=rf"{key} was altered"):
+        nightly.publish_weights(judged, WHO, settings)
+    settings.data.put(key, frozen)
+    nightly.publish_weights(judged, WHO, settings)
+    assert settings.registry.storage.get(f"{RUN}/ltr_weights.json") == frozen
+
+
+def test_a_judgement_that_changed_is_in_the_document_that_is_published(settings: Settings) -> None:
+    evaluated = up_to("evaluate_ranker", settings)
+    nightly.quality_gate(evaluated, LENIENT | {"ltr_ndcg_min": "0.99"}, settings)
+    assert json.loads(artefacts(settings)["ltr_weights.json"])["gate"]["verdict"] == "keep"
+    nightly.quality_gate(evaluated, LENIENT, settings)
+    assert json.loads(artefacts(settings)["ltr_weights.json"])["gate"]["verdict"] == "publish"
+
+
+def test_the_night_after_is_compared_with_the_version_of_the_night_before(settings: Settings, tmp_path: Path) -> None:
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    simulate(tmp_path, NIGHT, 1)
+    up_to("evaluate_ranker", settings, NIGHT + DAY)
+    champion = json.loads(artefacts(settings, "20250716_0215")["evidence.json"])["champion"]
+    assert (champion["version"], champion["kind"]) == (RUN, "champion")
+
+
+def test_a_publish_also_writes_the_mirror_and_prunes_old_versions(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path, mirror=tmp_path / "beside", keep_versions=1, signing_key="k" * 32)
+    for day in range(1, 32):  # a prune leaves what the newest 30 moves need
+        settings.registry.publish(document(f"202501{day:02}_0215"), who="ann", why="by hand")
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    latest = settings.registry.storage.get("latest/ltr_weights.json")
+    assert (tmp_path / "beside" / "ltr_weights.json").read_bytes() == latest
+    assert b'"signature":"hmac-sha256:' in latest
+    kept = {listed.version for listed in settings.registry.versions()}
+    assert settings.registry.history()[-1].move == "prune"
+    assert RUN in kept
+    assert "20250101_0215" not in kept

@@ -1,0 +1,130 @@
+import logging
+import subprocess
+import sys
+
+import pytest
+import structlog
+
+from ltr_pipeline.errors import RankerError
+from ltr_pipeline.gate.checks import Check, Decision
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.report.notify import Message, failure, rejection, send, success
+from support.webhook import Server, running
+
+HELLO = Message(title="LTR 20251120_0215 published", body="latest is now 20251120_0215.", kind="success")
+SECRETS = ("hunter2secret", "5f2csecretpath", "bearersecret", "querysecret")
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with Server() as server:
+        return server.port
+
+
+def check(name: str, status: str, observed: float | None, threshold: float | None, low=None, high=None) -> Check:
+    return Check(
+        name=name, status=status, observed=observed, low=low, high=high, threshold=threshold, unit="", reason=""
+    )
+
+
+def decision(verdict: str, *checks: Check, reasons: list[str] | None = None) -> Decision:
+    return Decision(verdict=verdict, checks=list(checks), reasons=reasons or [], mode="enforce", policy=Policy())
+
+
+class TestMessages:
+    def test_success_says_what_is_latest_and_shows_the_gate_table(self):
+        passed = decision("publish", check("ndcg_at_5", "pass", 0.7123, 0.65, 0.684, 0.74))
+        message = success("20251120_0215", passed, report="file:///r/report.html")
+        assert (message.kind, message.title) == ("success", "LTR 20251120_0215 published")
+        assert message.body.splitlines() == [
+            "latest is now 20251120_0215.",
+            "",
+            "Check   Observed  95 % CI         Threshold  Verdict",
+            "nDCG@5  0.712     0.684 to 0.740  ≥ 0.650    pass",
+            "",
+            "Report: file:///r/report.html",
+        ]
+
+    def test_success_under_a_pin_does_not_claim_that_latest_moved(self):
+        message = success("20251120_0215", decision("publish"), promoted=False, note="Pinned to 20251101_0215.")
+        assert message.title.endswith("latest unchanged")
+        assert "latest is now" not in message.body
+        assert "Pinned to 20251101_0215." in message.body
+
+    def test_rejection_says_why_and_what_stays_in_use(self):
+        rejected = decision(
+            "keep", check("fairness_gap", "fail", 0.091, 0.05), reasons=["Fairness gap 0.091 is above 0.050."]
+        )
+        message = rejection("20251120_0215", rejected, latest="20251119_0215")
+        assert message.kind == "warning"
+        assert message.body.startswith("20251119_0215 stays in use.\n\n- Fairness gap 0.091 is above 0.050.\n\nCheck ")
+        assert "Fairness gap  0.091     –        ≤ 0.050    fail" in message.body
+
+    def test_rejection_on_a_first_run_has_nothing_in_use(self):
+        assert rejection("20251120_0215", decision("keep"), latest=None).body.startswith("No version is in use yet.")
+
+    def test_failure_names_the_task_and_the_error(self):
+        message = failure("20251120_0215", "train_ranker", RankerError("no rows"), latest="20251119_0215")
+        assert (message.kind, message.title) == ("failure", "LTR run 20251120_0215 failed in train_ranker")
+        assert message.body == "RankerError: no rows\n\n20251119_0215 is in use."
+
+    def test_a_long_error_is_cut_to_what_chat_channels_take(self):
+        assert len(failure("r", "t", "x" * 100_000).body) < 2000
+
+
+class TestSend:
+    def test_body_title_and_type_arrive(self):
+        with running(Server()) as server:
+            [delivery] = send([f"json://127.0.0.1:{server.port}/hook"], HELLO)
+        assert (delivery.delivered, delivery.reason) == (True, "")
+        [got] = server.got
+        assert (got["title"], got["message"], got["type"]) == (HELLO.title, HELLO.body, "success")
+
+    def test_one_bad_channel_does_not_keep_the_others_from_their_message(self, closed_port):
+        with running(Server()) as good, running(Server(status=500)) as refusing:
+            ports = (closed_port, refusing.port, good.port)
+            urls = ["no url at all", *(f"json://127.0.0.1:{port}/" for port in ports)]
+            deliveries = send(urls, HELLO)
+        assert [delivery.delivered for delivery in deliveries] == [False, False, False, True]
+        assert [delivery.channel for delivery in deliveries[1:]] == [
+            f"channel {number} (json://127.0.0.1:{port})" for number, port in enumerate(ports, 2)
+        ]
+        assert len(good.got) == 1
+
+    def test_a_channel_that_hangs_is_left_behind_at_the_deadline(self):
+        with running(Server(hangs=True)) as server:
+            [delivery] = send([f"json://127.0.0.1:{server.port}/?rto=50"], HELLO, timeout_seconds=0.5)
+            assert server.got == []  # it is still hanging
+        assert delivery.reason == "no answer within 0.5 s"  # after its own 50 s the reason would be another
+
+    def test_a_channel_that_hangs_does_not_hold_up_the_end_of_the_process(self):
+        with running(Server(hangs=True)) as server:
+            code = (
+                "from ltr_pipeline.report.notify import Message, send\n"
+                f"send(['json://127.0.0.1:{server.port}/?rto=50'], Message(title='t', body='b', kind='info'),"
+                " timeout_seconds=0.1)"
+            )
+            subprocess.run([sys.executable, "-c", code], check=True, timeout=40, capture_output=True)
+            assert server.got == []
+
+    def test_no_urls_is_no_message(self):
+        assert send([], HELLO) == []
+
+    def test_no_secret_of_an_address_is_logged_or_returned(self, closed_port, caplog):
+        caplog.set_level(logging.DEBUG)
+        place = f"me:hunter2secret@127.0.0.1:{closed_port}/hook/5f2csecretpath"
+        query = "?+Authorization=Bearer%20bearersecret&-key=querysecret"
+        urls = [f"json://{place}{query}", f"nosuchscheme://{place}{query}", "slack://5f2csecretpath/", "querysecret"]
+        with structlog.testing.capture_logs() as events:
+            deliveries = send(urls, HELLO)
+        warned = [event for event in events if event["log_level"] == "warning"]
+        assert [event["channel"].split(" (")[0] for event in warned] == [f"channel {n}" for n in (1, 2, 3, 4)]
+        said = " ".join([str(events), str(deliveries), caplog.text])
+        assert [secret for secret in SECRETS if secret in said] == []
+
+    def test_a_long_message_is_split_rather_than_refused(self):
+        long = Message(title="t", body="word " * 20_000, kind="info")
+        with running(Server()) as server:
+            [delivery] = send([f"json://127.0.0.1:{server.port}/"], long)
+        assert delivery.delivered
+        assert sum(len(got["message"].split()) for got in server.got) == 20_000

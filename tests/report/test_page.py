@@ -1,0 +1,375 @@
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.metrics.fairness import GroupAccuracy
+from ltr_pipeline.metrics.quality import Slice
+from ltr_pipeline.report import rows
+from ltr_pipeline.report.page import Night, render
+from ltr_pipeline.report.wording import gate_rows
+from support import servers
+from support.nights import (
+    DATASET,
+    EVIDENCE,
+    FAIR,
+    LANDING,
+    NIGHTS,
+    TRAINED,
+    YESTERDAY,
+    estimate,
+    night,
+    rejected,
+    unjudgeable,
+)
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+EVIL = "<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>{{ 7*7 }}"
+
+every_night = pytest.mark.parametrize("kind", NIGHTS)
+
+
+class Outline(HTMLParser):
+    """Tags with their attributes, and the text, of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.inside != "style" and data.strip():
+            self.words.append(" ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def outline(night: Night) -> Outline:
+    return Outline(render(night))
+
+
+class TestEveryNight:
+    @every_night
+    def test_is_the_same_bytes_again(self, kind):
+        assert render(NIGHTS[kind]()) == render(NIGHTS[kind]())
+
+    @every_night
+    def test_refers_to_nothing_outside(self, kind):
+        html = render(NIGHTS[kind]())
+        page = Outline(html)
+        names = {"href", "src", "srcset", "action", "data", "poster"}
+        addresses = [value for _, attrs in page.tags for name, value in attrs.items() if name in names]
+        assert [address for address in addresses if not address.startswith(("#", "data:"))] == []
+        assert re.findall(r"https?:|@import|url\(", html) == []
+        assert page.attributes("script") == []
+
+    @every_night
+    def test_says_nothing_of_missing_values(self, kind):
+        assert re.findall(r"\b(None|nan|inf|Undefined)\b", outline(NIGHTS[kind]()).text) == []
+
+    @every_night
+    def test_is_marked_up_for_who_cannot_see_it(self, kind):
+        page = outline(NIGHTS[kind]())
+        tags = [name for name, _ in page.tags]
+        assert tags.count("h1") == tags.count("main") == 1
+        assert tags.count("caption") == tags.count("table")
+        assert all(attrs.get("scope") for attrs in page.attributes("th"))
+        for attrs in page.attributes("svg"):
+            assert attrs.get("aria-hidden") == "true" or (attrs["role"] == "img" and attrs["aria-label"])
+        ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        links = [attrs["href"].removeprefix("#") for attrs in page.attributes("a")]
+        assert set(links) <= set(ids)
+
+    @every_night
+    def test_is_small(self, kind):
+        assert len(render(NIGHTS[kind]()).encode()) < 200_000
+
+
+class TestVerdict:
+    @pytest.mark.parametrize(
+        ("kind", "title", "lead"),
+        [
+            (
+                "published",
+                "Published 20251120_0215",
+                "20251120_0215 passed the gate and is now in use. All 13 checks passed.",
+            ),
+            ("rejected", "Not published", "20251119_0215 stays in use. Of 13 checks: 11 passed, 2 failed."),
+            (
+                "inconclusive",
+                "Not published",
+                "20251119_0215 stays in use. Of 13 checks: 11 passed, 1 inconclusive, 1 not evaluable.",
+            ),
+            ("pinned", "Published, latest unchanged", "20251101_0215 stays in use."),
+            ("empty day", "Not judged", "20251119_0215 stays in use. Nothing has landed for the window."),
+        ],
+    )
+    def test_comes_first(self, kind, title, lead):
+        words = outline(NIGHTS[kind]()).words
+        assert words[words.index(title) + 1].startswith(lead)
+
+    def test_a_dry_run_is_not_called_a_rejection(self):
+        tried = night(policy=Policy(gate_mode="dry_run"), version=None, promoted=False, latest=None)
+        text = outline(tried).text
+        assert "Judged in a dry run" in text
+        assert "No version is in use yet." in text
+        assert "Dry run: would publish." in text
+
+    def test_a_trial_that_publishes_nothing_says_that_it_would_pass(self):
+        words = outline(night(version=None, promoted=False, latest=None)).words
+        assert "Passes the gate, not published" in words
+
+    def test_reasons_stand_before_every_table(self):
+        html = render(rejected())
+        reason = "The fairness gap is 0.115 after noise correction (raw 0.118), above the limit of 0.05."
+        assert html.index(reason) < html.index("<table")
+
+
+class TestSections:
+    def test_the_gate_table_has_every_cell_of_every_check(self):
+        told = rejected()
+        words = outline(told).words
+        start = words.index("Verdict")
+        cells = words[start + 1 : words.index("Ranking quality", start)]
+        for check, observed, interval, threshold, verdict in gate_rows(told.decision):
+            at = cells.index(check)
+            row = [word for word in cells[at : at + 6] if word in (observed, interval, threshold, verdict)]
+            assert row == [observed, interval, threshold, verdict]
+
+    def test_a_graphic_puts_the_threshold_and_the_value_where_they_are(self):
+        # p95 is 0.68 ms of 15 ms allowed, on an axis from 0 to 1.1 * 15 = 16.5 ms
+        html = render(night())
+        graphic = html[html.index('aria-label="Latency p95: 0.68 ms') :].partition("</svg>")[0]
+        assert f'cx="{100 * 0.68 / 16.5:.2f}%"' in graphic
+        assert f'class="limit" x1="{100 * 15 / 16.5:.2f}%"' in graphic
+        assert f'class="zone" x="0" y="2" width="{100 * 15 / 16.5:.2f}%"' in graphic
+
+    def test_an_importance_and_its_change_are_in_one_row(self):
+        [row] = [row for row in rows.feature_rows(TRAINED, night().former, DATASET) if row.name == "S"]
+        assert (row.share, row.was, row.change) == (0.22, 0.24, "−2.0 pp")
+
+    def test_features_that_came_and_went_are_told(self):
+        former = replace(night().former, features=night().former.features[:-1])  # without C
+        gone = replace(TRAINED, importance=dict.fromkeys(("A", "S"), 0.5))
+        dataset = replace(DATASET, features=["A", "S", "T", "C"], vanished=["T"], appeared=["C"])
+        states = {row.name: row.state for row in rows.feature_rows(gone, former, dataset)}
+        assert states["G"] == "removed since the version before"
+        assert states["T"] == "vanished: no value in the test days"
+        assert states["C"] == "new since the version before; appeared: no value in the training days, but later"
+        assert states["A"] == ""
+        text = outline(night(trained=gone, former=former, dataset=dataset)).text
+        assert "Vanished: no value in the test days: T" in text
+        assert "Seen in the events, but not on the allow-list: Z2" in text
+
+    def test_yesterday_and_today_stand_side_by_side(self):
+        told = {change.name: change[1:] for change in rows.evidence_changes(YESTERDAY, EVIDENCE)}
+        assert told["nDCG@5"] == ("0.706", "0.712", "+0.006", "")
+        assert told["Training impressions"] == ("150,011", "152,340", "+2,329", "+1.6 %")  # 2329 / 150011
+        unknown = {change.name: change[1:] for change in rows.evidence_changes(YESTERDAY, unjudgeable().evidence)}
+        assert unknown["nDCG@5"] == ("0.706", "–", "–", "")
+
+    def test_only_features_that_miss_more_or_fewer_values_are_listed(self):
+        before = night().yesterday_dataset
+        assert [tuple(change) for change in rows.dataset_changes(before, DATASET)] == [
+            ("Missing values of T", "5.10 %", "2.00 %", "−3.1 pp", "")
+        ]
+
+    def test_every_landed_record_has_a_row(self):
+        fates = rows.fate_rows(DATASET.impressions, DATASET.feedback)
+        assert sum(row.impressions for row in fates) == DATASET.impressions.landed
+        assert sum(row.feedback for row in fates) == DATASET.feedback.landed
+        assert sum(row.records for row in rows.landing_rows(LANDING)) == LANDING.read
+
+    def test_the_tail_of_positions_is_one_column(self):
+        columns = rows.position_columns({0: 5, 1: 60, 20: 20, 21: 15, 400: 5})
+        assert [(c.name, c.share) for c in columns if c.share] == [("1", 0.6), ("20", 0.2), ("21+", 0.2)]
+
+    def test_a_run_that_was_not_judged_has_no_empty_sections(self):
+        landed_only = Night(run="20251120_0215", date=night().date, landing=LANDING)
+        page = outline(landed_only)
+        assert [attrs["id"] for attrs in page.attributes("section")] == ["data"]
+        assert "Quarantined not JSON 14" in page.text
+
+
+class TestHostileNames:
+    def hostile(self) -> Night:
+        evidence = replace(
+            EVIDENCE,
+            champion=replace(EVIDENCE.champion, version=EVIL, delta=None, reason=EVIL),
+            fairness=replace(FAIR, reason=EVIL, groups=[replace(FAIR.groups[0], protected_group=EVIL)]),
+            slices=[replace(EVIDENCE.slices[0], dimension=EVIL, value=EVIL, note=EVIL)],
+            latency=replace(EVIDENCE.latency, cpu=EVIL),
+        )
+        return night(
+            evidence,
+            note=EVIL,
+            trained=replace(TRAINED, importance={EVIL: 1.0}, missing_rules={EVIL: EVIL}, parameters={EVIL: EVIL}),
+            dataset=replace(DATASET, features=[EVIL], vanished=[EVIL]),
+            landing=replace(LANDING, unknown_features=[EVIL], quarantine_reasons={EVIL: 1}, fallback=EVIL),
+            libraries={EVIL: EVIL},
+            lineage={EVIL: EVIL},
+            hashes={EVIL: EVIL},
+        )
+
+    def test_are_text_and_nothing_else(self, page):
+        page.set_content(render(self.hostile()))
+        assert "owned" not in page.title()
+        assert page.locator("script, img").count() == 0
+        assert page.locator("[onerror]").count() == 0
+        assert page.locator("tbody th bdi", has_text="document.title").first.inner_text() == EVIL
+
+    def test_long_ones_do_not_widen_the_page(self, page):
+        long = "x" * 300
+        told = night(
+            replace(EVIDENCE, slices=[replace(EVIDENCE.slices[0], value=long)]),
+            trained=replace(TRAINED, importance={long: 1.0}, parameters={long: long}),
+            note=long,
+        )
+        for width in (390, 1280):
+            show(page, told, width)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    def test_many_of_them_keep_the_file_small(self):
+        names = [f"feature-{index:05d}-{'y' * 60}" for index in range(3000)]
+        shares = dict.fromkeys(names, 1 / 3000)
+        part = replace(DATASET.train, feature_missing=dict.fromkeys(names, 0.0))
+        crowd = replace(
+            EVIDENCE,
+            slices=[
+                Slice(dimension="protected_group", value=name, ndcg_at_5=estimate(0.7), impressions=1) for name in names
+            ],
+            fairness=replace(
+                FAIR, groups=[GroupAccuracy(protected_group=name, accuracy=0.5, pairs=1, rankings=1) for name in names]
+            ),
+        )
+        dataset = replace(DATASET, features=names, train=part, vanished=names)
+        before = replace(dataset, train=replace(part, feature_missing=dict.fromkeys(names, 0.5)))
+        told = night(
+            crowd, trained=replace(TRAINED, importance=shares), dataset=dataset, yesterday_dataset=before, former=None
+        )
+        html = render(told)
+        assert len(html.encode()) < 1_000_000
+        assert "2,940 more features, together 98.0 % of the gain" in " ".join(html.split())
+
+
+class TestColours:
+    """WCAG 2.2: 4.5 to 1 for text, in the light and in the dark theme."""
+
+    PAIRS = (
+        ("ink", "page"),
+        ("soft", "page"),
+        ("blue", "page"),
+        ("ink", "panel"),
+        *((tone, f"{tone}-soft") for tone in ("green", "red", "amber")),
+        ("soft", "grey-soft"),
+    )
+
+    @pytest.mark.parametrize("pair", PAIRS, ids="-on-".join)
+    @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+    def test_text_stands_out(self, pair, theme):
+        css = files("ltr_pipeline.report").joinpath("templates/report.css").read_text()
+        block = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[theme]
+        colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", block))
+        light, dark = sorted((luminance(colours[name]) for name in pair), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        servers.missing("Chromium", f"install the package chromium, for {CHROMIUM}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
+        servers.used("Chromium", browser.version)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+def show(page: Page, told: Night, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.set_content(render(told))
+
+
+class TestInTheBrowser:
+    @every_night
+    def test_fits_a_phone_and_a_desk_without_a_request_or_an_error(self, page, tmp_path, kind):
+        file = tmp_path / "report.html"
+        file.write_text(render(NIGHTS[kind]()), encoding="utf-8")
+        requests, problems = [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.goto(file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert {url for url in requests if not url.startswith("data:")} == {file.as_uri()}
+        assert problems == []
+
+    @every_night
+    def test_fits_a4(self, page, kind):
+        show(page, NIGHTS[kind](), 688)  # 210 mm less 2 * 14 mm of margin at 96 px an inch
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 688
+        assert not page.locator("nav").is_visible()
+        assert page.pdf(format="A4").startswith(b"%PDF")
+
+    def test_is_legible_on_a_phone(self, page):
+        show(page, night(), 390)
+        sizes = page.evaluate(
+            "[...document.querySelectorAll('th, td, p, dt, dd, text, span')]"
+            ".filter(e => e.textContent.trim() && e.getClientRects().length)"
+            ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+        )
+        assert min(sizes) >= 12
+
+    def test_a_phone_sees_every_figure_with_its_name(self, page):
+        show(page, night(), 390)
+        card = page.locator("#gate tbody tr").first.inner_text().split("\n")
+        assert card[0] == "nDCG@5"
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('#gate td.num'), '::before').content")
+            == '"Observed"'
+        )
+
+    def test_the_page_is_navigable_by_its_headings_and_tables(self, page):
+        show(page, night(), 390)
+        assert page.get_by_role("heading", level=2).count() >= 9
+        gate = page.get_by_role("table", name="Gate table")
+        assert gate.get_by_role("row").count() == 1 + len(night().decision.checks)  # one of headings
+        assert gate.get_by_role("columnheader").count() == 6

@@ -1,0 +1,1 @@
+"""What tests share: small worlds, servers and services under test, processes that are killed."""

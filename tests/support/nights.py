@@ -1,0 +1,290 @@
+"""Runs to report on: one for each way a night can end, with numbers that a real one could have."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from msgspec.structs import replace
+
+from ltr_pipeline.dataset.labels import Account
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.windows import Windows
+from ltr_pipeline.events.manifest import Landed, Manifest
+from ltr_pipeline.events.source import Range
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
+from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
+from ltr_pipeline.ranker.train import Trained
+from ltr_pipeline.report.page import Night
+from ltr_pipeline.scoring.latency import Latency
+from support.documents import document
+
+DAY = dt.timedelta(days=1)
+DATE = dt.date(2025, 11, 20)
+CUTOFF = dt.datetime(2025, 11, 20, tzinfo=dt.UTC)
+FEATURES = ("A", "S", "T", "G", "Q", "U", "R", "C")
+
+
+def estimate(value: float, half: float = 0.02, n: int = 1204) -> Estimate:
+    return Estimate(value=value, low=value - half, high=value + half, n=n, excluded=312)
+
+
+def metrics(ndcg: float) -> Metrics:
+    return Metrics(
+        ndcg_at_5=estimate(ndcg),
+        linear_ndcg_at_5=estimate(ndcg + 0.03),
+        mrr=estimate(ndcg + 0.05),
+        hit_at_3=estimate(ndcg + 0.12),
+    )
+
+
+def delta(value: float, half: float = 0.009) -> Delta:
+    return Delta(value=value, low=value - half, high=value + half, n=1204)
+
+
+FAIR = Fairness(
+    configured=True,
+    evaluable=True,
+    reason="",
+    gap=0.031,
+    low=0.012,
+    high=0.058,
+    noise=0.027,
+    corrected_gap=0.015,
+    null_p95=0.044,
+    corrected_p20=0.0,
+    exposure_gap=0.04,
+    unknown_share=0.012,
+    groups=[
+        GroupAccuracy(protected_group="a", accuracy=0.781, pairs=5210, rankings=911, exposure=1.02, ndcg_at_5=0.731),
+        GroupAccuracy(protected_group="b", accuracy=0.750, pairs=3127, rankings=702, exposure=0.98, ndcg_at_5=0.712),
+    ],
+)
+
+EVIDENCE = Evidence(
+    trees=142,
+    train_impressions=152_340,
+    test_queries=1204,
+    metrics=metrics(0.712),
+    baselines={"random": metrics(0.488), "logged_order": metrics(0.641), "legacy_linear": metrics(0.655)},
+    against_random=delta(0.224, 0.018),
+    champion=Comparison(version="20251119_0215", kind="champion", metrics=metrics(0.704), delta=delta(0.008)),
+    best_recent=Comparison(version="20251108_0215", kind="best_recent", metrics=metrics(0.709), delta=delta(0.003)),
+    slices=[
+        Slice(dimension="protected_group", value="a", ndcg_at_5=estimate(0.731, 0.028, 911), impressions=8120),
+        Slice(dimension="protected_group", value="b", ndcg_at_5=estimate(0.712, 0.034, 702), impressions=5904),
+        *(
+            Slice(dimension="day_part", value=part, ndcg_at_5=estimate(value, half, n), impressions=12 * n)
+            for part, value, half, n in (
+                ("00-06", 0.689, 0.061, 98),
+                ("06-12", 0.718, 0.033, 401),
+                ("12-18", 0.709, 0.031, 463),
+                ("18-24", 0.715, 0.042, 242),
+            )
+        ),
+        Slice(dimension="items", value="known", ndcg_at_5=estimate(0.715, 0.021, 1204), impressions=14_448),
+        Slice(
+            dimension="items",
+            value="new",
+            ndcg_at_5=Estimate(value=None, low=None, high=None, n=0, excluded=3),
+            impressions=21,
+            note="none of its rankings is eligible",
+        ),
+    ],
+    fairness=FAIR,
+    latency=Latency(
+        p50_ms=0.41,
+        p95_ms=0.68,
+        p99_ms=1.12,
+        requests=1000,
+        candidates_p50=12,
+        candidates_max=31,
+        trees=142,
+        cpu="Intel(R) Xeon(R) CPU @ 2.60GHz",
+    ),
+    landed=Landed(records_read=9120, records_quarantined=21, impressions=900, feedback=90),
+)
+
+YESTERDAY = replace(
+    EVIDENCE,
+    train_impressions=150_011,
+    test_queries=1188,
+    metrics=metrics(0.706),
+    landed=Landed(records_read=8754, records_quarantined=4, impressions=900, feedback=90),
+)
+
+
+def part(start: int, end: int, rows: int, missing: float = 0.02) -> Part:
+    """Days `start` to `end` before the cutoff."""
+    return Part(
+        start=CUTOFF - start * DAY,
+        end=CUTOFF - end * DAY,
+        rows=rows,
+        rankings=rows // 12,
+        eligible=rows // 15,
+        labels={"0": rows - rows // 8 - rows // 20 - rows // 60, "1": rows // 8, "2": rows // 20, "3": rows // 60},
+        positions={"0": rows // 100} | {str(place): rows // (place + 9) for place in range(1, 25)},
+        feature_missing=dict.fromkeys(FEATURES, 0.0) | {"T": missing},
+    )
+
+
+DATASET = DatasetManifest(
+    windows=Windows(cutoff=CUTOFF),
+    features=list(FEATURES),
+    buckets=16,
+    impressions=Account(
+        landed=197_412, used=177_910, duplicates=1_204, dropped={"immature": 16_904, "unavailable": 1_394}
+    ),
+    feedback=Account(
+        landed=41_207, used=38_114, duplicates=310, dropped={"impression_dropped": 2_604, "too_late": 179}
+    ),
+    train=part(28, 8, 152_340),
+    valid=part(8, 6, 11_122),
+    test=part(6, 3, 14_448),
+    vanished=["U"],
+    appeared=[],
+    tables={f"labelled-{bucket:03d}.parquet": f"{bucket:064x}" for bucket in range(16)},
+)
+
+LANDING = Manifest(
+    date=DATE,
+    range=Range(source="files", segments=()),
+    since=CUTOFF - 28 * DAY,
+    mapping_sha256="1c" * 32,
+    buckets=16,
+    read=9120,
+    impressions=7411,
+    feedback=1640,
+    quarantined=21,
+    ignored=48,
+    quarantine_reasons={"not JSON": 14, "missing item_id": 7},
+    ignored_reasons={"unrelated message": 48},
+    first_time=CUTOFF - 2 * DAY,
+    last_time=CUTOFF,
+    unknown_features=["Z2"],
+    unknown_kinds=["heartbeat"],
+    files=[],
+)
+
+TRAINED = Trained(
+    trees=142,
+    importance=dict(zip(FEATURES, (0.31, 0.22, 0.14, 0.11, 0.1, 0.0, 0.08, 0.04), strict=True)),
+    valid_ndcg_at_5=0.719,
+    parameters={"objective": "lambdarank", "learning_rate": 0.05, "num_leaves": 31},
+    missing_rules=dict.fromkeys(FEATURES, "as zero") | {"T": "learned"},
+    linear_weights=dict.fromkeys(FEATURES, 0.125),
+    seconds=4.2,
+    model_sha256="9f" * 32,
+)
+
+_FORMER = document("20251119_0215")
+FORMER = replace(
+    _FORMER,
+    features=[replace(_FORMER.features[0], name=name) for name in FEATURES],
+    model=replace(
+        _FORMER.model,
+        importance=dict(zip(FEATURES, (0.29, 0.24, 0.13, 0.11, 0.1, 0.02, 0.07, 0.04), strict=True)),
+    ),
+)
+
+HASHES = {"model": "9f" * 32, "mapping": "1c" * 32}
+LIBRARIES = {"lightgbm": "4.7.0", "ltr-pipeline": "0.1.0", "numpy": "2.4.6", "polars": "2.1.0", "pyarrow": "26.0.1"}
+
+
+def night(evidence: Evidence | None = EVIDENCE, policy: Policy | None = None, **fields: object) -> Night:
+    """A run in which everything happened."""
+    run = "20251120_0215"
+    published = {"version": run, "promoted": True, "latest": run}
+    everything = {
+        "run": run,
+        "date": DATE,
+        "landing": LANDING,
+        "dataset": DATASET,
+        "trained": TRAINED,
+        "evidence": evidence,
+        "decision": decide(evidence, policy or Policy()) if evidence else None,
+        "former": FORMER,
+        "yesterday": YESTERDAY,
+        "yesterday_dataset": replace(DATASET, train=part(28, 8, 150_011, missing=0.051)),
+        "hashes": HASHES,
+        "lineage": {"parent": "20251119_0215", "mode": "full"},
+        "libraries": LIBRARIES,
+    }
+    return Night(**(everything | published | fields))
+
+
+def rejected() -> Night:
+    worse = replace(
+        EVIDENCE,
+        champion=replace(EVIDENCE.champion, delta=delta(-0.021), metrics=metrics(0.733)),
+        fairness=replace(FAIR, gap=0.118, low=0.07, high=0.16, corrected_gap=0.115, corrected_p20=0.08),
+    )
+    return night(worse, version=None, promoted=False, latest="20251119_0215")
+
+
+def inconclusive() -> Night:
+    unsure = replace(
+        EVIDENCE,
+        champion=replace(EVIDENCE.champion, delta=delta(-0.004, 0.02)),
+        fairness=replace(FAIR, evaluable=False, reason="a group needs 30 rankings with a pair to compare; b has 12"),
+    )
+    return night(unsure, version=None, promoted=False, latest="20251119_0215")
+
+
+def pinned() -> Night:
+    return night(promoted=False, latest="20251101_0215", note="latest is pinned; run ltr unpin to free it")
+
+
+def first() -> Night:
+    """No champion, no protected groups, no yesterday."""
+    ungrouped = Fairness(
+        configured=False, evaluable=False, reason="no impression has a protected group", unknown_share=1.0
+    )
+    alone = replace(
+        EVIDENCE,
+        champion=Comparison(version=None, kind="legacy_linear", metrics=metrics(0.655), delta=delta(0.057)),
+        best_recent=None,
+        fairness=ungrouped,
+        slices=[],
+    )
+    return night(alone, former=None, yesterday=None, yesterday_dataset=None)
+
+
+def unjudgeable() -> Night:
+    """A small team's quiet day: a dataset, but nothing in it is eligible."""
+    nothing = Estimate(value=None, low=None, high=None, n=0, excluded=7)
+    none = Metrics(ndcg_at_5=nothing, linear_ndcg_at_5=nothing, mrr=nothing, hit_at_3=nothing)
+    reason = "20251119_0215 needs features that are gone: Z"
+    blank = replace(
+        EVIDENCE,
+        test_queries=0,
+        metrics=none,
+        baselines={"random": none},
+        against_random=None,
+        champion=Comparison(version="20251119_0215", kind="champion", reason=reason),
+        best_recent=None,
+        slices=[],
+        fairness=Fairness(configured=True, evaluable=False, reason="no ranking has a pair of two groups"),
+        landed=None,
+    )
+    empty = replace(part(6, 3, 0), labels={}, positions={})
+    dataset = replace(DATASET, test=empty, train=replace(DATASET.train, positions={}))
+    return night(blank, version=None, promoted=False, latest="20251119_0215", dataset=dataset)
+
+
+def empty_day() -> Night:
+    """Nothing landed, nothing was trained."""
+    return Night(run="20251120_0215", date=DATE, latest="20251119_0215", note="nothing has landed for the window")
+
+
+NIGHTS = {
+    "published": night,
+    "rejected": rejected,
+    "inconclusive": inconclusive,
+    "pinned": pinned,
+    "first": first,
+    "unjudgeable": unjudgeable,
+    "empty day": empty_day,
+}

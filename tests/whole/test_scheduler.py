@@ -1,0 +1,187 @@
+"""A real Airflow, as `make up` starts it: the DAG is visible and paused, toggled over the REST API, and runs green."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import free_port
+
+from support import servers
+from support.programs import CHECKOUT
+from support.webhook import Server, running
+
+DAG = "train_ltr_daily"
+FOLLOWER = "follow_the_ranker"
+FOLLOWER_FILE = f"""
+from airflow.sdk import Asset, dag, task
+
+WEIGHTS = Asset("ltr_weights")
+
+
+@dag(schedule=[WEIGHTS])
+def {FOLLOWER}():
+    @task
+    def reload(triggering_asset_events=None):
+        return [event.extra["version"] for event in triggering_asset_events[WEIGHTS]]
+
+    reload()
+
+
+{FOLLOWER}()
+"""
+PATIENCE_SECONDS = 300
+
+
+def bundle(name: str, folder: Path) -> dict[str, Any]:
+    """A folder of DAG files, as Airflow's configuration names it."""
+    return {
+        "name": name,
+        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
+        "kwargs": {"path": str(folder)},
+    }
+
+
+@pytest.fixture(scope="module")
+def webhook() -> Iterator[Server]:
+    with running(Server()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("airflow")
+    (home / "follower").mkdir()
+    (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
+    bundles = [bundle("dags-folder", CHECKOUT / "dags"), bundle("follower", home / "follower")]
+    port = free_port()
+    return os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
+        "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
+        "LTR_SERVE_PORT": str(free_port()),
+        "WEIGHTS_POLL_SECONDS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def ltr(environment: dict[str, str], *arguments: str) -> str:
+    """A command as a user types it, in the folder of this Airflow, where logs/ and var/ then are."""
+    program = Path(sys.executable).with_name("ltr")
+    done = subprocess.run(
+        [program, *arguments],
+        env=environment,
+        cwd=environment["AIRFLOW_HOME"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class Api:
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.url = environment["AIRFLOW__API__BASE_URL"]
+        home = Path(environment["AIRFLOW_HOME"])
+        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
+        user, password = next(iter(passwords.items()))
+        self.token = ""
+        self.token = self("POST", "/auth/token", {"username": user, "password": password})["access_token"]
+
+    def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def api(environment: dict[str, str]) -> Iterator[Api]:
+    airflow = Path(sys.executable).with_name("airflow")
+    subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
+    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
+    try:
+        assert f"The service is at http://127.0.0.1:{environment['LTR_SERVE_PORT']}" in ltr(environment, "up")
+        servers.used("Airflow", f"{version('apache-airflow')} standalone, SQLite, LocalExecutor")
+        yield Api(environment)
+    finally:
+        said = ltr(environment, "down")
+        assert "Airflow has stopped." in said
+        assert "The service has stopped." in said
+        assert "Nothing is running." in ltr(environment, "down")
+
+
+def wait(what: str, ready: Any) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if found := ready():
+                return found
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+        time.sleep(2)
+    pytest.fail(f"no {what} within {PATIENCE_SECONDS} s")
+
+
+def toggle(api: Api, dag: str) -> None:
+    api("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
+
+
+def finished(api: Api, dag: str) -> dict[str, Any]:
+    """The first run of a DAG that has ended."""
+    ended = ("success", "failed")
+    runs = f"/api/v2/dags/{dag}/dagRuns"
+    return wait(
+        f"finished run of {dag}", lambda: [run for run in api("GET", runs)["dag_runs"] if run["state"] in ended]
+    )[0]
+
+
+def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
+    api: Api, environment: dict[str, str], webhook: Server
+) -> None:
+    dag = wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
+    assert dag["is_paused"] is True
+    assert "Train, gate and publish" in dag["doc_md"]
+    wait("follower", lambda: api("GET", f"/api/v2/dags/{FOLLOWER}/details"))
+    toggle(api, FOLLOWER)
+    toggle(api, DAG)
+    run = finished(api, DAG)
+    assert (run["state"], run["run_type"]) == ("success", "scheduled")
+    tasks = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}/taskInstances")["task_instances"]
+    states = {task["task_id"]: task["state"] for task in tasks}
+    assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("success", "skipped", "success")
+    (event,) = api("GET", "/api/v2/assets/events")["asset_events"]
+    (latest,) = json.loads(ltr(environment, "versions", "--json"))
+    assert event["extra"]["version"] == latest["version"] == f"{run['logical_date'][:10].replace('-', '')}_0215"
+    assert latest["is_latest"]
+    health = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
+    wait("reload", lambda: json.load(urllib.request.urlopen(health, timeout=60))["version"] == latest["version"])
+    assert event["extra"]["metrics"]["ndcg_at_5"] == latest["ndcg_at_5"]
+    assert "ok" in ltr(environment, "verify")
+    (told,) = webhook.got
+    assert told["title"] == f"LTR {latest['version']} published"
+    follower = finished(api, FOLLOWER)
+    assert (follower["state"], follower["run_type"]) == ("success", "asset_triggered")
+    got = api(
+        "GET", f"/api/v2/dags/{FOLLOWER}/dagRuns/{follower['dag_run_id']}/taskInstances/reload/xcomEntries/return_value"
+    )
+    assert got["value"] == [latest["version"]]
