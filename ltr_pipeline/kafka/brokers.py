@@ -14,7 +14,7 @@ from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.kafka.diagnosis import diagnosed, forbidden, refused
 
-__all__ = ["INSTALL", "Brokers", "Client", "connected", "translated"]
+__all__ = ["INSTALL", "Brokers", "TimedClient", "connected", "translated"]
 
 INSTALL: Final = "pip install kafka-python crc32c lz4 python-snappy zstandard"
 RETENTION: Final = "retention.ms"
@@ -22,7 +22,7 @@ RETRY_SECONDS: Final = 0.2
 DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
 
 
-class Client:
+class TimedClient:
     """Makes something of kafka-python and ends whatever it waits for in vain: a TLS handshake waits without an end.
 
     Parameters
@@ -67,7 +67,7 @@ class Brokers:
         How it was made.
     """
 
-    def __init__(self, client: Client, connection: KafkaConnection) -> None:
+    def __init__(self, client: TimedClient, connection: KafkaConnection) -> None:
         self._call = client.call
         self._admin = client.made
         self._connection = connection
@@ -165,7 +165,7 @@ def connected(connection: KafkaConnection) -> Iterator[Brokers]:
         raise SourceUnavailableError(f"kafka-python is not installed: {INSTALL}") from error
     with translated(connection):
         timeout_ms = round(connection.timeout_seconds * 1000)
-        client = Client(
+        client = TimedClient(
             KafkaAdminClient,
             connection.timeout_seconds * (1 - DIAGNOSIS_SHARE),
             **connection.for_kafka_python(),

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ltr_pipeline.scoring.pace import breathe
+from ltr_pipeline.scoring.resting import rest_if_due
 from ltr_pipeline.scoring.trees import Tree, Trees
 
 __all__ = ["Forest"]
@@ -152,7 +152,7 @@ def _nodes_and_leaves(trees: Sequence[Tree], bits: type[Bits]) -> tuple[_Nodes, 
         spans, order = _left_of(tree)
         leaves[row, order] = tree.leaves
         right_of += [every ^ ((1 << size) - 1 << start) for start, size in spans]
-        breathe()
+        rest_if_due()
     thresholds = np.array([threshold for tree in trees for threshold in tree.thresholds])
     nodes = _Nodes(
         tree=np.repeat(np.arange(len(trees)), [len(tree.split) for tree in trees]),
@@ -170,7 +170,7 @@ def _column(nodes: _Nodes, feature: int, trees: int) -> tuple[NDArray[np.float64
     The table, (n + 2, trees), has the bits of the leaves that are left when nodes with the first so many thresholds
     fail, and in its last row when the feature is missing.
     """
-    breathe()
+    rest_if_due()
     mine = np.flatnonzero(nodes.feature == feature)
     thresholds, place = np.unique(nodes.threshold[mine], return_inverse=True)
     bits = nodes.right_of.dtype

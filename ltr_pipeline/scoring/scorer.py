@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.scoring.forest import Forest
-from ltr_pipeline.scoring.pace import breathe
 from ltr_pipeline.scoring.requests import Candidate, Features, Ranked, Reader, Request
+from ltr_pipeline.scoring.resting import rest_if_due
 from ltr_pipeline.scoring.trees import Trees, read_trees
 
 __all__ = ["Scorer", "descending", "rank"]
@@ -162,7 +162,7 @@ def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
     """Rows of values near which the trees part them, and of missing ones."""
     near: list[list[float]] = [[0.0, np.nan] for _ in range(features)]
     for tree in trees.trees:
-        breathe()
+        rest_if_due()
         for feature, threshold in zip(tree.split, tree.thresholds, strict=True):
             near[feature].append(threshold)
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.scoring.pace import breathe
+from ltr_pipeline.scoring.resting import rest_if_due
 
 __all__ = ["Tree", "Trees", "read_trees"]
 
@@ -80,7 +80,7 @@ def read_trees(model_text: str) -> Trees:
         if problem:
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
         trees.append(tree)
-        breathe()
+        rest_if_due()
     summed = header.get("num_tree_per_iteration") == "1" and "\naverage_output" not in head
     head, found, rest = model_text.partition("\ntree_sizes=")
     return Trees(f"{head}\n{rest.partition(chr(10))[2]}" if found else model_text, trees, summed)

@@ -45,7 +45,7 @@ def main() -> None:
             ending.enter_context(Logs(settings.log_folder))
             shared = ending.enter_context(tempfile.TemporaryDirectory(prefix="ltr-metrics-"))
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
-            os.environ[FOLDER] = str(Path(shared) / "board")
+            os.environ[FOLDER] = str(Path(shared) / "workers")
         uvicorn.run(
             "ltr_pipeline.serving.__main__:create_app",  # each worker imports this module first
             factory=True,

@@ -13,21 +13,21 @@ from ltr_pipeline.runs.names import last_judged
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["Background", "look_for_nights"]
+__all__ = ["Periodic", "look_for_nights"]
 
 STOP_SECONDS: Final = 5.0
 
 log = structlog.get_logger(__name__)
 
 
-class Background:
+class Periodic:
     """Calls each of some functions at once and then every `seconds`, in one thread."""
 
     def __init__(self, seconds: float, calls: Sequence[Callable[[], None]]) -> None:
         self._seconds = seconds
         self._calls = calls
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="periodic", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -44,7 +44,7 @@ class Background:
                 try:
                     call()
                 except Exception:  # one call's fault must not end the others
-                    log.exception("background work failed")
+                    log.exception("periodic work failed")
             self._stopped.wait(self._seconds)
 
 

@@ -46,7 +46,7 @@ LAST_JUDGED: Final = Gauge(
     multiprocess_mode="livemax",
 )
 
-OTHER_LOADS: Final = Counter("ltr_other_loads_total", "Loads of versions to compare with.", ["outcome"])
+VARIANT_LOADS: Final = Counter("ltr_other_loads_total", "Loads of versions to compare with.", ["outcome"])
 INTERLEAVED: Final = Counter("ltr_interleaved_total", "Answers that were to be interleaved.", ["outcome"])
 SHADOWS: Final = Counter("ltr_shadow_total", "Answers that were to be scored by the shadow, too.", ["outcome"])
 SHADOW_OVERLAP: Final = Histogram(
@@ -75,7 +75,7 @@ LOG_DROPPED: Final = Counter("ltr_log_lines_dropped_total", "Log lines that coul
 for metric, outcomes in (
     (FALLBACKS, ("no_model", "error", "deadline")),
     (RELOADS, ("loaded", "refused", "failed", "stepped_back")),
-    (OTHER_LOADS, ("loaded", "failed")),
+    (VARIANT_LOADS, ("loaded", "failed")),
     (SHADOWS, ("compared", "skipped", "same", "not_loaded", "failed")),
     (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
 ):

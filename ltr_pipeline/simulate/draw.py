@@ -16,8 +16,8 @@ from ltr_pipeline.simulate.world import (
     Flags,
     Floats,
     Ints,
-    Rankings,
     Rows,
+    ShownLists,
     World,
     utility,
 )
@@ -37,7 +37,7 @@ _HOMES, _MOODS, _LAWYERS, _CASES, _SHOWN = range(5)  # streams of random numbers
 
 def sample(
     world: World, rankings: int, rng: np.random.Generator, *, day: date = date(2025, 7, 1), only_available: bool = True
-) -> Rankings:
+) -> ShownLists:
     """Draw independent lists of the lawyers of `day`, under the same click protocol as the log.
 
     Hundreds of thousands of lists take seconds, which makes a metric "at infinite sample" affordable. With
@@ -53,7 +53,7 @@ def sample(
     return drawn.only_available() if only_available else drawn
 
 
-def rankings_on(world: World, day: date) -> Rankings:
+def rankings_on(world: World, day: date) -> ShownLists:
     """Draw the lists shown on `day`, unavailable lawyers included: a pure function of world and day."""
     rng = world.rng(_SHOWN, day.toordinal())
     user = _recurring(world, int(rng.poisson(world.traffic(day))), rng)
@@ -75,7 +75,7 @@ class Visits:
     Attributes
     ----------
     group, user, case, item, protected_group, features, utility
-        As in `Rankings`; all lawyers are available.
+        As in `ShownLists`; all lawyers are available.
     appeal
         What the client would think of each lawyer, float64 (n,): `utility` and his taste; -inf where he withdrew.
     """
@@ -96,7 +96,7 @@ class Visits:
 
 
 class Answers(NamedTuple):
-    """Columns of the same names in `Rankings`."""
+    """Columns of the same names in `ShownLists`."""
 
     answer: NDArray[np.int8]
     answer_hours: NDArray[np.float32]
@@ -201,7 +201,7 @@ def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int
     return np.where(rng.random(_BLOCK) < 1 / 30, np.int8(-1), group)
 
 
-def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> Rankings:
+def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> ShownLists:
     size = _sizes(len(cases.user), rng)
     chosen = _candidates(lawyers, cases.area, size, rng)
     ranking = np.repeat(np.arange(len(size)), size)
@@ -214,7 +214,7 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
     appeal = rng.permutation(worth) if noise else worth - world.group_effect * (group == 1)
     appeal = appeal + _moods(world, cases.user, rng)[ranking] + world.taste * rng.normal(size=len(chosen))
     examined = rng.random(len(chosen)) < position.astype(np.float64) ** -world.examination
-    return Rankings(
+    return ShownLists(
         group=size,
         user=cases.user,
         case=cases.number,

@@ -30,7 +30,7 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 from ltr_pipeline.simulate.draw import rankings_on
-from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, Rankings, World
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, ShownLists, World
 
 __all__ = ["HORIZON_DAYS", "Summary", "arrivals", "truth", "write_log"]
 
@@ -136,7 +136,7 @@ def _without_lost(log: pl.DataFrame, world: World, day: date) -> pl.DataFrame:
     return log.filter(pl.col("kind") != "feedback") if outage == "no_feedback" else log
 
 
-def _shown(world: World, day: date, shown: Rankings) -> pl.DataFrame:
+def _shown(world: World, day: date, shown: ShownLists) -> pl.DataFrame:
     """Give impressions their identifiers and times; lists are numbered in the order of the day."""
     rng, name = world.rng(_TIMES, day.toordinal()), f"{day:%Y%m%d}"
     seconds = np.sort((86_400 * rng.beta(3.0, 2.6, size=len(shown.group))).astype(np.int64))  # most by daylight
@@ -220,7 +220,7 @@ _IDENTIFIERS: Final = [
 ]
 
 
-def _impressions(frame: pl.DataFrame, shown: Rankings) -> pl.DataFrame:
+def _impressions(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
     features = [pl.Series(name, shown.features[:, index]) for index, name in enumerate(FEATURES)]
     context = [
         *_IDENTIFIERS,
@@ -234,7 +234,7 @@ def _impressions(frame: pl.DataFrame, shown: Rankings) -> pl.DataFrame:
     return _encoded(frame.with_columns(features), "impression", "match_recommendation", context)
 
 
-def _feedback(frame: pl.DataFrame, shown: Rankings) -> pl.DataFrame:
+def _feedback(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
     steps = [(shown.answer, shown.answer_hours), (shown.outcome, shown.outcome_hours)]
     done = [_interactions(frame, action, hours, number) for number, (action, hours) in enumerate(steps, start=1)]
     return _encoded(pl.concat(done), "feedback", "offer_feedback", [*_IDENTIFIERS, pl.col("action")])

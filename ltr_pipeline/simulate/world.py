@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["ACTIONS", "FEATURES", "GROUPS", "Outage", "Rankings", "World", "utility"]
+__all__ = ["ACTIONS", "FEATURES", "GROUPS", "Outage", "ShownLists", "World", "utility"]
 
 FEATURES: Final = ("A", "S", "T", "G", "Q", "U", "R", "C")
 """Area match, similar cases, track record, nearness, qualification, unoccupied time, reviews, communication."""
@@ -114,7 +114,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 @dataclass(frozen=True)
-class Rankings:
+class ShownLists:
     """Shown lists as columns; the n rows of impressions stand by ranking, in shown order.
 
     Attributes
@@ -168,14 +168,14 @@ class Rankings:
         best: NDArray[np.int8] = np.maximum(answer, outcome).clip(min=0).astype(np.int8)
         return best
 
-    def only_available(self) -> Rankings:
+    def only_available(self) -> ShownLists:
         """Return the lists without unavailable lawyers: positions keep their gaps, empty lists are left out."""
         keep = self.available
         group = np.bincount(self.ranking[keep], minlength=len(self.group)).astype(np.int32)
         some = group > 0
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)} | {"group": group}
         kept = {name: c[some if name in ("group", "user", "case") else keep] for name, c in columns.items()}
-        return Rankings(**kept)
+        return ShownLists(**kept)
 
 
 def utility(features: NDArray[np.floating]) -> Floats:

@@ -265,11 +265,11 @@ class Registry:
         version = stored.weights.version
         if head is None:
             return act.entry(None, "publish", version, to=version, pin=False, sha256=stored.sha256)
-        held = self._held(head, stored.weights)
-        to = head.to if held else version
-        return act.entry(head, "publish", version, to=to, pin=head.pin, note=held, sha256=stored.sha256)
+        why_not = self._why_not_moved(head, stored.weights)
+        to = head.to if why_not else version
+        return act.entry(head, "publish", version, to=to, pin=head.pin, note=why_not, sha256=stored.sha256)
 
-    def _held(self, head: Move, weights: Weights) -> str:
+    def _why_not_moved(self, head: Move, weights: Weights) -> str:
         """Say why a publish must leave `latest` alone; empty when it may move."""
         if head.pin:
             return f"latest is pinned to {head.to}; after `ltr unpin` the next publish moves it"

@@ -7,25 +7,25 @@ import time
 
 import pytest
 
-from ltr_pipeline.scoring import pace
-from ltr_pipeline.scoring.pace import breathe, unhurried
+from ltr_pipeline.scoring import resting as resting_module
+from ltr_pipeline.scoring.resting import rest_if_due, resting
 
 
 def work(seconds: float) -> int:
-    """Work for so long; how often it breathed."""
+    """Work for so long; how often it could have rested."""
     end, count = time.perf_counter() + seconds, 0
     while time.perf_counter() < end:
-        breathe()
+        rest_if_due()
         count += 1
     return count
 
 
-def test_work_rests_only_where_it_is_unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_rests_only_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     rests: list[str] = []
-    monkeypatch.setattr(pace.time, "sleep", lambda _: rests.append(threading.current_thread().name))
+    monkeypatch.setattr(resting_module.time, "sleep", lambda _: rests.append(threading.current_thread().name))
     work(0.01)
     assert not rests
-    with unhurried():
+    with resting():
         other = threading.Thread(target=work, args=(0.01,), name="other")
         other.start()
         assert work(0.02) > len(rests) > 1

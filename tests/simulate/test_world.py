@@ -16,7 +16,7 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
 from ltr_pipeline.simulate.log import HORIZON_DAYS, LATEST_HOURS, REDELIVERY_HOURS, arrivals, truth, write_log
-from ltr_pipeline.simulate.world import ACTIONS, FEATURES, Rankings, World, utility
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, ShownLists, World, utility
 
 LEGACY = load_mapping().legacy_weights
 TUESDAY = date(2025, 7, 1)
@@ -28,7 +28,7 @@ def changed(**fields: object) -> World:
     return msgspec.structs.replace(SMALL, **fields)
 
 
-def drawn(world: World, rankings: int = 4000) -> Rankings:
+def drawn(world: World, rankings: int = 4000) -> ShownLists:
     return sample(world, rankings, np.random.default_rng(1))
 
 

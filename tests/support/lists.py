@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ltr_pipeline.serving.eventlog.encode import Listed
+from ltr_pipeline.serving.eventlog.encode import AnsweredList
 from ltr_pipeline.serving.wire import RankCandidate
 
 __all__ = ["listed"]
 
 
-def listed(candidates: Sequence[RankCandidate], **changes: object) -> Listed:
+def listed(candidates: Sequence[RankCandidate], **changes: object) -> AnsweredList:
     """List of these, shown by the policy ``p`` for the query ``q``; what else it says can be changed."""
-    made = Listed(
+    made = AnsweredList(
         request_id="r",
         event_id="r",
         query_id="q",

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, NamedTuple
 
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
-from ltr_pipeline.kafka.brokers import Client, translated
+from ltr_pipeline.kafka.brokers import TimedClient, translated
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.kafka.diagnosis import forbidden
 
@@ -101,7 +101,7 @@ def _kafka_python(connection: KafkaConnection) -> Iterator[Read]:
 
     timeout_ms = max(round(connection.timeout_seconds * 1000), 2 * WAIT_MS)
     with translated(connection):
-        client = Client(
+        client = TimedClient(
             KafkaConsumer,
             connection.timeout_seconds,
             **connection.for_kafka_python(),

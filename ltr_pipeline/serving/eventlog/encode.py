@@ -38,7 +38,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
 
-__all__ = ["Answered", "Encoder", "Listed", "new_request_id", "query_of"]
+__all__ = ["AnsweredList", "Encoder", "Interaction", "new_request_id", "query_of"]
 
 LONGEST_MESSAGE: Final = 900_000
 """Bytes. Brokers take a megabyte with its envelope; a list that needs more is written in parts."""
@@ -57,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
 _numbers = msgspec.json.Decoder(dict[str, float | None]).decode
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
+class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
     """A list that was answered.
 
     Attributes
@@ -92,7 +92,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     propensities: Sequence[float] | None = None
     teams: Sequence[str] | None = None
 
-    def only(self, items: Sequence[str]) -> Listed:
+    def only(self, items: Sequence[str]) -> AnsweredList:
         """The same list as it was really shown: these items in this order; RequestError for others.
 
         Propensities hold where every item stands where it was returned; else they are left out.
@@ -110,7 +110,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Answered(msgspec.Struct, frozen=True, kw_only=True):
+class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     """What a user did; `request_id` is None when only the query is known."""
 
     event_id: str
@@ -193,7 +193,7 @@ class Encoder:
         """Whether a list can be marked so that it never trains a model; those that cannot are not written."""
         return SHADOW not in self.left_out
 
-    def impressions(self, listed: Listed) -> tuple[list[bytes], int]:
+    def impressions(self, listed: AnsweredList) -> tuple[list[bytes], int]:
         """Messages of a shown list, without line ends, and how many items are too long for any message."""
         message = self._columns(listed)
         if self._in_lists:
@@ -206,7 +206,7 @@ class Encoder:
         fit = [line for line in lines if len(line) <= LONGEST_MESSAGE]
         return fit, len(lines) - len(fit)
 
-    def feedback(self, answered: Answered) -> bytes:
+    def feedback(self, answered: Interaction) -> bytes:
         """Message of an interaction, without a line end."""
         columns = {
             KIND: answered.action if self._kind_is_action else self.mapping.feedback_kinds[0],
@@ -220,7 +220,7 @@ class Encoder:
         }
         return _encode(_message(self._feedback, columns))
 
-    def _columns(self, listed: Listed) -> dict[str, Any]:
+    def _columns(self, listed: AnsweredList) -> dict[str, Any]:
         return {
             KIND: self.mapping.impression_kinds[0],
             TIME: _rfc3339(listed.seconds),
@@ -249,7 +249,7 @@ class Encoder:
             for line in self._lists(message | {EVENT_ID: f"{message[EVENT_ID]}{part}"}, some)
         ]
 
-    def _items(self, listed: Listed, shared: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+    def _items(self, listed: AnsweredList, shared: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
         """What is said of each item, beside what is `shared`."""
         candidates, served = listed.candidates, _served(listed.candidates, listed.features)
         columns: dict[str, Sequence[Any] | None] = {

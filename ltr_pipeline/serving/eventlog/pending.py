@@ -18,9 +18,9 @@ import structlog
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.schema import IMPRESSIONS
 from ltr_pipeline.serving import prometheus
-from ltr_pipeline.serving.eventlog.encode import Listed
+from ltr_pipeline.serving.eventlog.encode import AnsweredList
 
-__all__ = ["Held", "Nothing"]
+__all__ = ["NonePending", "Pending"]
 
 FILE: Final = "shown.sqlite3"
 MOST: Final = 100_000
@@ -31,18 +31,18 @@ TABLE: Final = "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, until REAL
 log = structlog.get_logger(__name__)
 
 
-class Nothing:
-    """In place of `Held` where all that is returned counts as shown."""
+class NonePending:
+    """In place of `Pending` where all that is returned counts as shown."""
 
-    def keeps(self, _listed: Listed) -> bool:
+    def keeps(self, _listed: AnsweredList) -> bool:
         """No answer waits."""
         return False
 
-    def keep(self, _listed: Listed) -> bool:
+    def keep(self, _listed: AnsweredList) -> bool:
         """Keep nothing."""
         return False
 
-    def take(self, _request_id: str, _items: Sequence[str]) -> Listed | None:
+    def take(self, _request_id: str, _items: Sequence[str]) -> AnsweredList | None:
         """Nothing is there."""
         return None
 
@@ -53,7 +53,7 @@ class Nothing:
         """Nothing is held."""
 
 
-class Held(Nothing):
+class Pending(NonePending):
     """Kept answers; what changes until `settle` is one transaction. Used by one thread.
 
     A database that cannot be used keeps nothing: it is tried again, and the log says so.
@@ -74,11 +74,11 @@ class Held(Nothing):
         self._expire_at = 0.0
         self._failing = False
 
-    def keeps(self, listed: Listed) -> bool:
+    def keeps(self, listed: AnsweredList) -> bool:
         """Whether this list waits for a report: a shadow's order, which has an event id of its own, does not."""
         return listed.event_id == listed.request_id
 
-    def keep(self, listed: Listed) -> bool:
+    def keep(self, listed: AnsweredList) -> bool:
         """Keep an answer; False when that is not possible."""
         row = (listed.request_id, time.time() + self._seconds, msgspec.json.encode(listed))
         try:
@@ -92,14 +92,14 @@ class Held(Nothing):
         self._room -= 1
         return True
 
-    def take(self, request_id: str, items: Sequence[str]) -> Listed | None:
+    def take(self, request_id: str, items: Sequence[str]) -> AnsweredList | None:
         """Answer as it was shown, which is kept no longer; None when there is none of that id with those items."""
         try:
             database = self._opened()
             found = database.execute("SELECT list FROM held WHERE id = ?", (request_id,)).fetchone()
             if found is None:
                 return None
-            listed = msgspec.json.decode(found[0], type=Listed).only(items)
+            listed = msgspec.json.decode(found[0], type=AnsweredList).only(items)
             gone = database.execute("DELETE FROM held WHERE id = ?", (request_id,)).rowcount
         except (sqlite3.Error, OSError) as error:
             self._note(error)

@@ -19,8 +19,8 @@ import structlog
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
 from ltr_pipeline.serving import prometheus, wire
-from ltr_pipeline.serving.eventlog.encode import Answered, Encoder, Listed, query_of
-from ltr_pipeline.serving.eventlog.pending import Held, Nothing
+from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, Interaction, query_of
+from ltr_pipeline.serving.eventlog.pending import NonePending, Pending
 from ltr_pipeline.serving.eventlog.shipper import Shipper, Sink, open_sink
 from ltr_pipeline.serving.eventlog.spool import Journal, Record
 from ltr_pipeline.serving.settings import ServingSettings
@@ -41,7 +41,7 @@ class BusyError(Exception):
     """Events cannot be taken in now."""
 
 
-class _Report(NamedTuple):
+class _ShownReport(NamedTuple):
     """What was shown, and until when its answer may turn up."""
 
     request_id: str
@@ -49,7 +49,7 @@ class _Report(NamedTuple):
     patience: float
 
 
-_Queued = list[Record] | Listed | _Report
+_Queued = list[Record] | AnsweredList | _ShownReport
 
 
 class Recorder:
@@ -71,7 +71,8 @@ class Recorder:
         self._most_bytes = settings.spool_max_mb * (1 << 20) // settings.workers
         self._journal: Journal | None = None
         self._shipper: Shipper | None = None
-        self._held = Held(settings.spool, settings.shown_seconds) if settings.shown == "reported" else Nothing()
+        waits = settings.shown == "reported"
+        self._pending = Pending(settings.spool, settings.shown_seconds) if waits else NonePending()
         self._dropping = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
@@ -94,9 +95,9 @@ class Recorder:
             self._thread.join()
         if self._shipper:
             self._shipper.stop(SHIP_SECONDS)
-        self._held.close()
+        self._pending.close()
 
-    def listed(self, listed: Listed) -> None:
+    def answered(self, listed: AnsweredList) -> None:
         """Log an answered list. Never waits: when the queue is full, it is dropped and counted."""
         try:
             self._take(listed)
@@ -136,11 +137,11 @@ class Recorder:
             raise RequestError(f"request_id {request.request_id[:80]!r} is not of this service")
         if len(set(request.items)) < len(request.items):
             raise RequestError("items: an item is there twice; name each once, where it was shown first")
-        if not self._put(_Report(request.request_id, request.items, time.monotonic() + LATE_SECONDS)):
+        if not self._put(_ShownReport(request.request_id, request.items, time.monotonic() + LATE_SECONDS)):
             raise BusyError("reports cannot be taken in now; try again")
         return len(request.items)
 
-    def _answered(self, event: wire.FeedbackItem, place: int) -> Answered:
+    def _answered(self, event: wire.FeedbackItem, place: int) -> Interaction:
         if event.action not in self.encoder.actions:
             raise RequestError(
                 f"event {place}: action {event.action!r} is not known; the mapping's are "
@@ -154,7 +155,7 @@ class Recorder:
             query_id = query_id or found
         if query_id is None:
             raise RequestError(f"event {place}: give the request_id of an answer, or the query_id")
-        return Answered(
+        return Interaction(
             event_id=event.event_id or uuid4().hex,
             query_id=query_id,
             request_id=event.request_id,
@@ -164,12 +165,12 @@ class Recorder:
             seconds=time.time(),
         )
 
-    def _take(self, listed: Listed) -> None:
+    def _take(self, listed: AnsweredList) -> None:
         """Queue an answered list, or leave it out where it cannot be logged."""
         if listed.shadow and not self.encoder.marks_shadow:
             prometheus.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
             return
-        queued = listed if self._held.keeps(listed) else self._shown_list(listed)
+        queued = listed if self._pending.keeps(listed) else self._shown_list(listed)
         if not self._put(queued):
             prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
 
@@ -198,7 +199,7 @@ class Recorder:
     def _flush(self) -> bool:
         """Write some of what is queued; whether there is more."""
         records: list[Record] = []
-        late: list[_Report] = []
+        late: list[_ShownReport] = []
         for _ in range(min(FLUSH_RECORDS, len(self._queue))):
             queued, size = self._queue.popleft()
             self._got_bytes += size
@@ -206,21 +207,21 @@ class Recorder:
                 records += queued
                 continue
             try:
-                if not isinstance(queued, Listed):
+                if not isinstance(queued, AnsweredList):
                     records += self._report(queued, late)
-                elif not self._held.keep(queued):
+                elif not self._pending.keep(queued):
                     prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc()
             except Exception:  # whatever is wrong with one event, the others are written
                 prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc()
                 log.exception("an event was not written", request_id=queued.request_id)
         self._write(records)
-        self._held.settle()
+        self._pending.settle()
         self._queue.extend((report, 0) for report in late)
         return len(self._queue) > len(late)
 
-    def _report(self, report: _Report, late: list[_Report]) -> list[Record]:
+    def _report(self, report: _ShownReport, late: list[_ShownReport]) -> list[Record]:
         """Events of an answer as it was shown; a report that has overtaken its answer is put off."""
-        listed = self._held.take(report.request_id, report.items)
+        listed = self._pending.take(report.request_id, report.items)
         if listed is not None:
             return self._shown_list(listed)
         if time.monotonic() < report.patience and not self._stopped.is_set():
@@ -229,7 +230,7 @@ class Recorder:
             prometheus.EVENTS.labels(IMPRESSIONS, "unknown").inc()
         return []
 
-    def _shown_list(self, listed: Listed) -> list[Record]:
+    def _shown_list(self, listed: AnsweredList) -> list[Record]:
         lines, too_long = self.encoder.impressions(listed)
         if too_long:
             prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc(too_long)
@@ -281,6 +282,6 @@ def _size(queued: _Queued) -> int:
     """Bytes that it keeps in memory, roughly; reports are small."""
     if isinstance(queued, list):
         return sum(len(record.line) for record in queued)
-    if isinstance(queued, Listed):
+    if isinstance(queued, AnsweredList):
         return sum(memoryview(candidate.features).nbytes for candidate in queued.candidates)
     return 0

@@ -26,7 +26,7 @@ from uuid import uuid4
 import msgspec
 import structlog
 
-__all__ = ["Batch", "Journal", "Record", "abandoned", "writing"]
+__all__ = ["Journal", "Record", "Undelivered", "abandoned", "writing"]
 
 SEGMENT_BYTES: Final = 8 << 20
 READ_BYTES: Final = 2 << 20
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     line: bytes | memoryview
 
 
-class Batch(NamedTuple):
+class Undelivered(NamedTuple):
     """Some events in order, and the place after each of them, `(segment, byte)`.
 
     Attributes
@@ -94,7 +94,7 @@ class Journal:
         self._taken = sum(self._count(segment) for segment in self._ends)
         self._gone = 0
         self._buffer = bytearray()
-        self._ahead: Batch | None = None  # read into the buffer, and not delivered yet
+        self._ahead: Undelivered | None = None  # read into the buffer, and not delivered yet
 
     @classmethod
     def create(cls, root: Path) -> Self:
@@ -156,13 +156,13 @@ class Journal:
                 self._ends[segment] = os.fstat(file).st_size
                 self._ends[segment + 1] = 0
 
-    def read(self) -> Batch | None:
+    def read(self) -> Undelivered | None:
         """Next events that are not delivered; None when there are none."""
         if self._ahead is None:
             self._ahead = self._read()
         return self._ahead
 
-    def _read(self) -> Batch | None:
+    def _read(self) -> Undelivered | None:
         with self._changing:
             segment, offset = self._place
             while offset >= self._ends.get(segment, 0):
@@ -175,9 +175,9 @@ class Journal:
         with self._path(segment).open("rb", buffering=0) as file:
             file.seek(offset)
             size = file.readinto(memoryview(self._buffer)[:size])
-        return _batch(self._buffer, size, segment, offset)
+        return _undelivered(self._buffer, size, segment, offset)
 
-    def advance(self, batch: Batch, delivered: int) -> None:
+    def advance(self, batch: Undelivered, delivered: int) -> None:
         """Note that the first `delivered` events need not be sent again, and drop segments that are done with."""
         whole = delivered == len(batch.records)
         self._ahead = None
@@ -270,7 +270,7 @@ def _line(record: Record) -> tuple[bytes | memoryview, ...]:
     return b"%s %.3f %s\t" % (record.kind.encode(), record.seconds, key), record.line, b"\n"
 
 
-def _batch(data: bytearray, size: int, segment: int, start: int) -> Batch:
+def _undelivered(data: bytearray, size: int, segment: int, start: int) -> Undelivered:
     records, places, torn, at = [], [], 0, 0
     while end := data.find(b"\n", at, size) + 1:
         record = _record(data, at, end)
@@ -282,7 +282,7 @@ def _batch(data: bytearray, size: int, segment: int, start: int) -> Batch:
         at = end
     if not at:  # without any line end it is torn, for what is read is longer than any line
         at, torn = size, 1
-    return Batch(records, places, torn, (segment, start + at))
+    return Undelivered(records, places, torn, (segment, start + at))
 
 
 def _record(data: bytearray, at: int, end: int) -> Record | None:

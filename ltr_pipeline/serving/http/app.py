@@ -27,7 +27,7 @@ from ltr_pipeline.serving.http import openapi
 from ltr_pipeline.serving.http.access import FACTS, Access
 from ltr_pipeline.serving.http.auth import RefusedError, may_write
 from ltr_pipeline.serving.logs import Facts, Logs
-from ltr_pipeline.serving.periodic import Background, look_for_nights
+from ltr_pipeline.serving.periodic import Periodic, look_for_nights
 from ltr_pipeline.serving.ranking.order import Interleaver
 from ltr_pipeline.serving.ranking.service import CERTAIN, Service
 from ltr_pipeline.serving.ranking.shadow import Shadow, ShadowRanking
@@ -35,8 +35,8 @@ from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.serving.weights.catalogue import Catalogue, NotListedError
 from ltr_pipeline.serving.weights.models import Models, legacy
 from ltr_pipeline.serving.weights.reload import Reloader
-from ltr_pipeline.serving.weights.variants import Others
-from ltr_pipeline.serving.weights.workers import Board
+from ltr_pipeline.serving.weights.variants import Variants
+from ltr_pipeline.serving.weights.workers import Workers
 from ltr_pipeline.settings import load
 
 __all__ = ["create_app"]
@@ -69,23 +69,23 @@ class Parts:
             seconds=settings.poll_seconds,
             guard=Guard(settings.guard),
             keys=settings.registry.documents.keys,
-            board=Board.of_this_service(),
+            workers=Workers.of_this_service(),
             roll_back=self.catalogue.roll_back if settings.auto_rollback else None,
         )
         self.logs = Logs(settings.log_folder, prometheus.LOG_DROPPED.inc)
         self.recorder = Recorder(settings)
-        self.others = Others([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
-        self.shadow = Shadow(self.others, settings.shadow_version, self._log_shadow)
-        self.background = Background(settings.poll_seconds, [self.others.poll, lambda: look_for_nights(settings.data)])
+        self.variants = Variants([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
+        self.shadow = Shadow(self.variants, settings.shadow_version, self._log_shadow)
+        self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, lambda: look_for_nights(settings.data)])
         self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
 
     def _log_shadow(self, ranking: ShadowRanking) -> None:
-        self.recorder.listed(ranking.listed())
+        self.recorder.answered(ranking.answered_list())
 
     def _mixer(self) -> Interleaver:
         settings = self.settings
         return Interleaver(
-            self.others,
+            self.variants,
             settings.interleave_version,
             settings.interleave_share,
             seconds=settings.deadline_ms / 1000 / CERTAIN,
@@ -98,7 +98,7 @@ class Parts:
         with self.logs:
             self.recorder.start()
             self.reloader.start()
-            self.background.start()
+            self.periodic.start()
             self.shadow.start()
             gc.collect()
             gc.freeze()  # what is there now stays: going through it again and again would hold requests up
@@ -106,7 +106,7 @@ class Parts:
                 yield
             finally:
                 self.shadow.stop()
-                self.background.stop()
+                self.periodic.stop()
                 self.reloader.stop()
                 self.service.close()
                 self.recorder.stop()

@@ -15,7 +15,7 @@ from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.weights.models import Loaded
-from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.variants import Variants
 
 __all__ = ["Interleaver", "Mixed", "chosen", "explore", "plain"]
 
@@ -86,7 +86,7 @@ class Interleaver:
 
     Parameters
     ----------
-    others, name
+    variants, name
         Where the second model is, and its name there; empty = never mix.
     share
         Of the requests.
@@ -94,8 +94,8 @@ class Interleaver:
         What the second scoring of a request may be expected to take; one that needs longer is not mixed.
     """
 
-    def __init__(self, others: Others, name: str, share: float, seconds: float) -> None:
-        self._others = others
+    def __init__(self, variants: Variants, name: str, share: float, seconds: float) -> None:
+        self._variants = variants
         self._name = name
         self._share = share if name else 0.0
         self._seconds = seconds
@@ -127,7 +127,7 @@ class Interleaver:
 
     def _order(self, candidates: Sequence[Candidate], served: Loaded) -> tuple[str, tuple[str, list[int]] | None]:
         """What came of it, and the second version with its order."""
-        model = self._others.get(self._name)
+        model = self._variants.get(self._name)
         if model is None:
             return "not_loaded", None
         if model.version == served.version:

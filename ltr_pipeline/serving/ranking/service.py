@@ -16,7 +16,7 @@ from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring.requests import Features
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus, wire
-from ltr_pipeline.serving.eventlog.encode import Listed, new_request_id
+from ltr_pipeline.serving.eventlog.encode import AnsweredList, new_request_id
 from ltr_pipeline.serving.eventlog.recorder import Recorder
 from ltr_pipeline.serving.logs import Facts
 from ltr_pipeline.serving.ranking.order import Interleaver, Mixed, chosen, explore, plain
@@ -124,7 +124,7 @@ class Service:
         facts.request_id = new_request_id(request.query_id, facts.request_id)
         mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
         strongest, explaining = None, time.perf_counter()
-        if request.explain:  # hundreds of times as long as scoring: off the loop, which others wait for
+        if request.explain:  # hundreds of times as long as scoring: off the loop, which other requests wait for
             strongest = await asyncio.to_thread(self._strongest, model, read, mixed.order, scored)
             start += time.perf_counter() - explaining  # no model is to blame for it
         answer = wire.RankAnswer(
@@ -139,7 +139,7 @@ class Service:
             unknown_features=read.unknown,
         )
         loop = asyncio.get_running_loop()  # what follows the answer waits until it is on its way
-        loop.call_soon(self.recorder.listed, self._listed(answer, request, candidates, mixed, model))
+        loop.call_soon(self.recorder.answered, self._answered_list(answer, request, candidates, mixed, model))
         if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
             shown = len(mixed.order)
             loop.call_soon(self._offer, request, candidates, model, scored, facts.request_id, shown)
@@ -150,15 +150,15 @@ class Service:
         facts.candidates, facts.k = len(request.candidates), len(answer.items)
         return answer
 
-    def _listed(
+    def _answered_list(
         self,
         answer: wire.RankAnswer,
         request: wire.RankRequest,
         candidates: Sequence[wire.RankCandidate],
         mixed: Mixed,
         model: Loaded,
-    ) -> Listed:
-        return Listed(
+    ) -> AnsweredList:
+        return AnsweredList(
             request_id=answer.request_id,
             event_id=answer.request_id,
             query_id=answer.query_id,

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus
-from ltr_pipeline.serving.eventlog.encode import Listed
+from ltr_pipeline.serving.eventlog.encode import AnsweredList
 from ltr_pipeline.serving.ranking.agreement import Agreement, agreement
 from ltr_pipeline.serving.weights.models import Loaded
-from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.variants import Variants
 from ltr_pipeline.serving.wire import RankCandidate
 
 __all__ = ["Served", "Shadow", "ShadowRanking"]
@@ -66,10 +66,10 @@ class ShadowRanking(NamedTuple):
     agreement: Agreement
     seconds: float
 
-    def listed(self) -> Listed:
+    def answered_list(self) -> AnsweredList:
         """The order as a list of its own for the event log, marked so that it never trains a model."""
         served = self.served
-        return Listed(
+        return AnsweredList(
             request_id=f"{served.request_id}{SHADOW_SUFFIX}",
             event_id=uuid4().hex,
             query_id=served.query_id,
@@ -87,14 +87,14 @@ class Shadow:
 
     Parameters
     ----------
-    others, name
+    variants, name
         Where the second model is, and its name there.
     record
         Takes the shadow's orders.
     """
 
-    def __init__(self, others: Others, name: str, record: Callable[[ShadowRanking], None]) -> None:
-        self._others = others
+    def __init__(self, variants: Variants, name: str, record: Callable[[ShadowRanking], None]) -> None:
+        self._variants = variants
         self._name = name
         self._record = record
         self._waiting: queue.Queue[Served | None] = queue.Queue(WAITING)
@@ -133,7 +133,7 @@ class Shadow:
             prometheus.SHADOWS.labels(outcome).inc()
 
     def _compare(self, answered: Served) -> str:
-        model = self._others.get(self._name)
+        model = self._variants.get(self._name)
         if model is None:
             return "not_loaded"
         if model.version == answered.model.version:

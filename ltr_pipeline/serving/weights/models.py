@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from ltr_pipeline.scoring.pace import breathe, unhurried
 from ltr_pipeline.scoring.requests import Candidate
+from ltr_pipeline.scoring.resting import rest_if_due, resting
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.guard import Traffic
 from ltr_pipeline.serving.settings import LEGACY
@@ -71,7 +71,7 @@ def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
     RankerError
         The model cannot be loaded.
     """
-    with unhurried():
+    with resting():
         document = weights.decode(data, where=where, keys=keys)
         scorer = check_golden(document)
         seconds_a_row = _warm(scorer, document)
@@ -107,7 +107,7 @@ def _warm(scorer: Scorer, document: Weights) -> float:
     candidates = [Candidate.of("", item) for golden in document.golden for item in golden.items]
     best = float("inf")
     for _ in range(WARM_UP_CALLS):
-        breathe()
+        rest_if_due()
         start = time.perf_counter()
         scorer.score(scorer.read(candidates).matrix)
         best = min(best, time.perf_counter() - start)

@@ -17,7 +17,7 @@ from ltr_pipeline.errors import LtrError, NotFoundError
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.guard import Guard, Watch
 from ltr_pipeline.serving.weights.models import Loaded, Models, load
-from ltr_pipeline.serving.weights.workers import Board, Refused
+from ltr_pipeline.serving.weights.workers import Refused, Workers
 from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Polls", "Reloader"]
@@ -96,7 +96,7 @@ class Reloader:
         With keys, what none of them signed is refused.
     guard
         Judges what was taken.
-    board
+    workers
         What other workers of this service say.
     roll_back
         Called with a version that was stepped back from, and the reason, to roll `latest` back as well; what became of
@@ -111,7 +111,7 @@ class Reloader:
         seconds: float,
         guard: Guard,
         keys: Sequence[bytes] = (),
-        board: Board | None = None,
+        workers: Workers | None = None,
         roll_back: Callable[[Loaded, str], str] | None = None,
     ) -> None:
         self._models = models
@@ -119,7 +119,7 @@ class Reloader:
         self._seconds = seconds
         self._guard = guard
         self._keys = keys
-        self._board = board or Board()
+        self._workers = workers or Workers()
         self._roll_back = roll_back
         self._due: tuple[Loaded, str] | None = None
         self._tag = self._found = ""
@@ -163,7 +163,7 @@ class Reloader:
         with self._lock:
             if force:
                 self._forgive()
-            self._board.call(forgive=force)
+            self._workers.call(forgive=force)
             self.poll()
             return self.report()
 
@@ -223,7 +223,7 @@ class Reloader:
 
     def _refuse(self, sha256: str, refused: Refused) -> None:
         self._models.refuse({sha256: refused})
-        self._board.refuse(sha256, refused)
+        self._workers.refuse(sha256, refused)
 
     def _forgive(self) -> None:
         self._models.forgive()
@@ -267,11 +267,11 @@ class Reloader:
 
     def _hear(self) -> None:
         """Take over what other workers refuse, also when it is in use here, and look when one asks to."""
-        if call := self._board.called():
+        if call := self._workers.called():
             if call.forgive:
                 self._forgive()
             self.poll()
-        self._models.refuse(self._board.refused())
+        self._models.refuse(self._workers.refused())
         current = self._models.current
         if (told := self._models.refused.get(current.sha256)) and self._models.former:
             self._step_back(current, told.reason)

@@ -12,12 +12,12 @@ from ltr_pipeline.serving.settings import LEGACY, NEWEST
 from ltr_pipeline.serving.weights.models import Loaded, Models, load
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["Others"]
+__all__ = ["Variants"]
 
 log = structlog.get_logger(__name__)
 
 
-class Others:
+class Variants:
     """Keeps models of some versions. Whatever is wrong with one, requests go on without it.
 
     Parameters
@@ -49,7 +49,7 @@ class Others:
                 self._look(name)
                 self._problems.pop(name, None)
             except LtrError as error:
-                prometheus.OTHER_LOADS.labels("failed").inc()
+                prometheus.VARIANT_LOADS.labels("failed").inc()
                 self._tell(name, str(error))
 
     def _look(self, name: str) -> None:
@@ -68,7 +68,7 @@ class Others:
         except (WeightsError, RankerError):
             self._refused.add(version)  # its document never changes
             raise
-        prometheus.OTHER_LOADS.labels("loaded").inc()
+        prometheus.VARIANT_LOADS.labels("loaded").inc()
         return model
 
     def _tell(self, name: str, problem: str) -> None:

@@ -16,9 +16,9 @@ import structlog
 from ltr_pipeline.errors import NotFoundError, StorageError
 from ltr_pipeline.storage.local import LocalStorage
 
-__all__ = ["FOLDER", "Board", "Call", "Refused"]
+__all__ = ["FOLDER", "Call", "Refused", "Workers"]
 
-FOLDER: Final = "LTR_SERVE_BOARD"
+FOLDER: Final = "LTR_SERVE_WORKERS_FOLDER"
 """Variable by which the program tells its workers where; not for users."""
 
 CALL: Final = "call"
@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     forgive: bool
 
 
-class Board:
+class Workers:
     """A folder of notes; without one, a worker that is alone.
 
     Parameters
@@ -56,7 +56,7 @@ class Board:
         self.called()
 
     @classmethod
-    def of_this_service(cls) -> Board:
+    def of_this_service(cls) -> Workers:
         """The one that the program has given its workers."""
         return cls(Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None)
 

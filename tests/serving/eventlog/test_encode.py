@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.mapping import Mapping, load_mapping
-from ltr_pipeline.serving.eventlog.encode import LONGEST_MESSAGE, Answered, Encoder, Listed, new_request_id, query_of
+from ltr_pipeline.serving.eventlog.encode import (
+    LONGEST_MESSAGE,
+    AnsweredList,
+    Encoder,
+    Interaction,
+    new_request_id,
+    query_of,
+)
 from ltr_pipeline.serving.wire import RankCandidate
 from support.lists import listed as a_list
 from support.messages import block
@@ -72,7 +79,7 @@ numbers = st.none() | st.integers(-1000, 1000) | st.floats(width=32, allow_nan=F
 
 
 @st.composite
-def lists(draw: st.DrawFn, mapping: Mapping) -> Listed:
+def lists(draw: st.DrawFn, mapping: Mapping) -> AnsweredList:
     items = draw(st.lists(texts, min_size=1, max_size=6, unique=True))
     names = st.sampled_from([*mapping.features, "unheard", "sku", "payload", "context"])
     by_name = st.dictionaries(names, numbers)
@@ -81,7 +88,7 @@ def lists(draw: st.DrawFn, mapping: Mapping) -> Listed:
     pretty = draw(st.booleans())
     query = draw(texts)
     request_id = new_request_id(query)
-    return Listed(
+    return AnsweredList(
         request_id=request_id,
         event_id=request_id,
         query_id=query,
@@ -161,7 +168,7 @@ def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
     encoder = Encoder(mapping)
     query = data.draw(texts)
-    answered = Answered(
+    answered = Interaction(
         event_id=data.draw(texts),
         query_id=query,
         request_id=data.draw(st.none() | st.just(new_request_id(query))),
@@ -195,7 +202,7 @@ def test_the_longest_query_fits() -> None:
     assert len(new_request_id("\U0001f600" * LONGEST_TEXT)) <= LONGEST_REQUEST_ID
 
 
-def listed(items: int, size: int = 10) -> Listed:
+def listed(items: int, size: int = 10) -> AnsweredList:
     features = msgspec.Raw(json.dumps({"A": 0.5, "x" * size: 1}).encode())
     candidates = [RankCandidate(item_id=f"i{row}", features=features) for row in range(items)]
     return a_list(candidates, features=LAWYERS.features, propensities=[0.5] * items)

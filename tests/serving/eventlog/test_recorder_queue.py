@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.eventlog import recorder as module
-from ltr_pipeline.serving.eventlog.encode import Encoder, Listed, new_request_id
+from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, new_request_id
 from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.ranking.agreement import agreement
 from ltr_pipeline.serving.ranking.shadow import Served, ShadowRanking
@@ -37,7 +37,7 @@ def candidate(features: bytes = b'{"A":1}') -> wire.RankCandidate:
     return wire.RankCandidate(item_id="i", features=msgspec.Raw(features))
 
 
-def listed(event_id: str = "e") -> Listed:
+def listed(event_id: str = "e") -> AnsweredList:
     return a_list([candidate()], request_id=new_request_id("q", "0" * 32), event_id=event_id)
 
 
@@ -65,8 +65,8 @@ def test_what_cannot_be_encoded_is_counted_and_stops_nothing(log: Path, monkeypa
     before = counted("impressions", "dropped")
     with monkeypatch.context() as broken:
         broken.setattr(Encoder, "impressions", lambda *_: 1 / 0)
-        recorder.listed(listed())
-    recorder.listed(listed())
+        recorder.answered(listed())
+    recorder.answered(listed())
     recorder.start()
     recorder.stop()
     assert counted("impressions", "dropped") == before + 1
@@ -100,7 +100,8 @@ def test_a_shadow_order_waits_for_no_report(log: Path, monkeypatch: pytest.Monke
         scores=np.array([1.0]),
         k=1,
     )
-    recorder.listed(ShadowRanking(served, "other", [0], agreement(np.array([1.0]), np.array([2.0])), 0.001).listed())
+    shadow = ShadowRanking(served, "other", [0], agreement(np.array([1.0]), np.array([2.0])), 0.001)
+    recorder.answered(shadow.answered_list())
     recorder.start()
     recorder.stop()
     assert b'"shadow":true' in log.read_bytes()

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.serving.eventlog import spool
 from ltr_pipeline.serving.eventlog.shipper import LogSink, SinkError, open_sink
-from ltr_pipeline.serving.eventlog.spool import Batch, Journal, Record, abandoned
+from ltr_pipeline.serving.eventlog.spool import Journal, Record, Undelivered, abandoned
 
 
 def record(number: int, key: str = "q") -> Record:
     return Record("feedback", 1_752_575_400.5 + number, key, b'{"number":%d}' % number)
 
 
-def messages(batch: Batch) -> list[bytes]:
+def messages(batch: Undelivered) -> list[bytes]:
     return [bytes(record.line) for record in batch.records]
 
 

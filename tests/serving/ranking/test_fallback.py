@@ -24,7 +24,7 @@ from ltr_pipeline.serving.ranking.service import Service
 from ltr_pipeline.serving.ranking.shadow import Shadow
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.serving.weights.models import Models, legacy, load
-from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.variants import Variants
 from ltr_pipeline.serving.wire import RankAnswer
 from ltr_pipeline.settings import load as load_settings
 from ltr_pipeline.versions.weights import encode
@@ -52,12 +52,12 @@ def models() -> Models:
 @pytest.fixture
 def service(models: Models) -> Iterator[Service]:
     settings = load_settings(ServingSettings, deadline_ms=20)
-    others = Others([], settings.registry, models)
+    variants = Variants([], settings.registry, models)
     service = Service(
         settings,
         models,
-        mixer=Interleaver(others, "", 0, 0),
-        shadow=Shadow(others, "", lambda _ranking: None),
+        mixer=Interleaver(variants, "", 0, 0),
+        shadow=Shadow(variants, "", lambda _ranking: None),
         recorder=Recorder(settings),
     )
     yield service

@@ -14,7 +14,7 @@ from ltr_pipeline.metrics.interleaving import team_draft
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.ranking.order import Interleaver, chosen, plain
 from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
-from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.variants import Variants
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -35,7 +35,7 @@ def served() -> Loaded:
 def mixer(tmp_path: Path, name: str = "legacy", share: float = 1.0, seconds: float = 1.0) -> Interleaver:
     models = Models(legacy(LEGACY))
     models.take(served())
-    return Interleaver(Others([name], Registry(LocalStorage(tmp_path)), models), name, share, seconds)
+    return Interleaver(Variants([name], Registry(LocalStorage(tmp_path)), models), name, share, seconds)
 
 
 def test_both_orders_are_drafted_and_the_request_id_draws(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_second_model_that_fails_leaves_the_order(tmp_path: Path, scores: floa
         return np.full(len(matrix), scores)
 
     found = mixer(tmp_path)
-    other = found._others.get("legacy")
+    other = found._variants.get("legacy")
     object.__setattr__(other, "scorer", Scorer(other.scorer.features, 1, bad, bad))
     assert found.mix(CANDIDATES, served(), ORDER, 5, "r") == plain(ORDER[:5], A)
 

@@ -18,7 +18,7 @@ from ltr_pipeline.serving.eventlog.encode import query_of
 from ltr_pipeline.serving.ranking.agreement import agreement
 from ltr_pipeline.serving.ranking.shadow import WAITING, Served, Shadow, ShadowRanking
 from ltr_pipeline.serving.weights.models import Models, legacy, load
-from ltr_pipeline.serving.weights.variants import Others
+from ltr_pipeline.serving.weights.variants import Variants
 from ltr_pipeline.serving.wire import RankCandidate
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -97,46 +97,46 @@ def test_overlap_and_shift_by_hand() -> None:
 
 
 def test_newest_is_followed_whether_latest_moves_or_not(registry: Registry) -> None:
-    others = Others(["newest", "legacy", A, ""], registry, models())
-    assert others.get("newest") is None
-    others.poll()
-    assert others.get("newest").version == B
-    assert others.get(A).version == A
-    assert others.get("legacy").version == "legacy"
+    variants = Variants(["newest", "legacy", A, ""], registry, models())
+    assert variants.get("newest") is None
+    variants.poll()
+    assert variants.get("newest").version == B
+    assert variants.get(A).version == A
+    assert variants.get("legacy").version == "legacy"
     registry.publish(document(C), who="night", why="passed")
-    others.poll()
-    assert others.get("newest").version == C
+    variants.poll()
+    assert variants.get("newest").version == C
     assert registry.promoted() == A
 
 
 def test_what_cannot_be_loaded_is_told_once_and_stays_away(registry: Registry, tmp_path: Path, capfd) -> None:
-    others = Others(["newest", C], registry, models())
-    others.poll()
-    assert others.get(C) is None
+    variants = Variants(["newest", C], registry, models())
+    variants.poll()
+    assert variants.get(C) is None
     broken = tmp_path / "var" / "registry" / "ltr" / C / "ltr_weights.json"
     registry.publish(document(C), who="night", why="passed")
     broken.chmod(0o644)
     broken.write_bytes(broken.read_bytes()[:-50])
     capfd.readouterr()
     for _ in range(3):
-        others.poll()
-    assert others.get("newest").version == B  # the last one that did load
-    assert others.get(C) is None
+        variants.poll()
+    assert variants.get("newest").version == B  # the last one that did load
+    assert variants.get(C) is None
     said = capfd.readouterr()
     assert (said.out + said.err).count("cannot be loaded") == 1
 
 
 def test_a_registry_that_is_away_is_no_trouble(tmp_path: Path) -> None:
-    others = Others(["newest"], Registry(LocalStorage(tmp_path / "nowhere")), models())
-    others.poll()
-    assert others.get("newest") is None
+    variants = Variants(["newest"], Registry(LocalStorage(tmp_path / "nowhere")), models())
+    variants.poll()
+    assert variants.get("newest") is None
 
 
 def test_an_answer_is_compared_and_recorded(registry: Registry) -> None:
     found, seen = models(), Seen()
-    others = Others(["newest"], registry, found)
-    others.poll()
-    shadow = Shadow(others, "newest", seen.shadow)
+    variants = Variants(["newest"], registry, found)
+    variants.poll()
+    shadow = Shadow(variants, "newest", seen.shadow)
     shadow.start()
     try:
         shadow.offer(answered(found))
@@ -153,8 +153,8 @@ def test_an_answer_is_compared_and_recorded(registry: Registry) -> None:
 
 def test_when_it_cannot_keep_up_answers_are_skipped_and_counted(registry: Registry) -> None:
     found = models()
-    others = Others(["newest"], registry, found)
-    shadow = Shadow(others, "newest", Seen().shadow)  # its thread is not started: nothing is taken from the queue
+    variants = Variants(["newest"], registry, found)
+    shadow = Shadow(variants, "newest", Seen().shadow)  # its thread is not started: nothing is taken from the queue
     before = count("skipped")
     for _ in range(WAITING + 3):
         shadow.offer(answered(found))
@@ -163,17 +163,17 @@ def test_when_it_cannot_keep_up_answers_are_skipped_and_counted(registry: Regist
 
 def test_a_shadow_that_fails_is_counted_and_the_next_is_compared(registry: Registry) -> None:
     found, seen = models(), Seen()
-    others = Others(["newest"], registry, found)
-    others.poll()
-    good = others.get("newest").scorer
+    variants = Variants(["newest"], registry, found)
+    variants.poll()
+    good = variants.get("newest").scorer
 
     def fails(_matrix: object) -> object:
         raise RuntimeError("no")
 
     bad = Scorer(good.features, 1, fails, fails)  # type: ignore[arg-type]
-    shadow = Shadow(others, "newest", seen.shadow)
+    shadow = Shadow(variants, "newest", seen.shadow)
     before = count("failed")
-    object.__setattr__(others.get("newest"), "scorer", bad)
+    object.__setattr__(variants.get("newest"), "scorer", bad)
     shadow.start()
     try:
         shadow.offer(answered(found))
@@ -182,7 +182,7 @@ def test_a_shadow_that_fails_is_counted_and_the_next_is_compared(registry: Regis
             if count("failed") > before:
                 break
             deadline.wait(0.05)
-        object.__setattr__(others.get("newest"), "scorer", good)
+        object.__setattr__(variants.get("newest"), "scorer", good)
         shadow.offer(answered(found))
         assert seen.any.wait(10)
     finally:

@@ -13,7 +13,7 @@ from ltr_pipeline.serving.guard import Counts, Guard, Limits
 from ltr_pipeline.serving.weights import reload as module
 from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.weights.reload import Reloader
-from ltr_pipeline.serving.weights.workers import Board, Refused
+from ltr_pipeline.serving.weights.workers import Refused, Workers
 from ltr_pipeline.storage.base import Fetched
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.weights import encode
@@ -162,8 +162,8 @@ def test_a_breach_tries_the_rollback_until_it_is_done(models: Models, storage: C
         reloader.stop()
 
 
-def test_a_board_tells_other_workers_and_not_oneself(tmp_path: Path) -> None:
-    one, other = Board(tmp_path), Board(tmp_path)
+def test_a_worker_tells_the_others_and_not_itself(tmp_path: Path) -> None:
+    one, other = Workers(tmp_path), Workers(tmp_path)
     one.call()
     assert one.called() is None
     assert other.called() is not None
@@ -175,8 +175,8 @@ def test_a_board_tells_other_workers_and_not_oneself(tmp_path: Path) -> None:
     assert call is not None
     assert call.forgive
     assert one.refused() == {}
-    assert Board(tmp_path).called() is None  # what was said before it came is not for it
-    alone = Board()
+    assert Workers(tmp_path).called() is None  # what was said before it came is not for it
+    alone = Workers()
     alone.call()
     alone.refuse("0" * 64, Refused(version=B, reason="slow"))
     assert (alone.called(), alone.refused()) == (None, {})

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["breathe", "unhurried"]
+__all__ = ["rest_if_due", "resting"]
 
 WORK_SECONDS: Final = 0.001
 REST_SECONDS: Final = 0.004
@@ -21,8 +21,8 @@ _thread = threading.local()
 
 
 @contextmanager
-def unhurried() -> Iterator[None]:
-    """In this thread, work rests where it calls `breathe`."""
+def resting() -> Iterator[None]:
+    """In this thread, work rests where it calls `rest_if_due`."""
     _thread.rested = time.perf_counter()
     try:
         yield
@@ -30,8 +30,8 @@ def unhurried() -> Iterator[None]:
         _thread.rested = None
 
 
-def breathe() -> None:
-    """Rest, when this thread is `unhurried` and has worked for a while; else do nothing."""
+def rest_if_due() -> None:
+    """Rest, when this thread is `resting` and has worked for a while; else do nothing."""
     rested: float | None = getattr(_thread, "rested", None)
     if rested is not None and time.perf_counter() - rested > WORK_SECONDS:
         time.sleep(REST_SECONDS)
