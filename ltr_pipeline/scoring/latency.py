@@ -1,4 +1,4 @@
-"""How long it takes to rank a request, measured on the path that the service runs."""
+"""The time that ranking a request takes, measured on the path that the service runs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ WARM_UP_CALLS: Final = 50
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Time of `rank` on one warm thread, in ms, and what it was measured on.
+    """The time that `rank` takes on one warm thread, in ms, and the requests, model and processor it was measured on.
 
     Attributes
     ----------
     requests
-        Measured calls.
+        How many calls were measured.
     candidates_p50, candidates_max
         Items per measured call.
     trees
-        Of the model; 0 for a linear one.
+        How many trees the model has; 0 for a linear one.
     cpu
         The processor's name.
     """
@@ -47,9 +47,9 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def measure_latency(scorer: Scorer, requests: Sequence[Request], *, repeats: int = MIN_CALLS) -> Latency:
-    """Time `rank` on each of `requests` in turn, over and over, at least `repeats` times.
+    """Measure `rank` on each of `requests` in turn, over and over, at least `repeats` times.
 
-    The first calls only warm caches and are not counted. Percentiles are of single calls, wall-clock.
+    The first calls only warm caches and are not counted. Percentiles are over single calls, in wall-clock time.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _time_ms(request: Request, scorer: Scorer) -> float:
 
 
 def _cpu() -> str:
-    """Name of the processor; `platform` knows it everywhere but on Linux."""
+    """Return the name of the processor; `platform` knows it everywhere but on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

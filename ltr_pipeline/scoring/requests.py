@@ -1,7 +1,8 @@
-"""What is asked of a scorer, and candidates read into the rows of a matrix.
+"""Requests to a scorer, and candidates read into the rows of a matrix.
 
-A candidate's features stay as they came, in JSON, until a model asks for them: names and order are the model's. Read
-straight into a row of the matrix they cost less than maps by name, and what was served can be logged as it was.
+A candidate's features stay in JSON, as they came, until a model reads them, because names and order are the model's.
+Reading them straight into a row of the matrix costs less than maps by name, and the event log can write them as they
+came.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ltr_pipeline.errors import RequestError
 
 __all__ = ["LONGEST_NAME", "OPENING_BRACKET", "Candidate", "Features", "Ranked", "Reader", "Request", "is_list"]
 
-LONGEST_NAME: Final = 256  # characters of a feature's name
+LONGEST_NAME: Final = 256  # characters that a feature's name may have
 OPENING_BRACKET: Final = ord("[")
 
 
@@ -28,8 +29,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes
     ----------
     features
-        JSON: an object of numbers by name, or a list of numbers in the model's order. One that is null or not there is
-        missing.
+        JSON: an object of numbers by name, or a list of numbers in the model's order. A feature that is null or not
+        there is missing.
     """
 
     item_id: str
@@ -37,26 +38,26 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @classmethod
     def of(cls, item_id: str, features: Mapping[str, float | None] | Sequence[float | None]) -> Candidate:
-        """Candidate with these features."""
+        """Make a candidate with these features."""
         return cls(item_id=item_id, features=msgspec.Raw(msgspec.json.encode(features)))
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked, and the items to rank for it."""
+    """A query and the items to rank for it."""
 
     query_id: str
     candidates: Sequence[Candidate]
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
-    """Features of some candidates, read for one model.
+    """The features of some candidates, read for one model.
 
     Attributes
     ----------
     matrix
         float32 (candidates, features); NaN = missing.
     unknown
-        Names that candidates gave and the model does not have, sorted.
+        Names of features that candidates gave and the model does not have, sorted.
     """
 
     matrix: NDArray[np.float32]
@@ -72,11 +73,11 @@ class Ranked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises at JSON that it does not take."""
+"""Errors that msgspec raises for JSON that it does not take."""
 
 
 class Reader:
-    """From JSON to a row, for the features of one model."""
+    """Reads candidates' features from JSON into rows, for one model."""
 
     def __init__(self, features: Sequence[str]) -> None:
         self._names = features
@@ -106,7 +107,7 @@ class Reader:
         return Features(matrix=matrix, unknown=tuple(sorted(unknown)))
 
     def _carefully(self, candidate: Candidate, row: int, unknown: set[str]) -> Sequence[float | None]:
-        """Row of a candidate that gives names that the model does not have, something wrong, or not what others do."""
+        """Read a candidate that has unknown names or an error, or is a list where the first one is an object."""
         place = _place(candidate, row)
         try:
             if is_list(candidate.features):
@@ -127,12 +128,12 @@ class Reader:
 
 
 def is_list(features: msgspec.Raw) -> bool:
-    """Whether features are given as a list in the model's order."""
+    """Return whether features are given as a list in the model's order."""
     return memoryview(features)[0] == OPENING_BRACKET
 
 
 def _row_decoder(features: Sequence[str], *, array_like: bool) -> Callable[[msgspec.Raw], msgspec.Struct]:
-    """Reads the features of a candidate; in an array all of them must be there, of an object none."""
+    """Return a function that reads a candidate's features; a list must have all of them, an object may have any."""
     columns = {f"f{column}": name for column, name in enumerate(features)}
     row: Any = msgspec.defstruct(
         "_Row",
@@ -146,7 +147,7 @@ def _row_decoder(features: Sequence[str], *, array_like: bool) -> Callable[[msgs
 
 
 def _float32(rows: Sequence[Sequence[float | None]], width: int) -> NDArray[np.float32]:
-    """Matrix of the rows; None becomes NaN, what float32 cannot hold infinite."""
+    """Make a matrix of the rows; None becomes NaN, and a number too large for float32 becomes infinite."""
     with np.errstate(over="ignore"):
         try:
             flat = np.fromiter(chain.from_iterable(rows), np.float32, len(rows) * width)
@@ -160,7 +161,7 @@ def _place(candidate: Candidate, row: int) -> str:
 
 
 def _what(error: Exception, candidate: Candidate) -> str:
-    """Which feature is wrong and why: msgspec does not name the key of a map."""
+    """Say which feature is wrong and why: msgspec does not name the key of a map."""
     try:
         features = msgspec.json.decode(candidate.features)
     except _UNREADABLE:

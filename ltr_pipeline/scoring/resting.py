@@ -1,7 +1,7 @@
-"""Long work beside requests: it rests most of the time, so that they find the interpreter free.
+"""Long work that rests between short stretches, so that requests find the interpreter free.
 
-Python lets one thread run at a time. A request that scores gives the interpreter up dozens of times, and would wait for
-a thread that calculates each time anew.
+Python lets one thread run at a time. A request that is being scored gives the interpreter up dozens of times, and each
+time it would wait for a thread that calculates, such as one that loads new weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _thread = threading.local()
 
 @contextmanager
 def resting() -> Iterator[None]:
-    """In this thread, work rests where it calls `rest_if_due`."""
+    """Let this thread's work rest, as long as the ``with`` lasts, wherever it calls `rest_if_due`."""
     _thread.rested = time.perf_counter()
     try:
         yield
@@ -31,7 +31,7 @@ def resting() -> Iterator[None]:
 
 
 def rest_if_due() -> None:
-    """Rest, when this thread is `resting` and has worked for a while; else do nothing."""
+    """Sleep for a moment when this thread is `resting` and has worked for a while; do nothing otherwise."""
     rested: float | None = getattr(_thread, "rested", None)
     if rested is not None and time.perf_counter() - rested > WORK_SECONDS:
         time.sleep(REST_SECONDS)

@@ -1,4 +1,4 @@
-"""A loaded model, and the order that it gives the candidates of a request."""
+"""A loaded model, and the order in which it puts the candidates of a request."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ltr_pipeline.scoring.trees import Trees, read_trees
 
 __all__ = ["Scorer", "descending", "rank"]
 
-FEW: Final = 1500  # rows times trees up to which LightGBM is the faster one
-PROBES: Final = 64  # rows by which the two ways to score a model are compared
+FEW: Final = 1500  # rows times trees below which LightGBM is faster than a forest
+PROBES: Final = 64  # values of each feature by which the two ways to score a model are compared
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Scorer:
     features
         Names of the columns, in order.
     trees
-        Of the model; 0 for a linear one.
+        How many trees the model has; 0 for a linear one.
     """
 
     def __init__(self, features: Sequence[str], trees: int, model: _Model, contributions: _Model) -> None:
@@ -50,67 +50,30 @@ class Scorer:
 
     @classmethod
     def from_model(cls, model_text: str, features: Sequence[str]) -> Scorer:
-        """Scorer of a LightGBM model in its text form.
+        """Make the scorer of a LightGBM model in its text form.
 
         Raises
         ------
         RankerError
-            The text is no model, or one that was trained on other features or another order of them.
+            The text is no model, or one that was trained on other features or in another order of them.
         """
-        trees = read_trees(model_text)
-        try:
-            booster = lgb.Booster(model_str=trees.text)
-        except lgb.basic.LightGBMError as error:
-            raise RankerError(f"this is no LightGBM model: {error}; take it from a weights document again") from error
-        if (trained := booster.feature_name()) != list(features):
-            raise RankerError(f"the model was trained on the features {trained}, not {list(features)}")
-
-        def predict(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.asarray(booster.predict(matrix, raw_score=True, num_threads=1), dtype=np.float64)
-
-        def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.asarray(booster.predict(matrix, pred_contrib=True, num_threads=1), dtype=np.float64)
-
-        forest = Forest.of(trees)
-        if len(trees.trees) != booster.num_trees():
-            forest = None
-        elif forest is not None and not _agree(forest.score, predict, _probes(trees, len(features))):
-            log.warning("LightGBM scores by itself: the quick way differs", lightgbm=lgb.__version__)
-            forest = None
-
-        def score(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            if forest is None or len(matrix) * len(trees.trees) < FEW:
-                return predict(matrix)
-            return forest.score(matrix)
-
-        return cls(features, booster.num_trees(), score, contribute)
+        model = _TreeModel(model_text, features)
+        return cls(features, model.trees, model.score, model.contributions)
 
     @classmethod
     def from_linear(cls, weights: Mapping[str, float], features: Sequence[str]) -> Scorer:
-        """Scorer of a weighted sum, in which a missing feature counts 0 and a feature without a weight nothing.
+        """Make the scorer of a weighted sum, to which a missing feature and one without a weight add nothing.
 
         Raises
         ------
         RankerError
             A weight is for none of the `features`.
         """
-        if unknown := sorted(set(weights) - set(features)):
-            raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
-        vector = np.array([weights.get(name, 0.0) for name in features])
-
-        def known(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.nan_to_num(matrix.astype(np.float64), nan=0.0)
-
-        def contribute(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.column_stack([known(matrix) * vector, np.zeros(len(matrix))])
-
-        def predict(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-            return np.asarray(known(matrix) @ vector, dtype=np.float64)
-
-        return cls(features, 0, predict, contribute)
+        model = _LinearModel(weights, features)
+        return cls(features, 0, model.score, model.contributions)
 
     def read(self, candidates: Sequence[Candidate]) -> Features:
-        """Features of `candidates` as this model takes them: float32, as in training, NaN where missing.
+        """Read the features of `candidates` into a matrix for this model: float32, as in training, NaN where missing.
 
         Raises
         ------
@@ -121,7 +84,7 @@ class Scorer:
         return self._reader.read(candidates)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Scores of the rows of `matrix`, float32 (n, features) with NaN for missing; float64 (n,), higher is better.
+        """Score the rows of `matrix`, float32 (n, features) with NaN for missing; float64 (n,), higher is better.
 
         Raises
         ------
@@ -134,10 +97,10 @@ class Scorer:
         return self._model(matrix)
 
     def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What each feature adds to the score of each row, float64 (n, features + 1); rows sum to the scores.
+        """Return how much each feature adds to each row's score, float64 (n, features + 1); rows sum to the scores.
 
-        The last column is what the model expects of any row. Of a LightGBM model they are Shapley values (Lundberg et
-        al. 2018, arXiv 1802.03888).
+        The last column is the score that the model expects of any row. The contributions of a LightGBM model are
+        Shapley values (Lundberg et al. 2018, arXiv 1802.03888).
 
         Raises
         ------
@@ -154,12 +117,62 @@ class Scorer:
             raise RankerError(f"a matrix of shape {matrix.shape} does not have {len(self.features)} features")
 
 
-def _agree(one: _Model, other: _Model, matrix: NDArray[np.float32]) -> bool:
-    return np.array_equal(one(matrix), other(matrix), equal_nan=True)
+class _LinearModel:
+    def __init__(self, weights: Mapping[str, float], features: Sequence[str]) -> None:
+        if unknown := sorted(set(weights) - set(features)):
+            raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
+        self._weights = np.array([weights.get(name, 0.0) for name in features])
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray(_without_gaps(matrix) @ self._weights, dtype=np.float64)
+
+    def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.column_stack([_without_gaps(matrix) * self._weights, np.zeros(len(matrix))])
+
+
+def _without_gaps(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.nan_to_num(matrix.astype(np.float64), nan=0.0)
+
+
+class _TreeModel:
+    """A LightGBM model, scored by a forest where that agrees and pays, else by LightGBM itself."""
+
+    def __init__(self, model_text: str, features: Sequence[str]) -> None:
+        found = read_trees(model_text)
+        try:
+            self._booster = lgb.Booster(model_str=found.text)
+        except lgb.basic.LightGBMError as error:
+            raise RankerError(f"this is no LightGBM model: {error}; take it from a weights document again") from error
+        if (trained := self._booster.feature_name()) != list(features):
+            raise RankerError(f"the model was trained on the features {trained}, not {list(features)}")
+        self.trees = self._booster.num_trees()
+        self._forest = self._forest_that_agrees(found, len(features))
+
+    def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        if self._forest is None or len(matrix) * self.trees < FEW:
+            return self._predict(matrix, raw_score=True)
+        return self._forest.score(matrix)
+
+    def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._predict(matrix, pred_contrib=True)
+
+    def _predict(self, matrix: NDArray[np.float32], **settings: bool) -> NDArray[np.float64]:
+        return np.asarray(self._booster.predict(matrix, num_threads=1, **settings), dtype=np.float64)
+
+    def _forest_that_agrees(self, found: Trees, features: int) -> Forest | None:
+        """Return the forest of the trees; None where there is none, or it scores otherwise than LightGBM."""
+        forest = Forest.of(found)
+        if forest is None or len(found.trees) != self.trees:
+            return None
+        probes = _probes(found, features)
+        if np.array_equal(forest.score(probes), self._predict(probes, raw_score=True), equal_nan=True):
+            return forest
+        log.warning("LightGBM scores by itself: the quick way gives other scores", lightgbm=lgb.__version__)
+        return None
 
 
 def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
-    """Rows of values near which the trees part them, and of missing ones."""
+    """Return rows of values at and beside the thresholds of the trees, and of missing ones."""
     near: list[list[float]] = [[0.0, np.nan] for _ in range(features)]
     for tree in trees.trees:
         rest_if_due()
@@ -175,7 +188,7 @@ def _probes(trees: Trees, features: int) -> NDArray[np.float32]:
 def rank(request: Request, scorer: Scorer) -> list[Ranked]:
     """Order the candidates of a request by falling score; equal scores keep the order of the request.
 
-    A feature that the scorer does not know is ignored. No candidates, no ranks.
+    A feature that the scorer does not know is ignored. A request without candidates gives an empty list.
 
     Raises
     ------
@@ -198,6 +211,6 @@ def rank(request: Request, scorer: Scorer) -> list[Ranked]:
 
 
 def descending(scores: NDArray[np.float64]) -> list[int]:
-    """Rows by falling score; equal scores keep their order."""
+    """Return the rows by falling score; equal scores keep their order."""
     order: list[int] = np.argsort(-scores, kind="stable").tolist()
     return order

@@ -1,8 +1,8 @@
-"""A LightGBM model's trees, read from its text form and checked for what LightGBM would end the whole process by.
+"""A LightGBM model's trees, read from its text form and checked for errors at which LightGBM ends the whole process.
 
-It follows the children of a node wherever they lead. And an error in a tree ends the process where trees are read in
-parallel, which the header's ``tree_sizes`` make possible: without them they are read one by one, and an error is one
-that can be caught.
+LightGBM follows the children of a node wherever they lead, even out of the tree. And where it reads trees in parallel,
+an error in a tree ends the process. It reads them in parallel when the header has ``tree_sizes``; without that line
+it reads them one by one, and an error can be caught. So that line is taken out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Tree", "Trees", "read_trees"]
 
 
 class Tree(NamedTuple):
-    """Nodes and leaves of a tree. A node's children have larger numbers than it has; ``~n`` is leaf n.
+    """Nodes and leaves of a tree. A node's children have larger numbers than the node; ``~n`` is leaf n.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Trees(NamedTuple):
     Attributes
     ----------
     text
-        The model such that LightGBM either loads it or says why not.
+        The model in a form that LightGBM either loads or refuses with an error that can be caught.
     trees
-        In their order.
+        All trees, in their order.
     summed
         Whether a row's raw score is the plain sum over the trees.
     """
@@ -59,12 +59,12 @@ class Trees(NamedTuple):
 
 
 def read_trees(model_text: str) -> Trees:
-    """Trees of a model in LightGBM's text form.
+    """Read the trees of a model in LightGBM's text form.
 
     Raises
     ------
     RankerError
-        A tree splits on a feature that there is not, or its nodes make no tree.
+        A tree splits on a feature that does not exist, or its nodes do not form a tree.
     """
     head, *parts = model_text.split("\nTree=")
     header = _fields(head)
@@ -76,7 +76,7 @@ def read_trees(model_text: str) -> Trees:
             tree = _tree(fields)
             problem = next(_problems(tree, int(fields.get("num_leaves", 0)), features), None)
         except ValueError as error:
-            problem = f"has a node or a leaf that is none: {error}"
+            problem = f"has a node or a leaf that cannot be read: {error}"
         if problem:
             raise RankerError(f"tree {number} of the model {problem}; take it from a weights document again")
         trees.append(tree)
@@ -105,7 +105,7 @@ def _tree(fields: Mapping[str, str]) -> Tree:
 
 
 def _problems(tree: Tree, leaves: int, features: int) -> Iterator[str]:
-    """What is wrong with a tree."""
+    """Yield what is wrong with a tree."""
     if any(len(nodes) != max(leaves - 1, 0) for nodes in tree[:5]):
         yield f"has {leaves} leaves and not one node less"
     if len(tree.leaves) != leaves:
@@ -122,5 +122,5 @@ def _problems(tree: Tree, leaves: int, features: int) -> Iterator[str]:
 
 
 def _fields(part: str) -> dict[str, str]:
-    """Values by name, up to the first empty line; of two with one name the last counts, as in LightGBM."""
+    """Return values by name, up to the first empty line; of two with one name the last counts, as in LightGBM."""
     return dict(line.partition("=")[::2] for line in part.partition("\n\n")[0].split("\n"))

@@ -1,5 +1,6 @@
 """The service: it ranks with the published weights, takes new ones without downtime, and logs what it showed.
 
-``http/`` is the way in, ``ranking/`` answers, ``weights/`` are what it answers with, ``eventlog/`` is what the next
-night learns from. `wire` says what is let in, `guard` what new weights are held to.
+``http/`` takes requests, ``ranking/`` answers them, ``weights/`` loads the models that rank, and ``eventlog/`` writes
+the events that the next night learns from. `wire` defines bodies and answers, `guard` judges new weights, `periodic`
+does chores, `prometheus` has the metrics, `logs` the log lines, `settings` the environment.
 """

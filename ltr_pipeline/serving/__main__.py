@@ -9,12 +9,12 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-# LightGBM imports them where they are installed, for wrappers that nothing here uses: 150 MB and some seconds.
+# LightGBM imports these two where they are installed, for wrappers that the service never uses: 150 MB and seconds.
 for _name in ("pandas", "sklearn"):
-    sys.modules.setdefault(_name, None)  # type: ignore[arg-type] # an import then says that it is not installed
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type] # now an import says "not installed"
 
-# glibc gives large blocks back to the system as soon as they are free, and gets them anew, page by page, for the next
-# request. Here it keeps them.
+# glibc gives large blocks back to the system as soon as they are free, and gets them again, page by page, for the next
+# request. These options make it keep them.
 if hasattr(_libc := ctypes.CDLL(None), "mallopt"):
     for _option, _bytes in ((-1, 256 << 20), (-2, 16 << 20), (-3, 32 << 20)):  # trim threshold, top pad, mmap threshold
         _libc.mallopt(_option, _bytes)
@@ -34,14 +34,14 @@ STOP_SECONDS = 10
 
 
 def main() -> None:
-    """Serve until a signal comes; a wrong setting is one line."""
+    """Serve until a signal comes; a wrong setting ends the program with a one-line message."""
     try:
         settings = load(ServingSettings)
     except LtrError as error:
         sys.exit(f"error: {error}")
     sys.stderr.write(f"serving on http://{settings.host}:{settings.port}\n")
     with ExitStack() as ending:
-        if settings.workers > 1:  # this process only watches over them
+        if settings.workers > 1:  # this process only starts and watches the workers
             ending.enter_context(Logs(settings.log_folder))
             shared = ending.enter_context(tempfile.TemporaryDirectory(prefix="ltr-metrics-"))
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", shared)
@@ -53,8 +53,8 @@ def main() -> None:
             port=settings.port,
             workers=settings.workers,
             access_log=False,
-            log_config=None,  # `logs` has it all
-            proxy_headers=False,  # who the peer is decides who may write: no header may say otherwise
+            log_config=None,  # `logs` takes uvicorn's lines, too
+            proxy_headers=False,  # the peer's address decides who may write, so no header may replace it
             timeout_graceful_shutdown=STOP_SECONDS,
         )
 

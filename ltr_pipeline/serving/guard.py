@@ -1,10 +1,10 @@
-"""Watches new weights for a while: do more requests fail, or take long, than may and than did before.
+"""Watches new weights for a while: whether more requests fail, or take too long, than is allowed and than before.
 
-How sure it has to be is Wald's sequential test (A. Wald, "Sequential tests of statistical hypotheses", 1945,
-doi:10.1214/aoms/1177731118): the log-likelihood ratio of "twice the allowed share" against "the allowed share" is
-compared with ``log(1 / ALPHA)``. By Ville's inequality a model within what is allowed is blamed with a probability of
-at most ALPHA, however often one looks, as far as requests are independent; a fixed test that is looked at every second
-has no such bound.
+Wald's sequential test (A. Wald, "Sequential tests of statistical hypotheses", 1945, doi:10.1214/aoms/1177731118)
+decides when there is enough evidence: the log-likelihood ratio of "twice the allowed share" against "the allowed share"
+is compared with ``log(1 / ALPHA)``. By Ville's inequality a model that keeps to the allowed share is blamed with a
+probability of at most ALPHA, however often one looks, as far as requests are independent; a fixed test that is looked
+at every second has no such bound.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import msgspec
 __all__ = ["ALPHA", "Counts", "Guard", "Limits", "Traffic", "Watch", "breach", "evidence"]
 
 ALPHA: Final = 0.001
-"""Probability, at most, that a model is blamed that is as good as it has to be."""
+"""Largest probability that a model is blamed although it is as good as it has to be."""
 
 P95_SHARE: Final = 0.05
 """A p95 is over a limit when more than this share of requests is."""
 
 
 class Counts:
-    """What became of requests.
+    """Counts of requests by their outcome.
 
     Attributes
     ----------
     requests
-        All of them.
+        All requests.
     failed
-        Those that the model did not score although there was one, and those that ended in an error.
+        Requests that the model did not score although there was one, and those that ended in an error.
     slow
-        Those that took longer than the p95 may be.
+        Requests that took longer than the limit for the p95.
     """
 
     __slots__ = ("failed", "requests", "slow")
@@ -54,12 +54,12 @@ class Counts:
 
 
 class Traffic:
-    """Requests that one model has answered. Counted in the event loop's thread, read and turned in another.
+    """Counts of the requests that one model has answered: the event loop's thread adds, another reads and turns.
 
     Attributes
     ----------
     now
-        Counts since the last `turn`; look it up for each request.
+        Counts since the last `turn`; look the attribute up anew for each request.
     """
 
     __slots__ = ("_before", "now")
@@ -74,23 +74,23 @@ class Traffic:
         return self._before + self.now
 
     def turn(self) -> None:
-        """Forget what was before the last turn."""
+        """Begin new counts, and forget those before the last turn."""
         self._before, self.now = self.now, Counts()
 
 
 class Limits(NamedTuple):
-    """What new weights are held to.
+    """The limits that new weights must keep.
 
     Attributes
     ----------
     seconds
-        How long they are watched; 0 = not at all.
+        How long new weights are watched; 0 = not at all.
     requests
-        How many there must be to judge.
+        Fewest requests for a verdict.
     failed_share
         Share of requests that may fail.
     p95_ms
-        Of the time from a whole request to its answer.
+        Largest p95 of the time between receiving a whole request and answering it.
     """
 
     seconds: float
@@ -100,19 +100,24 @@ class Limits(NamedTuple):
 
 
 class Watch(msgspec.Struct, kw_only=True):
-    """What the guard sees; times are seconds since 1970.
+    """The state of the guard; times are seconds since 1970.
 
     Attributes
     ----------
     state
-        ``off``; ``watching``; ``passed``; ``too few requests``: nothing was wrong, but little was seen; ``breach``.
+        ``off``; ``watching``; ``passed``; ``too few requests``: nothing was wrong, but too few requests came to judge;
+        ``breach``: the weights broke a limit.
     version, sha256
-        Of the weights that are or were watched last.
+        Version and hash of the weights that are watched now, or were watched last.
+    since, until
+        When the trial began, and when it ends.
+    requests, failed, slow
+        Requests that the weights have answered in the trial, and those of them that failed or were slow.
     reason
-        What the breach was.
+        Which limit was broken, and how.
     rollback
-        What became of rolling `latest` back after it: ``due``, ``done``, ``needless`` (it is elsewhere by now, or
-        somebody has pinned it), or ``given up`` and why; null where it was not asked for.
+        Outcome of rolling `latest` back after the breach: ``due``, ``done``, ``needless`` (`latest` has moved since, or
+        somebody has pinned it), or ``given up`` and why; null where no rollback was asked for.
     """
 
     state: Literal["off", "watching", "passed", "too few requests", "breach"] = "off"
@@ -128,14 +133,14 @@ class Watch(msgspec.Struct, kw_only=True):
 
 
 class Guard:
-    """Judges one model at a time. All but counting happens in the thread that brings new weights.
+    """Judges one model at a time. All but the counting happens in the thread that brings new weights.
 
     Parameters
     ----------
     limits
-        What a model is held to.
+        Limits that a model must keep.
     clock
-        Monotonic seconds.
+        Returns monotonic seconds.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -152,7 +157,10 @@ class Guard:
         return self.watch.state == "watching"
 
     def begin(self, version: str, sha256: str, traffic: Traffic, former: Traffic | None) -> None:
-        """Watch a model from now on; `former` is what the one before it did, None = nothing to go back to, no watch."""
+        """Watch a model from now on.
+
+        `former` has the counts of the model before it; without one there is nothing to go back to, and no watch.
+        """
         self._traffic, self._end = traffic, self._clock() + self._limits.seconds
         if former is None or not self._limits.seconds:
             self.watch = Watch(version=version, sha256=sha256)
@@ -163,15 +171,15 @@ class Guard:
         )
 
     def step_back(self, traffic: Traffic, reason: str) -> None:
-        """Note that the watched model was bad, by whosever word, and whose requests count from now on."""
+        """Note that the watched model was bad, and count the requests of the model before it from now on."""
         self._traffic, self._end = traffic, self._clock() + self._limits.seconds
         self.watch.state, self.watch.reason = "breach", reason
 
     def look(self) -> str | None:
-        """Judge the model that is watched; the reason when it is bad. The watch ends by that, or when it is over."""
+        """Judge the watched model and return the reason if it is bad; that, or the end of its time, ends the watch."""
         over = self._clock() >= self._end
         if not self.watching:
-            if over:  # of the model in use, the last one to two watches' time is kept, to compare the next one with
+            if over:  # keep the counts of the last one to two trial times, to compare the next model with
                 self._traffic.turn()
                 self._end = self._clock() + (self._limits.seconds or math.inf)
             return None
@@ -187,24 +195,24 @@ class Guard:
 
 
 def breach(seen: Counts, former: Counts, limits: Limits) -> str | None:
-    """What is clearly worse than it may be; None when nothing is.
+    """Say which limit is clearly broken; None when none is.
 
-    A model may be as bad as the limits, or as the model before it was where that answered enough requests.
+    A model may be as bad as the limits, or as the model before it was, if that one answered enough requests.
     """
     known = former if former.requests >= limits.requests else Counts(1)
     failed = max(limits.failed_share, known.failed / known.requests)
     slow = max(P95_SHARE, known.slow / known.requests)
     if evidence(seen.failed, seen.requests, failed) >= math.log(1 / ALPHA):
-        return f"{seen.failed} of {seen.requests} requests failed or fell back; {failed:.2%} may"
+        return f"{seen.failed} of {seen.requests} requests failed or fell back; allowed: {failed:.2%}"
     if evidence(seen.slow, seen.requests, slow) >= math.log(1 / ALPHA):
-        return f"{seen.slow} of {seen.requests} requests took longer than {limits.p95_ms:g} ms; {slow:.2%} may"
+        return f"{seen.slow} of {seen.requests} requests took longer than {limits.p95_ms:g} ms; allowed: {slow:.2%}"
     return None
 
 
 def evidence(hits: int, requests: int, allowed: float) -> float:
-    """Log-likelihood ratio of twice the `allowed` share against it, given `hits` among `requests`.
+    """Return the log-likelihood ratio of twice the `allowed` share against it, given `hits` among `requests`.
 
-    Twice a share above 2/3 would be no share: there the alternative is halfway between it and 1.
+    Twice a large share would pass 1: above a third the alternative is halfway between the share and 1.
 
     >>> round(evidence(1, 100, 0.001), 3), round(evidence(12, 100, 0.001), 3)
     (0.594, 8.23)

@@ -1,7 +1,7 @@
-"""One JSON object a line: to ``logs/api.log`` where there is a folder for it, and what matters to stderr.
+"""The service's log: one JSON object a line in ``logs/api.log``, where there is a folder, and warnings on stderr.
 
-Requests only leave their line in memory; a thread appends whole lines several times a second, a batch in one write, so
-the lines of several workers never mix. What is not written yet is lost when the process is killed.
+Requests only leave their line in memory; a thread appends all waiting lines several times a second in one write, so the
+lines of several workers never mix. Lines that are not written yet are lost when the process is killed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["FILE_NAME", "Facts", "Logs"]
 FILE_NAME: Final = "api.log"
 FLUSH_SECONDS: Final = 0.2
 MOST_LINES: Final = 100_000
-"""Lines that wait at most, e.g. for a disk that is full; later ones are dropped and counted."""
+"""Lines that may wait, for example for a full disk; later ones are dropped and counted."""
 
 
 class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What a log line says of a request; whoever answers it fills in what is known there.
+    """The facts about a request that its log line has; the code that answers it fills them in.
 
     Attributes
     ----------
     outcome
-        ``model`` or ``fallback`` of a ranking; of any request ``refused`` when it was answered by a 4xx, ``error`` by a
-        5xx, ``gone`` when nobody waited for the answer.
+        ``model`` or ``fallback`` for a ranking; for any request ``refused`` when the answer was a 4xx, ``error`` when
+        it was a 5xx, ``gone`` when nobody waited for the answer.
     """
 
     timestamp: datetime
@@ -52,14 +52,14 @@ class Facts(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class Logs:
-    """Where this process logs to while the ``with`` lasts; structlog and the standard library's logging alike.
+    """Takes the log lines of this process while the ``with`` lasts, from structlog and the standard library.
 
     Parameters
     ----------
     folder
-        Made if missing; None = no file, only warnings and above, to stderr.
+        Folder of the log, made if missing; None = no file, only warnings and errors on stderr.
     dropped
-        Told how many lines could not be written.
+        Called with the number of lines that could not be written.
     """
 
     def __init__(self, folder: Path | None, dropped: Callable[[int], None] = lambda _lines: None) -> None:
@@ -95,7 +95,7 @@ class Logs:
         structlog.configure(**self._before)
 
     def write(self, line: bytes) -> None:
-        """Have a line, without its line feed, in the file soon; nothing without a file."""
+        """Queue a line, given without its line feed, for the file; do nothing without a file."""
         if self._path is None:
             return
         if len(self._lines) >= MOST_LINES:
@@ -104,7 +104,7 @@ class Logs:
         self._lines.append(line)
 
     def _send(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        """Last processor: the event goes here and nowhere else."""
+        """Write an event; as the last processor it ends its way here."""
         line = msgspec.json.encode(event, enc_hook=str, order=None)
         self.write(line)
         if event["level"] not in ("debug", "info"):
@@ -118,7 +118,7 @@ class Logs:
         self._flush()
 
     def _flush(self) -> None:
-        """Append what waits; the file is opened anew each time, so it may be rotated."""
+        """Append the waiting lines; the file is opened anew each time, so it may be rotated."""
         lines, self._lines = self._lines, []
         if not lines or self._path is None:
             return
@@ -134,7 +134,7 @@ class Logs:
 
 
 class _Handler(logging.Handler):
-    """From the standard library's logging, which uvicorn and boto use, to structlog."""
+    """Passes records of the standard library's logging, which uvicorn and boto use, to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         exc_info = {"exc_info": record.exc_info} if record.exc_info else {}

@@ -1,4 +1,4 @@
-"""What is looked at every so often, off the requests' path."""
+"""Chores that are done again and again, off the requests' path."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 class Periodic:
-    """Calls each of some functions at once and then every `seconds`, in one thread."""
+    """Calls some functions at once and then every `seconds`, in one thread."""
 
     def __init__(self, seconds: float, calls: Sequence[Callable[[], None]]) -> None:
         self._seconds = seconds
@@ -30,11 +30,11 @@ class Periodic:
         self._thread = threading.Thread(target=self._run, name="periodic", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End; a call under way is not waited for long."""
+        """Stop the thread; a call under way is waited for a few seconds at most."""
         self._stopped.set()
         self._thread.join(STOP_SECONDS)
 
@@ -43,17 +43,17 @@ class Periodic:
             for call in self._calls:
                 try:
                     call()
-                except Exception:  # one call's fault must not end the others
+                except Exception:  # a call that fails must not end the others
                     log.exception("periodic work failed")
             self._stopped.wait(self._seconds)
 
 
 def look_for_nights(data: Storage) -> None:
-    """Export when a nightly run was last judged; what cannot be read leaves the last known moment, which then ages."""
+    """Export when a nightly run was last judged; when the runs cannot be read, the last known moment stays and ages."""
     try:
         moment = last_judged(data)
     except LtrError as error:
-        log.info("runs cannot be looked at", error=str(error))
+        log.info("nightly runs cannot be read", error=str(error))
         return
     if moment is not None:
         prometheus.LAST_JUDGED.set(moment)

@@ -19,56 +19,75 @@ __all__ = ["SHARED", "events", "predictions", "render"]
 SHARED: Final = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS: Final = (0.001, 0.002, 0.005, 0.0075, 0.01, 0.0125, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 
-PREDICTIONS: Final = Counter("ltr_predictions_total", "Answered requests to rank.", ["version", "outcome"])
-DURATION: Final = Histogram("ltr_prediction_duration_seconds", "From a whole request to its answer.", buckets=BUCKETS)
-FALLBACKS: Final = Counter("ltr_fallback_total", "Answers that the model did not score.", ["reason"])
-IN_FLIGHT: Final = Gauge("ltr_in_flight_requests", "Requests being answered.", multiprocess_mode="livesum")
-MISSING: Final = Counter("ltr_missing_features_total", "Feature values that were not given.")
-UNKNOWN: Final = Counter("ltr_unknown_features_requests_total", "Requests with features the model does not have.")
+PREDICTIONS: Final = Counter(
+    "ltr_predictions_total", "Requests to rank, by version and outcome.", ["version", "outcome"]
+)
+DURATION: Final = Histogram(
+    "ltr_prediction_duration_seconds", "Time from receiving a whole request to its answer, in seconds.", buckets=BUCKETS
+)
+FALLBACKS: Final = Counter("ltr_fallback_total", "Answers that the model did not score, by reason.", ["reason"])
+IN_FLIGHT: Final = Gauge("ltr_in_flight_requests", "Requests that are being answered now.", multiprocess_mode="livesum")
+MISSING: Final = Counter("ltr_missing_features_total", "Feature values that requests did not give.")
+UNKNOWN: Final = Counter("ltr_unknown_features_requests_total", "Requests with features that the model does not have.")
 RELOADS: Final = Counter(
-    "ltr_reloads_total", "New weights taken, refused or stepped back from, and failed looks for them.", ["outcome"]
+    "ltr_reloads_total",
+    "New weights that were loaded, refused or stepped back from, and polls that failed.",
+    ["outcome"],
 )
 LAST_POLL: Final = Gauge(
-    "ltr_last_poll_timestamp_seconds", "When weights were last looked for in vain or not.", multiprocess_mode="livemin"
+    "ltr_last_poll_timestamp_seconds",
+    "Time of the last poll for weights, successful or not.",
+    multiprocess_mode="livemin",
 )
 WEIGHTS_CREATED: Final = Gauge(
     "ltr_weights_created_timestamp_seconds",
-    "When the weights in use were made; 0 = legacy.",
+    "Time when the weights in use were made; 0 = legacy weights.",
     multiprocess_mode="livemin",
 )
-EVENTS: Final = Counter("ltr_events_total", "Events to log, by what became of them.", ["kind", "outcome"])
-SPOOL_EVENTS: Final = Gauge("ltr_spool_events", "Events that are not delivered yet.", multiprocess_mode="livesum")
-SPOOL_BYTES: Final = Gauge("ltr_spool_bytes", "Their bytes on disk.", multiprocess_mode="livesum")
-SPOOL_AGE: Final = Gauge("ltr_spool_oldest_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
+EVENTS: Final = Counter("ltr_events_total", "Event messages, by kind and outcome.", ["kind", "outcome"])
+SPOOL_EVENTS: Final = Gauge(
+    "ltr_spool_events", "Events in the spool that are not delivered yet.", multiprocess_mode="livesum"
+)
+SPOOL_BYTES: Final = Gauge(
+    "ltr_spool_bytes", "Bytes of the undelivered events in the spool.", multiprocess_mode="livesum"
+)
+SPOOL_AGE: Final = Gauge(
+    "ltr_spool_oldest_seconds", "Age of the oldest undelivered event, in seconds.", multiprocess_mode="livemax"
+)
 LAST_JUDGED: Final = Gauge(
     "ltr_last_judged_timestamp_seconds",
-    "Moment of the newest nightly run whose gate has judged; 0 = none is known.",
+    "Time of the newest nightly run that the gate has judged; 0 = none is known.",
     multiprocess_mode="livemax",
 )
 
-VARIANT_LOADS: Final = Counter("ltr_other_loads_total", "Loads of versions to compare with.", ["outcome"])
-INTERLEAVED: Final = Counter("ltr_interleaved_total", "Answers that were to be interleaved.", ["outcome"])
-SHADOWS: Final = Counter("ltr_shadow_total", "Answers that were to be scored by the shadow, too.", ["outcome"])
+VARIANT_LOADS: Final = Counter(
+    "ltr_other_loads_total", "Variants that were loaded to compare with, and loads that failed.", ["outcome"]
+)
+INTERLEAVED: Final = Counter("ltr_interleaved_total", "Answers chosen for interleaving, by outcome.", ["outcome"])
+SHADOWS: Final = Counter("ltr_shadow_total", "Answers chosen for the shadow, by outcome.", ["outcome"])
 SHADOW_OVERLAP: Final = Histogram(
     "ltr_shadow_overlap_at_5",
-    "Share of the best 5 that the shadow has among its best 5.",
+    "Share of the served best 5 that are among the shadow's best 5.",
     ["version"],
     buckets=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
 )
 SHADOW_CORRELATION: Final = Histogram(
     "ltr_shadow_rank_correlation",
-    "Spearman's rank correlation of both models' scores.",
+    "Spearman rank correlation of the scores of the served model and the shadow.",
     ["version"],
     buckets=(-0.5, 0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
 )
 SHADOW_SHIFT: Final = Histogram(
     "ltr_shadow_score_shift",
-    "Mean score of the shadow less that of the served, in standard deviations of the served.",
+    "Mean score of the shadow minus that of the served model, in standard deviations of the served scores.",
     ["version"],
     buckets=(-2.0, -1.0, -0.5, -0.25, -0.1, 0.0, 0.1, 0.25, 0.5, 1.0, 2.0),
 )
 SHADOW_DURATION: Final = Histogram(
-    "ltr_shadow_duration_seconds", "Reading and scoring by the shadow.", ["version"], buckets=BUCKETS
+    "ltr_shadow_duration_seconds",
+    "Time that the shadow takes to read and score a request, in seconds.",
+    ["version"],
+    buckets=BUCKETS,
 )
 LOG_DROPPED: Final = Counter("ltr_log_lines_dropped_total", "Log lines that could not be written.")
 
@@ -80,25 +99,25 @@ for metric, outcomes in (
     (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
 ):
     for outcome in outcomes:
-        metric.labels(outcome)  # there from the start, at 0: Prometheus does not see the rise from nothing to 1
+        metric.labels(outcome)  # exported from the start, at 0: Prometheus does not see a rise from nothing to 1
 for kind in (IMPRESSIONS, FEEDBACK):
     EVENTS.labels(kind, "dropped")
 
 
 @cache
 def predictions(version: str, outcome: str) -> Counter:
-    """Count of one version and outcome; finding it by its labels costs more than counting."""
+    """Return the counter of one version and outcome; kept, as finding it by its labels costs more than counting."""
     return PREDICTIONS.labels(version, outcome)
 
 
 def events(kinds: Iterable[str], outcome: str) -> None:
-    """Count an event of each of these kinds."""
+    """Count one event for each of the kinds."""
     for kind, count in Tally(kinds).items():
         EVENTS.labels(kind, outcome).inc(count)
 
 
 def render() -> bytes:
-    """All metrics in Prometheus' text format."""
+    """Write all metrics in Prometheus' text format."""
     if SHARED not in os.environ:
         return generate_latest(REGISTRY)
     _forget_dead(Path(os.environ[SHARED]))
@@ -108,7 +127,7 @@ def render() -> bytes:
 
 
 def _forget_dead(folder: Path) -> None:
-    """Drop the gauges of workers that are gone; what they counted stays, so that counters never fall."""
+    """Drop the gauges of workers that are gone; their counters stay, so that no counter ever falls."""
     for pid in {path.stem.rpartition("_")[2] for path in folder.glob("gauge_live*_*.db")}:
         if not _runs(int(pid)):
             mark_process_dead(int(pid))  # type: ignore[no-untyped-call]

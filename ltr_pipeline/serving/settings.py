@@ -1,4 +1,4 @@
-"""What the service reads from the environment, beside what the nightly run does."""
+"""Settings that the service reads from the environment, beside those of the nightly run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEGACY: Final = "legacy"
 """In place of a version: the linear ranker with the mapping's legacy weights."""
 
 NEWEST: Final = "newest"
-"""In place of a version: the one published last, whether `latest` moved to it or not."""
+"""In place of a version: the version that was published last, whether `latest` moved to it or not."""
 
 SHORTEST_KEY: Final = 16  # characters
 
@@ -32,72 +32,100 @@ class ServingSettings(Settings):
 
     host: str = env("LTR_SERVE_HOST", "127.0.0.1", "Address the service listens on.")
     port: int = env("LTR_SERVE_PORT", 8000, "Port of the service.", ge=1, le=65535)
-    workers: int = env("LTR_SERVE_WORKERS", 1, "Processes of the service.", ge=1, le=64)
+    workers: int = env("LTR_SERVE_WORKERS", 1, "Worker processes of the service.", ge=1, le=64)
     api_keys: str = env(
         "LTR_API_KEYS",
         "",
-        "Keys that X-API-Key may hold, separated by spaces; none = writes from this machine only; never logged.",
+        "Keys that X-API-Key may hold, separated by spaces; empty = only this machine may write; never logged.",
         repr=False,
     )
     poll_seconds: float = env(
-        "WEIGHTS_POLL_SECONDS", 300.0, "How often the service looks for new weights.", ge=0.05, le=86400
+        "WEIGHTS_POLL_SECONDS", 300.0, "Seconds between two looks for new weights.", ge=0.05, le=86400
     )
     deadline_ms: float = env(
         "LTR_DEADLINE_MS",
         50.0,
-        "Scoring of one request that takes longer falls back to linear weights.",
+        "Longest time that scoring one request may take, in ms; after it, linear weights rank.",
         ge=1,
         le=60000,
     )
-    max_candidates: int = env("LTR_MAX_CANDIDATES", 1000, "Candidates of one request at most.", ge=1, le=10000)
-    max_body_bytes: int = env("LTR_MAX_BODY_BYTES", 4194304, "Bytes of one request at most.", ge=1024, le=1 << 28)
+    max_candidates: int = env("LTR_MAX_CANDIDATES", 1000, "Most candidates that one request may have.", ge=1, le=10000)
+    max_body_bytes: int = env(
+        "LTR_MAX_BODY_BYTES", 4194304, "Largest body of one request, in bytes.", ge=1024, le=1 << 28
+    )
 
     body_seconds: float = env(
-        "LTR_BODY_SECONDS", 10.0, "A request whose body takes longer to arrive is refused.", gt=0, le=3600
+        "LTR_BODY_SECONDS",
+        10.0,
+        "Longest time in which a request's body must arrive, in seconds; after it, the request is refused.",
+        gt=0,
+        le=3600,
     )
 
     guard_seconds: float = env(
-        "LTR_GUARD_SECONDS", 600.0, "New weights are watched this long after a reload; 0 = not at all.", ge=0, le=86400
+        "LTR_GUARD_SECONDS",
+        600.0,
+        "How long new weights are watched after a reload, in seconds; 0 = not at all.",
+        ge=0,
+        le=86400,
     )
     guard_requests: int = env(
-        "LTR_GUARD_REQUESTS", 100, "Requests that are needed before new weights are judged.", ge=10, le=1000000
+        "LTR_GUARD_REQUESTS",
+        100,
+        "Requests that new weights must have answered before they are judged.",
+        ge=10,
+        le=1000000,
     )
     guard_fallback_max: float = env(
-        "LTR_GUARD_FALLBACK_MAX", 0.001, "Share of requests that may fall back under new weights.", ge=0, le=1
+        "LTR_GUARD_FALLBACK_MAX",
+        0.001,
+        "Largest share of requests that may fail or fall back under new weights.",
+        ge=0,
+        le=1,
     )
     guard_p95_max_ms: float = env(
-        "LTR_GUARD_P95_MAX_MS", 15.0, "p95 of ranking that new weights may have, in ms.", gt=0, le=60000
+        "LTR_GUARD_P95_MAX_MS", 15.0, "Largest p95 that ranking may have under new weights, in ms.", gt=0, le=60000
     )
     auto_rollback: bool = env(
-        "LTR_AUTO_ROLLBACK", False, "Also roll `latest` back, for every service, when the guard steps back."
+        "LTR_AUTO_ROLLBACK",
+        False,
+        "Whether the service, when it steps back from bad weights, also rolls `latest` back.",
     )
 
     shadow_version: str = env(
-        "LTR_SHADOW_VERSION", "", "Version that is scored beside the served one: an id, newest or legacy; empty = none."
+        "LTR_SHADOW_VERSION",
+        "",
+        "Version that scores requests beside the served one: an id, newest or legacy; empty = none.",
     )
-    shadow_share: float = env("LTR_SHADOW_SHARE", 0.0, "Share of requests that it is scored for.", ge=0, le=1)
+    shadow_share: float = env("LTR_SHADOW_SHARE", 0.0, "Share of requests that this version also scores.", ge=0, le=1)
     interleave_version: str = env(
-        "LTR_INTERLEAVE_VERSION", "", "Version whose order is interleaved with the served one: an id, newest or legacy."
+        "LTR_INTERLEAVE_VERSION",
+        "",
+        "Version to interleave with the served one: an id, newest or legacy; empty = none.",
     )
-    interleave_share: float = env("LTR_INTERLEAVE_SHARE", 0.0, "Share of requests that are interleaved.", ge=0, le=1)
+    interleave_share: float = env(
+        "LTR_INTERLEAVE_SHARE", 0.0, "Share of requests whose answers are interleaved.", ge=0, le=1
+    )
     explore_share: float = env(
-        "LTR_EXPLORE_SHARE", 0.0, "Share of requests in which neighbours are swapped at random.", ge=0, le=1
+        "LTR_EXPLORE_SHARE", 0.0, "Share of requests in whose answers neighbours are swapped at random.", ge=0, le=1
     )
 
     shown: Literal["returned", "reported"] = env(
         "LTR_SHOWN",
         "returned",
-        "Which items count as shown: all that an answer returned, or only those reported to /ltr/shown.",
+        "Which items count as shown: returned = all of an answer, reported = those reported to /ltr/shown.",
     )
     shown_seconds: float = env(
         "LTR_SHOWN_SECONDS",
         3600.0,
-        "With reported: an answer that nobody reports on is forgotten after.",
+        "With LTR_SHOWN=reported: how long an answer waits for its report, in seconds.",
         ge=1,
         le=86400,
     )
     spool: Path = env("LTR_SPOOL", Path("var/spool"), "Folder where events wait until they are delivered.")
-    spool_max_mb: int = env("LTR_SPOOL_MAX_MB", 1024, "What may wait there; newer events are dropped.", ge=1)
+    spool_max_mb: int = env(
+        "LTR_SPOOL_MAX_MB", 1024, "Most megabytes of events that may wait there; newer events are dropped.", ge=1
+    )
 
     @field_validator("api_keys")
     @classmethod
@@ -118,12 +146,12 @@ class ServingSettings(Settings):
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Keys that may write."""
+        """Keys that allow writes."""
         return tuple(self.api_keys.split())
 
     @cached_property
     def source(self) -> tuple[Storage, str]:
-        """Where new weights come from: the file of WEIGHTS_PATH where that is set, else the registry's ``latest``."""
+        """Storage and key of new weights: the file of WEIGHTS_PATH if that is set, else the registry's ``latest``."""
         if self.mirror is None:
             return self.registry.storage, LATEST
         mirror = mirror_file(self.mirror)
@@ -131,7 +159,7 @@ class ServingSettings(Settings):
 
     @cached_property
     def guard(self) -> Limits:
-        """What new weights are held to."""
+        """Limits that new weights must keep."""
         return Limits(
             seconds=self.guard_seconds,
             requests=self.guard_requests,
@@ -141,7 +169,7 @@ class ServingSettings(Settings):
 
     @cached_property
     def legacy_weights(self) -> dict[str, float]:
-        """Weights of the linear ranker before there was a model; SettingsError when the mapping has none."""
+        """Weights of the linear ranker that needs no model; SettingsError when the mapping has none."""
         if not self.mapping.legacy_weights:
             raise SettingsError(
                 "the mapping of LTR_MAPPING has no legacy_weights; a service without a model needs them"

@@ -1,4 +1,4 @@
-"""What goes over the wire, and how a wrong request is answered: 4xx with the place and the reason."""
+"""Bodies and answers of the API; a wrong body becomes an error that says where it is wrong and why."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class RankCandidate(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes
     ----------
     group
-        Its protected group, for the fairness of tomorrow's model; never used to rank.
+        Protected group of the item, for the fairness of tomorrow's model; never used to rank.
     available
-        One that is not is left out of the answer and of the events.
+        False = the item is left out of the answer and of the events.
     """
 
     item_id: Text
@@ -55,16 +55,22 @@ class RankCandidate(Candidate, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was asked, and the items to rank for it.
+    """A query, and the items to rank for it.
 
     Attributes
     ----------
+    query_id
+        What is asked, such as a client's case; `case_id` in the events.
+    candidates
+        The items to rank.
+    user_id
+        Who asks.
     k
         How many items are wanted; all when it is not given.
     explain
         Whether each item comes with its strongest feature contributions.
     test
-        The request is answered like any other, but what it shows never trains a model.
+        Whether this is a test: it is answered like any other, but never trains a model.
     """
 
     query_id: Text
@@ -76,7 +82,7 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """An item in its place, `rank` 1-based; `contributions` by feature, strongest first."""
+    """An item in its place; `rank` is 1-based, `contributions` are by feature, strongest first."""
 
     item_id: str
     score: float
@@ -85,13 +91,15 @@ class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
-    """A feature that candidates did not give: how many, and what the model makes of it.
+    """A feature that candidates did not give.
 
     Attributes
     ----------
+    candidates
+        How many candidates did not give it.
     read_as
-        ``as zero``: the model knew no missing values in training and takes it for 0; else it has learned what missing
-        means.
+        How the model reads it: ``as zero`` when it knew no missing values in training and takes them for 0; otherwise
+        it has learned what missing means.
     """
 
     candidates: int
@@ -104,17 +112,19 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     request_id
-        Of this answer; feedback names it. Events call it `ranking_id`.
+        Id of this answer; feedback names it. Events call it `ranking_id`.
     version
-        Of the model, or ``legacy``.
+        Version of the model, or ``legacy``.
     model
         ``lightgbm``, ``linear`` (the document's distilled weights) or ``legacy``.
     fallback
         Why the model did not score; null when it did.
     policy
         What decided the order: the version (``…+linear``: its linear weights), or how two orders were mixed.
-    missing, unknown_features
-        Features that were not given, by name; those that were, but that the model does not have.
+    missing
+        Features that candidates did not give, by name.
+    unknown_features
+        Features that candidates gave and the model does not have.
     """
 
     request_id: str
@@ -129,7 +139,7 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Two candidates, to ask why the one stands above the other."""
+    """Two candidates, to ask why one stands above the other."""
 
     above: RankCandidate
     below: RankCandidate
@@ -140,10 +150,12 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    above, below
+        Ids of the two items.
     difference
-        Score of the one minus score of the other; `contributions` sum to it.
+        Score of the first minus score of the second; `contributions` sum to it.
     contributions
-        By feature, the strongest first: what it adds to the difference.
+        How much each feature adds to the difference, strongest first.
     """
 
     version: str
@@ -157,12 +169,14 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedbackItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a user did with an item: for a `request_id`, or for a `query_id` when that is all that is known.
+    """Something a user did with an item of the answer `request_id`, or of a `query_id` when only that is known.
 
     Attributes
     ----------
+    action
+        One of the actions of the mapping.
     event_id
-        Makes a feedback that is sent twice count once.
+        Lets feedback that is sent twice count once.
     """
 
     item_id: Text
@@ -180,33 +194,33 @@ class FeedbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ShownRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which items of an answer were really shown, in shown order."""
+    """The items of an answer that were really shown, in shown order."""
 
     request_id: RequestId
     items: Annotated[list[Text], msgspec.Meta(max_length=10000)]
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """How many events were taken in."""
+    """The number of events that were taken."""
 
     accepted: int
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """That the process lives, and what it ranks with.
+    """The state of a process that lives.
 
     Attributes
     ----------
     version, model
-        As in an answer to rank.
+        Model that ranks, as in an answer to rank.
     weights_age_seconds
-        Since the weights were made; null for the legacy weights.
+        Age of the weights; null for the legacy weights.
     source
-        Where new weights are looked for.
+        Address where new weights are looked for.
     guard
-        What the guard sees of the newest weights.
+        State of the guard on the newest weights.
     pid
-        Of the worker that answers.
+        Process id of the worker that answers.
     """
 
     status: str
@@ -226,24 +240,24 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a request was not answered: what was wrong, where, and what to do."""
+    """The reason why a request was not answered: what was wrong, where, and what to do."""
 
     error: str
 
 
 class NotJsonError(RequestError):
-    """A body that is no JSON at all."""
+    """The body is not JSON at all."""
 
 
 def decode(body: bytes, kind: type[T]) -> T:
-    """Request in a body.
+    """Decode a body as a request of this kind.
 
     Raises
     ------
     NotJsonError
-        It is no JSON, or nested too deep to tell.
+        The body is not JSON, or nested too deep to tell.
     RequestError
-        It is not what `kind` asks for; with the place.
+        The body does not have the form of `kind`; the message says where.
     """
     try:
         return _decoder(kind).decode(body)
@@ -256,9 +270,9 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 
 def check_candidates(candidates: list[RankCandidate], most: int) -> None:
-    """RequestError when there are too many, or when an item is there twice."""
+    """Raise RequestError when there are too many candidates, or an item is there twice."""
     if len(candidates) > most:
-        raise RequestError(f"{len(candidates)} candidates, but at most {most} are ranked at once (LTR_MAX_CANDIDATES)")
+        raise RequestError(f"{len(candidates)} candidates, but a request may have {most} (LTR_MAX_CANDIDATES)")
     if len({candidate.item_id for candidate in candidates}) < len(candidates):
         places: dict[str, int] = {}
         for row, candidate in enumerate(candidates):

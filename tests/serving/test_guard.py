@@ -32,7 +32,7 @@ def test_each_hit_counts_log_two_and_each_miss_a_little_against() -> None:
 def test_a_few_failures_in_a_hundred_are_chance_and_eleven_are_not() -> None:
     """10 * 0.6931 - 90 * 0.0010 = 6.84 is below ln 1000 = 6.91; one more is above."""
     assert breach(Counts(100, failed=10), UNKNOWN, LIMITS) is None
-    assert breach(Counts(100, failed=11), UNKNOWN, LIMITS) == "11 of 100 requests failed or fell back; 0.10% may"
+    assert breach(Counts(100, failed=11), UNKNOWN, LIMITS) == "11 of 100 requests failed or fell back; allowed: 0.10%"
 
 
 def test_a_small_excess_is_found_with_more_requests() -> None:
@@ -43,7 +43,7 @@ def test_a_small_excess_is_found_with_more_requests() -> None:
 
 def test_a_p95_is_over_the_limit_when_far_more_than_one_in_twenty_is() -> None:
     """20 of 100: 20 ln 2 - 80 * 0.0541 = 9.5; 10 of 100: 6.93 - 4.87 = 2.1."""
-    assert breach(Counts(100, slow=20), UNKNOWN, LIMITS) == "20 of 100 requests took longer than 15 ms; 5.00% may"
+    assert breach(Counts(100, slow=20), UNKNOWN, LIMITS) == "20 of 100 requests took longer than 15 ms; allowed: 5.00%"
     assert breach(Counts(100, slow=10), UNKNOWN, LIMITS) is None
     assert breach(Counts(500, slow=50), UNKNOWN, LIMITS)
 

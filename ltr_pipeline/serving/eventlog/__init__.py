@@ -1,6 +1,6 @@
-"""What the service shows and what users do, as events for the next night.
+"""Events for the next night: the lists that the service shows, and what users do with them.
 
-`encode` writes messages, the `recorder` takes them in without making a request wait, `pending` keeps answers until it
-is reported what was shown of them, the `spool` holds messages on disk, and the `shipper` brings them to Kafka or the
-event log.
+The `recorder` takes events without making a request wait, and `encode` writes them as messages. `pending` keeps answers
+until somebody reports what was shown of them. The `spool` holds messages on disk until the `shipper` has delivered them
+to Kafka or the event log.
 """

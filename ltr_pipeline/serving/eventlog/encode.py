@@ -1,8 +1,8 @@
 """From an answered request to the messages that a nightly run reads: the mapping, the other way round.
 
-One message for a whole shown list where the mapping knows lists, else one for each item. Each column is written at one
-of its paths: those of a message at the first, those of an item at the shortest, passing by paths that something more
-important has taken. A column that is left without a path is not written (`Encoder.left_out`).
+A shown list becomes one message where the mapping knows lists, else one message for each item. Each column is written
+at one of its paths: a column of the message at its first, a column of an item at its shortest, skipping paths that a
+more important column has taken. A column that is left without a path is not written (`Encoder.left_out`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ltr_pipeline.serving import wire
 __all__ = ["AnsweredList", "Encoder", "Interaction", "new_request_id", "query_of"]
 
 LONGEST_MESSAGE: Final = 900_000
-"""Bytes. Brokers take a megabyte with its envelope; a list that needs more is written in parts."""
+"""Largest message in bytes: brokers take a megabyte with its envelope; a longer list is written in parts."""
 
 KIND, ITEMS, FEATURES = "kind", "items", "features"
 OF_LIST: Final = (KIND, QUERY_ID, TIME, ITEMS, RANKING_ID, EVENT_ID, SHADOW, USER_ID, POLICY)
@@ -58,26 +58,26 @@ _numbers = msgspec.json.Decoder(dict[str, float | None]).decode
 
 
 class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
-    """A list that was answered.
+    """A ranked list that the service gave as an answer.
 
     Attributes
     ----------
     request_id
-        Of the answer; becomes the ranking_id.
+        Id of the answer; becomes the ranking_id.
     event_id
-        Makes what is delivered twice count once.
+        Lets a list that is delivered twice count once.
     seconds
-        Since 1970.
+        When it was answered, in seconds since 1970.
     policy
-        What decided the order.
+        What decided the order: a version, or how two orders were mixed.
     shadow
-        Ranked, but not shown to a user, or shown for a test: it never trains a model.
+        Whether no user saw the list, or it was shown for a test: then it never trains a model.
     candidates
-        Those that were returned, best first.
+        The returned candidates, best first.
     features
         Names of the model's features, for candidates that give a list.
     propensities, teams
-        Of each candidate, see `mixing.Mixed`.
+        One for each candidate, see `order.Mixed`.
     """
 
     request_id: str
@@ -93,9 +93,9 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
     teams: Sequence[str] | None = None
 
     def only(self, items: Sequence[str]) -> AnsweredList:
-        """The same list as it was really shown: these items in this order; RequestError for others.
+        """Return the list as it was really shown: these items in this order; RequestError for items that are not in it.
 
-        Propensities hold where every item stands where it was returned; else they are left out.
+        Propensities hold when every item stands where it was returned; otherwise they are left out.
         """
         rows = {candidate.item_id: row for row, candidate in enumerate(self.candidates)}
         if unknown := [item for item in items if item not in rows]:
@@ -111,7 +111,7 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user did; `request_id` is None when only the query is known."""
+    """Something a user did with an item; `request_id` is None when only the query is known."""
 
     event_id: str
     query_id: str
@@ -123,12 +123,12 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def new_request_id(query_id: str, unique: str | None = None) -> str:
-    """A new id for an answer. It holds the query, so that feedback which names nothing else finds it everywhere.
+    """Make a new id for an answer. It holds the query's id, so that feedback needs to name nothing else.
 
     Parameters
     ----------
     unique
-        What makes it new, 32 hexadecimal digits; made up when it is not given.
+        32 hexadecimal digits that make the id new; drawn when they are not given.
 
     >>> query_of(new_request_id("case-123"))
     'case-123'
@@ -137,7 +137,7 @@ def new_request_id(query_id: str, unique: str | None = None) -> str:
 
 
 def query_of(request_id: str) -> str | None:
-    """Query in a request id; None when no service of this kind made it."""
+    """Return the query in a request id; None for an id that no such service made."""
     match = _REQUEST_ID.fullmatch(request_id)
     if match is None:
         return None
@@ -148,14 +148,14 @@ def query_of(request_id: str) -> str | None:
 
 
 class Encoder:
-    """Writes messages as a mapping reads them.
+    """Writes messages in the form that a mapping reads.
 
     Attributes
     ----------
     left_out
-        Columns that the mapping has no path for, or none that is not taken.
+        Columns that have no path in the mapping, or only paths that are taken.
     actions
-        What may be fed back.
+        Actions that feedback may name.
 
     Raises
     ------
@@ -182,7 +182,7 @@ class Encoder:
         self._reserved = {path[0] for found in paths.values() for path in found if path} - set(mapping.features)
 
     def _allowed(self, placed: Mapping[str, Path]) -> tuple[str, ...]:
-        """Actions that a message can carry: where its kind is the action, only those that are feedback kinds."""
+        """Return the actions that a message can carry; where its kind is the action, only feedback kinds."""
         kinds, actions = self.mapping.feedback_kinds, self.mapping.relevance
         if self._kind_is_action:
             return tuple(name for name in actions if name in kinds)
@@ -190,11 +190,11 @@ class Encoder:
 
     @property
     def marks_shadow(self) -> bool:
-        """Whether a list can be marked so that it never trains a model; those that cannot are not written."""
+        """Whether a list can be marked so that it never trains a model; where not, such lists are not written."""
         return SHADOW not in self.left_out
 
     def impressions(self, listed: AnsweredList) -> tuple[list[bytes], int]:
-        """Messages of a shown list, without line ends, and how many items are too long for any message."""
+        """Write the messages of a shown list, without line ends, and count the items too long for any message."""
         message = self._columns(listed)
         if self._in_lists:
             lines = self._lists(message, self._items(listed, {}))
@@ -207,7 +207,7 @@ class Encoder:
         return fit, len(lines) - len(fit)
 
     def feedback(self, answered: Interaction) -> bytes:
-        """Message of an interaction, without a line end."""
+        """Write the message of an interaction, without a line end."""
         columns = {
             KIND: answered.action if self._kind_is_action else self.mapping.feedback_kinds[0],
             ACTION: answered.action,
@@ -233,7 +233,7 @@ class Encoder:
         }
 
     def _lists(self, message: dict[str, Any], items: Sequence[Any]) -> list[bytes]:
-        """The message, or several with parts of the list; an empty one for an item that is too long for any."""
+        """Write the message, or several with parts of the list; an empty one for an item that is too long for any."""
         if not items:
             return []
         line = _one_line(_message(self._list, message | {ITEMS: items}))
@@ -250,7 +250,7 @@ class Encoder:
         ]
 
     def _items(self, listed: AnsweredList, shared: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
-        """What is said of each item, beside what is `shared`."""
+        """Return the message part of each item, with the columns that are `shared`."""
         candidates, served = listed.candidates, _served(listed.candidates, listed.features)
         columns: dict[str, Sequence[Any] | None] = {
             ITEM_ID: [candidate.item_id for candidate in candidates],
@@ -264,7 +264,7 @@ class Encoder:
         return self._with_features(items, served) if self._features_beside else items
 
     def _with_features(self, items: Sequence[Any], served: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
-        """Items with their features beside the other fields, of which they must not take the names."""
+        """Put the features beside the other fields of an item, but never in place of one of them."""
         return [
             {name: value for name, value in _numbers(features).items() if name not in self._reserved}
             | msgspec.to_builtins(item)
@@ -273,7 +273,7 @@ class Encoder:
 
 
 def _served(candidates: Sequence[wire.RankCandidate], names: tuple[str, ...]) -> list[msgspec.Raw]:
-    """Features as they came; by name where they came as a list."""
+    """Return the features as they came, by name where they came as a list."""
     return [
         _by_name(candidate.features, names) if is_list(candidate.features) else candidate.features
         for candidate in candidates
@@ -281,7 +281,7 @@ def _served(candidates: Sequence[wire.RankCandidate], names: tuple[str, ...]) ->
 
 
 def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
-    """Object of the numbers in a list that a model has read: as text, in a third of the time of reading them again."""
+    """Turn a list that a model has read into an object, as text: a third of the time of reading it again."""
     parts = _around(names).copy()
     parts[1::2] = bytes(values)[1:-1].split(b",")
     return msgspec.Raw(b"".join(parts))
@@ -289,13 +289,13 @@ def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
 
 @cache
 def _around(names: tuple[str, ...]) -> list[bytes]:
-    """What stands before, between and behind the values of an object, with room for them."""
+    """Return the text before, between and behind the values of an object, with room for them."""
     keys = [part for name in names for part in (b"," + _encode(name) + b":", b"")]
     return [b"{" + keys[0][1:], *keys[1:], b"}"]
 
 
 def _one_line(message: msgspec.Struct | dict[str, Any]) -> bytes:
-    """JSON without line ends: strings hold none, and features that came with some get spaces."""
+    """Encode as JSON without line ends: strings hold none, and those in features become spaces."""
     line = _encode(message)
     return line.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in line or b"\r" in line else line
 
@@ -311,12 +311,12 @@ def _paths(mapping: EventMapping) -> dict[str, tuple[Path, ...]]:
 
 
 def _shortest_first(name: str, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Paths inside an item; features at the empty path are found there before any other."""
+    """Return paths inside an item, shortest first; features at the empty path are found before any other."""
     return paths if name == FEATURES and () in paths else tuple(sorted(paths, key=len))
 
 
 def _placed(names: Iterable[str], paths: Mapping[str, tuple[Path, ...]]) -> dict[str, Path]:
-    """A path for each column, the more important first; one goes neither through another's nor is it the same."""
+    """Choose a path for each column, the more important first; no path is, or leads through, another column's."""
     placed: dict[str, Path] = {}
     for name in names:
         free = [path for path in paths[name] if not any(_collide(path, other) for other in placed.values())]
@@ -336,7 +336,7 @@ def _collide(path: Path, other: Path) -> bool:
 
 
 def _layout(placed: Mapping[str, Path]) -> Layout:
-    """Names of columns at their paths."""
+    """Return a tree of the columns' names at their paths."""
     layout: dict[str, Any] = {}
     for name, path in placed.items():
         node = layout
@@ -348,7 +348,7 @@ def _layout(placed: Mapping[str, Path]) -> Layout:
 
 
 def _messages(layout: Layout, columns: Mapping[str, Sequence[Any]]) -> list[msgspec.Struct]:
-    """A message for each row of the columns; None is left out."""
+    """Return a message for each row of the columns; None is left out."""
     cells = {}
     for key, branch in layout.items():
         cell = columns.get(branch) if isinstance(branch, str) else _messages(branch, columns)
@@ -358,13 +358,13 @@ def _messages(layout: Layout, columns: Mapping[str, Sequence[Any]]) -> list[msgs
 
 
 def _message(layout: Layout, columns: Mapping[str, Any]) -> msgspec.Struct:
-    """One message."""
+    """Return one message."""
     return _messages(layout, {name: [value] for name, value in columns.items() if value is not None})[0]
 
 
 @cache
 def _message_kind(keys: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Struct of these keys: made and written in half the time of a map."""
+    """Return a struct with these keys: it is made and written in half the time of a map."""
     names = {f"f{number}": key for number, key in enumerate(keys)}
     fields = [(name, Any, None) for name in names]
     return msgspec.defstruct("_Message", fields, rename=names, omit_defaults=True, gc=False)

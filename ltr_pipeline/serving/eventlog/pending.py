@@ -1,4 +1,4 @@
-"""Answers that wait for the report of what was really shown (``LTR_SHOWN=reported``).
+"""Pending answers: they wait until somebody reports what was really shown of them (``LTR_SHOWN=reported``).
 
 They are in one small database in the spool's folder, because the report may reach another worker than the one that
 answered. Services on several machines share no folder: there the report has to reach the machine that answered.
@@ -24,7 +24,7 @@ __all__ = ["NonePending", "Pending"]
 
 FILE: Final = "shown.sqlite3"
 MOST: Final = 100_000
-"""Answers that are kept at once; newer ones are dropped."""
+"""Answers that may be pending at once; newer ones are dropped."""
 
 TABLE: Final = "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, until REAL, list BLOB)"
 
@@ -32,10 +32,10 @@ log = structlog.get_logger(__name__)
 
 
 class NonePending:
-    """In place of `Pending` where all that is returned counts as shown."""
+    """Stands in for `Pending` where every returned item counts as shown."""
 
     def keeps(self, _listed: AnsweredList) -> bool:
-        """No answer waits."""
+        """Return that no answer waits for a report."""
         return False
 
     def keep(self, _listed: AnsweredList) -> bool:
@@ -43,27 +43,27 @@ class NonePending:
         return False
 
     def take(self, _request_id: str, _items: Sequence[str]) -> AnsweredList | None:
-        """Nothing is there."""
+        """Return that there is no such answer."""
         return None
 
     def settle(self) -> None:
-        """Nothing has changed."""
+        """Do nothing: nothing has changed."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is open."""
 
 
 class Pending(NonePending):
-    """Kept answers; what changes until `settle` is one transaction. Used by one thread.
+    """Keeps pending answers; all changes up to `settle` are one transaction. For one thread.
 
-    A database that cannot be used keeps nothing: it is tried again, and the log says so.
+    When the database cannot be used, answers are not kept, the log says so, and it is tried again.
 
     Parameters
     ----------
     folder
-        Of the database; made if missing.
+        Folder of the database; made if missing.
     seconds
-        How long an answer is kept.
+        How long an answer waits for its report.
     """
 
     def __init__(self, folder: Path, seconds: float) -> None:
@@ -75,11 +75,11 @@ class Pending(NonePending):
         self._failing = False
 
     def keeps(self, listed: AnsweredList) -> bool:
-        """Whether this list waits for a report: a shadow's order, which has an event id of its own, does not."""
+        """Return whether this list waits for a report; a shadow's order, which has its own event id, does not."""
         return listed.event_id == listed.request_id
 
     def keep(self, listed: AnsweredList) -> bool:
-        """Keep an answer; False when that is not possible."""
+        """Keep an answer until its report; return False when that is not possible."""
         row = (listed.request_id, time.time() + self._seconds, msgspec.json.encode(listed))
         try:
             database = self._opened()
@@ -93,7 +93,7 @@ class Pending(NonePending):
         return True
 
     def take(self, request_id: str, items: Sequence[str]) -> AnsweredList | None:
-        """Answer as it was shown, which is kept no longer; None when there is none of that id with those items."""
+        """Take an answer out, as it was shown; None when there is no answer of that id with those items."""
         try:
             database = self._opened()
             found = database.execute("SELECT list FROM held WHERE id = ?", (request_id,)).fetchone()
@@ -105,12 +105,12 @@ class Pending(NonePending):
             self._note(error)
             return None
         except (RequestError, msgspec.MsgspecError) as error:
-            log.warning("a report of what was shown is wrong", error=str(error))
+            log.warning("a report of what was shown names unknown items, or its answer is damaged", error=str(error))
             return None
         return listed if gone else None
 
     def settle(self) -> None:
-        """Make all changes since the last time lasting, and now and then forget what nobody reported on."""
+        """Commit all changes since the last time, and now and then forget answers without a report."""
         try:
             database = self._opened()
             if time.monotonic() >= self._expire_at:
@@ -125,7 +125,7 @@ class Pending(NonePending):
             self._failing = False
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
 
@@ -143,7 +143,7 @@ class Pending(NonePending):
 
     def _note(self, error: Exception) -> None:
         if not self._failing:
-            log.error("answers cannot be kept for their reports", folder=str(self._folder), error=str(error))
+            log.error("answers cannot be kept until their reports come", folder=str(self._folder), error=str(error))
         self._failing = True
         if self._database is not None:
             self._database.close()

@@ -1,8 +1,8 @@
-"""Takes in what is to be logged without making a request wait, and brings it to the spool in a thread of its own.
+"""Takes events without making a request wait, and writes them to the spool in a thread of its own.
 
-What is to be logged is put into a queue that is bounded in records and bytes; every few milliseconds a thread writes
-what is there at once. So a stop by SIGTERM loses nothing, and a kill at most what is in that queue. Messages are
-encoded before they are put there: a thread that did it would take the interpreter from requests again and again.
+Events go into a queue that is bounded in records and bytes; every few milliseconds a thread writes all that is queued.
+So a stop by SIGTERM loses nothing, and a kill loses at most the queue. Messages are encoded before they are queued,
+because a thread that encoded them would take the interpreter from requests again and again.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = ["BusyError", "Recorder"]
 FLUSH_SECONDS: Final = 0.05
 QUEUE_RECORDS: Final = 10_000
 QUEUE_BYTES: Final = 64 << 20
-SHIP_SECONDS: Final = 3.0  # at the end, for what is in the spool
-LATE_SECONDS: Final = 2.0  # a report may overtake its answer by this, when another worker answered
-FLUSH_RECORDS: Final = 500  # at once
+SHIP_SECONDS: Final = 3.0  # at the end, to deliver what is in the spool
+LATE_SECONDS: Final = 2.0  # by which a report may overtake its answer, when another worker answered
+FLUSH_RECORDS: Final = 500  # written at once
 
 log = structlog.get_logger(__name__)
 
 
 class BusyError(Exception):
-    """Events cannot be taken in now."""
+    """There is no room for events now."""
 
 
 class _ShownReport(NamedTuple):
-    """What was shown, and until when its answer may turn up."""
+    """A report of the items that were shown, and until when its answer may turn up."""
 
     request_id: str
     items: list[str]
@@ -53,12 +53,12 @@ _Queued = list[Record] | AnsweredList | _ShownReport
 
 
 class Recorder:
-    """Everything that the service logs goes through here.
+    """Takes every event that the service logs.
 
     Raises
     ------
     SettingsError
-        By these settings no events can be written.
+        No events can be written by these settings.
     """
 
     def __init__(self, settings: ServingSettings) -> None:
@@ -78,10 +78,10 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="record", daemon=True)
 
     def start(self) -> None:
-        """Begin to write, and say what events will lack."""
+        """Start to write, and log which columns events will lack."""
         log.info("events are logged", to=self._sink.name, spool=str(self._settings.spool), shown=self._settings.shown)
         if RANKING_ID in self.encoder.left_out:
-            log.warning("the mapping has no ranking_id: feedback joins by query, lists of one query and day are one")
+            log.warning("the mapping has no ranking_id: feedback joins by query; lists of one query and day are one")
         if not self.encoder.marks_shadow:
             log.warning("the mapping has no shadow: lists shown for tests cannot be marked and are not logged")
         if POSITION in self.encoder.left_out:
@@ -89,7 +89,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is queued, deliver what can be delivered within seconds, and end."""
+        """Write what is queued, deliver as much as possible within seconds, and end."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -98,7 +98,7 @@ class Recorder:
         self._pending.close()
 
     def answered(self, listed: AnsweredList) -> None:
-        """Log an answered list. Never waits: when the queue is full, it is dropped and counted."""
+        """Log an answered list. It never waits: when the queue is full, the list is dropped and counted."""
         try:
             self._take(listed)
         except Exception:  # whatever is wrong with one event, requests go on
@@ -106,52 +106,52 @@ class Recorder:
             log.exception("an event was not written", query_id=listed.query_id)
 
     def feedback(self, request: wire.FeedbackRequest) -> int:
-        """Log what users did; how many events.
+        """Log what users did, and return how many events that were.
 
         Raises
         ------
         RequestError
-            An action is none of the mapping's, or an event names neither a query nor a request of this service.
+            The mapping has no such action, or an event names neither a query nor a request of this service.
         BusyError
-            There is no room; nothing was taken in.
+            There is no room; none of the events was taken.
         """
         answered = [self._answered(event, place) for place, event in enumerate(request.events)]
         if not self._put([Record(FEEDBACK, one.seconds, one.query_id, self.encoder.feedback(one)) for one in answered]):
             prometheus.EVENTS.labels(FEEDBACK, "dropped").inc(len(answered))
-            raise BusyError("events cannot be taken in now; try again")
+            raise BusyError("there is no room for events now; try again")
         return len(answered)
 
     def shown(self, request: wire.ShownRequest) -> int:
-        """Log which items of an answer were really shown; how many.
+        """Log which items of an answer were really shown, and return how many.
 
         Raises
         ------
         RequestError
-            Reports are not what counts here, or name an item twice or a request of another service.
+            Reports do not count in this service, or the report names an item twice or an unknown request.
         BusyError
             There is no room.
         """
         if self._settings.shown != "reported":
-            raise RequestError("all returned items count as shown here; set LTR_SHOWN=reported for reports to count")
+            raise RequestError("every returned item counts as shown here; set LTR_SHOWN=reported so that reports count")
         if query_of(request.request_id) is None:
-            raise RequestError(f"request_id {request.request_id[:80]!r} is not of this service")
+            raise RequestError(f"request_id {request.request_id[:80]!r} was not made by this service")
         if len(set(request.items)) < len(request.items):
-            raise RequestError("items: an item is there twice; name each once, where it was shown first")
+            raise RequestError("items: an item is named twice; name each once, where it was shown first")
         if not self._put(_ShownReport(request.request_id, request.items, time.monotonic() + LATE_SECONDS)):
-            raise BusyError("reports cannot be taken in now; try again")
+            raise BusyError("there is no room for reports now; try again")
         return len(request.items)
 
     def _answered(self, event: wire.FeedbackItem, place: int) -> Interaction:
         if event.action not in self.encoder.actions:
             raise RequestError(
-                f"event {place}: action {event.action!r} is not known; the mapping's are "
+                f"event {place}: action {event.action!r} is not known; the mapping has "
                 f"{', '.join(self.encoder.actions) or 'none'}"
             )
         query_id = event.query_id
         if event.request_id is not None:
             found = query_of(event.request_id)
             if query_id and found and query_id != found:
-                raise RequestError(f"event {place}: request_id is of the query {found!r}, not of {query_id!r}")
+                raise RequestError(f"event {place}: request_id belongs to the query {found!r}, not to {query_id!r}")
             query_id = query_id or found
         if query_id is None:
             raise RequestError(f"event {place}: give the request_id of an answer, or the query_id")
@@ -166,7 +166,7 @@ class Recorder:
         )
 
     def _take(self, listed: AnsweredList) -> None:
-        """Queue an answered list, or leave it out where it cannot be logged."""
+        """Queue an answered list, or count it as left out where it cannot be marked."""
         if listed.shadow and not self.encoder.marks_shadow:
             prometheus.EVENTS.labels(IMPRESSIONS, "unmarked").inc()
             return
@@ -175,7 +175,7 @@ class Recorder:
             prometheus.EVENTS.labels(IMPRESSIONS, "dropped").inc(len(queued) if isinstance(queued, list) else 1)
 
     def _put(self, queued: _Queued) -> bool:
-        """Queue it; whether there was room."""
+        """Queue something, and return whether there was room."""
         size = _size(queued)
         with self._putting:
             if len(self._queue) >= QUEUE_RECORDS or self._put_bytes - self._got_bytes + size > QUEUE_BYTES:
@@ -197,7 +197,7 @@ class Recorder:
                 return
 
     def _flush(self) -> bool:
-        """Write some of what is queued; whether there is more."""
+        """Write some of what is queued, and return whether there is more."""
         records: list[Record] = []
         late: list[_ShownReport] = []
         for _ in range(min(FLUSH_RECORDS, len(self._queue))):
@@ -220,7 +220,7 @@ class Recorder:
         return len(self._queue) > len(late)
 
     def _report(self, report: _ShownReport, late: list[_ShownReport]) -> list[Record]:
-        """Events of an answer as it was shown; a report that has overtaken its answer is put off."""
+        """Return the events of an answer as it was shown; a report that overtook its answer goes to `late`."""
         listed = self._pending.take(report.request_id, report.items)
         if listed is not None:
             return self._shown_list(listed)
@@ -245,7 +245,7 @@ class Recorder:
             if shipper.waiting_bytes + sum(len(record.line) for record in records) > self._most_bytes:
                 raise OSError(errno.EDQUOT, f"{self._most_bytes >> 20} MiB are waiting (LTR_SPOOL_MAX_MB)")  # noqa: TRY301
             journal.append(records)
-        except Exception as error:  # they are gone whatever it was
+        except Exception as error:  # whatever it was, the events are lost
             self._note_drop(error, records)
             return
         prometheus.events((record.kind for record in records), "spooled")
@@ -254,14 +254,14 @@ class Recorder:
             log.info("events are written again", spool=str(self._settings.spool))
 
     def _open_early(self) -> None:
-        """Begin to deliver what earlier processes have left before there is anything to write."""
+        """Open the spool before there is anything to write, to deliver what earlier processes have left."""
         try:
             self._opened()
         except OSError as error:
             self._note_drop(error, [])
 
     def _opened(self) -> tuple[Journal, Shipper]:
-        """Spool of this process; OSError while it cannot be made."""
+        """Return the spool of this process and its shipper; OSError while the spool cannot be made."""
         if self._journal is None or self._shipper is None:
             self._journal = Journal.create(self._settings.spool)
             self._shipper = Shipper(self._journal, self._settings.spool, self._sink)
@@ -279,7 +279,7 @@ class Recorder:
 
 
 def _size(queued: _Queued) -> int:
-    """Bytes that it keeps in memory, roughly; reports are small."""
+    """Return roughly how many bytes it takes in memory; reports count nothing, as they are small."""
     if isinstance(queued, list):
         return sum(len(record.line) for record in queued)
     if isinstance(queued, AnsweredList):

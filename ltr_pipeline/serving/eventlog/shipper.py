@@ -1,7 +1,7 @@
-"""From the spool to where a nightly run reads: the Kafka topic, or the event log where there is none.
+"""From the spool to where a nightly run reads: the Kafka topic, or the event log where there is no topic.
 
-In order, and again until it is acknowledged: what was on its way when a process died is sent twice, and counts once at
-night by its event_id.
+Events are sent in order, and sent again until they are acknowledged. An event that was on its way when a process died
+is sent twice, and counts once at night by its event_id.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ltr_pipeline.serving.eventlog.spool import Journal, Record, abandoned, writ
 __all__ = ["LogSink", "Shipper", "Sink", "SinkError", "TopicSink", "open_sink"]
 
 LOG_NAME: Final = "served.jsonl"
-"""Of the service's events where the event log is a folder."""
+"""File of the service's events where the event log is a folder."""
 
 IDLE_SECONDS: Final = 0.25
 BACKOFF_SECONDS: Final = (0.5, 5.0)
@@ -36,30 +36,30 @@ log = structlog.get_logger(__name__)
 
 
 class SinkError(Exception):
-    """Events cannot be delivered now; later, they may."""
+    """Events cannot be delivered now, but perhaps later."""
 
 
 class Sink(Protocol):
-    """Where events go."""
+    """The place where events go."""
 
     name: str
 
     def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:
-        """Deliver events; how many of them, from the first on, need not be sent again.
+        """Deliver events, and return how many of them, from the first on, need not be sent again.
 
         Parameters
         ----------
         enough
-            Whether to stop waiting; asked again and again.
+            Returns whether to stop waiting; called again and again.
 
         Raises
         ------
         SinkError
-            None of them is delivered.
+            None of the events is delivered.
         """
 
     def close(self) -> None:
-        """Let go."""
+        """Close what is open."""
 
 
 class LogSink:
@@ -70,7 +70,7 @@ class LogSink:
         self.name = str(path)
 
     def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:  # noqa: ARG002 - a disk answers at once
-        """Append; a line that was left torn is ended first, so that it spoils no other."""
+        """Append the lines; a torn last line is ended first, so that it spoils no other."""
         written = 0
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,11 +93,11 @@ class LogSink:
         return len(records)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the file is closed after each call."""
 
 
 def _whole(records: Sequence[Record], written: int) -> int:
-    """How many of the lines are whole when so many bytes were written."""
+    """Return how many lines are whole when so many bytes were written."""
     ends = accumulate(len(record.line) + 1 for record in records)
     return sum(end <= written for end in ends)
 
@@ -121,23 +121,25 @@ class TopicSink:
         self._producer: Any = None
 
     def send(self, records: Sequence[Record], enough: Callable[[], bool]) -> int:
-        """Deliver; a message that the brokers refuse for what it is counts as done with, and is logged."""
+        """Send the events; a message that brokers refuse for its size or form counts as done, and is logged."""
         from confluent_kafka import KafkaException
 
+        # Hand all messages to the producer; each notes its outcome when the brokers have answered.
         outcomes: list[Any] = [_PENDING] * len(records)
         try:
             producer = self._made()
             for index, record in enumerate(records):
                 self._produce(producer, record, _noting(outcomes, index))
         except (KafkaException, BufferError) as error:
-            self._producer = None  # what it still delivers is delivered twice
+            self._producer = None  # what it still delivers will be delivered twice
             raise SinkError(f"{self.name}: {error}") from None
+        # Wait until all have an outcome, or the caller has waited enough.
         while _PENDING in outcomes and not enough():
             producer.poll(POLL_SECONDS)
         return self._delivered(records, outcomes)
 
     def close(self) -> None:
-        """Forget what has not been acknowledged; it is still in the spool."""
+        """Forget messages without an acknowledgement; they are still in the spool."""
         if self._producer is not None:
             self._producer.purge()
             self._producer.flush(1.0)
@@ -160,6 +162,7 @@ class TopicSink:
                 return
 
     def _delivered(self, records: Sequence[Record], outcomes: list[Any]) -> int:
+        """Count the events, from the first on, that are acknowledged or refused for good; SinkError for none."""
         done = 0
         for record, error in zip(records, outcomes, strict=True):
             if error is not None and not _refused(error):
@@ -187,7 +190,7 @@ def _noting(outcomes: list[Any], index: int) -> Any:  # noqa: ANN401
 
 
 def _refused(error: Any) -> bool:  # noqa: ANN401
-    """Whether sending the same message again is of no use."""
+    """Return whether sending the same message again would be of no use."""
     from confluent_kafka import KafkaError
 
     if error is _PENDING:
@@ -196,12 +199,12 @@ def _refused(error: Any) -> bool:  # noqa: ANN401
 
 
 def open_sink(kafka: KafkaConnection | None, events_path: str) -> Sink:
-    """Topic where there is one, else the event log.
+    """Return the topic where there is one, else the event log.
 
     Raises
     ------
     SettingsError
-        The event log names no single file that can be appended to.
+        The setting of the event log names no single file that can be appended to.
     """
     if kafka is not None:
         return TopicSink(kafka)
@@ -215,14 +218,16 @@ def open_sink(kafka: KafkaConnection | None, events_path: str) -> Sink:
 
 
 class Shipper:
-    """Delivers what is in a journal, and what processes that are gone have left beside it, in a thread of its own.
+    """Delivers the events of a journal, and those that dead processes have left beside it, in a thread of its own.
 
     Parameters
     ----------
     journal
-        Of this process.
+        Journal of this process.
     root
         Folder of all journals.
+    sink
+        Place where the events go.
     """
 
     def __init__(self, journal: Journal, root: Path, sink: Sink) -> None:
@@ -243,11 +248,11 @@ class Shipper:
         return sum(journal.waiting_bytes for journal in [self._own, *self._adopted])
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """Deliver what is left for so long at most, and end; the rest stays for the next process."""
+        """Deliver what is left for so many seconds at most, and end; the next process delivers the rest."""
         self._stop_at = time.monotonic() + seconds
         self._stopping.set()
         self._thread.join(seconds + 2)
@@ -255,8 +260,10 @@ class Shipper:
             journal.close()
 
     def _run(self) -> None:
+        # Round after round without a pause while there is something to deliver, else with one.
         while not self._stopping.is_set():
             self._stopping.wait(0 if self._round() else self._backoff if self._failing else IDLE_SECONDS)
+        # At the end: until everything is delivered, or the time is over.
         while not self._is_over() and self._round():
             pass
         self._sink.close()
@@ -265,7 +272,7 @@ class Shipper:
         return self._stop_at is not None and time.monotonic() >= self._stop_at
 
     def _round(self) -> bool:
-        """Deliver one batch; whether there may be more to do at once."""
+        """Deliver some events of one journal, and return whether to go on without a pause."""
         try:
             self._adopt()
             moved = any(self._ship(journal) for journal in [*self._adopted, self._own])
@@ -280,6 +287,7 @@ class Shipper:
         return moved
 
     def _adopt(self) -> None:
+        """Close adopted journals that are delivered, and now and then look for others to adopt."""
         for journal in [journal for journal in self._adopted if not journal.waiting_bytes]:
             self._adopted.remove(journal)
             journal.close()
@@ -300,7 +308,7 @@ class Shipper:
         prometheus.events((record.kind for record in batch.records[:delivered]), "delivered")
         if batch.torn and delivered == len(batch.records):
             prometheus.EVENTS.labels("unknown", "torn").inc(batch.torn)
-            log.warning("torn lines of the spool were left out", folder=str(journal.folder), lines=batch.torn)
+            log.warning("torn lines of the spool were skipped", folder=str(journal.folder), lines=batch.torn)
         if self._failing:
             self._failing, self._backoff = False, BACKOFF_SECONDS[0]
             log.info("events are delivered again", to=self._sink.name)
@@ -314,6 +322,7 @@ class Shipper:
         self._failing = True
 
     def _measure(self) -> None:
+        """Export how much waits, and how long."""
         journals = [self._own, *self._adopted]
         prometheus.SPOOL_EVENTS.set(sum(journal.waiting for journal in journals))
         prometheus.SPOOL_BYTES.set(sum(journal.waiting_bytes for journal in journals))

@@ -2,12 +2,12 @@
 
 ::
 
-    <spool>/<process>/lock              held as long as the process lives
-    <spool>/<process>/000000000001.log  a line for each event
-    <spool>/<process>/delivered         segment and byte up to which all is delivered
+    <spool>/<process>/lock              locked as long as the process lives
+    <spool>/<process>/000000000001.log  a segment: a line for each event
+    <spool>/<process>/delivered         segment and byte up to which everything is delivered
 
-A process writes its own folder only, so nothing needs to be agreed upon. A folder whose lock is free was left by a
-process that is gone; whoever gets the lock goes on with it. What is written is in the operating system's hands: it
+A process writes only its own folder, so processes need not agree on anything. A folder whose lock is free was left by a
+process that is gone; the first process to get the lock takes it over. The operating system has what is written: it
 outlives the process, but not a power cut.
 """
 
@@ -30,10 +30,10 @@ __all__ = ["Journal", "Record", "Undelivered", "abandoned", "writing"]
 
 SEGMENT_BYTES: Final = 8 << 20
 READ_BYTES: Final = 2 << 20
-"""At once; more than the longest line."""
+"""Bytes that are read at once; more than the longest line has."""
 
 PARTS: Final = 512
-"""Written at once; the operating system takes 1,024."""
+"""Pieces that are written at once; the operating system takes 1,024."""
 
 LOCK, DELIVERED = "lock", "delivered"
 NEW: Final = ".new-"
@@ -49,11 +49,11 @@ class Record(NamedTuple):
     kind
         ``impressions`` or ``feedback``.
     seconds
-        When it was taken in, since 1970.
+        When the event was taken, in seconds since 1970.
     key
-        Events with one key stay in order: the query.
+        Events with the same key stay in order; it is the query.
     line
-        The message; of a batch it is valid until the next one is read.
+        The message. When it was read from the journal, it is valid until the next read.
     """
 
     kind: str
@@ -63,14 +63,16 @@ class Record(NamedTuple):
 
 
 class Undelivered(NamedTuple):
-    """Some events in order, and the place after each of them, `(segment, byte)`.
+    """The next events that are not delivered, in order.
 
     Attributes
     ----------
+    places
+        Place after each of them, ``(segment, byte)``.
     torn
-        Lines among them that a kill or a full disk left behind, which are no events.
+        How many lines among them are no events, because a kill or a full disk cut them.
     end
-        Place after all that was read.
+        Place after everything that was read.
     """
 
     records: list[Record]
@@ -82,7 +84,7 @@ class Undelivered(NamedTuple):
 class Journal:
     """The folder of one process. One thread may append while another reads.
 
-    Make one with `create`, or go on with another's: `abandoned`.
+    Make one with `create`, or take over those of others with `abandoned`.
     """
 
     def __init__(self, folder: Path, lock: int) -> None:
@@ -98,41 +100,43 @@ class Journal:
 
     @classmethod
     def create(cls, root: Path) -> Self:
-        """New folder in `root`; OSError when it cannot be made."""
+        """Make a new folder in `root`; OSError when that is not possible."""
         root.mkdir(parents=True, exist_ok=True)
         name = uuid4().hex
         new = root / f"{NEW}{name}"
         new.mkdir()
-        lock = _locked(new)
+        lock = _locked(new)  # before the folder gets its name, so that nobody takes it over
         assert lock is not None  # noqa: S101 - nobody else looks at it
         return cls(new.rename(root / name), lock)
 
     @property
     def waiting(self) -> int:
-        """Events that are not delivered."""
+        """How many events are not delivered."""
         return max(0, self._taken - self._gone)
 
     @property
     def waiting_bytes(self) -> int:
-        """Their bytes on disk."""
+        """Bytes on disk of the events that are not delivered."""
         with self._changing:
             segment, offset = self._place
             return sum(end - (offset if number == segment else 0) for number, end in self._ends.items())
 
     def age(self, now: float) -> float:
-        """Seconds since the oldest event was taken in that has been read and is not delivered; 0 when there is none."""
+        """Return how long ago the oldest event was taken that was read and is not delivered; 0 without one."""
         ahead = self._ahead
         return max(0.0, now - ahead.records[0].seconds) if ahead and ahead.records else 0.0
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write events at once; OSError when the disk does not take all of them: then none of them is there."""
+        """Write events; OSError when the disk does not take all of them, and then none of them is there."""
         parts = [part for record in records for part in _line(record)]
         size = sum(map(len, parts))
+        # Choose the segment: the newest, or a new one when they do not fit.
         with self._changing:
             segment = max(self._ends, default=0)
             if not segment or self._ends[segment] + size > SEGMENT_BYTES:
                 segment += 1
             before = self._ends.get(segment, 0)
+        # Append to it; on an error take back what was written.
         path = self._path(segment)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         try:
@@ -143,26 +147,28 @@ class Journal:
             raise
         finally:
             os.close(file)
+        # Move the segment's end: only now the reader goes beyond the former one.
         with self._changing:
             self._taken += len(records)
-            self._ends[segment] = before + size  # from now on it is read
+            self._ends[segment] = before + size
 
     def _cut(self, file: int, segment: int, size: int) -> None:
-        """Take back what was written of events that did not fit."""
+        """Take back the part that was written of events that did not fit."""
         try:
             os.ftruncate(file, size)
-        except OSError:  # then it stays behind, and is torn; what follows begins a new segment
+        except OSError:  # then it stays as a torn line, and the next events begin a new segment
             with self._changing:
                 self._ends[segment] = os.fstat(file).st_size
                 self._ends[segment + 1] = 0
 
     def read(self) -> Undelivered | None:
-        """Next events that are not delivered; None when there are none."""
+        """Return the next events that are not delivered, the same until `advance`; None when there are none."""
         if self._ahead is None:
             self._ahead = self._read()
         return self._ahead
 
     def _read(self) -> Undelivered | None:
+        # Find the place: where delivery has come to, or the beginning of the next segment that has anything.
         with self._changing:
             segment, offset = self._place
             while offset >= self._ends.get(segment, 0):
@@ -171,16 +177,18 @@ class Journal:
                     return None
                 segment, offset = min(later), 0
             size = min(READ_BYTES, self._ends[segment] - offset)
-        self._buffer = self._buffer or bytearray(READ_BYTES)  # one for all: memory that is new each time costs more
+        # Read whole lines from there, always into the same buffer: new memory each time would cost more.
+        self._buffer = self._buffer or bytearray(READ_BYTES)
         with self._path(segment).open("rb", buffering=0) as file:
             file.seek(offset)
             size = file.readinto(memoryview(self._buffer)[:size])
         return _undelivered(self._buffer, size, segment, offset)
 
     def advance(self, batch: Undelivered, delivered: int) -> None:
-        """Note that the first `delivered` events need not be sent again, and drop segments that are done with."""
+        """Note that the first `delivered` events need not be sent again, and delete segments without any others."""
         whole = delivered == len(batch.records)
         self._ahead = None
+        # Move the place in memory; whoever delivered all has also passed the torn lines behind.
         with self._changing:
             self._place = batch.end if whole else batch.places[delivered - 1]
             self._gone += delivered + (batch.torn if whole else 0)
@@ -189,15 +197,16 @@ class Journal:
                 del self._ends[segment]
         for segment in done:
             self._path(segment).unlink(missing_ok=True)
+        # Note the place on disk, for whoever takes the folder over; readers see the former place or the new one.
         new = self.folder / f"{DELIVERED}.new"
         try:
             new.write_bytes(msgspec.json.encode(self._place))
             new.rename(self.folder / DELIVERED)
-        except OSError as error:  # what is sent twice counts once
-            log.warning("what is delivered cannot be noted", folder=str(self.folder), error=str(error))
+        except OSError as error:  # events may then be sent twice, and count once
+            log.warning("the place of delivery cannot be noted", folder=str(self.folder), error=str(error))
 
     def close(self) -> None:
-        """Let go of the folder; one with nothing left in it is removed."""
+        """Release the folder, and remove it when all its events are delivered."""
         if not self.waiting_bytes:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
@@ -208,7 +217,7 @@ class Journal:
         return min(self._ends, default=1), 0
 
     def _count(self, segment: int) -> int:
-        """Events of a segment that are not delivered."""
+        """Count the events of a segment that are not delivered."""
         number, offset = self._place
         if segment < number:
             return 0
@@ -221,7 +230,7 @@ class Journal:
 
 
 def abandoned(root: Path) -> Iterator[Journal]:
-    """Folders that processes which are gone have left, the oldest first; they are this process's from now on."""
+    """Yield the folders that dead processes have left, the oldest first; each belongs to this process from then on."""
     folders = [path for path in root.glob("*") if path.is_dir() and not path.name.startswith(".")]
     for folder in sorted(folders, key=_age):
         with suppress(OSError):
@@ -237,7 +246,7 @@ def _age(folder: Path) -> float:
 
 
 def _locked(folder: Path) -> int | None:
-    """Descriptor of a folder's lock; None when a living process holds it."""
+    """Lock a folder and return the lock's descriptor; None when a living process has locked it."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o640)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,17 +254,18 @@ def _locked(folder: Path) -> int | None:
         os.close(lock)
         return None
     if not os.path.lexists(folder / LOCK) or os.fstat(lock).st_ino != (folder / LOCK).stat().st_ino:
-        os.close(lock)  # another has finished with the folder just now
+        os.close(lock)  # another process has removed the folder meanwhile, and the lock file with it
         return None
     return lock
 
 
 def writing(file: int, parts: Sequence[bytes | memoryview]) -> Iterator[int]:
-    """Write all parts, which need not be joined before; how many bytes, again and again. OSError as the disk says."""
+    """Write all parts without joining them, and yield the bytes of each write; OSError when the disk refuses."""
     left = list(parts)
     while left:
         written = os.writev(file, left[:PARTS])
         yield written
+        # Drop the parts that were written whole, and cut the one that was written in part.
         whole = 0
         while whole < len(left) and len(left[whole]) <= written:
             written -= len(left[whole])
@@ -271,6 +281,7 @@ def _line(record: Record) -> tuple[bytes | memoryview, ...]:
 
 
 def _undelivered(data: bytearray, size: int, segment: int, start: int) -> Undelivered:
+    """Split what was read, from byte `start` of a segment on, into events; a line without its end is left out."""
     records, places, torn, at = [], [], 0, 0
     while end := data.find(b"\n", at, size) + 1:
         record = _record(data, at, end)
@@ -280,13 +291,13 @@ def _undelivered(data: bytearray, size: int, segment: int, start: int) -> Undeli
             records.append(record)
             places.append((segment, start + end))
         at = end
-    if not at:  # without any line end it is torn, for what is read is longer than any line
+    if not at:  # more was read than the longest line has, so a line without an end is torn
         at, torn = size, 1
     return Undelivered(records, places, torn, (segment, start + at))
 
 
 def _record(data: bytearray, at: int, end: int) -> Record | None:
-    """Event in the line from `at` to `end`; None when it is torn. The message, which is long, is not copied."""
+    """Return the event in the line from `at` to `end`; None when it is torn. The long message is not copied."""
     tab = data.find(b"\t", at, end)
     parts = data[at:tab].split(b" ", 2)
     if tab < 0 or len(parts) != 3 or data[end - 2 : end] != b"}\n":

@@ -1,1 +1,1 @@
-"""HTTP: `app` has the routes, `auth` says who may write, `access` names and logs requests, `openapi` describes all."""
+"""HTTP: `app` has the routes, `auth` decides who may write, `access` logs requests, `openapi` describes all."""

@@ -1,4 +1,4 @@
-"""Every request gets an id, a line in the log, and, where it asked for a ranking and got none, a count."""
+"""An id and a log line for every request, and a count for each that asked for a ranking and got none."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ log = structlog.get_logger(__name__)
 
 
 class Access:
-    """ASGI middleware: names, counts and logs requests, and answers 500 with the id when something was not foreseen.
+    """ASGI middleware that names, counts and logs requests, and answers an unforeseen error by 500 with the id.
 
     Parameters
     ----------
     app
-        What answers.
+        Application that answers.
     write
         Takes lines for the log.
     version
-        Gives the served version.
+        Returns the served version.
     """
 
     def __init__(self, app: ASGIApp, *, write: Callable[[bytes], None], version: Callable[[], str]) -> None:

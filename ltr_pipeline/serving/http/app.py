@@ -1,4 +1,4 @@
-"""The HTTP service. Bodies are read by msgspec, not by the framework: that is most of a request's time."""
+"""The HTTP service. Bodies are read by msgspec, as reading them with the framework would take most of the time."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ JSON: Final = "application/json"
 LONGEST_ERROR: Final = 1000  # characters; a message may quote what was sent
 
 SWITCH_SECONDS: Final = 0.00002
-"""Requests go on after so long, not after Python's 5 ms: one that scores waits for other threads dozens of times."""
+"""Threads take turns after this time, not after Python's 5 ms: a scored request waits for others dozens of times."""
 
 
 class BodyError(Exception):
-    """A body that is not taken: too large (413), too slow (408), or not said to be JSON (415)."""
+    """A body is refused: it is too large (413), too slow (408), or not declared as JSON (415)."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -57,7 +57,7 @@ class BodyError(Exception):
 
 
 class Parts:
-    """What the process is made of; started and stopped with it."""
+    """The parts of a process, made from its settings, started and stopped together."""
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
@@ -93,7 +93,7 @@ class Parts:
 
     @asynccontextmanager
     async def running(self, _app: FastAPI) -> AsyncIterator[None]:
-        """Start, and stop in the other order."""
+        """Start the parts, and stop them in reverse order."""
         sys.setswitchinterval(SWITCH_SECONDS)
         with self.logs:
             self.recorder.start()
@@ -101,7 +101,7 @@ class Parts:
             self.periodic.start()
             self.shadow.start()
             gc.collect()
-            gc.freeze()  # what is there now stays: going through it again and again would hold requests up
+            gc.freeze()  # objects made until now stay; collecting them again and again would delay requests
             try:
                 yield
             finally:
@@ -113,7 +113,7 @@ class Parts:
 
 
 def create_app(settings: ServingSettings | None = None) -> FastAPI:
-    """Service with these settings, by default those of the environment.
+    """Make the service with these settings, by default those of the environment.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], No
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Say what was wrong as ``{"error": …}``, whatever it was."""
+    """Have every error answered as ``{"error": …}``."""
 
     @app.exception_handler(RequestError)
     async def wrong(_request: Request, error: Exception) -> Response:
@@ -236,11 +236,11 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(_request: Request, _error: Exception) -> Response:
-        return _failure("an error of the service itself; its log says which", 500)
+        return _failure("the service had an error; its log has the details", 500)
 
 
 def _flag(request: Request, name: str) -> bool:
-    """Whether a flag of the query is set; RequestError for anything but true and false."""
+    """Return whether a flag of the query is set; RequestError for anything but true and false."""
     given = request.query_params.getlist(name)
     if not set(given) <= {"true", "false"}:
         raise RequestError(f"{name} must be true or false")
@@ -248,16 +248,16 @@ def _flag(request: Request, name: str) -> bool:
 
 
 def _methods(app: FastAPI, path: str) -> str:
-    """Those of all routes of a path; the framework names one route's."""
+    """Return the methods of all routes of a path; the framework names only one route's."""
     routes = [route for route in app.routes if isinstance(route, Route) and route.path == path]
     return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
 
 
 async def _body(request: Request, settings: ServingSettings) -> bytes:
-    """Whole body of a request; BodyError as soon as it is too large or too slow."""
+    """Read the whole body of a request; BodyError as soon as it is too large or too slow."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        # Not for tidiness: without it any page in a browser could send to a service on the same machine.
-        raise BodyError(415, f"the body must be {JSON}; say so in the header Content-Type")
+        # This is for safety: otherwise any page in a browser could send to a service on the same machine.
+        raise BodyError(415, f"the body must be {JSON}; set the header Content-Type")
     try:
         async with asyncio.timeout(settings.body_seconds):
             return await _read(request, settings.max_body_bytes)

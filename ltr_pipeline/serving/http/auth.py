@@ -1,4 +1,4 @@
-"""Who may write: holders of a key, or, while there is none, programs on this machine."""
+"""Permission to write: for holders of a key, or, while no key is set, for programs on this machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 __all__ = ["RefusedError", "may_write"]
 
 FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""Headers of a proxy: what it passes on comes from its own address, but from anywhere."""
+"""Headers of a proxy: requests that it passes on have its address, but may come from anywhere."""
 
 
 class RefusedError(Exception):
-    """Who is not let in: 401 without a key, 403 otherwise."""
+    """A writer is not let in: 401 without a key, 403 otherwise."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -24,21 +24,21 @@ class RefusedError(Exception):
 
 
 def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | None) -> None:
-    """Let a writer in, or not.
+    """Raise an error unless the sender of a request may write.
 
     Parameters
     ----------
     headers
-        Of the request, by lower-case name.
+        Headers of the request, by lower-case name.
     keys
-        Those that ``X-API-Key`` may hold; the time of the comparison does not depend on them.
+        Keys that ``X-API-Key`` may hold; the time of the comparison does not depend on them.
     client
         Address of the peer itself, not one that a header claims.
 
     Raises
     ------
     RefusedError
-        No or a wrong key; or there are no keys and the request is not from this machine.
+        The key is missing or wrong, or no keys are set and the request does not come from this machine.
     """
     if not keys:
         if not _is_local(headers, client):
@@ -46,21 +46,21 @@ def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | Non
         return
     given = headers.get("x-api-key")
     if given is None:
-        raise RefusedError(401, "this needs a key; send it as X-API-Key")
-    known = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all, so that the time tells nothing
+        raise RefusedError(401, "a write needs a key; send it as X-API-Key")
+    known = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all of them: time must tell nothing
     if not any(known):
-        raise RefusedError(403, "X-API-Key holds no known key")
+        raise RefusedError(403, "the key in X-API-Key is not known")
 
 
 def _is_local(headers: Mapping[str, str], client: str | None) -> bool:
-    """Whether a request comes from this machine: not through a proxy, nor from a page of another name in a browser."""
+    """Return whether a request comes from this machine, not by a proxy nor from another site's page in a browser."""
     if any(name in headers for name in FORWARDED):
         return False
     return _is_loopback(client) and _is_loopback(_host(headers.get("host", "")))
 
 
 def _host(header: str) -> str | None:
-    """Name in a ``Host`` header, without its port."""
+    """Return the name in a ``Host`` header, without its port."""
     try:
         name = urlsplit(f"//{header}").hostname
     except ValueError:

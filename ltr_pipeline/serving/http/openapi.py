@@ -1,6 +1,6 @@
 """The description of the API: schemas from the structs of `wire`, an example and every answer for each operation.
 
-The framework makes one from pydantic models; bodies are msgspec's here, so it is made from those.
+The framework could describe pydantic models only; the bodies here are msgspec structs, so this module describes them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["OPERATIONS", "TITLE", "Operation", "document"]
 
 TITLE: Final = "ltr-pipeline"
 ABOUT: Final = (
-    "Ranks with the published weights. Writes need a key in `X-API-Key`; a service without keys takes them from its "
-    'own machine only. Whatever is wrong is answered as `{"error": …}`; docs/api.md lists it.'
+    "The service ranks with the published weights. Writes need a key in `X-API-Key`; a service without keys takes "
+    'writes from its own machine only. Every error is answered as `{"error": …}`; docs/api.md lists them.'
 )
 VALUE: Final = {"type": ["number", "null"]}
 FEATURES: Final = {
-    "description": "By name, or a list in the model's order. One that is null or not there is missing.",
+    "description": "By name, or a list in the model's order. A feature that is null or not there is missing.",
     "anyOf": [
         {"type": "object", "propertyNames": {"maxLength": LONGEST_NAME}, "additionalProperties": VALUE},
         {"type": "array", "items": VALUE},
@@ -36,40 +36,42 @@ FEATURES: Final = {
 SHADOW: Final = {
     "name": "x-shadow-ltr",
     "in": "header",
-    "description": "1 = also score this request with LTR_SHADOW_VERSION; the answer is the same.",
+    "description": "1 = LTR_SHADOW_VERSION scores this request, too; the answer stays the same.",
     "schema": {"type": "string"},
     "example": "1",
 }
 FORCE: Final = {
     "name": "force",
     "in": "query",
-    "description": "true = what was refused gets another chance.",
+    "description": "true = documents that were refused get another chance.",
     "schema": {"type": "boolean"},
 }
 
-NEEDS_KEY: Final = {401: "No key was sent.", 403: "The key is unknown; or none is set, and the sender is elsewhere."}
+NEEDS_KEY: Final = {401: "No key was sent.", 403: "The key is unknown, or none is set and the sender is elsewhere."}
 NEEDS_BODY: Final = {
     400: "The body is not JSON.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
-    415: "The body is not said to be JSON.",
+    415: "Content-Type does not say that the body is JSON.",
     422: "The request is wrong; the message says which candidate and field.",
 }
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be asked of the service.
+    """An operation of the API, with an example.
 
     Attributes
     ----------
     asks, gives
         Types of the body and of the answer; None = no body, or text.
     example, answer
-        One of each.
+        An example of each.
     status
-        Of a good answer.
+        Status of a good answer.
+    writes
+        Whether it needs a key.
     also, fails
-        Statuses that answer with `gives`, too, and when; further ones that answer with an error, and when.
+        Further statuses by when they occur: `also` answers with `gives`, `fails` with an error.
     """
 
     method: str
@@ -85,6 +87,23 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     parameters: tuple[Mapping[str, Any], ...] = ()
     also: Mapping[int, str] = {}
     fails: Mapping[int, str] = {}
+
+
+def _records(path: str, summary: str, asks: Any, example: Any) -> Operation:  # noqa: ANN401 - JSON
+    """Describe an operation that takes events."""
+    return Operation(
+        method="post",
+        path=path,
+        tag="Feedback",
+        summary=summary,
+        writes=True,
+        asks=asks,
+        example=example,
+        gives=wire.Recorded,
+        answer={"accepted": 1},
+        status=202,
+        fails={503: "There is no room for events now; none of them was taken."},
+    )
 
 
 LAWYER: Final = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8}
@@ -154,7 +173,7 @@ OPERATIONS: Final = (
         method="post",
         path="/ltr/explain",
         tag="Ranking",
-        summary="Why one candidate stands above another",
+        summary="Explain why one candidate stands above another",
         asks=wire.ExplainRequest,
         example={
             "above": {"item_id": "lawyer-456", "features": LAWYER},
@@ -172,37 +191,23 @@ OPERATIONS: Final = (
             "unknown_features": [],
         },
     ),
-    Operation(
-        method="post",
+    _records(
         path="/ltr/feedback",
-        tag="Feedback",
-        summary="Say what users did with what they were shown",
-        writes=True,
+        summary="Report what users did with the items they were shown",
         asks=wire.FeedbackRequest,
         example={"events": [{"query_id": "case-123", "item_id": "lawyer-456", "action": "accepted"}]},
-        gives=wire.Recorded,
-        answer={"accepted": 1},
-        status=202,
-        fails={503: "There is no room for events now; none was taken in."},
     ),
-    Operation(
-        method="post",
+    _records(
         path="/ltr/shown",
-        tag="Feedback",
-        summary="Say which items of an answer were really shown",
-        writes=True,
+        summary="Report which items of an answer were really shown",
         asks=wire.ShownRequest,
         example={"request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a", "items": ["lawyer-456"]},
-        gives=wire.Recorded,
-        answer={"accepted": 1},
-        status=202,
-        fails={503: "There is no room for events now; none was taken in."},
     ),
     Operation(
         method="get",
         path="/ltr/health",
         tag="Operation",
-        summary="Whether the process lives, and what it ranks with",
+        summary="Check that the process lives, and see the model it ranks with",
         gives=wire.Health,
         answer={
             "status": "live",
@@ -218,16 +223,16 @@ OPERATIONS: Final = (
         method="get",
         path="/ltr/ready",
         tag="Operation",
-        summary="Whether a published model is in use",
+        summary="Check whether a published model is in use",
         gives=wire.Ready,
         answer={"ready": True, "version": "20250714_0215"},
-        also={503: "Requests are answered by the legacy weights so far."},
+        also={503: "The legacy weights answer requests so far."},
     ),
     Operation(
         method="get",
         path="/api/debug/reload_weights",
         tag="Operation",
-        summary="What looking for new weights has come to",
+        summary="See the results of looking for new weights",
         gives=Report,
         answer=STATE,
     ),
@@ -246,7 +251,7 @@ OPERATIONS: Final = (
         method="get",
         path="/ltr/versions",
         tag="Operation",
-        summary="Which versions there are, and which one ranks here",
+        summary="List the versions, and see which one ranks here",
         gives=Versions,
         answer={
             "in_use": "20250714_0215",
@@ -272,7 +277,7 @@ OPERATIONS: Final = (
         method="get",
         path="/metrics",
         tag="Operation",
-        summary="Metrics for Prometheus",
+        summary="Read the metrics for Prometheus",
         gives=None,
         answer="# TYPE ltr_predictions_total counter\n",
     ),
@@ -280,7 +285,7 @@ OPERATIONS: Final = (
 
 
 def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """OpenAPI 3.1 of the operations that `routes` serve."""
+    """Describe the operations that `routes` serve as OpenAPI 3.1."""
     served = {
         (method.lower(), route.path) for route in routes if isinstance(route, Route) for method in route.methods or ()
     }
@@ -300,7 +305,7 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
 
 def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
     failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {})
-    good = {operation.status: "What was asked for."} | dict(operation.also)
+    good = {operation.status: "The answer."} | dict(operation.also)
     failures |= operation.fails
     kind = "application/json" if operation.gives else "text/plain"
     schema = references[operation.gives] if operation.gives else {"type": "string"}
@@ -318,7 +323,7 @@ def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
     if operation.parameters:
         described["parameters"] = list(operation.parameters)
     if operation.writes:
-        described["security"] = [{"key": []}, {}]  # none is needed on the service's own machine while none is set
+        described["security"] = [{"key": []}, {}]  # on the service's own machine no key is needed while none is set
     if operation.asks:
         body = {"schema": references[operation.asks], "example": operation.example}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
@@ -330,7 +335,7 @@ def _content(text: str, kind: str, schema: Any, example: Any) -> dict[str, Any]:
 
 
 def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """Reference of each type, and what is referred to."""
+    """Return the reference of each type, and the schemas that are referred to."""
     types = {kind for operation in operations for kind in (operation.asks, operation.gives) if kind} | {wire.Failure}
     ordered = sorted(types, key=str)
     references, schemas = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
@@ -342,7 +347,7 @@ def _schemas(operations: Iterable[Operation]) -> tuple[dict[Any, Any], dict[str,
 
 
 def _document_fields(schema: dict[str, Any]) -> None:
-    """Move what a docstring says of attributes to these."""
+    """Move the texts about attributes from a docstring to the attributes themselves."""
     text, _, attributes = inspect.cleandoc(schema.get("description", "")).partition("\nAttributes\n----------\n")
     schema["description"] = text.strip()
     for name, meaning in _attributes(attributes):

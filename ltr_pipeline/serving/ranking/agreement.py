@@ -1,4 +1,4 @@
-"""How alike two models see one request."""
+"""Agreement of two models on one request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Agreement(NamedTuple):
     Attributes
     ----------
     overlap
-        Share of the best 5 of the one that are among the best 5 of the other, in [0, 1]; of fewer candidates, all.
+        Share of the first's best 5 that are among the second's best 5, in [0, 1]; with fewer candidates, all count.
     correlation
         Spearman's rank correlation (Spearman 1904), ties with their mean rank, in [-1, 1]; None where one of them
         scores all alike.
     shift
-        Mean of the second's scores less that of the first's, in standard deviations of the first's (Glass 1976): a
-        consumer with thresholds on scores sees it, an order does not. None where the first scores all alike.
+        Mean of the second's scores minus that of the first's, in standard deviations of the first's (Glass 1976): a
+        consumer with thresholds on scores notices it, an order does not. None where the first scores all alike.
     """
 
     overlap: float
@@ -51,14 +51,14 @@ def agreement(first: NDArray[np.float64], second: NDArray[np.float64]) -> Agreem
 
 
 def _spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
-    """Pearson correlation of the ranks; None when one side has no two different ones."""
+    """Return the Pearson correlation of the ranks; None when one side has all ranks equal."""
     a, b = (ranks - ranks.mean() for ranks in (_mean_ranks(first), _mean_ranks(second)))
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return round(float(a @ b) / norm, 12) if norm > 0 else None
 
 
 def _mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks of the scores, 1-based; equal ones share the mean of theirs."""
+    """Return the ranks of the scores, 1-based; equal scores share the mean of their ranks."""
     _, which, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[which]
     return ranks

@@ -1,4 +1,4 @@
-"""What decides the shown order beside the scores: nothing, another model's order, or chance."""
+"""The shown order: that of the scores, mixed with another model's order, or swapped by chance."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Mixed(NamedTuple):
     order
         Rows of the candidates, best first.
     policy
-        What decided: a version, or how two orders were mixed.
+        What decided the order: a version, or how two orders were mixed.
     teams
-        Of an interleaved order: whose pick each item is; None otherwise.
+        For an interleaved order, the version that picked each item; else None.
     propensities
-        Of a randomised order: the probability that each item came to stand where it stands; None otherwise.
+        For a randomised order, the probability of each item's place; else None.
     """
 
     order: Sequence[int]
@@ -46,12 +46,12 @@ class Mixed(NamedTuple):
 
 
 def plain(order: Sequence[int], version: str) -> Mixed:
-    """The order of the scores, as it is."""
+    """Return the order of the scores as it is."""
     return Mixed(order=order, policy=version)
 
 
 def explore(order: Sequence[int], version: str, chance: random.Random = _chance) -> Mixed:
-    """Swap neighbours at random: what the answers to them say about the order is free of position bias.
+    """Swap neighbours at random, so that users' reactions to them are free of position bias.
 
     FairPairs (Radlinski and Joachims 2006, "Minimally invasive randomization for collecting unbiased preferences from
     clickthrough logs"): with equal chance the pairs are ranks 1-2, 3-4, … or 2-3, 4-5, …, and each pair is swapped with
@@ -74,7 +74,7 @@ def explore(order: Sequence[int], version: str, chance: random.Random = _chance)
 
 
 def chosen(request_id: str, share: float, purpose: str) -> bool:
-    """Whether a request is among the share of traffic for a purpose; always the same for one id."""
+    """Return whether a request belongs to the share of traffic for a purpose; always the same for one id."""
     if share <= 0:
         return False
     digest = hashlib.blake2b(f"{purpose}:{request_id}".encode(), digest_size=4).digest()
@@ -87,11 +87,11 @@ class Interleaver:
     Parameters
     ----------
     variants, name
-        Where the second model is, and its name there; empty = never mix.
+        The variants that have the second model, and its name there; empty = never mix.
     share
-        Of the requests.
+        Share of the requests to mix.
     seconds
-        What the second scoring of a request may be expected to take; one that needs longer is not mixed.
+        Longest time that scoring a request a second time may be expected to take; else it is not mixed.
     """
 
     def __init__(self, variants: Variants, name: str, share: float, seconds: float) -> None:
@@ -103,7 +103,7 @@ class Interleaver:
     def mix(
         self, candidates: Sequence[Candidate], served: Loaded, order: Sequence[int], k: int | None, request_id: str
     ) -> Mixed:
-        """First `k` of both orders by team draft, or of the served one where there is nothing to mix it with.
+        """Draft the first `k` from both orders, or take the served order's where there is nothing to mix it with.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class Interleaver:
         )
 
     def _order(self, candidates: Sequence[Candidate], served: Loaded) -> tuple[str, tuple[str, list[int]] | None]:
-        """What came of it, and the second version with its order."""
+        """Return the outcome, and the second version with its order where it has one."""
         model = self._variants.get(self._name)
         if model is None:
             return "not_loaded", None

@@ -1,4 +1,4 @@
-"""Ranks requests: the model where it can, linear weights where it cannot, and never without an answer."""
+"""Ranks requests: by the model where it can, else by linear weights, and never without an answer."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ltr_pipeline.serving.weights.models import Loaded, Models
 __all__ = ["CERTAIN", "Scored", "Service"]
 
 STRONGEST: Final = 5
-"""Contributions that come with an item."""
+"""How many contributions come with an item."""
 
 CERTAIN: Final = 4.0
-"""A request is scored where it stands when its expected time, so many times over, is within the deadline."""
+"""A request is scored in the event loop when this many times its expected time is within the deadline."""
 
 SCORING_THREADS: Final = 2
 
 NO_FAULT: Final = (None, "no_model")
-"""Fallbacks that say nothing about a model."""
+"""Fallbacks that a model is not blamed for."""
 
 log = structlog.get_logger(__name__)
 
 
 class Scored(NamedTuple):
-    """Scores of a request's candidates, and what gave them.
+    """The scores of a request's candidates, and the model that gave them.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Scored(NamedTuple):
     model
         ``lightgbm``, ``linear`` or ``legacy``.
     fallback
-        Why it was not the model; None when it was.
+        Why the model did not score; None when it did.
     """
 
     scores: NDArray[np.float64]
@@ -59,18 +59,18 @@ class Scored(NamedTuple):
 
 
 class Service:
-    """Everything that answers need; a process has one.
+    """Ranks and explains requests; a process has one.
 
     Parameters
     ----------
     settings
-        Limits and shares.
+        Limits and shares of traffic.
     models
-        What ranks.
+        The models in use.
     recorder
-        What is told of every answer.
+        Logs every answer as an event.
     mixer
-        Mixes in another version's order.
+        Interleaves the order with another version's.
     shadow
         Scores answers a second time.
     """
@@ -87,7 +87,7 @@ class Service:
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
 
     def close(self) -> None:
-        """Let go of the scoring threads; one that is still scoring ends by itself."""
+        """Stop the scoring threads without waiting; one that is still scoring ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def rank(self, body: bytes, facts: Facts, *, shadow: bool = False) -> wire.RankAnswer:
@@ -96,9 +96,9 @@ class Service:
         Parameters
         ----------
         facts
-            The request's id; what its log line says is filled in.
+            Facts of the request, with its id; those that its log line needs are filled in.
         shadow
-            Whether it is to be scored by the shadow, whatever the share of traffic.
+            Whether the shadow scores it, too, whatever the share of traffic.
 
         Raises
         ------
@@ -115,18 +115,20 @@ class Service:
             raise
 
     async def _rank(self, model: Loaded, body: bytes, facts: Facts, *, shadow: bool) -> wire.RankAnswer:
+        # Read and score the candidates that are available.
         start = time.perf_counter()
         request = wire.decode(body, wire.RankRequest)
         wire.check_candidates(request.candidates, self.settings.max_candidates)
         candidates = [candidate for candidate in request.candidates if candidate.available]
         read = model.scorer.read(candidates)
         scored = await self._score(model, read.matrix)
+        # Decide the shown order: that of the scores, explored or interleaved.
         facts.request_id = new_request_id(request.query_id, facts.request_id)
         mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
         strongest, explaining = None, time.perf_counter()
         if request.explain:  # hundreds of times as long as scoring: off the loop, which other requests wait for
             strongest = await asyncio.to_thread(self._strongest, model, read, mixed.order, scored)
-            start += time.perf_counter() - explaining  # no model is to blame for it
+            start += time.perf_counter() - explaining  # explaining counts against no model
         answer = wire.RankAnswer(
             request_id=facts.request_id,
             query_id=request.query_id,
@@ -138,11 +140,13 @@ class Service:
             missing=_missing(model, read),
             unknown_features=read.unknown,
         )
-        loop = asyncio.get_running_loop()  # what follows the answer waits until it is on its way
+        # Log it and offer it to the shadow once the answer is on its way.
+        loop = asyncio.get_running_loop()
         loop.call_soon(self.recorder.answered, self._answered_list(answer, request, candidates, mixed, model))
         if shadow or chosen(facts.request_id, self.settings.shadow_share, "shadow"):
             shown = len(mixed.order)
             loop.call_soon(self._offer, request, candidates, model, scored, facts.request_id, shown)
+        # Count it: for Prometheus, for the guard, and for the log line.
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
         model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
@@ -173,7 +177,7 @@ class Service:
         )
 
     def explain(self, body: bytes) -> wire.Explanation:
-        """Why one candidate stands above another.
+        """Explain why one candidate stands above another.
 
         Raises
         ------
@@ -197,7 +201,7 @@ class Service:
         )
 
     async def _score(self, model: Loaded, matrix: NDArray[np.float32]) -> Scored:
-        """Score within the deadline, by linear weights when the model does not."""
+        """Score within the deadline, by linear weights when the model fails or takes too long."""
         if model is self.models.legacy:
             return Scored(model.scorer.score(matrix), model.kind, "no_model")
         deadline = self.settings.deadline_ms / 1000
@@ -221,7 +225,7 @@ class Service:
     def _mixed(
         self, candidates: Sequence[wire.RankCandidate], model: Loaded, scored: Scored, k: int | None, request_id: str
     ) -> Mixed:
-        """What is shown: linear weights that stand in for a model are no version to compare with another."""
+        """Decide the shown order; linear weights that stand in for a model are never mixed with another version."""
         order = descending(scored.scores)
         if scored.model == "linear":
             return plain(order[:k], f"{model.version}+linear")
@@ -270,7 +274,7 @@ class Service:
         ]
 
     def _strongest(self, model: Loaded, read: Features, order: Sequence[int], scored: Scored) -> list[dict[str, float]]:
-        """Strongest contributions of the items in `order`, by what scored them."""
+        """Return the strongest contributions of the items in `order`, by the model that scored them."""
         scorer = model.linear if scored.model == "linear" else model.scorer
         shown = scorer.contributions(read.matrix[list(order)])[:, :-1]
         return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
@@ -295,7 +299,7 @@ def _by_strength(values: NDArray[np.float64], features: Sequence[str]) -> dict[s
 
 
 def _missing(model: Loaded, read: Features) -> dict[str, wire.Missing]:
-    """Features that were not given, and what the model makes of it."""
+    """Return the features that candidates did not give, and how the model reads that."""
     gaps = np.isnan(read.matrix)
     if not gaps.any():
         return {}

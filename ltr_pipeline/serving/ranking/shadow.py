@@ -1,4 +1,4 @@
-"""A second version scores beside the served one, off the request's path; the answer never knows."""
+"""A second version that scores requests beside the served one, off their path; answers never change by it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ltr_pipeline.serving.wire import RankCandidate
 __all__ = ["Served", "Shadow", "ShadowRanking"]
 
 WAITING: Final = 64
-"""Answers that may wait to be compared; with 1,000 candidates each, some tens of MB."""
+"""Answers that may wait to be compared; with 1,000 candidates each they take some tens of MB."""
 
 STOP_SECONDS: Final = 5.0
 SHADOW_SUFFIX: Final = "~shadow"
@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class Served(NamedTuple):
-    """What was asked, and how the served model scored it; `scores` float64 (candidates,), `k` items were returned."""
+    """A request and its scores by the served model, float64 (candidates,); `k` items were returned."""
 
     request_id: str
     query_id: str
@@ -46,18 +46,18 @@ class Served(NamedTuple):
 
 
 class ShadowRanking(NamedTuple):
-    """The order that the shadow would have shown, for events, which mark it ``shadow`` so that it never trains.
+    """The order that the shadow would have shown; its events are marked ``shadow``, so that it never trains a model.
 
     Attributes
     ----------
     version
-        Of the shadow.
+        Version of the shadow.
     order
         Rows of the candidates, best first, as many as were returned.
     agreement
-        With the served scores.
+        How its scores agree with the served ones.
     seconds
-        That the shadow took.
+        Time that the shadow took.
     """
 
     served: Served
@@ -67,7 +67,7 @@ class ShadowRanking(NamedTuple):
     seconds: float
 
     def answered_list(self) -> AnsweredList:
-        """The order as a list of its own for the event log, marked so that it never trains a model."""
+        """Return the order as a list of its own for the event log, marked so that it never trains a model."""
         served = self.served
         return AnsweredList(
             request_id=f"{served.request_id}{SHADOW_SUFFIX}",
@@ -88,7 +88,7 @@ class Shadow:
     Parameters
     ----------
     variants, name
-        Where the second model is, and its name there.
+        The variants that have the second model, and its name there.
     record
         Takes the shadow's orders.
     """
@@ -102,12 +102,12 @@ class Shadow:
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
 
     def start(self) -> None:
-        """Begin to compare, if there is a version to compare with."""
+        """Start to compare, if there is a version to compare with."""
         if self._name:
             self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; what waits is not compared."""
+        """Stop the thread; answers that wait are not compared."""
         self._stopped.set()
         if self._thread.is_alive():
             with suppress(queue.Full):  # then the thread is awake
@@ -115,7 +115,7 @@ class Shadow:
             self._thread.join(STOP_SECONDS)
 
     def offer(self, answered: Served) -> None:
-        """Have an answer compared, if there is room; never waits."""
+        """Queue an answer to be compared, if there is room; it never waits."""
         if not self._name:
             return
         try:
@@ -129,7 +129,7 @@ class Shadow:
                 outcome = self._compare(answered)
             except Exception:  # whatever a second model does, the next answer is compared
                 outcome = "failed"
-                log.warning("shadow failed", request_id=answered.request_id, exc_info=True)
+                log.warning("scoring by the shadow failed", request_id=answered.request_id, exc_info=True)
             prometheus.SHADOWS.labels(outcome).inc()
 
     def _compare(self, answered: Served) -> str:

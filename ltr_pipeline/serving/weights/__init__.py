@@ -1,4 +1,5 @@
-"""What the service ranks with: `models` in use, `reload` for new ones, `variants` beside them.
+"""The weights that the service ranks with.
 
-The `catalogue` lists versions, `workers` is what several processes of one service tell each other.
+`models` holds those in use, `reload` brings new ones, `variants` keeps other versions to compare them with. The
+`catalogue` lists the registry's versions; `workers` passes notes between the processes of one service.
 """

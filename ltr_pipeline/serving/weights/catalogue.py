@@ -1,4 +1,4 @@
-"""What the service asks the registry beside new weights: which versions there are, and to roll `latest` back."""
+"""The service's other business with the registry: it lists the versions and rolls `latest` back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ltr_pipeline.versions.registry import Listed, Registry
 __all__ = ["Catalogue", "NotListedError", "Versions"]
 
 FRESH_SECONDS: Final = 10.0
-"""A listing, or that there is none, is told for so long before the registry is asked again."""
+"""A listing, or an error, is repeated for this long before the registry is asked again."""
 
 
 class NotListedError(Exception):
@@ -27,23 +27,23 @@ class NotListedError(Exception):
 
 
 class Known(Listed, frozen=True, kw_only=True):
-    """A version; whether this worker ranks with it, and why it does not want to."""
+    """A version, whether this worker ranks with it, and why it refuses it, if it does."""
 
     in_use: bool
     refused: str | None
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the registry has, newest first, and what one worker makes of it.
+    """The registry's versions, newest first, and which of them one worker uses and refuses.
 
     Attributes
     ----------
     in_use
-        Version, or ``legacy``.
+        Version that ranks, or ``legacy``.
     refused
         Documents that are not tried again, by sha256.
     pid
-        Of the worker.
+        Process id of the worker.
     """
 
     in_use: str
@@ -58,7 +58,7 @@ class Catalogue:
     Parameters
     ----------
     registry
-        Whose versions.
+        Registry to ask.
     clock
         Monotonic seconds.
     """
@@ -72,9 +72,10 @@ class Catalogue:
         self._lock = threading.Lock()
 
     def listed(self) -> Sequence[Listed]:
-        """Every version of the registry, newest first; at first it reads them all, so not for the event loop.
+        """List every version of the registry, newest first.
 
-        While another thread asks the registry, what it said before.
+        The first call reads all documents, so keep it out of the event loop. While another thread asks the registry,
+        the former listing is returned.
 
         Raises
         ------
@@ -93,7 +94,7 @@ class Catalogue:
         return self._listed
 
     def report(self, models: Models) -> Versions:
-        """What is there, what this worker uses, and what it refuses and why; NotListedError."""
+        """Report which versions there are, which one this worker uses, and which it refuses and why; NotListedError."""
         current, refused = models.current, dict(models.refused)
         return Versions(
             in_use=current.version,
@@ -114,7 +115,7 @@ class Catalogue:
 
         Returns
         -------
-        What became of it (`Watch.rollback`).
+        The outcome in words (`Watch.rollback`).
 
         Raises
         ------

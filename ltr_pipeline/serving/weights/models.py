@@ -1,4 +1,4 @@
-"""Loaded models: the one that ranks, the one before it, and those that must not come back."""
+"""Loaded models: the one that ranks, the one before it, and the documents that must not be tried again."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class Loaded:
     Attributes
     ----------
     version, sha256
-        Of the document; ``legacy`` and empty for the linear ranker before there was one.
+        Version and hash of the document; ``legacy`` and empty for the linear ranker that needs no document.
     kind
         ``lightgbm`` or ``legacy``.
     created_at
-        Of the document.
+        When the document was written.
     scorer
-        What ranks.
+        The model itself.
     linear
-        What ranks when `scorer` fails; it reads the same features.
+        Linear weights that rank when `scorer` fails; they read the same features.
     missing
-        What a missing value means, by feature (`weights.Feature`).
+        How a missing value is read, by feature (`weights.Feature`).
     seconds_a_row
         Time that scoring took for each candidate, measured while warming up.
     traffic
-        What became of the requests it answered.
+        Counts of the requests it answered.
     """
 
     version: str
@@ -61,7 +61,7 @@ class Loaded:
 
 
 def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
-    """Model of a weights document, verified whole and warm.
+    """Load the model of a weights document, verify it whole and warm it up.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
 
 
 def legacy(linear: Mapping[str, float]) -> Loaded:
-    """The linear ranker that needs no document."""
+    """Make the linear ranker that needs no document."""
     scorer = Scorer.from_linear(linear, tuple(linear))
     return Loaded(
         version=LEGACY,
@@ -103,7 +103,7 @@ def legacy(linear: Mapping[str, float]) -> Loaded:
 
 
 def _warm(scorer: Scorer, document: Weights) -> float:
-    """Score the golden requests until caches are warm; the best time a candidate took, in seconds."""
+    """Score the golden requests until caches are warm, and return the best time per candidate, in seconds."""
     candidates = [Candidate.of("", item) for golden in document.golden for item in golden.items]
     best = float("inf")
     for _ in range(WARM_UP_CALLS):
@@ -115,21 +115,21 @@ def _warm(scorer: Scorer, document: Weights) -> float:
 
 
 class Models:
-    """The model in use. `current` is read once a request, so that no answer mixes two.
+    """The model in use, and the one before it. Each request reads `current` once, so that no answer mixes two models.
 
     Parameters
     ----------
     legacy
-        What ranks until a document is there.
+        Ranks until there is a document.
 
     Attributes
     ----------
     current
-        What ranks now.
+        The model that ranks now.
     former
-        The model to go back to while `current` is on trial: the last one that was not; None when there is none.
+        The model to go back to while `current` is on trial: the last one that was not on trial; None without one.
     refused
-        Documents by sha256 that did not load or were stepped back from.
+        Documents, by sha256, that did not load or that the service stepped back from.
     """
 
     def __init__(self, legacy: Loaded) -> None:
@@ -141,14 +141,14 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether a document is in use."""
+        """Whether a published document is in use."""
         return self.current is not self.legacy
 
     def take(self, new: Loaded) -> Loaded:
-        """Rank with `new` from the next request on; requests under way end with what they began with.
+        """Rank with `new` from the next request on, and return the model that ranked until now.
 
-        What ranked until now is given back. Weights that are older than those to go back to are a rollback: they are
-        not on trial, and neither is what comes first, before anything was asked.
+        Requests under way end with the model they began with. `new` is on trial, unless it is older than the model to
+        go back to, which means a rollback, or is the first model and came before any request.
         """
         with self._lock:
             old, self.current = self.current, new
@@ -158,22 +158,22 @@ class Models:
             return old
 
     def settle(self) -> None:
-        """End the trial of `current`: there is no way back from it, and what was before it is let go."""
+        """End the trial of `current`: from now on there is no way back, and the model before it is let go."""
         with self._lock:
             self.former = None
 
     def refuse(self, bad: Mapping[str, Refused]) -> None:
-        """Never try these documents again, by sha256."""
+        """Note, by sha256, documents that must not be tried again."""
         with self._lock:
             self.refused = {**self.refused, **bad}
 
     def forgive(self) -> None:
-        """Give what was refused another chance."""
+        """Give refused documents another chance."""
         with self._lock:
             self.refused = {}
 
     def step_back(self, bad: Loaded) -> bool:
-        """When `bad` is in use and on trial, rank with what was used before it; whether that was so."""
+        """Go back to the former model if `bad` is in use and on trial, and return whether that was so."""
         with self._lock:
             if self.current is not bad or self.former is None:
                 return False

@@ -1,4 +1,4 @@
-"""New weights without downtime: look, load, verify, warm, and only then let go of the old ones."""
+"""New weights without downtime: look for them, load, verify and warm them, and only then let go of the old ones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ltr_pipeline.storage.base import Storage
 __all__ = ["Polls", "Reloader"]
 
 FIRST_SECONDS: Final = 10.0
-"""A service waits so long for its first weights before it answers without."""
+"""A service waits this long for its first weights, then it answers without."""
 
 STOP_SECONDS: Final = 5.0
 
 TICK_SECONDS: Final = 0.5
-"""Between two looks at the guard and at what other workers say."""
+"""Time between two looks at the guard and at the other workers' notes."""
 
 JITTER: Final = 0.1
 """Share of the time between two polls that is left to chance, so that services do not all ask at once."""
@@ -37,14 +37,20 @@ log = structlog.get_logger(__name__)
 
 
 class Polls(msgspec.Struct, kw_only=True):
-    """What looking for weights has come to; times are seconds since 1970.
+    """The results of looking for new weights; times are seconds since 1970.
 
     Attributes
     ----------
+    source
+        Address where new weights are looked for.
+    polls, reloads
+        How often the worker has looked, and how often it took new weights.
     outcome
-        Of the last poll: ``loaded``, ``unchanged``, ``refused``, ``nothing published`` or ``failed``.
+        Outcome of the last poll: ``loaded``, ``unchanged``, ``refused``, ``nothing published`` or ``failed``.
+    last_poll, last_reload
+        When it last looked, and when it last took new weights.
     last_error
-        Why it could not look, or why it does not take what is there; null when all is well.
+        Why it could not look, or why it refuses the weights there; null when all is well.
     """
 
     source: str
@@ -57,18 +63,18 @@ class Polls(msgspec.Struct, kw_only=True):
 
 
 class Report(Polls, kw_only=True):
-    """All there is to know about one worker's weights.
+    """The state of one worker's weights.
 
     Attributes
     ----------
     pid
-        Of the worker.
+        Process id of the worker.
     version, sha256
-        Of the weights in use.
+        Version and hash of the weights in use.
     former
-        Version that is gone back to when they turn out to be bad.
+        Version to go back to when the weights in use turn out to be bad.
     guard
-        What is seen of them.
+        What the guard has seen of the weights in use.
     refused
         Documents that are not tried again, by sha256.
     """
@@ -82,25 +88,25 @@ class Report(Polls, kw_only=True):
 
 
 class Reloader:
-    """Looks for new weights every so often, in a thread of its own, and watches those it brought.
+    """Looks for new weights again and again, in a thread of its own, and has the guard watch those it took.
 
     Parameters
     ----------
     models
-        What takes them.
+        Takes the new weights.
     source
         A storage and the key of the weights in it.
     seconds
-        Between two looks, at most.
-    keys
-        With keys, what none of them signed is refused.
+        Time between two looks, at most.
     guard
-        Judges what was taken.
+        Judges the weights that were taken.
+    keys
+        With keys, a document that none of them signed is refused.
     workers
-        What other workers of this service say.
+        The other workers of this service.
     roll_back
-        Called with a version that was stepped back from, and the reason, to roll `latest` back as well; what became of
-        it. One that raises is called again at the next poll. None = nobody does.
+        Called with a model that the service stepped back from, and the reason, to roll `latest` back as well; returns
+        the outcome in words. If it raises, it is called again at the next poll. None = `latest` stays.
     """
 
     def __init__(
@@ -130,7 +136,7 @@ class Reloader:
         self.state = Polls(source=self._storage.uri(self._key))
 
     def start(self) -> None:
-        """Look, so that a service begins with weights where there are some, and go on in the background."""
+        """Look once, so that a service begins with weights where there are some, and go on in the background."""
         self._thread.start()
         self._looked.wait(FIRST_SECONDS)
 
@@ -142,11 +148,11 @@ class Reloader:
 
     @property
     def watch(self) -> Watch:
-        """What the guard sees."""
+        """State of the guard."""
         return self._guard.watch
 
     def report(self) -> Report:
-        """All there is to know about this worker's weights."""
+        """Report the state of this worker's weights."""
         models = self._models
         return Report(
             pid=os.getpid(),
@@ -159,7 +165,7 @@ class Reloader:
         )
 
     def reload(self, *, force: bool = False) -> Report:
-        """Look now, and have the other workers look; with `force`, refused documents get another chance."""
+        """Look now, and ask the other workers to look; with `force`, refused documents get another chance."""
         with self._lock:
             if force:
                 self._forgive()
@@ -168,7 +174,7 @@ class Reloader:
             return self.report()
 
     def poll(self) -> Polls:
-        """Look now; whatever is wrong, the model in use stays."""
+        """Look for new weights now; whatever is wrong, the model in use stays."""
         with self._lock:
             state = self.state
             state.polls += 1
@@ -182,7 +188,7 @@ class Reloader:
                 prometheus.RELOADS.labels("failed").inc()
                 state.outcome, state.last_error = "failed", str(error) or type(error).__name__
                 log.warning(
-                    "weights cannot be looked for",
+                    "looking for weights failed",
                     source=state.source,
                     error=state.last_error,
                     exc_info=not isinstance(error, LtrError),
@@ -190,7 +196,7 @@ class Reloader:
             return msgspec.structs.replace(state)
 
     def _look(self) -> tuple[str, str | None]:
-        """Outcome and error of a look; what has the tag of the former look is not fetched again."""
+        """Look, and return the outcome and the error; a document that still has its former tag is not fetched."""
         fetched = self._storage.fetch(self._key, self._tag)
         sha256 = hashlib.sha256(fetched.data).hexdigest() if fetched else self._found
         outcome = "unchanged"
@@ -230,7 +236,7 @@ class Reloader:
         self._tag = ""  # so that it is fetched again
 
     def _in_use(self, event: str, **about: object) -> None:
-        """Say which model ranks from now on."""
+        """Export and log which model ranks from now on."""
         model = self._models.current
         prometheus.WEIGHTS_CREATED.set(model.created_at.timestamp() if model.created_at else 0)
         log.info(event, version=model.version, sha256=model.sha256, **about)
@@ -248,13 +254,13 @@ class Reloader:
                 if self._due and (polls or not self._guard.watch.rollback):
                     self._roll_back_too(*self._due)
             except Exception:  # a service that looks no more would serve yesterday's weights for ever
-                log.exception("the look for weights goes on after an error")
+                log.exception("looking for weights failed and goes on")
 
     def _next_poll(self) -> float:
         return time.monotonic() + self._seconds * random.uniform(1 - JITTER, 1)  # noqa: S311 - no secret
 
     def _tick(self) -> None:
-        """What cannot wait for the next poll: other workers, and the guard."""
+        """Do what cannot wait for the next poll: listen to other workers, and look at the guard."""
         with self._lock:
             self._left = None
             self._hear()
@@ -266,7 +272,7 @@ class Reloader:
                 self._models.settle()
 
     def _hear(self) -> None:
-        """Take over what other workers refuse, also when it is in use here, and look when one asks to."""
+        """Refuse what other workers refuse, even when it is in use here, and look for weights when one asks to."""
         if call := self._workers.called():
             if call.forgive:
                 self._forgive()
@@ -285,7 +291,7 @@ class Reloader:
             self._in_use("stepped back from bad weights", bad=bad.version, bad_sha256=bad.sha256, reason=reason)
 
     def _roll_back_too(self, bad: Loaded, reason: str) -> None:
-        """Have `latest` rolled back as well; what cannot be done now is tried again at the next poll."""
+        """Roll `latest` back as well; what cannot be done now is tried again at the next poll."""
         watch = self._guard.watch
         if self._roll_back is None:
             self._due = None
@@ -301,7 +307,7 @@ class Reloader:
 
 
 def _tell_of_features(old: Loaded, new: Loaded) -> None:
-    """Warn of another list of features: requests by list may be refused, or, if it is as long, misread."""
+    """Warn when the features changed: lists are then refused, or, if the number is the same, misread."""
     before, now = old.scorer.features, new.scorer.features
     if old.kind == new.kind and before != now:
         log.warning("features changed: send them by name", version=new.version, before=before, now=now)

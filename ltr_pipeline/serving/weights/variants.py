@@ -1,4 +1,4 @@
-"""Versions beside the served one, loaded in the background: what shadow and interleaving compare it with."""
+"""Variants: versions beside the served one, loaded in the background, that shadow and interleaving compare it with."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = structlog.get_logger(__name__)
 
 
 class Variants:
-    """Keeps models of some versions. Whatever is wrong with one, requests go on without it.
+    """Keeps the models of some versions. Whatever is wrong with one, requests go on without it.
 
     Parameters
     ----------
     names
         Version ids, ``newest`` or ``legacy``; empty ones are left out.
     registry
-        Where versions are.
+        Registry that has the versions.
     models
-        What is served, and the legacy ranker.
+        The served model, and the legacy ranker.
     """
 
     def __init__(self, names: Iterable[str], registry: Registry, models: Models) -> None:
@@ -39,11 +39,11 @@ class Variants:
         self._problems: dict[str, str] = {}
 
     def get(self, name: str) -> Loaded | None:
-        """Model of a name; None while it is not loaded."""
+        """Return the model of a name; None while it is not loaded."""
         return self._loaded.get(name)
 
     def poll(self) -> None:
-        """Load what is not there yet, and ``newest`` again when another version was published."""
+        """Load the versions that are missing, and ``newest`` again when another version was published."""
         for name in self._names:
             try:
                 self._look(name)
@@ -72,7 +72,7 @@ class Variants:
         return model
 
     def _tell(self, name: str, problem: str) -> None:
-        """Say what is wrong once, not at every poll."""
+        """Log a problem once, not at every poll."""
         if self._problems.get(name) != problem:
             self._problems[name] = problem
             log.warning("version to compare with cannot be loaded", name=name, error=problem)

@@ -1,6 +1,7 @@
-"""What the workers of one service tell each other: to look for weights now, and which weights are bad.
+"""Notes between the workers of one service: to look for weights now, and which weights are bad.
 
-A folder of theirs, as they share nothing else. A worker that was started anew finds there what is bad already.
+The notes are files in a folder, as workers share nothing else. A worker that was started anew finds the bad weights
+that are known already.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ltr_pipeline.storage.local import LocalStorage
 __all__ = ["FOLDER", "Call", "Refused", "Workers"]
 
 FOLDER: Final = "LTR_SERVE_WORKERS_FOLDER"
-"""Variable by which the program tells its workers where; not for users."""
+"""Variable by which the program tells its workers where the notes are; not for users."""
 
 CALL: Final = "call"
 REFUSED: Final = "refused"
@@ -35,19 +36,19 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """Look for weights now; `forgive`: what was refused gets another chance."""
+    """A call to look for weights now; with `forgive`, documents that were refused get another chance."""
 
     id: str
     forgive: bool
 
 
 class Workers:
-    """A folder of notes; without one, a worker that is alone.
+    """The other workers of this service, reached by notes in a folder; without a folder there are none.
 
     Parameters
     ----------
     folder
-        On a disk that all workers see.
+        Folder of the notes, on a disk that all workers see.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -57,11 +58,11 @@ class Workers:
 
     @classmethod
     def of_this_service(cls) -> Workers:
-        """The one that the program has given its workers."""
+        """Make it from the folder that the program has given its workers."""
         return cls(Path(os.environ[FOLDER]) if os.environ.get(FOLDER) else None)
 
     def call(self, *, forgive: bool = False) -> None:
-        """Ask every other worker to look for weights now, and to `forgive` what was bad before."""
+        """Ask every other worker to look for weights now, and with `forgive` to try refused documents again."""
         if self._notes is None:
             return
         for key in self._notes.keys(REFUSED) if forgive else ():
@@ -70,7 +71,7 @@ class Workers:
         self._notes.put(CALL, msgspec.json.encode(self._heard))
 
     def called(self) -> Call | None:
-        """Call of another worker that was not heard yet."""
+        """Return another worker's call that was not heard yet; None when there is none."""
         if self._notes is None:
             return None
         try:
@@ -83,7 +84,7 @@ class Workers:
         return call
 
     def refuse(self, sha256: str, refused: Refused) -> None:
-        """Tell every worker that a document is bad; where that cannot be written, they find out by themselves."""
+        """Tell every worker that a document is bad; when the note cannot be written, they find out by themselves."""
         if self._notes is None:
             return
         try:
@@ -92,7 +93,7 @@ class Workers:
             log.warning("other workers were not told of bad weights", sha256=sha256, error=str(error))
 
     def refused(self) -> dict[str, Refused]:
-        """What is bad by any worker's word, by sha256."""
+        """Return the documents that any worker has refused, by sha256."""
         found: dict[str, Refused] = {}
         if self._notes is None:
             return found

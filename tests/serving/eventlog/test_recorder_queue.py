@@ -77,9 +77,9 @@ def test_a_kept_answer_that_cannot_be_read_takes_nothing_with_it(log: Path, monk
     monkeypatch.setenv("LTR_SHOWN", "reported")
     recorder = Recorder(load(ServingSettings))
     answer = listed(event_id=new_request_id("q", "0" * 32))
-    assert recorder._held.keep(answer)
-    assert recorder._held._database is not None
-    recorder._held._database.execute("UPDATE held SET list = '{}'")
+    assert recorder._pending.keep(answer)
+    assert recorder._pending._database is not None
+    recorder._pending._database.execute("UPDATE held SET list = '{}'")
     recorder.shown(wire.ShownRequest(request_id=answer.request_id, items=["i"]))
     recorder.feedback(feedback(1))
     recorder.start()
