@@ -1,5 +1,5 @@
-"""Brokers: how to reach them, what they know about a topic, and why they cannot be reached.
+"""Kafka brokers: the connection to them, questions to them, and the reasons why they cannot be reached.
 
-`connection` is plain values checked on their own, `brokers` asks, `diagnosis` finds the reason of a failure. What reads
-a topic is in `events`, what writes to one in `serving`.
+`connection` holds checked values and connects to nothing, `brokers` asks about a topic, `diagnosis` finds the reason of
+a failure. The code that reads a topic is in `events`, the code that writes to one is in `serving`.
 """

@@ -1,4 +1,4 @@
-"""What brokers know about a topic: its id, its partitions, where they begin and end. Always asked with kafka-python."""
+"""Questions to brokers about a topic: its id, its partitions, where they begin and end. Always by kafka-python."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["INSTALL", "Brokers", "TimedClient", "connected", "translated"]
 INSTALL: Final = "pip install kafka-python crc32c lz4 python-snappy zstandard"
 RETENTION: Final = "retention.ms"
 RETRY_SECONDS: Final = 0.2
-DIAGNOSIS_SHARE: Final = 0.25  # of the time in which brokers may stay silent
+DIAGNOSIS_SHARE: Final = 0.25  # of the time that brokers may stay silent
 
 
 class TimedClient:
-    """Makes something of kafka-python and ends whatever it waits for in vain: a TLS handshake waits without an end.
+    """Makes a client of kafka-python and ends each call that takes too long, as a TLS handshake would wait for ever.
 
     Parameters
     ----------
     make
         ``KafkaAdminClient`` or ``KafkaConsumer``.
     seconds
-        How long a call may take, and the making.
+        Longest time that a call, or making the client, may take.
     """
 
     def __init__(self, make: Callable[..., Any], seconds: float, **settings: Any) -> None:  # noqa: ANN401
         self._seconds = seconds
         self._net: Any = None
         library = logging.getLogger("kafka")
-        library.setLevel(max(logging.INFO, library.level))  # when it debugs, it logs what it sends: passwords, too
+        library.setLevel(max(logging.INFO, library.level))  # its debug lines show what it sends, passwords included
         self._make_net = make.DEFAULT_CONFIG["kafka_client"]  # type: ignore[attr-defined]
         self.made = self.call(make, **settings, client_id="ltr-pipeline", kafka_client=self._connect)
 
@@ -46,7 +46,7 @@ class TimedClient:
         return self._net
 
     def call(self, function: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:  # noqa: ANN401
-        """Call a function of what was made; all connections are closed if it takes too long."""
+        """Call a function of the client; all its connections are closed when it takes too long."""
         limit = threading.Timer(self._seconds, lambda: self._net.close())  # noqa: PLW0108 - not made yet
         limit.daemon = True
         limit.start()
@@ -57,14 +57,14 @@ class TimedClient:
 
 
 class Brokers:
-    """What can be asked for one topic. Made by `connected`.
+    """Asks the brokers about one topic; `connected` makes it.
 
     Parameters
     ----------
     client
-        With a ``KafkaAdminClient``.
+        Client with a ``KafkaAdminClient``.
     connection
-        How it was made.
+        Connection that the client was made from.
     """
 
     def __init__(self, client: TimedClient, connection: KafkaConnection) -> None:
@@ -73,7 +73,7 @@ class Brokers:
         self._connection = connection
 
     def topic(self) -> tuple[str, list[int]]:
-        """Id of the topic, new for one that was deleted and made anew, and its partitions, ascending."""
+        """Return the topic's id, which changes when it is deleted and made again, and its partitions, ascending."""
         from kafka.errors import for_code
 
         (about,) = self._call(self._admin.describe_topics, [self._connection.topic])
@@ -82,28 +82,28 @@ class Brokers:
         return str(about["topic_id"]), sorted(partition["partition_index"] for partition in about["partitions"])
 
     def begins(self, partitions: Iterable[int]) -> dict[int, int]:
-        """First offset that each partition still has."""
+        """Return the first offset that each partition still has."""
         from kafka import OffsetSpec
 
         return self._offsets(dict.fromkeys(partitions, OffsetSpec.EARLIEST))
 
     def ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Last stable offset of each partition: before it, no transaction is open."""
+        """Return the last stable offset of each partition: no transaction is open before it."""
         from kafka import OffsetSpec
 
         return self._offsets(dict.fromkeys(partitions, OffsetSpec.LATEST))
 
     def at(self, time: dt.datetime, partitions: Iterable[int]) -> dict[int, int]:
-        """First offset of each partition with a message stamped at that time or later; -1 where there is none."""
+        """Return each partition's first offset with a message of that time or later; -1 where there is none."""
         return self._offsets(dict.fromkeys(partitions, max(0, int(time.timestamp() * 1000))))
 
     def retention(self) -> dt.timedelta | None:
-        """How long the topic keeps its messages; None for ever, or until its size is reached.
+        """Return how long the topic keeps messages; None for ever, or until a size is reached.
 
         Raises
         ------
         SourceError
-            The user may not see it: that right is needed for nothing else.
+            The user lacks the right to see it, which is needed for nothing else.
         """
         from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -135,7 +135,7 @@ class Brokers:
                 raise SourceError(f"the offset of {topic}/{part.partition} was not committed: {outcome.__name__}")
 
     def _once_coordinated(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-        """Call a function of groups, again while their coordinator is only being made: by a cluster's first group."""
+        """Call a function of groups, and again while the cluster is still making the groups' coordinator."""
         from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 
         deadline = time.monotonic() + self._connection.timeout_seconds
@@ -155,7 +155,7 @@ def connected(connection: KafkaConnection) -> Iterator[Brokers]:
     Raises
     ------
     SourceUnavailableError
-        They cannot be reached within the timeout, or kafka-python is not installed.
+        The brokers cannot be reached within the timeout, or kafka-python is not installed.
     SourceError, SettingsError
         A setting is wrong.
     """
@@ -181,7 +181,7 @@ def connected(connection: KafkaConnection) -> Iterator[Brokers]:
 
 @contextmanager
 def translated(connection: KafkaConnection) -> Iterator[None]:
-    """Raise what kafka-python raises as errors of ours."""
+    """Turn errors of kafka-python into errors of this library."""
     from kafka import errors
 
     topic = connection.topic

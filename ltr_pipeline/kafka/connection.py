@@ -40,7 +40,7 @@ class KafkaConnection:
     sasl_mechanism, username, password
         ``KAFKA_SASL_MECHANISM``, ``KAFKA_SASL_USERNAME``, ``KAFKA_SASL_PASSWORD``: the login, with SASL only.
     ca_file
-        ``KAFKA_SSL_CAFILE``: PEM file of the authorities that the brokers' certificates are held against; None: the
+        ``KAFKA_SSL_CAFILE``: PEM file of the authorities that must have signed the brokers' certificates; None = the
         system's.
     cert_file, key_file
         ``KAFKA_SSL_CERTFILE``, ``KAFKA_SSL_KEYFILE``: PEM files of the client's certificate and its key, if the brokers
@@ -48,12 +48,12 @@ class KafkaConnection:
     timeout_seconds
         ``LTR_KAFKA_TIMEOUT_SECONDS``: how long brokers may stay silent.
     client
-        ``LTR_KAFKA_CLIENT``: what reads messages; ``auto`` is confluent-kafka where it is installed.
+        ``LTR_KAFKA_CLIENT``: library that reads messages; ``auto`` is confluent-kafka where it is installed.
 
     Raises
     ------
     SettingsError
-        A value is not allowed, or two contradict each other; every wrong one is named, none is shown.
+        A value is not allowed, or two contradict each other; the message names every wrong one and shows none.
     """
 
     bootstrap_servers: str = "localhost:9092"
@@ -133,18 +133,18 @@ class KafkaConnection:
 
     @property
     def reads_with(self) -> str:
-        """Client that reads messages."""
+        """Library that reads messages."""
         if self.client != "auto":
             return self.client
         return "confluent-kafka" if find_spec("confluent_kafka") else "kafka-python"
 
     def tls(self) -> ssl.SSLContext | None:
-        """What TLS connections are made with; None without TLS.
+        """Make the context of TLS connections; None without TLS.
 
         Raises
         ------
         SettingsError
-            A file of the certificates cannot be read.
+            A certificate file cannot be read.
         """
         if not self.encrypts:
             return None
@@ -165,7 +165,7 @@ class KafkaConnection:
         return context
 
     def for_kafka_python(self) -> dict[str, Any]:
-        """Security settings as kafka-python wants them."""
+        """Return the security settings in the form that kafka-python takes."""
         settings: dict[str, Any] = {
             "bootstrap_servers": [server.strip() for server in self.bootstrap_servers.split(",")],
             "security_protocol": self.security_protocol,
@@ -178,7 +178,7 @@ class KafkaConnection:
         return settings
 
     def for_confluent(self) -> dict[str, Any]:
-        """Security settings as confluent-kafka wants them."""
+        """Return the security settings in the form that confluent-kafka takes."""
         self.tls()  # names a file that cannot be read
         settings = {
             "bootstrap.servers": self.bootstrap_servers,
@@ -195,12 +195,12 @@ class KafkaConnection:
 
 @contextmanager
 def _naming(setting: str, file: Path) -> Iterator[None]:
-    """Say which setting names a file that cannot be read."""
+    """Turn an error about a file into one that names its setting."""
     try:
         yield
     except (ssl.SSLError, ValueError) as error:
         raise SettingsError(
-            f"{setting}: {file} is not what it should be ({_short(error)}); give PEM files, and a key without a "
+            f"{setting}: {file} is no usable PEM file ({_short(error)}); give PEM files, and a key without a "
             "password that belongs to its certificate"
         ) from None
     except OSError as error:

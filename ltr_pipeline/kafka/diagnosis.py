@@ -1,7 +1,7 @@
-"""Why brokers cannot be reached. Clients only say that they gave up; so each address is tried, layer by layer.
+"""Reasons why brokers cannot be reached. Clients only say that they gave up, so each address is tried, layer by layer.
 
-What shows that a setting is wrong (a certificate that is not trusted, TLS where none is spoken, a refused login)
-is a SourceError that names it. All else is a SourceUnavailableError: it may be over in a minute.
+A wrong setting (a certificate that is not trusted, TLS where none is spoken, a refused login) becomes a SourceError
+that names the setting. Everything else is a SourceUnavailableError, as it may be over in a minute.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ PROTOCOL: Final = "KAFKA_SECURITY_PROTOCOL"
 
 
 def diagnosed(connection: KafkaConnection, said: str, seconds: float) -> SourceError:
-    """The error that says best why no broker answers.
+    """Return the error that says best why no broker answers.
 
     Parameters
     ----------
     connection
-        What was tried.
+        Connection that failed.
     said
-        What the client said when it gave up.
+        Message of the client when it gave up.
     seconds
-        How long to look, about.
+        About how long to look.
     """
     found = []
     for host, port in connection.servers:
@@ -50,7 +50,7 @@ def diagnosed(connection: KafkaConnection, said: str, seconds: float) -> SourceE
 
 
 def refused(connection: KafkaConnection) -> SourceError:
-    """The error of a login that is not taken."""
+    """Return the error for a login that the brokers refuse."""
     return SourceError(
         f"the brokers refuse the login of {connection.username!r}: check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and "
         "KAFKA_SASL_MECHANISM"
@@ -58,17 +58,17 @@ def refused(connection: KafkaConnection) -> SourceError:
 
 
 def forbidden(connection: KafkaConnection, right: str, resource: Literal["topic", "group"]) -> SourceError:
-    """The error of a right that the user lacks."""
+    """Return the error for a right that the user lacks."""
     names = {"topic": ("KAFKA_TOPIC", connection.topic), "group": ("KAFKA_GROUP_ID", connection.group_id)}
     variable, name = names[resource]
-    user = f"the user {connection.username!r}" if connection.logs_in else "who connects like this"
+    user = f"the user {connection.username!r}" if connection.logs_in else "a client without a login"
     return SourceError(
         f"{variable} {name}: {user} lacks the right {right} on this {resource}; have it granted, or correct {variable}"
     )
 
 
 def _look(connection: KafkaConnection, host: str, port: int, seconds: float) -> str:
-    """What is the matter with an address, in words; a SourceError where a setting is."""
+    """Say what is wrong with an address; SourceError when a setting is wrong."""
     where = f"{host}:{port}"
     try:
         with socket.create_connection((host, port), seconds) as plain:
@@ -97,7 +97,7 @@ def _look(connection: KafkaConnection, host: str, port: int, seconds: float) -> 
 
 
 def _speaks_tls(host: str, port: int, seconds: float) -> bool | None:
-    """Whether TLS is spoken there; None if neither TLS nor Kafka's own protocol is."""
+    """Return whether the address speaks TLS; None when it speaks neither TLS nor Kafka's protocol."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -115,7 +115,7 @@ def _speaks_tls(host: str, port: int, seconds: float) -> bool | None:
 
 
 def _begin(stream: socket.socket, connection: KafkaConnection, where: str) -> None:
-    """Log in, if that is asked for; a SourceError if the settings say otherwise, or it fails."""
+    """Log in if the broker asks for it; SourceError when the settings say otherwise, or the login fails."""
     mechanism = connection.sasl_mechanism or "PLAIN"
     (code,) = struct.unpack_from(">h", _ask(stream, SASL_HANDSHAKE, 1, _text(mechanism.encode())))
     asked = code in (0, UNSUPPORTED_MECHANISM)
@@ -147,7 +147,7 @@ def _text(text: bytes) -> bytes:
 
 
 def _ask(stream: socket.socket, request: int, version: int, body: bytes) -> bytes:
-    """Body of a broker's answer."""
+    """Send a request, and return the body of the broker's answer."""
     message = struct.pack(">hhih", request, version, 1, -1) + body
     stream.sendall(struct.pack(">i", len(message)) + message)
     (size,) = struct.unpack(">i", _received(stream, 4))

@@ -39,7 +39,7 @@ DEFAULT_LEFT: Final = 2
 """Bits of a node's decision; the bits above them say what the node takes for missing."""
 
 NOTHING, NAN = 0, 2
-"""What a node takes for missing; where it is nothing, NaN counts as 0."""
+"""Values that a node takes for missing; where there are none, NaN counts as 0."""
 
 Bits = np.uint32 | np.uint64
 

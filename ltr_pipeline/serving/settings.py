@@ -89,7 +89,7 @@ class ServingSettings(Settings):
     auto_rollback: bool = env(
         "LTR_AUTO_ROLLBACK",
         False,
-        "Whether the service, when it steps back from bad weights, also rolls `latest` back.",
+        "Whether the service, when it steps back from bad weights, also rolls `latest` back for all.",
     )
 
     shadow_version: str = env(

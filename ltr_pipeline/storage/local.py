@@ -42,7 +42,7 @@ class LocalStorage:
             return self._path(key).read_bytes()
 
     def fetch(self, key: str, tag: str = "") -> Fetched | None:
-        """Read the file unless it is the one that was read, untouched."""
+        """Read the file unless it is still the one that gave `tag`."""
         with _storage_errors(self.uri(key)), self._path(key).open("rb") as file:
             about = os.fstat(file.fileno())
             now = f"{about.st_dev}-{about.st_ino}-{about.st_mtime_ns}-{about.st_size}"
@@ -70,7 +70,7 @@ class LocalStorage:
             staged.replace(target)
 
     def point(self, key: str, target: str) -> None:
-        """Swap the folder of `key` for a relative symlink to the folder of `target`, whose other objects come along."""
+        """Make the folder of `key` a relative symlink to the folder of `target`, with all its objects."""
         check_pointer(key, target)
         link, folder = self._path(key).parent, self._present(target).parent
         if link.is_dir() and not link.is_symlink():
@@ -87,15 +87,15 @@ class LocalStorage:
 
     @contextmanager
     def local_file(self, key: str) -> Iterator[Path]:
-        """Yield the object itself: it is not to be written to."""
+        """Yield the path of the object itself, for reading only."""
         yield self._present(key)
 
     def exists(self, key: str) -> bool:
-        """Whether the file is there."""
+        """Return whether the file is there."""
         return self._path(key).is_file()
 
     def keys(self, prefix: str = "") -> list[str]:
-        """List files below a folder; unfinished writes are left out."""
+        """List the files below a folder, without unfinished writes."""
         folder = self._path(prefix) if prefix else self.root
         return sorted(_objects(folder, f"{prefix}/" if prefix else ""))
 
@@ -148,7 +148,7 @@ def _storage_errors(uri: str) -> Iterator[None]:
 
 
 def _objects(folder: Path, prefix: str) -> Iterator[str]:
-    """Keys of the files below `folder`; links to folders are not followed, unfinished writes are left out."""
+    """Yield the keys of files below `folder`, without unfinished writes; links to folders are not followed."""
     with _storage_errors(str(folder)):
         try:
             entries = list(os.scandir(folder))

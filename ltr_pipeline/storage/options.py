@@ -1,4 +1,4 @@
-"""How to reach S3, as plain values: whoever reads the environment builds it."""
+"""Options of S3, as plain values; the settings make them from the environment."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ __all__ = ["S3Options", "check_bucket", "check_prefix"]
 
 LABEL: Final = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 HOST: Final = rf"({LABEL}\.)*{LABEL}|[0-9a-f.]*:[0-9a-f:.]*"
-"""What botocore takes for a host: no underscores in a name; or an address of IPv6."""
+"""Host names that botocore accepts: without underscores; or an IPv6 address."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
-    """How to reach S3.
+    """The options by which S3 is reached.
 
     Attributes
     ----------
     endpoint
         ``http(s)://host[:port]``; None is AWS.
     region
-        Of the bucket; other servers than AWS mostly accept any.
+        Region of the bucket; servers other than AWS mostly accept any.
     access_key_id, secret_access_key, session_token
-        None leaves it to boto3's own chain: its environment variables, profile, the machine's role.
+        Credentials; None = boto3 looks for them: in its environment variables, its profile, the machine's role.
     ca_file
         PEM bundle to trust instead of the system's.
     path_style
-        Bucket in the path, not in the host name; None is path style where there is an `endpoint`.
+        Whether the bucket stands in the path, not in the host name; None = where there is an `endpoint`.
     timeout_seconds
-        To connect, and to wait for the next bytes of an answer.
+        Longest time to connect, and to wait for the next bytes of an answer.
     attempts
-        Tries of one request, with growing pauses between them.
+        How often a request is tried, with growing pauses between the tries.
     allow_unconditional
-        Use a server that has no conditional writes all the same. `create` then looks before and after it writes,
-        which notices most races but not all: only for one writer at a time.
+        Whether a server without conditional writes is used all the same. `create` then looks before and after it
+        writes, which notices most races but not all: allow it only for one writer at a time.
 
     Raises
     ------
     SettingsError
-        A value cannot work, whatever the server; it names the variable and never shows a secret.
+        A value cannot work with any server; the message names the variable and never shows a secret.
     """
 
     endpoint: str | None = None
@@ -95,7 +95,7 @@ def _check_endpoint(endpoint: str) -> None:
 
 
 def check_bucket(bucket: str) -> str:
-    """Give `bucket` back; SettingsError unless S3 allows the name."""
+    """Return `bucket`; SettingsError unless S3 allows the name."""
     shaped = re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) and ".." not in bucket
     if not shaped or re.fullmatch(r"[0-9]+(\.[0-9]+){3}", bucket):
         raise SettingsError(
@@ -106,7 +106,7 @@ def check_bucket(bucket: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """Give `prefix` back; SettingsError for one with empty, ``.`` or ``..`` segments or characters to be escaped."""
+    """Return `prefix`; SettingsError when it has empty, ``.`` or ``..`` segments or characters to be escaped."""
     if prefix and not all(re.fullmatch(r"[A-Za-z0-9_.=-]+", part) and part.strip(".") for part in prefix.split("/")):
         raise SettingsError(
             f"{prefix!r} is no prefix: use letters, digits, '_', '.', '=', '-' and '/' between names, without '..'"

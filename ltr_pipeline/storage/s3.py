@@ -1,7 +1,7 @@
-"""S3 and servers that speak it. Atomic because an object appears whole, exclusive by conditional writes.
+"""S3 and servers that speak it. Writes are atomic as objects appear whole, and exclusive by conditional writes.
 
-``create`` is one ``PUT`` with ``If-None-Match: *``. Such a request may be done while its answer is lost; tried again,
-it finds its own object. Each write therefore carries a random token in the object's metadata, by which it is known.
+``create`` is one ``PUT`` with ``If-None-Match: *``. The server may do such a request while its answer is lost; the next
+try then finds an object there. So each create puts a random token into the object's metadata, and knows its own object.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ class S3Storage:
     Parameters
     ----------
     bucket, prefix
-        Where all keys are; the bucket has to exist.
+        Bucket, which has to exist, and folder of all keys in it.
     options
-        How to reach the server.
+        Options by which the server is reached.
     variable
-        What to correct when the bucket is wrong.
+        Name of the variable to correct when the bucket is wrong.
 
     Raises
     ------
     SettingsError
-        The bucket or the prefix has no valid name; from any verb: the server refuses what was set.
+        The bucket or the prefix has no valid name; later, from any operation: the server refuses a setting.
     """
 
     def __init__(self, bucket: str, prefix: str, options: S3Options, *, variable: str = "its address") -> None:
@@ -79,13 +79,13 @@ class S3Storage:
         return "/".join(part for part in (f"s3://{self.bucket}", self.prefix, key and check_key(key)) if part)
 
     def get(self, key: str) -> bytes:
-        """GET."""
+        """Read the object by GET."""
         content = io.BytesIO()
         self._download(key, content)
         return content.getvalue()
 
     def fetch(self, key: str, tag: str = "") -> Fetched | None:
-        """GET on condition that the ETag is another one."""
+        """Read the object by a GET on condition that its ETag is not `tag`."""
         content = io.BytesIO()
         try:
             now = self._download(key, content, tag)
@@ -94,12 +94,12 @@ class S3Storage:
         return Fetched(content.getvalue(), now)
 
     def put(self, key: str, data: bytes) -> None:
-        """PUT."""
+        """Write the object by PUT."""
         with self._errors(key):
             self._client.put_object(Bucket=self.bucket, Key=self._key(key), Body=data)
 
     def create(self, key: str, data: bytes) -> None:
-        """PUT on condition that nothing is there."""
+        """Write the object by a PUT on condition that nothing is there."""
         self._key(key)
         if not self._has_conditions():
             self._create_without_condition(key, data)
@@ -122,10 +122,10 @@ class S3Storage:
                 raise
             else:
                 return
-        raise StorageError(f"{self.uri(key)}: other writers were at it all the time; try again")
+        raise StorageError(f"{self.uri(key)}: other writers wrote it all the time; try again")
 
     def put_file(self, key: str, path: Path) -> None:
-        """PUT, in several parts when it is large; they become the object all at once."""
+        """Upload the file, a large one in several parts, which become the object all at once."""
         with self._errors(key):
             try:
                 with path.open("rb") as file:
@@ -134,7 +134,7 @@ class S3Storage:
                 raise NotFoundError(f"{path} does not exist") from error
 
     def point(self, key: str, target: str) -> None:
-        """Copy, on the server."""
+        """Copy the object on the server."""
         check_pointer(key, target)
         with self._errors(target):
             self._client.copy_object(
@@ -151,7 +151,7 @@ class S3Storage:
             yield path
 
     def exists(self, key: str) -> bool:
-        """HEAD."""
+        """Return whether there is an object, by HEAD."""
         return self._head(key) is not None
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -164,7 +164,7 @@ class S3Storage:
         return sorted(key for key in found if key != PROBE and not key.endswith("/"))
 
     def delete(self, key: str) -> None:
-        """DELETE."""
+        """Remove the object by DELETE."""
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=self._key(key))
 
@@ -176,7 +176,7 @@ class S3Storage:
         return f"{self.prefix}/{check_key(key)}".lstrip("/")
 
     def _tries(self) -> Iterator[int]:
-        """Count attempts, with pauses between them that double and are random, so that rivals part."""
+        """Count tries, with growing random pauses between them, so that rival writers do not meet again."""
         for attempt in range(self.options.attempts):
             if attempt:
                 time.sleep(random.uniform(0, min(20.0, 0.1 * 2**attempt)))  # noqa: S311 - no secret
@@ -205,7 +205,7 @@ class S3Storage:
         ) from cut
 
     def _head(self, key: str) -> dict[str, str] | None:
-        """Metadata of the object; None when there is none."""
+        """Return the metadata of the object; None when there is none."""
         try:
             with self._errors(key):
                 return self._client.head_object(Bucket=self.bucket, Key=self._key(key))["Metadata"]
@@ -213,7 +213,7 @@ class S3Storage:
             return None
 
     def _token(self, key: str) -> str | None:
-        """Token of whoever wrote the object, empty when it has none; None when there is no object."""
+        """Return the token of the object's writer, empty when it has none; None when there is no object."""
         metadata = self._head(key)
         return metadata.get(WRITE, "") if metadata is not None else None
 
@@ -240,7 +240,7 @@ class S3Storage:
             raise taken
 
     def _has_conditions(self) -> bool:
-        """Whether the server honours conditions; SettingsError when it does not and that was not allowed."""
+        """Return whether the server honours conditions; SettingsError when it does not, unless that is allowed."""
         place = (self.options, self.bucket, self.prefix)
         if place not in _CONDITIONS:
             _CONDITIONS[place] = self._honours_conditions()
@@ -257,7 +257,7 @@ class S3Storage:
         return _CONDITIONS[place]
 
     def _honours_conditions(self) -> bool:
-        """Create an object twice: of a server with conditions, one create is refused."""
+        """Create an object twice: a server with conditions refuses one of the two."""
         for _ in range(2):
             try:
                 self._put_if_absent(PROBE, b"", "probe")
@@ -273,7 +273,7 @@ class S3Storage:
 
     @contextmanager
     def _errors(self, key: str | None) -> Iterator[None]:
-        """Say what went wrong where, and which variable to look at; secrets are in none of the texts boto3 has."""
+        """Turn an error into one that says where and which variable to look at; texts of boto3 hold no secrets."""
         uri = self.uri() if key is None else self.uri(check_key(key))
         try:
             yield
@@ -283,7 +283,7 @@ class S3Storage:
             raise SettingsError(f"{uri}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
         except boto.SSLError as error:
             if remedy := _ssl_remedy(str(error)):
-                raise SettingsError(f"{uri}: {self._server} and we speak no TLS with each other; {remedy}") from error
+                raise SettingsError(f"{uri}: no TLS connection to {self._server}; {remedy}") from error
             raise StorageError(f"{uri}: {error}; check the network") from error
         except (boto.HTTPClientError, boto.ConnectionError, urllib3.exceptions.HTTPError) as error:
             raise StorageError(
@@ -307,13 +307,13 @@ class S3Storage:
         if code in TAKEN:
             return AlreadyExistsError(f"{uri} exists already and is never overwritten")
         if code in BUSY:
-            return _BusyError(f"{uri}: another writer is at it; try again")
+            return _BusyError(f"{uri}: another writer is writing it; try again")
         if code == "NotImplemented" or status == 501:
             return _UnsupportedError(f"{uri}: {self._server} cannot do this: {said}")
         about = f"{uri}: {self._server} answers {code}" + (f", {said}" if said not in ("", code) else "")
         if remedy := REMEDIES.get(code):
             return SettingsError(f"{about.rstrip('.')}; {remedy.format(bucket=self.bucket, variable=self.variable)}")
-        return StorageError(f"{about.rstrip('.')}; it may come back, else look at the server's log")
+        return StorageError(f"{about.rstrip('.')}; try again later, else look at the server's log")
 
 
 class _BusyError(StorageError):
@@ -352,13 +352,13 @@ REMEDIES: Final = {
         ("MethodNotAllowed", "405"), "check S3_ENDPOINT and LTR_S3_PATH_STYLE: this is no bucket's address"
     ),
 }
-"""What to do about an answer that stays the same until somebody does it."""
+"""Remedies for errors that stay until somebody mends them, by the server's code."""
 
 _CONDITIONS: dict[tuple[S3Options, str, str], bool] = {}
 
 
 def _ssl_remedy(said: str) -> str:
-    """What to do about a TLS failure that time does not heal; empty for a connection that was cut."""
+    """Say what to do about a TLS error that will not pass by itself; empty for a connection that was cut."""
     if "CERTIFICATE_VERIFY_FAILED" in said or "certificate" in said.lower() or "doesn't match" in said:
         return f"its certificate is not trusted ({said}): set LTR_S3_CA_FILE, or correct the host in S3_ENDPOINT"
     if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:

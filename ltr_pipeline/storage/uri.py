@@ -1,4 +1,4 @@
-"""From an address to a storage."""
+"""From an address to the storage there."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["open_storage"]
 
 
 def open_storage(uri: str, s3: S3Options | None = None, *, variable: str = "its address") -> Storage:
-    """Storage for a folder path, a ``file://`` or an ``s3://bucket/prefix`` URI; nothing is asked of a server yet.
+    """Return the storage of a folder path, a ``file://`` or an ``s3://bucket/prefix`` URI, without connecting.
 
     Parameters
     ----------
     s3
-        How to reach S3, where the URI needs it; without it, AWS with boto3's own chain of credentials.
+        Options of S3, for an ``s3://`` URI; without them, AWS with the credentials that boto3 finds.
     variable
-        What gave the URI, for errors that only a server can find.
+        Name of the variable that holds the URI, for errors that only a server can find.
 
     Raises
     ------
     SettingsError
-        For any other scheme; the bucket or the prefix has no valid name.
+        The URI has another scheme, or the bucket or the prefix has no valid name.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":

@@ -4,7 +4,7 @@
 
     20250714_0215/ltr_weights.json     a version: created once, never overwritten
     20250714_0215/report.html          an attachment, created once like it
-    20240101_0215/pruned.json          a tombstone: the id of a pruned version is not used again
+    20240101_0215/pruned.json          a tombstone: the id of a pruned version is never used again
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 
 class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
-    """What stays of a pruned version; `identity` is null when its document could not be read."""
+    """The record that stays of a pruned version; `identity` is null when its document could not be read."""
 
     version: str
     identity: str | None
@@ -57,9 +57,9 @@ class Documents:
     Parameters
     ----------
     storage
-        Its root is the model's folder.
+        Storage whose root is the model's folder.
     keys
-        With keys every document is signed by the first, and what none of them signed is refused (`weights.decode`).
+        With keys the first signs every document, and a document that none of them signed is refused (`weights.decode`).
     """
 
     def __init__(self, storage: Storage, keys: Sequence[bytes] = ()) -> None:
@@ -67,13 +67,13 @@ class Documents:
         self.keys = tuple(keys)
 
     def create(self, document: Weights) -> tuple[str, bool]:
-        """Store a document under its version, or under ``_2``, ``_3``, ... where other content has that.
+        """Store a document under its version, or under ``_2``, ``_3``, ... when another document has that one.
 
         Returns
         -------
         version, new
-            The version that now holds this result, and whether this call created it; a result of the same identity
-            that is there already, or was until it was pruned, stays as it is.
+            The version that holds this result, and whether this call created it. A result of the same identity that
+            is there already, or was there until it was pruned, stays as it is.
         """
         time = Version.parse(document.version).time
         for version in (str(Version(time, number)) for number in count(1)):
@@ -86,7 +86,7 @@ class Documents:
                     if self._identity(version) == document.identity:
                         return version, False
                     continue
-                tombstone = self.tombstone(version)  # pruned since, so that its name was free
+                tombstone = self.tombstone(version)  # of a prune that has freed the name meanwhile
                 if not tombstone:
                     log.info("version_created", version=version, bytes=len(data))
                     return version, True
@@ -96,7 +96,7 @@ class Documents:
         raise AssertionError("count() does not end")
 
     def read(self, version: str) -> bytes:
-        """Document of a version as it is stored, unchecked; UnknownVersionError when there is none."""
+        """Read the document of a version without checking it; UnknownVersionError when there is none."""
         Version.parse(version)
         try:
             return self.storage.get(document_key(version))
@@ -108,7 +108,7 @@ class Documents:
             ) from error
 
     def stored(self, version: str) -> Stored:
-        """Document of a version, parsed, with its hash; UnknownVersionError, or WeightsError when it was altered."""
+        """Read and parse the document of a version; UnknownVersionError, or WeightsError when it was altered."""
         return self.parsed(version, self.read(version))
 
     def parsed(self, version: str, data: bytes) -> Stored:
@@ -120,9 +120,9 @@ class Documents:
         return Stored(weights, hashlib.sha256(data).hexdigest())
 
     def attach(self, version: str, name: str, data: bytes) -> None:
-        """Store a file, e.g. the report, beside the document; created once like it: one that is there stays.
+        """Store a file, such as the report, beside the document; a file of this name that is there already stays.
 
-        Beside a pruned version nothing is stored.
+        Nothing is stored beside a pruned version.
         """
         if self.tombstone(version):
             return
@@ -131,12 +131,12 @@ class Documents:
             self.storage.create(f"{version}/{name}", data)
 
     def attachments(self, version: str) -> list[str]:
-        """Names of the files beside the document of a version."""
+        """Return the names of the files beside the document of a version."""
         self.read(version)
         return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
 
     def tombstone(self, version: str) -> Tombstone | None:
-        """Tombstone of a pruned version; None for any other. RegistryError when it was altered."""
+        """Read the tombstone of a pruned version; None for any other version. RegistryError when it was altered."""
         Version.parse(version)
         try:
             return msgspec.json.decode(self.storage.get(f"{version}/{PRUNED}"), type=Tombstone)
@@ -147,7 +147,7 @@ class Documents:
             raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
 
     def prune(self, version: str, *, when: datetime, who: str) -> None:
-        """Remove the files of a version that the ledger says is pruned; first of all its id is taken for good."""
+        """Remove the files of a version that is pruned by the ledger; first a tombstone takes its id for good."""
         tombstone = Tombstone(version=version, identity=self._identity(version), when=when, who=who)
         with suppress(AlreadyExistsError):
             self.storage.create(f"{version}/{PRUNED}", msgspec.json.encode(tombstone))
@@ -165,17 +165,17 @@ class Documents:
 
 
 def document_key(version: str) -> str:
-    """Storage key of the document of a version."""
+    """Return the storage key of a version's document."""
     return f"{version}/{DOCUMENT}"
 
 
 def stored_ids(keys: Sequence[str]) -> list[str]:
-    """Versions with a document among the keys of a registry, newest first."""
+    """Return the versions that have a document among the keys of a registry, newest first."""
     return sorted(filter(_is_id, _folders(keys, DOCUMENT) - _folders(keys, PRUNED)), key=Version.parse, reverse=True)
 
 
 def half_pruned_ids(keys: Sequence[str]) -> list[str]:
-    """Pruned versions with a document among the keys: whoever pruned them was killed at it."""
+    """Return the pruned versions that still have a document among the keys, left by a prune that was killed."""
     return sorted(filter(_is_id, _folders(keys, DOCUMENT) & _folders(keys, PRUNED)))
 
 

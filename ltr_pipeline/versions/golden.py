@@ -1,4 +1,4 @@
-"""Golden requests: a model must score them as it did where it was trained."""
+"""Golden requests, which a model must score as it did where it was trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOLDEN_TOLERANCE: Final = 1e-9
 
 
 def check_golden(weights: Weights) -> Scorer:
-    """Load the model and score the golden requests.
+    """Load the model, and check that it scores the golden requests as recorded.
 
     Returns
     -------

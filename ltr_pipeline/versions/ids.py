@@ -1,4 +1,4 @@
-"""Names of versions: the minute of the run that made them."""
+"""Ids of versions: the minute of the run that made them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Version:
 
     @classmethod
     def of(cls, time: datetime) -> Version:
-        """First version of a run at `time`, which must know its time zone (else RegistryError); seconds are dropped."""
+        """Return the first version of a run at `time`, without seconds; RegistryError without a time zone."""
         if time.tzinfo is None:
             raise RegistryError(f"{time.isoformat()} has no time zone, so it names no version; give it in UTC")
         return cls(time.astimezone(UTC).replace(second=0, microsecond=0))
 
     @classmethod
     def parse(cls, text: str) -> Version:
-        """Version in `text`, such that ``str`` gives `text` back; UnknownVersionError for anything else."""
+        """Read a version from exactly the text that ``str`` gives; UnknownVersionError for anything else."""
         unknown = f"{text!r} is no version id; ids look like 20250714_0215, and `ltr versions` lists them"
         parts = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?", text)
         if not parts or parts[6] == "1":

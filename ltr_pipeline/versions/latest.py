@@ -1,6 +1,7 @@
-"""The `latest` pointer: a projection of the ledger's newest entry, and its copy on this machine.
+"""The `latest` pointer, which follows the ledger's newest entry, and the mirror: its copy on this machine.
 
-Whoever projects reads the ledger again afterwards, and any later command repairs what a killed one left undone.
+A process that moves `latest` reads the ledger again afterwards, and any later command completes the move of a process
+that was killed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 def mirror_file(path: Path) -> Path:
-    """File that ``WEIGHTS_PATH`` names: `path` itself when it ends in ``.json``, else the document in that folder.
+    """Return the file that ``WEIGHTS_PATH`` names: `path` if it ends in ``.json``, else the document in that folder.
 
     >>> mirror_file(Path("ltr_weights.json")), mirror_file(Path("models"))
     (PosixPath('ltr_weights.json'), PosixPath('models/ltr_weights.json'))
@@ -32,17 +33,17 @@ def mirror_file(path: Path) -> Path:
 
 
 class Latest:
-    """The promoted version's document, byte for byte, where readers find it.
+    """Keeps the promoted version's document, byte for byte, where readers find it.
 
     Parameters
     ----------
     documents
-        Of all versions.
+        Documents of all versions.
     ledger
-        Says which one is promoted.
+        Ledger that says which version is promoted.
     mirror
-        File that also gets the promoted document. One that cannot be written is a warning in the log and is repaired by
-        the next command.
+        File that also gets the promoted document. When it cannot be written, the log has a warning, and the next
+        command repairs it.
     """
 
     def __init__(self, documents: Documents, ledger: Ledger, mirror: Path | None) -> None:
@@ -52,9 +53,9 @@ class Latest:
         self.mirror = mirror
 
     def repair(self) -> bool:
-        """Point `latest` at what the ledger says until the ledger read afterwards agrees; whether it had to move.
+        """Point `latest` at the promoted version, and return whether it had to move.
 
-        The mirror follows it.
+        The ledger is read again afterwards, until it agrees; the mirror follows `latest`.
         """
         moved = False
         while version := self._ledger.promoted():
@@ -72,7 +73,7 @@ class Latest:
         return moved
 
     def try_repair(self) -> None:
-        """Repair before reading; a reader that cannot write, or a damaged registry, is no reason to show nothing."""
+        """Repair if possible: a reader that cannot write, or a damaged registry, only logs a warning."""
         try:
             self.repair()
         except LtrError as error:
@@ -85,7 +86,7 @@ class Latest:
             return False
 
     def _is_mirrored(self, version: str, document: bytes) -> bool:
-        """Whether nothing is left to do about the mirror; after writing it there is: the ledger may have moved on."""
+        """Return whether the mirror needs nothing more; after writing it, the ledger has to be read again."""
         if self.mirror is None:
             return True
         folder = LocalStorage(self.mirror.parent)

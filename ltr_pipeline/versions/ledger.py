@@ -1,8 +1,8 @@
-"""The ledger: every move of `latest`, one object each, in one line without gaps.
+"""The ledger: every move of `latest` is one object, numbered without gaps.
 
-``history/00000001.json``, ``history/00000002.json``, ... are created only if absent. That one primitive decides every
-race: of several processes that see the same newest entry exactly one creates the next; the others read again and
-decide again. The newest entry is the whole state.
+Each of ``history/00000001.json``, ``history/00000002.json``, ... is created only if it is not there. That one operation
+decides every race: of several processes that see the same newest entry exactly one creates the next; the others read
+again and decide again. The newest entry is the whole state.
 """
 
 from __future__ import annotations
@@ -38,28 +38,29 @@ class Move(
     omit_defaults=True,
     rename={"before": "from"},
 ):
-    """One entry.
+    """An entry of the ledger: one move of `latest`, or of its pin.
 
     Attributes
     ----------
     seq
         1, 2, 3, ...
     version
-        What the move is about: published, rolled back to, pinned or unpinned; of a prune, what `latest` is.
+        Version that was published, rolled back to, pinned or unpinned; of a prune, the version that `latest` is.
     before, to
-        What `latest` was and is; equal when it did not move. `before` is ``"from"`` in JSON, null in the first entry.
+        Versions that `latest` was and is; equal when it did not move. `before` is ``"from"`` in JSON, null in the first
+        entry.
     pin
         Whether `latest` is pinned from now on.
     who, when, why
-        For people; `when` is UTC.
+        Author, time (UTC) and reason, for people.
     note
         Why a publish left `latest` alone, or how much was pruned; else empty.
     move_id
-        Identity of the act: the same act tried again finds its own entry instead of making a second one.
+        Identity of the act: an act that is tried again finds its own entry instead of making a second one.
     sha256
-        Of the version's document, where the move read it.
+        Hash of the version's document, where the move read it.
     pruned
-        Versions that are gone from this entry on, for good: their ids are not used again.
+        Versions that are gone for good from this entry on; their ids are never used again.
     """
 
     seq: int
@@ -83,7 +84,7 @@ class Move(
 
 
 class Act(NamedTuple):
-    """Who does something and why, with one identity however often it is tried."""
+    """The author and reason of an act, with one identity however often it is tried."""
 
     who: str
     why: str
@@ -91,7 +92,7 @@ class Act(NamedTuple):
 
     @classmethod
     def of(cls, who: str, why: str, move_id: str | None) -> Act:
-        """Give an act without an identity one of its own."""
+        """Make an act; without an identity it gets one of its own."""
         return cls(who, why, move_id or uuid4().hex)
 
     def entry(
@@ -106,7 +107,7 @@ class Act(NamedTuple):
         sha256: str | None = None,
         pruned: tuple[str, ...] = (),
     ) -> Move:
-        """Entry that follows `head`."""
+        """Make the entry that follows `head`."""
         return Move(
             seq=_seq(head) + 1,
             move=move,
@@ -125,27 +126,27 @@ class Act(NamedTuple):
 
 
 class Ledger:
-    """Entries below ``history/`` in a storage."""
+    """Reads and appends the entries below ``history/`` in a storage."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self._seen: dict[int, Move] = {}
 
     def head(self) -> Move | None:
-        """Newest entry; None when there is none yet. One listing and one read."""
+        """Return the newest entry, by one listing and one read; None when there is none yet."""
         found = (re.fullmatch(rf"{HISTORY}/([0-9]{{8}})\.json", key) for key in self.storage.keys(HISTORY))
         newest = max((int(match[1]) for match in found if match), default=0)
         return self._read(newest) if newest else None
 
     def promoted(self) -> str | None:
-        """Version that `latest` is by the newest entry; None when nothing was published yet."""
+        """Return the version that `latest` is by the newest entry; None when nothing was published yet."""
         head = self.head()
         return head.to if head else None
 
     def append(self, decide: Callable[[Move | None], Move]) -> Move:
-        """Enter what `decide` makes of the head; when another process was first, decide again on the new head.
+        """Append the entry that `decide` makes from the head; when another process was first, decide again.
 
-        `decide` returns an entry that is there already when nothing is left to do.
+        When nothing is left to do, `decide` returns an entry that is there already.
         """
         while True:
             head = self.head()
@@ -154,7 +155,7 @@ class Ledger:
                 return move
 
     def backwards(self, head: Move | None, after: int = 0) -> Iterator[Move]:
-        """Entries from `head` down to the one that follows entry `after`, read one by one.
+        """Yield the entries from `head` down to the one after entry `after`, reading them one by one.
 
         Raises
         ------
@@ -166,7 +167,7 @@ class Ledger:
             yield from map(self._read, range(head.seq - 1, after, -1))
 
     def find(self, head: Move | None, wanted: Callable[[Move], bool], after: int = 0) -> Move | None:
-        """Newest entry that is `wanted`, from `head` down to the one that follows entry `after`.
+        """Return the newest entry that is `wanted`, from `head` down to the one after entry `after`; None without one.
 
         An entry this object has read before is not read again: entries are never edited.
         """
@@ -176,14 +177,14 @@ class Ledger:
         return next((move for move in chain([head], older) if wanted(move)), None)
 
     def former(self, head: Move) -> str:
-        """Version promoted before the present one, without those left for an older one since they were last promoted.
+        """Return the version that was promoted before the present one.
 
-        Versions that were pruned since are left out, too.
+        Versions that were rolled back from since they were last promoted are left out, and so are pruned ones.
 
         Raises
         ------
         RegistryError
-            None is left.
+            No former version is left.
         """
         left = {head.to}
         for move in self.backwards(head):
@@ -195,13 +196,13 @@ class Ledger:
         raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
 
     def published_or_pruned(self, head: Move | None, version: str) -> Move | None:
-        """Newest entry that published or pruned `version`; None when the ledger does not know it."""
+        """Return the newest entry that published or pruned `version`; None when there is none."""
         return self.find(
             head, lambda move: version in move.pruned or (move.move == "publish" and move.version == version)
         )
 
     def needed(self, head: Move, moves: int) -> set[str]:
-        """Versions that `latest` is, was or would be by the newest `moves` entries, or would be after a rollback."""
+        """Return the versions that the newest `moves` entries name, and the one that a rollback would go to."""
         needed = {head.to}
         for move in self.backwards(head, after=max(0, head.seq - moves)):
             needed |= {move.version, move.to, move.before or move.to}
@@ -210,7 +211,7 @@ class Ledger:
         return needed
 
     def known(self, head: Move, versions: Iterable[str]) -> tuple[set[str], set[str]]:
-        """Those of `versions` that are published, and those that are pruned; no further back than they go."""
+        """Return which of `versions` are published, and which are pruned, reading no more entries than that takes."""
         unknown, published, pruned = set(versions), set[str](), set[str]()
         for move in self.backwards(head):
             if not unknown:
@@ -222,7 +223,7 @@ class Ledger:
         return published, pruned
 
     def _create(self, move: Move) -> bool:
-        """Whether the entry is ours; an answer lost on its way is recognised by the move id."""
+        """Create an entry, and return whether it is ours; after a lost answer the move id tells."""
         try:
             self.storage.create(_key(move.seq), msgspec.json.encode(move))
         except StorageError as error:

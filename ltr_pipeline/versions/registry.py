@@ -1,7 +1,7 @@
-"""Publish, roll back, pin and prune: every move of `latest`, made through the ledger.
+"""Publish, roll back, pin and prune: every move of `latest` goes through the ledger.
 
-Pruning is a move like the others: what the ledger says is gone is gone, whether its files are yet or not, so a rollback
-and a prune of one version cannot both win.
+Pruning is a move like the others: a version is gone when the ledger says so, whether its files are deleted yet or not.
+So a rollback to a version and a prune of it cannot both win.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a publish: whether this act moved `latest`, and a sentence of why or why not."""
+    """The outcome of a publish: whether this act moved `latest`, and a sentence that says why or why not."""
 
     version: str
     moved: bool
@@ -39,7 +39,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A version for people and machines; `sha256` is the file's, `problem` why the document cannot be read."""
+    """A version in a listing; `sha256` is the file's hash, `problem` says why the document cannot be read."""
 
     version: str
     sha256: str
@@ -51,7 +51,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a version loads, scores as recorded and is what was published; `problem` says what is wrong."""
+    """The result of verifying a version: it loads, scores as recorded and is what was published, or has a `problem`."""
 
     version: str
     ok: bool
@@ -59,21 +59,21 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registry:
-    """All versions of one model.
+    """Publishes, lists and moves the versions of one model.
 
-    Every method may be called from several processes at once, and again after it was killed. `who` and `why` are kept
-    in the ledger. A caller that may be tried again gives the act a `move_id` that stays the same (e.g. the run's id):
-    the second try then finds and returns what the first one did.
+    Several processes may call every method at once, and again after one was killed. The ledger keeps `who` and `why`.
+    A caller that may be tried again gives its act a `move_id` that stays the same, such as the run's id: the second try
+    then finds and returns the entry of the first.
 
     Parameters
     ----------
     storage
-        Its root is the model's folder.
+        Storage whose root is the model's folder.
     keys
-        With keys every document is signed by the first, and what none of them signed is refused (`weights.decode`).
+        With keys the first signs every document, and a document that none of them signed is refused (`weights.decode`).
     mirror
         File (``….json``) or folder on this machine that also gets the promoted document, whole, for a service beside
-        it. One that cannot be written is a warning in the log and is repaired by the next command.
+        it. When it cannot be written, the log has a warning, and the next command repairs it.
     """
 
     def __init__(self, storage: Storage, *, keys: Sequence[bytes] = (), mirror: Path | None = None) -> None:
@@ -83,10 +83,10 @@ class Registry:
         self.latest = Latest(self.documents, self.ledger, mirror_file(mirror) if mirror else None)
 
     def publish(self, document: Weights, *, who: str, why: str, move_id: str | None = None) -> Published:
-        """Create the version, verify what was stored, enter it in the ledger, move `latest`.
+        """Create the version, verify the stored document, enter it in the ledger, and move `latest`.
 
-        `latest` stays where it is when it is pinned, or when the document's data window ends before that of the
-        promoted version (a backfill). A result that was published before is not published again.
+        `latest` stays where it is when it is pinned, or when the data window ends before that of the promoted version
+        (a backfill). A result that was published before is not published again.
 
         Raises
         ------
@@ -119,10 +119,10 @@ class Registry:
     ) -> Move:
         """Move `latest` to `version` and pin it there, after verifying that it loads and scores as recorded.
 
-        Without a version: to the one promoted before the present one, leaving out those that were rolled back from
-        since they were last promoted. When `latest` is pinned to the version already, nothing is entered and the
-        newest entry is returned; so it is when `leaving` is given and `latest` is another version, or was pinned there
-        by somebody: for machines, which must not undo what was decided since they looked.
+        Without a version it goes to the one promoted before the present one, leaving out those that were rolled back
+        from since they were last promoted. When `latest` is pinned to the version already, nothing is entered and the
+        newest entry is returned. The same happens when `leaving` is given and `latest` is another version by now, or
+        somebody has pinned it: a machine must not undo what people decided since it looked.
 
         Raises
         ------
@@ -149,24 +149,24 @@ class Registry:
         return self._do(decide)
 
     def pin(self, *, who: str, why: str) -> Move:
-        """Keep `latest` where it is until `unpin`; RegistryError when nothing was published yet."""
+        """Keep `latest` where it is until `unpin`; RegistryError before the first publish."""
         return self._set_pin("pin", Act.of(who, why, None))
 
     def unpin(self, *, who: str, why: str) -> Move:
-        """Let the next publish move `latest` again; moves nothing. RegistryError when nothing was published yet."""
+        """Let the next publish move `latest` again; it moves nothing now. RegistryError before the first publish."""
         return self._set_pin("unpin", Act.of(who, why, None))
 
     def prune(self, keep: int = 30, *, who: str, why: str, moves: int = 30, dry_run: bool = False) -> list[str]:
-        """Remove old versions: their documents and what is beside them, for good.
+        """Remove old versions for good: their documents and the files beside them.
 
-        Of what the ledger has published, all stay that are among the newest `keep`, that are `latest` (pinned or not),
-        that the newest `moves` entries name, and that a rollback would go to now. What was never entered (a publish
-        that was killed) stays as well. A rollback at the same time either comes first in the ledger, and its version
-        stays, or is told that the version was pruned.
+        Kept are the newest `keep` versions, `latest` (pinned or not), the versions that the newest `moves` entries
+        name, the version that a rollback would go to now, and versions that were never entered in the ledger (a publish
+        that was killed). A rollback at the same time either comes first in the ledger, and its version stays, or it
+        learns that the version was pruned.
 
         Returns
         -------
-        The removed versions, newest first; of a `dry_run`, those that would be.
+        The removed versions, newest first; with `dry_run`, those that would be removed.
 
         Raises
         ------
@@ -195,31 +195,32 @@ class Registry:
         if dry_run:
             return in_ledger(_known(self.ledger.head()))[0]
         entry = self._do(decide)
-        for version in [*in_ledger(entry)[1], *half_pruned_ids(stored)]:  # this act's, and what a killed one has left
+        for version in [*in_ledger(entry)[1], *half_pruned_ids(stored)]:  # of this act, and of one that was killed
             self.documents.prune(version, when=entry.when, who=entry.who)
         return list(entry.pruned) if entry.move_id == act.move_id else []
 
     def promoted(self) -> str | None:
-        """Version that `latest` is by the ledger; None when nothing was published yet."""
+        """Return the version that `latest` is by the ledger; None when nothing was published yet."""
         return self.ledger.promoted()
 
     def history(self) -> list[Move]:
-        """Whole ledger, oldest first; RegistryError when an entry is missing or altered."""
+        """Return the whole ledger, oldest entry first; RegistryError when an entry is missing or altered."""
         self.latest.try_repair()
         return [*self.ledger.backwards(self.ledger.head())][::-1]
 
     def versions(self) -> list[Listed]:
-        """Every version, newest first, those that cannot be read included and pruned ones not."""
+        """List every version, newest first, including those that cannot be read, but no pruned ones."""
         self.latest.try_repair()
         return self.listing()
 
     def listing(self, known: Sequence[Listed] = ()) -> list[Listed]:
-        """As `versions`, but nothing is repaired and what is `known` from before is not read again.
+        """List the versions without repairing anything, and without reading again those that are `known` from before.
 
-        A version is never overwritten, so only whether `latest` is there can have changed; one with a problem is read.
+        A version is never overwritten, so only `is_latest` and `pinned` can have changed. A version with a problem is
+        read again.
         """
         head = self.ledger.head()
-        gone = head.pruned if head else ()  # whether their files are or not
+        gone = head.pruned if head else ()  # even while their files are still there
         read = {listed.version: listed for listed in known if not listed.problem}
         return [
             _marked(read.get(version) or self._listed(version), head)
@@ -228,7 +229,7 @@ class Registry:
         ]
 
     def newest(self) -> str | None:
-        """Version that was published last and is not pruned, whether `latest` moved to it or not; None without one."""
+        """Return the version that was published last and is not pruned, be it `latest` or not; None without one."""
         gone = set[str]()
         for move in self.ledger.backwards(self.ledger.head()):
             gone.update(move.pruned)
@@ -237,7 +238,7 @@ class Registry:
         return None
 
     def load(self, version: str) -> Weights:
-        """Document of a version, checked whole, golden requests included.
+        """Read the document of a version, checked whole, golden requests included.
 
         Raises
         ------
@@ -249,7 +250,7 @@ class Registry:
         return self._verified(version).weights
 
     def verify(self) -> list[Verified]:
-        """Check every version that is stored or in the ledger, newest first; pruned ones are neither."""
+        """Verify every version that is stored or in the ledger and not pruned, newest first."""
         history = self.history()
         recorded = {move.version: move.sha256 for move in history if move.move == "publish"}
         pruned = {version for move in history for version in move.pruned}
@@ -270,7 +271,7 @@ class Registry:
         return act.entry(head, "publish", version, to=to, pin=head.pin, note=why_not, sha256=stored.sha256)
 
     def _why_not_moved(self, head: Move, weights: Weights) -> str:
-        """Say why a publish must leave `latest` alone; empty when it may move."""
+        """Say why a publish must leave `latest` alone; empty when it may move it."""
         if head.pin:
             return f"latest is pinned to {head.to}; after `ltr unpin` the next publish moves it"
         try:
@@ -289,7 +290,7 @@ class Registry:
         return self._do(decide)
 
     def _verified(self, version: str, head: Move | None = None) -> Stored:
-        """Load and score; with a `head`, also compare with what the ledger says was published and not pruned."""
+        """Load and score a version; with a `head`, also check that it is the one published, and not pruned."""
         stored = self.documents.stored(version)
         check_golden(stored.weights)
         entry = self.ledger.published_or_pruned(head, version)
@@ -335,7 +336,7 @@ def _published(entry: Move, act: Act) -> Published:
 
 
 def _marked(listed: Listed, head: Move | None) -> Listed:
-    """Say whether the version is `latest`, and pinned."""
+    """Mark whether the version is `latest`, and pinned."""
     is_latest = head is not None and head.to == listed.version
     return msgspec.structs.replace(listed, is_latest=is_latest, pinned=is_latest and head is not None and head.pin)
 

@@ -2,18 +2,18 @@
 
 Written once as canonical bytes: UTF-8, no white space, members in the order declared here, the keys of maps sorted.
 The last member, ``content_sha256``, is the SHA-256 of the document without that member, so that any altered byte is
-noticed; anybody can check it by cutting the tail off::
+noticed; anybody can check it by cutting the end off::
 
     {"schema_version":1, ... }                            hashed
     {"schema_version":1, ... ,"content_sha256":"<hex>"}   written
 
-The hash protects against accidents, not against somebody who can compute one. With a key the document is signed as
-well, by the HMAC-SHA256 of those same hashed bytes::
+The hash protects against accidents, not against an attacker, who can compute one. With a key the document is signed as
+well, by the HMAC-SHA256 of the same bytes::
 
     {"schema_version":1, ... ,"content_sha256":"<hex>","signature":"hmac-sha256:<hex>"}
 
-Whoever has keys refuses what none of them has signed; without keys, signatures are not looked at. Several keys make
-room for changing them: the first signs, all verify.
+A reader with keys refuses a document that none of them has signed; a reader without keys ignores signatures. Several
+keys make it possible to change them: the first signs, all verify.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 
 SCHEMA_VERSION: Final = 1
 SHORTEST_KEY: Final = 16  # bytes
-SUM_TOLERANCE: Final = 1e-9  # of the linear weights' sum; a sum of a thousand rounded doubles is off by less
+SUM_TOLERANCE: Final = 1e-9  # of the linear weights' sum: a thousand rounded doubles are off by less
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Utc = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -58,7 +58,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes
     ----------
     missing
-        What a missing value means to this model: LightGBM reads NaN as 0 in a feature that had no NaN in training.
+        How the model reads a missing value: LightGBM reads NaN as 0 in a feature that had no NaN in training.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
@@ -71,13 +71,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes
     ----------
     text
-        ``Booster.model_to_string()``; never a pickle.
+        Text of ``Booster.model_to_string()``; never a pickle.
     sha256
-        Of `text` in UTF-8.
+        Hash of `text` in UTF-8.
     trees
-        Trees in `text`.
+        How many trees `text` has.
     importance
-        Share of the total gain by feature; a feature no tree uses may be left out.
+        Share of the total gain by feature; a feature that no tree uses may be left out.
     """
 
     format: Annotated[str, msgspec.Meta(pattern=r"\Alightgbm\Z")] = "lightgbm"
@@ -95,16 +95,16 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model was made of.
+    """The data that the model was made of.
 
     Attributes
     ----------
     window
-        All event time the dataset was built from; its end orders runs (a backfill ends before what is promoted).
+        Event time that the dataset was built from; its end orders runs (a backfill ends before the promoted version).
     train, valid, test
         The parts of the window.
     counts
-        Records, rankings, dropped rows and whatever else was counted.
+        Counts of records, rankings, dropped rows and the like.
     hashes
         SHA-256 of each table and of the mapping, by name.
     """
@@ -118,12 +118,12 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request and the scores the model gave it; every reader must reproduce them within 1e-9.
+    """A request and the scores that the model gave it; every reader must get the same within 1e-9.
 
     Attributes
     ----------
     items
-        Features by name, one map per candidate; null = missing. Values are exact in float32.
+        Features by name, one map per candidate; null = missing. The values are exact in float32.
     scores
         One per item, in the same order.
     """
@@ -134,33 +134,33 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One published model, whole.
+    """A whole published model in one document.
 
     Attributes
     ----------
     version
-        ``YYYYMMDD_HHMM`` (UTC) or with ``_2``, ``_3``, ... after it.
+        ``YYYYMMDD_HHMM`` (UTC), perhaps followed by ``_2``, ``_3``, ....
     created_at
         When the document was written, UTC.
     features
-        In model order.
+        Features in model order.
     label_gain
-        Gain of relevance 0, 1, 2, ... as trained with.
+        Gain of relevance 0, 1, 2, ... in training.
     relevance
         Relevance of each feedback action.
     metrics
-        By name, each ``{"value", "low", "high", "n", ...}``; ``ndcg_at_5`` must be there (its value null when it could
-        not be evaluated).
+        Metrics by name, each ``{"value", "low", "high", "n", ...}``; ``ndcg_at_5`` must be there (with a null value
+        when it could not be evaluated).
     gate
         Every check with threshold, observed value and verdict.
     champion
-        What the model was compared with and the difference; null when there was nothing.
+        Version that the model was compared with, and the difference; null when there was none.
     lineage, libraries, latency
         Parent and mode of training, versions of libraries, measured latency in ms.
     golden
-        At least one.
+        Golden requests, at least one.
     linear_weights
-        Non-negative, sum 1, one per feature: what consumers rank with that cannot load the model.
+        Weights for consumers that cannot load the model: one per feature, not negative, with sum 1.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -182,18 +182,18 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def feature_names(self) -> list[str]:
-        """Names in model order."""
+        """Names of the features in model order."""
         return [feature.name for feature in self.features]
 
     @property
     def ndcg_at_5(self) -> float | None:
-        """Headline metric; None when no test ranking was eligible."""
+        """The headline metric; None when no test ranking was eligible."""
         value: float | None = self.metrics["ndcg_at_5"]["value"]
         return value
 
     @property
     def identity(self) -> str:
-        """SHA-256 of what was learned from what: model, features, labels, data; no version, time or measurement.
+        """SHA-256 of model, features, labels and data, without version, times and measurements.
 
         Two documents with one identity are the same result, whenever and however often it was computed.
         """
@@ -202,12 +202,12 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def signing_keys(text: str) -> tuple[bytes, ...]:
-    """Keys of ``LTR_SIGNING_KEY``, separated by white space: the first signs, all verify; none when it is empty.
+    """Return the keys of ``LTR_SIGNING_KEY``, separated by white space: the first signs, all verify.
 
     Raises
     ------
     SettingsError
-        A key is too short to protect anything; it is not shown.
+        A key is too short to protect anything; the message does not show it.
     """
     keys = tuple(part.encode() for part in text.split())
     for number, key in enumerate(keys, start=1):
@@ -220,7 +220,7 @@ def signing_keys(text: str) -> tuple[bytes, ...]:
 
 
 def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
-    """Canonical bytes of a document, its hash at the end; equal documents and keys give equal bytes.
+    """Write a document as canonical bytes with its hash at the end; equal documents and keys give equal bytes.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
     Raises
     ------
     WeightsError
-        The document contradicts itself, or holds NaN, infinity or something JSON has no form for.
+        The document contradicts itself, or holds NaN, infinity or a value that JSON cannot express.
     """
     try:
         for path in _not_finite(msgspec.to_builtins(weights), "$"):
@@ -244,22 +244,22 @@ def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
 
 
 def decode(data: bytes, *, where: str = "weights document", keys: Sequence[bytes] = ()) -> Weights:
-    """Document in `data`, checked whole; only the scores of the golden requests are left to who can score.
+    """Read a document from `data` and check it whole, except for the scores of its golden requests (`golden`).
 
     Parameters
     ----------
     data
-        As written by `encode`, to the byte.
+        Bytes exactly as `encode` wrote them.
     where
-        What the error message calls it, e.g. its address.
+        Name of the document in error messages, such as its address.
     keys
-        One of them must have signed; without any, signatures are not looked at.
+        One of them must have signed the document; without keys, signatures are ignored.
 
     Raises
     ------
     WeightsError
-        The bytes were altered or cut, are no weights document or one of another schema, were not signed by one of the
-        keys, or the parts of the document contradict each other.
+        The bytes were altered or cut, are no weights document or one of another schema, or none of the keys signed
+        them, or the parts of the document contradict each other.
     """
     content = _content(data, where, keys)
     try:
@@ -302,7 +302,7 @@ _LONGEST_TAIL = len(_tail(b"", b""))
 
 
 def _content(data: bytes, where: str, keys: Sequence[bytes]) -> bytes:
-    """Cut the tail off, when it holds the hash of the rest and, with keys, a signature by one of them."""
+    """Check the tail, which has the hash of the rest and, with keys, a signature, and return the rest."""
     tail = _TAIL.search(data[-_LONGEST_TAIL:])
     content = data[: len(data) - len(tail[0])] + b"}" if tail else b""
     if not tail or tail["sha256"].decode() != hashlib.sha256(content).hexdigest():
@@ -321,7 +321,7 @@ def _content(data: bytes, where: str, keys: Sequence[bytes]) -> bytes:
 
 
 def _not_finite(value: Any, path: str) -> Iterator[str]:  # noqa: ANN401
-    """Paths of the numbers that JSON has no form for."""
+    """Yield the paths of numbers that JSON cannot express."""
     if isinstance(value, float) and not math.isfinite(value):
         yield path
     elif isinstance(value, dict):
