@@ -292,7 +292,9 @@ def test_every_operation_has_a_printed_example(keyless: Server) -> None:
 
 @pytest.mark.parametrize("command", examples())
 def test_printed_example_works(keyless: Server, command: str) -> None:
-    assert set(re.findall(r"http://127\.0\.0\.1:8000(/[^\s?]*)", command)) <= keyless.get("/openapi.json")["paths"].keys()
+    assert (
+        set(re.findall(r"http://127\.0\.0\.1:8000(/[^\s?]*)", command)) <= keyless.get("/openapi.json")["paths"].keys()
+    )
     command = command.replace("127.0.0.1:8000", f"127.0.0.1:{keyless.port}")
     done = subprocess.run(["bash", "-euc", f"LTR_API_KEY=; {command}"], capture_output=True, text=True, check=True)
     if command.rstrip().endswith("/metrics"):
