@@ -9,38 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 
 from ltr_pipeline.errors import MappingError
+from ltr_pipeline.schema import COLUMNS
 
-__all__ = ["Fields", "Mapping", "load_mapping"]
+__all__ = ["Mapping", "load_mapping"]
 
 MAX_RELEVANCE = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+FEATURES = "features"  # the field that holds the object of features
 _FEATURE_NAME = re.compile(r"[\w.-]+")
-
-
-class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where each column is found: dotted paths, tried in order; an empty tuple means "not in these messages"."""
-
-    query_id: tuple[str, ...]
-    item_id: tuple[str, ...]
-    time: tuple[str, ...]
-    features: tuple[str, ...]
-    user_id: tuple[str, ...] = ()
-    position: tuple[str, ...] = ()
-    action: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-    event_id: tuple[str, ...] = ()
-    ranking_id: tuple[str, ...] = ()
-    protected_group: tuple[str, ...] = ()
-    available: tuple[str, ...] = ()
-    policy: tuple[str, ...] = ()
-    propensity: tuple[str, ...] = ()
-    team: tuple[str, ...] = ()
-    shadow: tuple[str, ...] = ()
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +39,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     features
         Allow-list of feature names, in model order.
     fields
-        Paths of every column.
+        Dotted paths of each column of `schema.COLUMNS`, and of the object of features, tried in order; one that is not
+        there is not in these messages.
     relevance
         Graded relevance of each feedback action.
     legacy_weights
@@ -68,7 +51,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     impression_kinds: tuple[str, ...]
     feedback_kinds: tuple[str, ...]
     features: tuple[str, ...]
-    fields: Fields
+    fields: dict[str, tuple[str, ...]]
     relevance: dict[str, int]
     items: tuple[str, ...] = ()
     legacy_weights: dict[str, float] = {}
@@ -82,6 +65,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def max_relevance(self) -> int:
         """Highest relevance any action has."""
         return max(self.relevance.values())
+
+    def paths(self, column: str) -> tuple[str, ...]:
+        """Return the dotted paths of a column; none when it is not in these messages."""
+        return self.fields.get(column, ())
 
 
 def load_mapping(path: Path | None = None) -> Mapping:
@@ -111,8 +98,17 @@ def load_mapping(path: Path | None = None) -> Mapping:
     return mapping
 
 
+def _fields_problems(fields: dict[str, tuple[str, ...]]) -> Iterator[str]:
+    known = {FEATURES, *(column.name for column in COLUMNS)}
+    needed = [FEATURES, *(column.name for column in COLUMNS if column.needed)]
+    if unknown := sorted(fields.keys() - known):
+        yield f"fields has {unknown}, which are no columns; there are {', '.join(sorted(known))}"
+    if missing := [name for name in needed if name not in fields]:
+        yield f"fields lacks {missing}; say where they are"
+
+
 def _contradictions(mapping: Mapping) -> list[str]:
-    problems = []
+    problems = [*_fields_problems(mapping.fields)]
     if not mapping.features or len(set(mapping.features)) != len(mapping.features):
         problems.append("features must name at least one feature, each once")
     if unfit := [name for name in mapping.features if not _FEATURE_NAME.fullmatch(name)]:

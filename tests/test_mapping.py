@@ -49,7 +49,7 @@ def test_another_domain_needs_a_mapping_and_no_code(tmp_path: Path) -> None:
         """,
     )
     assert (mapping.max_relevance, mapping.legacy_weights, mapping.items) == (30, {}, ())
-    assert mapping.fields.position == ()
+    assert mapping.paths("position") == ()
 
 
 FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'

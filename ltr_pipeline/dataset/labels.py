@@ -21,24 +21,23 @@ from ltr_pipeline.schema import (
     ACTION,
     AVAILABLE,
     EVENT_ID,
+    FEEDBACK,
+    IMPRESSIONS,
     ITEM_ID,
     ITEM_INDEX,
     LABEL,
+    LABELLED,
     MAX_GROUP_ROWS,
     OFFSET,
     PARTITION,
-    POLICY,
-    POSITION,
-    PROPENSITY,
-    PROTECTED_GROUP,
+    PLACES,
     QUERY_ID,
     RANKING_ID,
     RELEVANCE,
     SHADOW,
     SOURCE,
-    TEAM,
     TIME,
-    USER_ID,
+    columns_of,
     feature_column,
 )
 
@@ -127,7 +126,7 @@ def label_bucket(
     features: Sequence[str],
     windows: Windows,
 ) -> Labelled:
-    """Labelled rankings of one bucket.
+    """Label the rankings of one bucket.
 
     Duplicates go first: the same `event_id` for the same candidate, else the same parsed fields; the first (partition,
     source, offset, item_index) stays, then the first row. Feedback that names a ranking belongs to the latest
@@ -161,47 +160,30 @@ def label_bucket(
     )
 
 
-_COMMON_TYPES: Final[dict[str, Any]] = {
-    QUERY_ID: pl.String,
-    RANKING_ID: pl.String,
-    ITEM_ID: pl.String,
-    USER_ID: pl.String,
-    EVENT_ID: pl.String,
-    TIME: _UTC,
-    SOURCE: pl.String,
-    PARTITION: pl.Int32,
-    OFFSET: pl.Int64,
-    ITEM_INDEX: pl.Int32,
+_POLARS: Final[dict[str, Any]] = {
+    "text": pl.String,
+    "time": _UTC,
+    "flag": pl.Boolean,
+    "int8": pl.Int8,
+    "int32": pl.Int32,
+    "int64": pl.Int64,
+    "float32": pl.Float32,
 }
-FEEDBACK_TYPES: Final = _COMMON_TYPES | {ACTION: pl.String}
+
+
+def _types(table: str) -> dict[str, Any]:
+    return {column.name: _POLARS[column.landed] for column in (*columns_of(table), *PLACES)}
+
+
+FEEDBACK_TYPES: Final = _types(FEEDBACK)
 """Columns that are read of landed feedback, with their polars types."""
 
-_IMPRESSION_TYPES: Final = _COMMON_TYPES | {
-    POSITION: pl.Int32,
-    PROTECTED_GROUP: pl.String,
-    AVAILABLE: pl.Boolean,
-    POLICY: pl.String,
-    PROPENSITY: pl.Float32,
-    TEAM: pl.String,
-    SHADOW: pl.Boolean,
-    LABEL: pl.Int8,
-}
-_LABELLED_COLUMNS: Final = (
-    *_CANDIDATE,
-    USER_ID,
-    TIME,
-    POSITION,
-    PROTECTED_GROUP,
-    POLICY,
-    PROPENSITY,
-    TEAM,
-    RELEVANCE,
-)
+_LABELLED_COLUMNS: Final = (*(column.name for column in columns_of(LABELLED)), RELEVANCE)
 
 
 def impression_types(features: Sequence[str]) -> dict[str, Any]:
-    """Columns that are read of landed impressions, with their polars types."""
-    return _IMPRESSION_TYPES | {feature_column(name): pl.Float32 for name in features}
+    """Return the columns that are read of landed impressions, with their polars types."""
+    return _types(IMPRESSIONS) | {feature_column(name): pl.Float32 for name in features}
 
 
 def _typed(table: pl.DataFrame, types: Mapping[str, Any]) -> pl.DataFrame:

@@ -6,6 +6,7 @@ Both readers end here, so a record is judged the same whichever read it.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,25 +21,23 @@ from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, 
 from ltr_pipeline.events.source import Block
 from ltr_pipeline.schema import (
     ACTION,
-    AVAILABLE,
-    EVENT_ID,
+    FEEDBACK,
+    IMPRESSIONS,
     ITEM_ID,
     ITEM_INDEX,
     LABEL,
     MAX_GROUP_ROWS,
     OFFSET,
     PARTITION,
-    POLICY,
+    PLACES,
     POSITION,
     PROPENSITY,
-    PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
-    SHADOW,
     SOURCE,
-    TEAM,
     TIME,
-    USER_ID,
+    Column,
+    columns_of,
 )
 
 __all__ = ["Checked", "check", "feedback_schema", "impression_schema", "parse_times"]
@@ -48,20 +47,30 @@ EARLIEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 LATEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 """Times outside are a broken clock or another unit."""
 
-_HEAD: Final = [(name, pa.string()) for name in (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID)] + [(TIME, UTC)]
-_TAIL: Final = [(SOURCE, pa.string()), (PARTITION, pa.int32()), (OFFSET, pa.int64()), (ITEM_INDEX, pa.int32())]
+_LANDED: Final[dict[str, pa.DataType]] = {
+    "text": pa.string(),
+    "time": UTC,
+    "flag": pa.bool_(),
+    "int8": pa.int8(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+}
 
 
 def impression_schema(shape: Shape) -> pa.Schema:
-    """Columns of the landed impressions."""
-    own = [(POSITION, pa.int32()), (PROTECTED_GROUP, pa.string()), (AVAILABLE, pa.bool_()), (POLICY, pa.string())]
-    own += [(PROPENSITY, pa.float32()), (TEAM, pa.string()), (SHADOW, pa.bool_()), (LABEL, pa.int8())]
-    return pa.schema([*_HEAD, *own, *((name, pa.float32()) for name in shape.feature_columns), *_TAIL])
+    """Return the columns of the landed impressions."""
+    features = [(name, pa.float32()) for name in shape.feature_columns]
+    return pa.schema([*_typed(columns_of(IMPRESSIONS)), *features, *_typed(PLACES)])
 
 
 def feedback_schema() -> pa.Schema:
-    """Columns of the landed feedback."""
-    return pa.schema([*_HEAD, (ACTION, pa.string()), *_TAIL])
+    """Return the columns of the landed feedback."""
+    return pa.schema([*_typed(columns_of(FEEDBACK)), *_typed(PLACES)])
+
+
+def _typed(columns: Iterable[Column]) -> list[tuple[str, pa.DataType]]:
+    return [(column.name, _LANDED[column.landed]) for column in columns]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +181,27 @@ def _impressions(judge: _Judge, shape: Shape) -> Columns:
     judge.require(_whole_within(records[LABEL], 0, highest), reasons.BAD_LABEL, LABEL, labels)
     propensity = pc.and_(pc.greater(records[PROPENSITY], 0.0), pc.less_equal(records[PROPENSITY], 1.0))
     judge.require(propensity, reasons.BAD_PROPENSITY, PROPENSITY, "a number above 0, at most 1")
-    fine = pa.array(judge.verdict == 0)
-    return {name: _missing_as_nan(values) for name, values in columns.items()} | {
-        POSITION: _cast_where(fine, records[POSITION], pa.int32()),
-        LABEL: _cast_where(fine, records[LABEL], pa.int8()),
-        PROPENSITY: pc.cast(records[PROPENSITY], pa.float32()),
-        AVAILABLE: pc.fill_null(records[AVAILABLE], True),
-        SHADOW: pc.fill_null(records[SHADOW], False),
-        RANKING_ID: _ranking_ids(records, judge.times),
+    return (
+        {name: _missing_as_nan(values) for name, values in columns.items()}
+        | _converted(judge, columns_of(IMPRESSIONS))
+        | {RANKING_ID: _ranking_ids(records, judge.times)}
+    )
+
+
+def _converted(judge: _Judge, columns: Iterable[Column]) -> Columns:
+    """Convert numbers to their landed types, and give absent flags their value."""
+    fine, records = pa.array(judge.verdict == 0), judge.records
+    numbers = {
+        column.name: _cast_where(fine, records[column.name], _LANDED[column.landed])
+        for column in columns
+        if column.wire == "number"
     }
+    flags = {
+        column.name: pc.fill_null(records[column.name], column.absent)
+        for column in columns
+        if column.absent is not None
+    }
+    return numbers | flags
 
 
 def _feedback(judge: _Judge, shape: Shape) -> Columns:
@@ -193,7 +214,7 @@ def _feedback(judge: _Judge, shape: Shape) -> Columns:
 
 
 def parse_times(texts: pa.Array) -> pa.Array:
-    """RFC 3339 times as ``timestamp[us, UTC]``, null where a text is not one or lacks its offset from UTC.
+    """Parse RFC 3339 times as ``timestamp[us, UTC]``, null where a text is not one or lacks its offset from UTC.
 
     Digits beyond microseconds are cut off. All are parsed at once; around a text that is not a time, by halves.
 

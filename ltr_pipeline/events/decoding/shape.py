@@ -13,26 +13,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.mapping import Mapping
-from ltr_pipeline.schema import (
-    ACTION,
-    AVAILABLE,
-    EVENT_ID,
-    ITEM_ID,
-    ITEM_INDEX,
-    LABEL,
-    POLICY,
-    POSITION,
-    PROPENSITY,
-    PROTECTED_GROUP,
-    QUERY_ID,
-    RANKING_ID,
-    SHADOW,
-    TEAM,
-    TIME,
-    USER_ID,
-    feature_column,
-)
+from ltr_pipeline.mapping import FEATURES, Mapping
+from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, ITEM_INDEX, feature_column
 
 __all__ = ["BOTH", "FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "TYPES", "Path", "Shape", "shape_of"]
 
@@ -42,19 +24,16 @@ LINE: Final = "line"  # int32: which line of the block
 IS_FEEDBACK: Final = "is_feedback"  # bool: else an impression
 HAS_FEATURES: Final = "features"  # bool: the message has an object of features
 
-TYPES: Final[dict[str, pa.DataType]] = {
-    **dict.fromkeys((QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID, TIME, ACTION), pa.string()),
-    **dict.fromkeys((PROTECTED_GROUP, POLICY, TEAM), pa.string()),
-    # Numbers are read as float64, so that 1.7 is seen and refused, not rounded.
-    **dict.fromkeys((POSITION, LABEL, PROPENSITY), pa.float64()),
-    **dict.fromkeys((AVAILABLE, SHADOW), pa.bool_()),
-}
+# Numbers are read as float64, so that 1.7 is seen and refused, not rounded.
+_WIRE: Final[dict[str | None, pa.DataType]] = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+
+TYPES: Final[dict[str, pa.DataType]] = {column.name: _WIRE[column.wire] for column in COLUMNS}
 """Type of each column in JSON; a field of the mapping has the name of its column."""
 
-BOTH: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, EVENT_ID, TIME)
+BOTH: Final = tuple(column.name for column in COLUMNS if {IMPRESSIONS, FEEDBACK} <= {*column.tables})
 """Columns of impressions and of feedback."""
 
-FROM_ITEM: Final = frozenset({ITEM_ID, POSITION, LABEL, PROPENSITY})
+FROM_ITEM: Final = frozenset(column.name for column in COLUMNS if not column.inherited)
 """In a list message these are the item's own or absent; everything else an item takes from its message."""
 
 
@@ -109,8 +88,8 @@ def shape_of(mapping: Mapping) -> Shape:
     >>> shape_of(load_mapping()).paths["query_id"]
     (('context', 'case_id'), ('case_id',))
     """
-    paths = {column: _split(getattr(mapping.fields, column)) for column in TYPES}
-    kind, items, features = _split(mapping.kind), _split(mapping.items), _split(mapping.fields.features)
+    paths = {column: _split(mapping.paths(column)) for column in TYPES}
+    kind, items, features = _split(mapping.kind), _split(mapping.items), _split(mapping.paths(FEATURES))
     record = [(path, kind) for column, kind in TYPES.items() for path in paths[column]]
     record += [((*path, name), pa.float64()) for path in features for name in mapping.features]
     message = [*record, *((path, pa.string()) for path in kind)]

@@ -19,10 +19,14 @@ from uuid import uuid4
 import msgspec
 
 from ltr_pipeline.errors import RequestError, SettingsError
+from ltr_pipeline.mapping import FEATURES
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.schema import (
     ACTION,
+    COLUMNS,
     EVENT_ID,
+    FEEDBACK,
+    IMPRESSIONS,
     ITEM_ID,
     POLICY,
     POSITION,
@@ -34,6 +38,8 @@ from ltr_pipeline.schema import (
     TEAM,
     TIME,
     USER_ID,
+    Level,
+    columns_of,
 )
 from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
@@ -43,10 +49,21 @@ __all__ = ["AnsweredList", "Encoder", "Interaction", "new_request_id", "query_of
 LONGEST_MESSAGE: Final = 900_000
 """Largest message in bytes: brokers take a megabyte with its envelope; a longer list is written in parts."""
 
-KIND, ITEMS, FEATURES = "kind", "items", "features"
-OF_LIST: Final = (KIND, QUERY_ID, TIME, ITEMS, RANKING_ID, EVENT_ID, SHADOW, USER_ID, POLICY)
-OF_ITEM: Final = (ITEM_ID, FEATURES, POSITION, PROPENSITY, TEAM, PROTECTED_GROUP)
-OF_FEEDBACK: Final = (KIND, QUERY_ID, ITEM_ID, TIME, ACTION, RANKING_ID, EVENT_ID, USER_ID)
+KIND, ITEMS = "kind", "items"
+IMPORTANT: Final = (RANKING_ID, EVENT_ID, SHADOW, POSITION, PROPENSITY, TEAM)
+"""Columns that get their path first, once those that are needed have theirs."""
+
+
+def _written(table: str, *first: str, level: Level | None = None) -> tuple[str, ...]:
+    """Return the columns that the service writes to a table, the more important first."""
+    columns = [one.name for one in columns_of(table) if one.written and level in (None, one.written)]
+    important = [name for name in IMPORTANT if name in columns]
+    return tuple(dict.fromkeys([*first, *important, *columns]))
+
+
+OF_LIST: Final = _written(IMPRESSIONS, KIND, QUERY_ID, TIME, ITEMS, level="list")
+OF_ITEM: Final = _written(IMPRESSIONS, ITEM_ID, FEATURES, level="item")
+OF_FEEDBACK: Final = _written(FEEDBACK, KIND, QUERY_ID, ITEM_ID, TIME, ACTION)
 NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
 
 Path = tuple[str, ...]
@@ -305,7 +322,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 def _paths(mapping: EventMapping) -> dict[str, tuple[Path, ...]]:
-    named = {name: getattr(mapping.fields, name) for name in mapping.fields.__struct_fields__}
+    named = {name: mapping.paths(name) for name in (FEATURES, *(column.name for column in COLUMNS))}
     named |= {KIND: mapping.kind, ITEMS: mapping.items}
     return {name: tuple(tuple(path.split(".")) if path else () for path in paths) for name, paths in named.items()}
 
