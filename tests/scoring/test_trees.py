@@ -22,7 +22,7 @@ TEXT = model_text()
         ("leaf_value=0.25 0.75", "leaf_value=0.25", "2 leaves, but 1 of them"),
         ("right_child=-2", "right_child=7", "a child that is not there"),
         ("right_child=-2", "right_child=-3", "a child that is not there"),
-        ("right_child=-2", "right_child=x", "a node or a leaf that is none"),
+        ("right_child=-2", "right_child=x", "a node or a leaf that cannot be read"),
         ("right_child=-2", "right_child=0", "circles"),
         ("split_feature=0", "split_feature=2", "beyond the 2"),
         ("right_child=-2", "right_child=-1", "two parents"),

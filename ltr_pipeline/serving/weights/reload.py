@@ -254,7 +254,7 @@ class Reloader:
                 if self._due and (polls or not self._guard.watch.rollback):
                     self._roll_back_too(*self._due)
             except Exception:  # a service that looks no more would serve yesterday's weights for ever
-                log.exception("looking for weights failed and goes on")
+                log.exception("the thread that looks for weights goes on after an error")
 
     def _next_poll(self) -> float:
         return time.monotonic() + self._seconds * random.uniform(1 - JITTER, 1)  # noqa: S311 - no secret

@@ -76,7 +76,7 @@ def test_what_was_shown_and_done_is_logged(tmp_path: Path) -> None:
         ({"query_id": "q", "item_id": "i", "action": "shrugged"}, "lost, declined, accepted, won"),
         ({"item_id": "i", "action": "won"}, "give the request_id of an answer, or the query_id"),
         ({"request_id": "elsewhere", "item_id": "i", "action": "won"}, "or the query_id"),
-        ({"request_id": f"{'0' * 32}.cTE", "query_id": "q2", "item_id": "i", "action": "won"}, "of the query 'q1'"),
+        ({"request_id": f"{'0' * 32}.cTE", "query_id": "q2", "item_id": "i", "action": "won"}, "to the query 'q1'"),
     ],
 )
 def test_wrong_feedback_is_refused_and_none_of_it_logged(server: Server, event: Any, problem: str) -> None:
