@@ -20,20 +20,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from ltr_pipeline.dataset.load import load_part
-from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.jobs.chain import CHAIN, LAST, finish
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.ranker.train import PARAMETERS, boost, label_gain
-from ltr_pipeline.report import outcome
+from ltr_pipeline.report.artefacts import DATASET, TABLES
 from ltr_pipeline.runs.logs import FILE_NAME
-from ltr_pipeline.runs.run import Run
+from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -114,30 +115,26 @@ def _night(settings: Settings) -> tuple[float, dict[str, float]]:
     """Seconds of all jobs and of each."""
     by_task: dict[str, float] = {}
 
-    def timed(job: Callable[..., Any], *arguments: Any) -> Any:
+    def timed(name: str, task: Callable[[], Any]) -> Any:
         started = time.perf_counter()
-        result = job(*arguments, settings)
-        by_task[job.__name__] = time.perf_counter() - started
+        result = task()
+        by_task[name] = time.perf_counter() - started
         return result
 
     started = time.perf_counter()
-    inputs = timed(nightly.extract_events, {"moment": f"{NIGHT}T02:15:00+00:00"}, {})
-    built = timed(nightly.build_dataset, inputs, {})
-    evaluated = timed(nightly.evaluate_ranker, timed(nightly.train_ranker, built))
-    judged = timed(nightly.quality_gate, evaluated, {})
-    if judged["verdict"] == "publish":
-        timed(nightly.publish_weights, judged, "benchmark")
-    else:
-        timed(nightly.keep_previous, judged)
-    timed(outcome.notify_outcome, judged)
+    handed: Json = {"moment": f"{NIGHT}T02:15:00+00:00"}
+    for name, task in CHAIN.items():
+        handed = timed(name, partial(task, handed, {}, settings))
+    timed("publish or keep", partial(finish, handed, "benchmark", settings))
+    timed(LAST, partial(nightly.notify, handed, settings))
     return time.perf_counter() - started, by_task
 
 
 def _bare(settings: Settings) -> float:
     """Seconds of `lgb.train` alone: the matrix is in memory, nothing is written."""
     run = Run(f"{NIGHT:%Y%m%d}_0215", settings)
-    manifest = run.read("dataset.json", DatasetManifest)
-    train, valid = (load_part(settings.data, run.key("dataset"), manifest, part, ids=()) for part in ("train", "valid"))
+    manifest = run.read(DATASET)
+    train, valid = (load_part(settings.data, run.key(TABLES), manifest, part, ids=()) for part in ("train", "valid"))
     parameters = PARAMETERS | settings.parameters
     gain = label_gain(settings.mapping.max_relevance)
     started = time.perf_counter()

@@ -110,15 +110,12 @@ def _asset_events() -> list[tuple[str, str]]:
 
 def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001, ANN202 - types would import before _configure
     """One line of a night, its nDCG@5, and what is broken, added to `problems`."""
-    from ltr_pipeline.dataset.manifest import DatasetManifest
     from ltr_pipeline.events.manifest import read_manifest
-    from ltr_pipeline.gate.checks import Decision
-    from ltr_pipeline.gate.evidence import Evidence
-    from ltr_pipeline.runs.run import Outcome, Run
+    from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, OUTCOME
+    from ltr_pipeline.runs.run import Run
 
     run = Run(f"{date:%Y%m%d}_0215", settings)
-    decision, evidence = run.read("decision.json", Decision), run.read("evidence.json", Evidence)
-    outcome, dataset = run.read("outcome.json", Outcome), run.read("dataset.json", DatasetManifest)
+    decision, evidence, outcome, dataset = (run.read(each) for each in (DECISION, EVIDENCE, OUTCOME, DATASET))
     landed, latest, pinned = read_manifest(settings.data, date), registry.promoted(), registry.ledger.head()
     if landed.read != landed.impressions + landed.feedback + landed.quarantined + landed.ignored:
         problems.append("landing does not add up")

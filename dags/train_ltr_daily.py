@@ -155,9 +155,9 @@ def train_ltr_daily() -> None:
 
     @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:
-        from ltr_pipeline.report.outcome import notify_outcome
+        from ltr_pipeline.jobs import nightly
 
-        notify_outcome(decision, run_settings())
+        nightly.notify(decision, run_settings())
 
     gate = quality_gate(evaluate_ranker(train_ranker(build_dataset(extract_events()))))
     decision = gate["decision"]

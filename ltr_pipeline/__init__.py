@@ -11,7 +11,7 @@ __version__ = version("ltr-pipeline")
 # machine slow each other down a hundredfold.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_FORMER = {"outcomes": "ltr_pipeline.report.outcome"}
+_FORMER = {"outcomes": "ltr_pipeline.jobs"}
 """Modules by the names that DAG files copied from release 0.1 import them by."""
 
 

@@ -15,13 +15,12 @@ from scipy import stats
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
-from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.jobs import nightly
+from ltr_pipeline.jobs import chain
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
+from ltr_pipeline.report.artefacts import DATASET, OUTCOME
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Outcome, Run
+from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits
@@ -143,20 +142,14 @@ def _night(stage: Stage, *, in_airflow: bool) -> str:
 
 
 def _run_tasks(stage: Stage) -> None:
-    settings = stage.settings
-    inputs = nightly.extract_events({"moment": night_of(stage.day).isoformat()}, VARIABLES, settings)
-    trained = nightly.train_ranker(nightly.build_dataset(inputs, VARIABLES, settings), settings)
-    judged = nightly.quality_gate(nightly.evaluate_ranker(trained, settings), VARIABLES, settings)
-    if Run(run_name(night_of(stage.day)), settings).read("decision.json", Decision).verdict == "publish":
-        nightly.publish_weights(judged, "demo", settings)
-    else:
-        nightly.keep_previous(judged, settings)
+    judged = chain.judge({"moment": night_of(stage.day).isoformat()}, VARIABLES, stage.settings)
+    chain.finish(judged, "demo", stage.settings)
 
 
 def _account(stage: Stage) -> str:
     """Where the service's events went, as of the last night."""
     run = Run(run_name(night_of(stage.day)), stage.settings)
-    manifest, outcome = run.read("dataset.json", DatasetManifest), run.read("outcome.json", Outcome)
+    manifest, outcome = run.read(DATASET), run.read(OUTCOME)
     shown, did = manifest.impressions, manifest.feedback
     fates = ", ".join(f"{count:,} {reason}" for reason, count in shown.dropped.items())
     return (

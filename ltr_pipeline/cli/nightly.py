@@ -23,12 +23,12 @@ from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
-from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.jobs import nightly
-from ltr_pipeline.report.outcome import REPORT, finish
+from ltr_pipeline.jobs import chain, nightly
+from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
+from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Inputs, Outcome, Run
+from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
@@ -117,15 +117,14 @@ def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = Non
 
 def _print_run(name: str, settings: Settings) -> None:
     night = Run(name, settings)
-    decision, outcome = night.read("decision.json", Decision), night.read("outcome.json", Outcome)
-    landed = night.read("inputs.json", Inputs).landed
+    decision, outcome, landed = night.read(DECISION), night.read(OUTCOME), night.read(INPUTS).landed
     if landed and landed.fallback:
         console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
     print_gate(decision)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if latest := settings.registry.promoted():
         console.print(f"latest:  {latest}  {settings.registry.storage.uri('latest/ltr_weights.json')}")
-    console.print(f"report:  {settings.data.uri(f'runs/{name}/report.html')}")
+    console.print(f"report:  {night.uri(REPORT)}")
 
 
 def try_log(
@@ -150,9 +149,9 @@ def try_log(
         notify_urls=(),
     )
     night = _trial(settings, variables)
-    decision = night.read("decision.json", Decision)
+    decision = night.read(DECISION)
     print_gate(decision)
-    console.print(f"\nreport:  {settings.data.uri(night.key(REPORT))}")
+    console.print(f"\nreport:  {night.uri(REPORT)}")
     if decision.verdict != "publish":
         raise typer.Exit(1)
 
@@ -169,11 +168,10 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
         console.print(f"{future:,} of these are from the future and are not used")
     console.print()
     with console.status("training and judging"):
-        trained = nightly.train_ranker(nightly.build_dataset(inputs, variables, settings), settings)
-        nightly.quality_gate(nightly.evaluate_ranker(trained, settings), variables, settings)
+        chain.judge(inputs, variables, settings, after="extract_events")
         night = Run(run_name(moment), settings)
         reason = "tried only, nothing is published"
-        finish(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+        write_outcome(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
     return night
 
 

@@ -10,39 +10,35 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import document
-from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import notify
+from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, logged, opened
-from ltr_pipeline.settings import Settings, load_settings, notify_urls
+from ltr_pipeline.runs.run import Outcome, Run
+from ltr_pipeline.settings import Settings, notify_urls
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["REPORT", "finish", "notify_failure", "notify_outcome"]
+__all__ = ["notify_failure", "tell", "write_outcome"]
 
 log = structlog.get_logger(__name__)
 
-REPORT = "report.html"
 
-
-def finish(run: Run, outcome: Outcome) -> bytes:
+def write_outcome(run: Run, outcome: Outcome) -> bytes:
     """Write the outcome and the report; the report's bytes."""
-    run.write("outcome.json", outcome)
+    run.write(OUTCOME, outcome)
     page = render(_night(run, outcome)).encode()
-    run.storage.put(run.key(REPORT), page)
+    run.write(REPORT, page)
     return page
 
 
 def _night(run: Run, outcome: Outcome) -> Night:
     """All that the run has to tell."""
-    inputs, settings = run.read("inputs.json", Inputs), run.settings
-    manifest, decision = run.read("dataset.json", DatasetManifest), run.read("decision.json", Decision)
-    trained = run.read("trained.json", Trained)
+    inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
+    decision, settings = run.read(DECISION), run.settings
     yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
     return Night(
         run=run.name,
@@ -50,15 +46,15 @@ def _night(run: Run, outcome: Outcome) -> Night:
         landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
-        evidence=run.read("evidence.json", Evidence),
+        evidence=run.read(EVIDENCE),
         decision=decision,
         version=outcome.version,
         promoted=outcome.moved,
         latest=outcome.latest,
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
         former=_champion_document(settings.registry, inputs.champion),
-        yesterday=yesterday.read_if_readable("evidence.json", Evidence),
-        yesterday_dataset=yesterday.read_if_readable("dataset.json", DatasetManifest),
+        yesterday=yesterday.read_if_readable(EVIDENCE),
+        yesterday_dataset=yesterday.read_if_readable(DATASET),
         hashes=_hashes(trained, manifest, settings),
         libraries=document.libraries(),
         lineage=document.lineage(settings.seed),
@@ -76,21 +72,17 @@ def _champion_document(registry: Registry, version: str | None) -> weights.Weigh
         return None  # evaluate_ranker has logged why
 
 
-def notify_outcome(judged: Json, settings: Settings | None = None) -> None:
+def tell(run: Run) -> None:
     """Tell the channels how the run ended; a dead channel never fails it."""
-    settings = settings or load_settings()
-    with logged(opened(judged).run, settings, "notify") as run:
-        outcome, decision = run.read("outcome.json", Outcome), run.read("decision.json", Decision)
-        landed = run.read("inputs.json", Inputs).landed
-        fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
-        page = run.storage.uri(run.key(REPORT))
-        if outcome.version is None:
-            message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=page)
-        else:
-            said = _since(outcome, _promoted(settings.registry))
-            note = "\n\n".join(filter(None, [said, fallback]))
-            message = notify.success(outcome.version, decision, promoted=not said, note=note, report=page)
-        notify.send(settings.notify_urls, message)
+    outcome, decision, landed = run.read(OUTCOME), run.read(DECISION), run.read(INPUTS).landed
+    fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
+    if outcome.version is None:
+        message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=run.uri(REPORT))
+    else:
+        said = _since(outcome, _promoted(run.settings.registry))
+        note = "\n\n".join(filter(None, [said, fallback]))
+        message = notify.success(outcome.version, decision, promoted=not said, note=note, report=run.uri(REPORT))
+    notify.send(run.settings.notify_urls, message)
 
 
 def _since(outcome: Outcome, latest: str | None) -> str:

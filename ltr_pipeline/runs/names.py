@@ -9,9 +9,9 @@ from ltr_pipeline.errors import UnknownVersionError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["DECISION", "last_judged", "run_name"]
+__all__ = ["DECISION_FILE", "last_judged", "run_name"]
 
-DECISION: Final = "decision.json"
+DECISION_FILE: Final = "decision.json"
 
 
 def last_judged(data: Storage) -> float | None:
@@ -19,7 +19,7 @@ def last_judged(data: Storage) -> float | None:
 
     It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
     """
-    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION}")]
+    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION_FILE}")]
     return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
 
 

@@ -10,7 +10,8 @@ import datetime as dt
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -18,11 +19,12 @@ import structlog
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.runs.logs import run_log
-from ltr_pipeline.settings import Settings
+from ltr_pipeline.runs.names import DECISION_FILE
+from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened"]
+__all__ = ["Artefact", "Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened", "task"]
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +98,32 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     latest: str | None
 
 
+@dataclass(frozen=True)
+class Artefact(Generic[T]):
+    """One file of a run's folder.
+
+    Attributes
+    ----------
+    name
+        Of the file.
+    kind
+        What it holds: a record, as JSON, or bytes as they are.
+    """
+
+    name: str
+    kind: type[T]
+
+    def encode(self, content: T) -> bytes:
+        """Bytes of the file."""
+        if isinstance(content, bytes):
+            return content
+        return msgspec.json.format(msgspec.json.encode(content, order="deterministic"))
+
+    def decode(self, data: bytes) -> T:
+        """Content of the file; msgspec.DecodeError when it is no such record."""
+        return msgspec.convert(data, self.kind) if self.kind is bytes else msgspec.json.decode(data, type=self.kind)
+
+
 class Run:
     """The artefacts of one run."""
 
@@ -104,60 +132,86 @@ class Run:
         self.settings = settings
         self.storage: Storage = settings.data
 
-    def key(self, artefact: str) -> str:
-        """Storage key of an artefact."""
-        return f"runs/{self.name}/{artefact}"
+    def key(self, name: str) -> str:
+        """Storage key of a file or folder of the run."""
+        return f"runs/{self.name}/{name}"
 
-    def write(self, artefact: str, record: object, **about: Any) -> Json:  # noqa: ANN401 - see Reference
+    def uri(self, artefact: Artefact[Any]) -> str:
+        """Address of an artefact."""
+        return self.storage.uri(self.key(artefact.name))
+
+    def write(self, artefact: Artefact[T], content: T, **about: Any) -> Json:  # noqa: ANN401 - see Reference
         """Write an artefact; the reference to hand on, with the fields `about` it."""
-        data = msgspec.json.format(msgspec.json.encode(record, order="deterministic"))
-        self.storage.put(self.key(artefact), data)
-        return self._reference(artefact, data, **about)
+        data = artefact.encode(content)
+        self.storage.put(self.key(artefact.name), data)
+        return self._reference(artefact.name, data, **about)
 
-    def reference(self, artefact: str) -> Json:
+    def reference(self, name: str) -> Json:
         """Reference to an artefact as it is; NotFoundError when its task has not run."""
-        return self._reference(artefact, self.storage.get(self.key(artefact)))
+        return self._reference(name, self.storage.get(self.key(name)))
 
-    def _reference(self, artefact: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
+    def _reference(self, name: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
         reference = Reference(
-            run=self.name, uri=self.storage.uri(self.key(artefact)), sha256=hashlib.sha256(data).hexdigest(), **about
+            run=self.name, uri=self.storage.uri(self.key(name)), sha256=hashlib.sha256(data).hexdigest(), **about
         )
         return dict(msgspec.to_builtins(reference))
 
-    def read(self, artefact: str, kind: type[T]) -> T:
-        """An artefact; NotFoundError when its task has not run."""
-        return msgspec.json.decode(self.storage.get(self.key(artefact)), type=kind)
+    def read(self, artefact: Artefact[T]) -> T:
+        """Read an artefact; NotFoundError when its task has not run."""
+        return artefact.decode(self.storage.get(self.key(artefact.name)))
 
-    def read_if_there(self, artefact: str, kind: type[T]) -> T | None:
-        """An artefact, or None."""
+    def read_if_there(self, artefact: Artefact[T]) -> T | None:
+        """Read an artefact, if its task has run."""
         try:
-            return self.read(artefact, kind)
+            return self.read(artefact)
         except NotFoundError:
             return None
 
-    def read_if_readable(self, artefact: str, kind: type[T]) -> T | None:
-        """An artefact of another run, or None: another release may have written it in another form."""
+    def read_if_readable(self, artefact: Artefact[T]) -> T | None:
+        """Read an artefact of another run, or give None: another release may have written it in another form."""
         try:
-            return self.read_if_there(artefact, kind)
+            return self.read_if_there(artefact)
         except msgspec.DecodeError:
             return None
 
-    def verified(self, artefact: str, reference: Reference, kind: type[T]) -> T:
-        """The artefact, if it is still the one that the task before wrote."""
-        return msgspec.json.decode(self.verified_bytes(artefact, reference.sha256), type=kind)
-
-    def verified_bytes(self, artefact: str, sha256: str) -> bytes:
-        """Bytes of an artefact; SourceError when they are not those that its task wrote."""
-        data = self.storage.get(self.key(artefact))
+    def verified(self, artefact: Artefact[T], sha256: str) -> T:
+        """Read an artefact; SourceError when it is no longer the one that its task wrote."""
+        data = self.storage.get(self.key(artefact.name))
         if hashlib.sha256(data).hexdigest() != sha256:
-            uri = self.storage.uri(self.key(artefact))
-            raise SourceError(f"{uri} changed since its task wrote it; clear that task and all after it")
-        return data
+            raise SourceError(f"{self.uri(artefact)} changed since its task wrote it; clear that task and all after it")
+        return artefact.decode(data)
 
 
 @contextmanager
-def logged(name: str, settings: Settings, task: str) -> Iterator[Run]:
-    """The run, with its name, date and task on every log line, and the end of the task logged."""
+def task(name: str, handed: Json, artefact: Artefact[T], settings: Settings | None) -> Iterator[tuple[Run, T]]:
+    """Open the run for one of its tasks, and read what the task before left there.
+
+    Parameters
+    ----------
+    name
+        Of the task.
+    handed
+        Reference to the artefact, as the task before gave it.
+    settings
+        None = those of the environment.
+
+    Raises
+    ------
+    SourceError
+        The artefact is no longer the one that the task before wrote.
+    """
+    reference = opened(handed)
+    with logged(reference.run, settings, name) as run:
+        yield run, run.verified(artefact, reference.sha256)
+
+
+@contextmanager
+def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
+    """Open the run, with its name, date and task on every log line, and log the end of the task.
+
+    Without `settings` those of the environment are taken.
+    """
+    settings = settings or load_settings()
     date = f"{name[:4]}-{name[4:6]}-{name[6:8]}"
     with run_log(settings.log_folder, style=settings.log_format, run=name, date=date, task=task):
         log.info("task started")
@@ -185,7 +239,7 @@ def judged(name: str, settings: Settings) -> Json:
     Version.parse(name)
     run = Run(name, settings)
     try:
-        return run.reference("decision.json")
+        return run.reference(DECISION_FILE)
     except NotFoundError as error:
         raise SourceError(
             f"run {name} has not been judged: {error}; the folders below {settings.data.uri('runs')} are the runs"

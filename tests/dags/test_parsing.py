@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from datetime import timedelta
@@ -13,6 +14,7 @@ from airflow.dag_processing.dagbag import DagBag
 
 from ltr_pipeline.airflow.bundle import LtrDagBundle
 from ltr_pipeline.gate.policy import VARIABLES
+from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
@@ -57,7 +59,17 @@ def test_order_of_tasks(bag: DagBag) -> None:
         "keep_previous": {"notify"},
         "notify": set(),
     }
+    assert [after[task] for task in CHAIN] == [*({task} for task in list(CHAIN)[1:]), {*ENDS, LAST}]
+    assert [after[task] for task in (*ENDS, LAST)] == [{LAST}, {LAST}, set()]
     assert dag.get_task("notify").trigger_rule == "none_failed_min_one_success"
+
+
+@pytest.mark.parametrize("path", sorted(Path("dags").glob("*.py")), ids=lambda path: path.name)
+def test_a_dag_file_knows_the_jobs_and_what_ties_them_to_airflow_alone(path: Path) -> None:
+    imported = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {getattr(node, "module", None) or node.names[0].name for node in imported}
+    ours = {".".join(module.split(".")[:2]) for module in modules if module.startswith("ltr_pipeline")}
+    assert ours <= {"ltr_pipeline.airflow", "ltr_pipeline.jobs", "ltr_pipeline.schedule"}
 
 
 def test_documentation_names_every_variable(bag: DagBag) -> None:

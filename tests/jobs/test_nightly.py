@@ -11,7 +11,6 @@ import pytest
 
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
 from ltr_pipeline.jobs import nightly
-from ltr_pipeline.report.outcome import notify_outcome
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
 from support.documents import document
@@ -88,7 +87,7 @@ def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Se
     nightly.publish_weights(judged, WHO, settings)  # the first run's task, cleared
     assert artefacts(settings)["outcome.json"] == first
     with running(Server()) as webhook:
-        notify_outcome(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
+        nightly.notify(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
     (told,) = webhook.got
     assert told["title"] == f"LTR {RUN} published, latest unchanged"
     assert f"{RUN} was published before; 20250714_0215 is in use since." in told["message"]

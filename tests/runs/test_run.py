@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import NotFoundError, SourceError
+from ltr_pipeline.report.artefacts import MODEL, OUTCOME
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run, logged, opened
 from ltr_pipeline.versions.ids import Version
 from support.small import RUN, small_settings
 
-OUTCOME = Outcome(run=RUN, version=None, moved=False, reason="nothing is published yet", latest=None)
+ENDED = Outcome(run=RUN, version=None, moved=False, reason="nothing is published yet", latest=None)
 
 
 @pytest.fixture
@@ -32,32 +33,42 @@ def test_the_name_of_a_run_is_a_version_of_its_minute_in_utc(moment: dt.datetime
     assert Version.parse(run_name(moment)).time == utc.replace(second=0, microsecond=0)
 
 
+def test_a_year_of_three_digits_names_a_run_as_it_names_a_version() -> None:
+    assert run_name(dt.datetime(999, 7, 14, 2, 15, tzinfo=dt.UTC)) == "09990714_0215"
+
+
+def test_bytes_come_back_as_they_were_written(run: Run) -> None:
+    reference = opened(run.write(MODEL, b"tree\n\xff"))
+    assert run.storage.get(run.key("model.txt")) == b"tree\n\xff"
+    assert run.read(MODEL) == run.verified(MODEL, reference.sha256) == b"tree\n\xff"
+
+
 def test_an_artefact_comes_back_as_it_was_written(run: Run) -> None:
-    handed = run.write("outcome.json", OUTCOME, counts={"rows": 3}, verdict="keep")
+    handed = run.write(OUTCOME, ENDED, counts={"rows": 3}, verdict="keep")
     reference = opened(handed)
     assert (reference.run, reference.counts, reference.verdict) == (RUN, {"rows": 3}, "keep")
     assert reference.uri.endswith(f"/runs/{RUN}/outcome.json")
-    assert run.read("outcome.json", Outcome) == run.verified("outcome.json", reference, Outcome) == OUTCOME
+    assert run.read(OUTCOME) == run.verified(OUTCOME, reference.sha256) == ENDED
     assert json.loads(json.dumps(handed)) == handed  # what XCom makes of it
-    assert run.write("outcome.json", OUTCOME, counts={"rows": 3}, verdict="keep") == handed
+    assert run.write(OUTCOME, ENDED, counts={"rows": 3}, verdict="keep") == handed
 
 
 def test_another_artefact_than_the_task_before_wrote_is_refused(run: Run) -> None:
-    reference = opened(run.write("outcome.json", OUTCOME))
-    run.write("outcome.json", msgspec.structs.replace(OUTCOME, reason="another"))
+    reference = opened(run.write(OUTCOME, ENDED))
+    run.write(OUTCOME, msgspec.structs.replace(ENDED, reason="another"))
     with pytest.raises(SourceError, match=rf"runs/{RUN}/outcome\.json changed since .* clear that task"):
-        run.verified("outcome.json", reference, Outcome)
+        run.verified(OUTCOME, reference.sha256)
 
 
 def test_an_artefact_that_is_not_there_is_missed_only_by_who_needs_it(run: Run) -> None:
-    assert run.read_if_there("outcome.json", Outcome) is None
+    assert run.read_if_there(OUTCOME) is None
     with pytest.raises(NotFoundError, match=rf"runs/{RUN}/outcome\.json"):
-        run.read("outcome.json", Outcome)
+        run.read(OUTCOME)
 
 
 def test_runs_do_not_see_each_other(run: Run) -> None:
-    run.write("outcome.json", OUTCOME)
-    assert Run("20250716_0215", run.settings).read_if_there("outcome.json", Outcome) is None
+    run.write(OUTCOME, ENDED)
+    assert Run("20250716_0215", run.settings).read_if_there(OUTCOME) is None
 
 
 @pytest.mark.parametrize("handed", [{}, {"run": RUN}, {"run": RUN, "uri": "x", "sha256": "y", "more": 1}])

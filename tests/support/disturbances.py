@@ -32,6 +32,9 @@ from support.disturbed import (
 )
 from support.topics import Topic
 
+from ltr_pipeline.events.manifest import read_manifest
+from ltr_pipeline.report.artefacts import DATASET
+
 TIMES_ASKED: Final = 5
 """A fault may come too late, as its task has ended; so many nights are spent on each time that it is wanted."""
 
@@ -358,7 +361,7 @@ def redelivered(site: Site, chance: random.Random) -> Tally:
     read = read_manifest(night.settings.data, night.date).read
     if read < 2 * len(site.messages):
         tally.broken.append(f"only {read} records were read")
-    if not run.read("dataset.json", DatasetManifest).impressions.duplicates:
+    if not run.read(DATASET).impressions.duplicates:
         tally.broken.append("nothing fell out")
     return tally
 

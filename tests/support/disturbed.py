@@ -16,7 +16,7 @@ import re
 import resource
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,14 +27,14 @@ from uuid import uuid4
 from services.kafka_server import KafkaServer
 from services.s3_server import BUCKET, S3Server
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
 from ltr_pipeline.jobs import nightly
-from ltr_pipeline.report.outcome import notify_outcome
+from ltr_pipeline.jobs.chain import CHAIN, LAST
+from ltr_pipeline.report.artefacts import DATASET
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Run
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.versions.weights import decode
 from support.forks import copy
@@ -45,16 +45,8 @@ from support.small import LENIENT as SMALL
 from support.small import WORLD as EVENTS
 from support.topics import Topic
 
-TASKS: Final = (
-    "extract_events",
-    "build_dataset",
-    "train_ranker",
-    "evaluate_ranker",
-    "quality_gate",
-    "publish_weights",
-    "notify",
-)
-KEEPING: Final = (*TASKS[:5], "keep_previous", "notify")
+TASKS: Final = (*CHAIN, "publish_weights", LAST)
+KEEPING: Final = (*CHAIN, "keep_previous", LAST)
 LENIENT: Final = SMALL | {"ltr_latency_p95_max_ms": "60000"}
 STRICT: Final = LENIENT | {"ltr_ndcg_min": "0.99"}
 SECOND: Final = NIGHT + DAY
@@ -75,19 +67,16 @@ def perform(task: str, given: Json, fields: Fields, variables: Variables, date: 
     settings = load_settings(**fields)
     match task:
         case "extract_events":
-            return nightly.extract_events({"moment": moment(date), "last_try": False}, variables, settings)
-        case "build_dataset":
-            return nightly.build_dataset(given, variables, settings)
-        case "quality_gate":
-            return nightly.quality_gate(given, variables, settings)
+            return CHAIN[task]({"moment": moment(date), "last_try": False}, variables, settings)
         case "publish_weights":
             return nightly.publish_weights(given, WHO, settings)
+        case "keep_previous":
+            return nightly.keep_previous(given, settings)
         case "notify":
-            notify_outcome(given, settings)
+            nightly.notify(given, settings)
             return given
         case _:
-            plain: Callable[[Json, Settings], Json] = getattr(nightly, task)
-            return plain(given, settings)
+            return CHAIN[task](given, variables, settings)
 
 
 def _act(answer: Connection, scratch: Path, largest: int | None, work: tuple[Any, ...]) -> None:
@@ -261,7 +250,7 @@ def broken_accounts(night: Night) -> list[str]:
         if manifest.quarantined != len(list(read_quarantine(data, night.date))):
             broken.append("the quarantine does not hold what the manifest says")
         broken += _gaps(read_manifest(data, NIGHT), manifest)
-    if dataset := night.run.read_if_there("dataset.json", DatasetManifest):
+    if dataset := night.run.read_if_there(DATASET):
         for account in (dataset.impressions, dataset.feedback):
             if account.landed != account.used + account.duplicates + sum(account.dropped.values()):
                 broken.append(f"the dataset does not account for all that landed: {account}")

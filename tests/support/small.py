@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
-from ltr_pipeline.jobs import nightly
+from ltr_pipeline.jobs.chain import CHAIN
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
@@ -44,13 +44,8 @@ def moment(date: dt.date) -> str:
 
 def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[str, Callable[[Json], Json]]:
     """Every task up to the gate, in order; each takes what the one before gave."""
-    return {
-        "extract_events": lambda _: nightly.extract_events({"moment": moment(date), **asked}, LENIENT, settings),
-        "build_dataset": lambda inputs: nightly.build_dataset(inputs, LENIENT, settings),
-        "train_ranker": lambda built: nightly.train_ranker(built, settings),
-        "evaluate_ranker": lambda trained: nightly.evaluate_ranker(trained, settings),
-        "quality_gate": lambda evaluated: nightly.quality_gate(evaluated, LENIENT, settings),
-    }
+    request = {"moment": moment(date), **asked}
+    return {name: lambda handed, task=task: task(handed or request, LENIENT, settings) for name, task in CHAIN.items()}
 
 
 def up_to(last: str, settings: Settings, date: dt.date = NIGHT, **asked: object) -> Json:

@@ -13,13 +13,13 @@ import pytest
 from services.kafka_server import KafkaServer
 from services.s3_server import BUCKET, S3Server
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import read_manifest
-from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.jobs.chain import judge
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Inputs, Run
+from ltr_pipeline.runs.run import Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits, visits
@@ -100,10 +100,8 @@ def request(seen: Visits, ranking: int, rows: range) -> dict[str, Any]:
 
 def night(settings: Settings, date: dt.date) -> dict[str, Any]:
     moment = dt.datetime.combine(date, dt.time(2, 15), dt.UTC).isoformat()
-    inputs = nightly.extract_events({"moment": moment}, LENIENT, settings)
-    trained = nightly.train_ranker(nightly.build_dataset(inputs, LENIENT, settings), settings)
-    judged = nightly.quality_gate(nightly.evaluate_ranker(trained, settings), LENIENT, settings)
-    decision = Run(run_name(dt.datetime.fromisoformat(moment)), settings).read("decision.json", Decision)
+    judged = judge({"moment": moment}, LENIENT, settings)
+    decision = Run(run_name(dt.datetime.fromisoformat(moment)), settings).read(DECISION)
     assert decision.verdict == "publish", decision.reasons
     return nightly.publish_weights(judged, "test", settings)
 
@@ -160,7 +158,7 @@ def delivered(server: Server) -> float:
 def account(settings: Settings, date: dt.date, *, lists: int, rows: int) -> None:
     """Nothing was refused, everything that was sent has landed, and each event counts once."""
     run = Run(run_name(dt.datetime.combine(date, dt.time(2, 15), dt.UTC)), settings)
-    landed, manifest = run.read("inputs.json", Inputs).landed, run.read("dataset.json", DatasetManifest)
+    landed, manifest = run.read(INPUTS).landed, run.read(DATASET)
     assert landed is not None
     assert (landed.records_quarantined, landed.fallback) == (0, "")
     assert landed.impressions - manifest.impressions.duplicates == 2 * rows

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from ltr_pipeline.cli import app
 from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.jobs.chain import judge
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run, judged
 from ltr_pipeline.settings import Settings, load_settings
@@ -48,11 +49,7 @@ def moved(settings: Settings, data: Storage | None = None, registry: Storage | N
 
 
 def decided(settings: Settings) -> Json:
-    request = {"moment": "2026-10-01T02:15:00+00:00"}
-    built = nightly.build_dataset(nightly.extract_events(request, VARIABLES, settings), VARIABLES, settings)
-    return nightly.quality_gate(
-        nightly.evaluate_ranker(nightly.train_ranker(built, settings), settings), VARIABLES, settings
-    )
+    return judge({"moment": "2026-10-01T02:15:00+00:00"}, VARIABLES, settings)
 
 
 def test_a_night_on_s3_makes_what_a_night_on_disk_makes(settings, s3_storage, s3_options):

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from services.kafka_server import KafkaServer
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.report.artefacts import DATASET
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import night_of
@@ -228,7 +228,7 @@ def test_what_a_killed_process_sent_twice_counts_once(
     settings = load_settings()
     moment = night_of(dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1))
     nightly.build_dataset(nightly.extract_events({"moment": moment.isoformat()}, {}, settings), {}, settings)
-    manifest = Run(run_name(moment), settings).read("dataset.json", DatasetManifest)
+    manifest = Run(run_name(moment), settings).read(DATASET)
     assert manifest.impressions.landed == 3 * names.total()
     assert manifest.impressions.duplicates == 3 * (names.total() - len(names))
     assert manifest.impressions.dropped == {"immature": 3 * len(names)}

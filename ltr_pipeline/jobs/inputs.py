@@ -1,0 +1,68 @@
+"""What a nightly run reads, frozen when it starts, so that a retry reads the same."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from ltr_pipeline.dataset.windows import Windows
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, partitions_for
+from ltr_pipeline.events.source import Source
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.rivals import rivals
+from ltr_pipeline.runs import extract
+from ltr_pipeline.runs.run import Inputs, Request, Run
+from ltr_pipeline.settings import Settings
+
+__all__ = ["check_date", "freeze", "windows"]
+
+
+def freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None) -> Inputs:
+    """Land what arrived since the last run, and say which partitions and versions this one reads."""
+    settings, date = run.settings, moment.date()
+    window_days = settings.window_days if asked.window_days is None else asked.window_days
+    _check_days(date, window_days, settings)
+    start = windows(date, window_days, settings, Policy()).start
+    landed = None
+    if not is_backfill(settings.data, date):
+        manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
+        landed = Landed.of(manifest)
+    champion, best_recent = rivals(settings.registry, moment)
+    return Inputs(
+        run=run.name,
+        date=date,
+        window_days=window_days,
+        dry_run=asked.dry_run,
+        partitions=partitions_for(settings.data, date, start),
+        landed=landed,
+        champion=champion,
+        best_recent=best_recent,
+    )
+
+
+def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
+    """Refuse a window without training days, and a date that would make every night until then a backfill."""
+    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    if window_days <= held_out:
+        raise SettingsError(f"the Param window_days is {window_days}, but {held_out} days are held out; use more")
+    check_date(date, settings)
+
+
+def check_date(date: dt.date, settings: Settings) -> None:
+    """Refuse a date that has not come; SettingsError says which is the newest that can be run."""
+    landed = landed_dates(settings.data)
+    newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
+    if date > newest:
+        raise SettingsError(f"the run's date {date} has not come: the newest that can be run is {newest}")
+
+
+def windows(date: dt.date, window_days: int, settings: Settings, policy: Policy) -> Windows:
+    """Days that a run of `date` learns from and is tested on."""
+    return Windows(
+        cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
+        window_days=window_days,
+        attribution_days=settings.attribution_days,
+        test_days=settings.test_days,
+        valid_days=settings.valid_days,
+        min_queries=policy.min_queries,
+    )
