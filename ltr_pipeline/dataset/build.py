@@ -18,15 +18,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import msgspec
 import polars as pl
 
 from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span, Windows, split
-from ltr_pipeline.errors import DatasetError, NotFoundError
+from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
+from ltr_pipeline.events.manifest import manifest_of
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
@@ -185,20 +185,11 @@ class _Landed:
             ) from error
 
 
-class _LandedManifest(msgspec.Struct):
-    """All that is read of a landing manifest here."""
-
-    buckets: Annotated[int, msgspec.Meta(ge=1)]
-
-
 def _bucket_count(data: Storage, partition: str) -> int:
-    key = f"{partition}/manifest.json"
     try:
-        return msgspec.json.decode(data.get(key), type=_LandedManifest).buckets
-    except (NotFoundError, msgspec.DecodeError) as error:
-        raise DatasetError(
-            f"{data.uri(key)} does not say that {partition} has landed whole: {error}; land it"
-        ) from error
+        return manifest_of(data, partition).buckets
+    except (NotFoundError, SourceError) as error:
+        raise DatasetError(f"{data.uri(partition)} has not landed whole: {error}; land the partition again") from error
 
 
 def _write(data: Storage, key: str, table: pl.DataFrame) -> str:

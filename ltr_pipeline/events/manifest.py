@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ __all__ = [
     "folder_of",
     "is_backfill",
     "landed_dates",
+    "manifest_of",
     "partitions_for",
     "read_manifest",
     "read_quarantine",
@@ -70,7 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     range: Range
     since: dt.datetime
     mapping_sha256: str
-    buckets: int
+    buckets: Annotated[int, msgspec.Meta(ge=1)]
     read: int
     impressions: int
     feedback: int
@@ -154,11 +155,25 @@ def read_manifest(storage: Storage, date: dt.date) -> Manifest:
     SourceError
         No partition of that date has landed, or its manifest was altered.
     """
-    key = f"{folder_of(date)}/{MANIFEST}"
     try:
-        return msgspec.json.decode(storage.get(key), type=Manifest)
+        return manifest_of(storage, folder_of(date))
     except NotFoundError as error:
         raise SourceError(f"no events have landed for {date}; dates that have: {_dates(storage)}") from error
+
+
+def manifest_of(storage: Storage, folder: str) -> Manifest:
+    """Manifest in a partition's folder.
+
+    Raises
+    ------
+    NotFoundError
+        The partition has not landed whole.
+    SourceError
+        The manifest was altered.
+    """
+    key = f"{folder}/{MANIFEST}"
+    try:
+        return msgspec.json.decode(storage.get(key), type=Manifest)
     except msgspec.DecodeError as error:
         raise SourceError(f"{storage.uri(key)} was altered ({error}); {_AGAIN}") from error
 

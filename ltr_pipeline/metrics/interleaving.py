@@ -9,9 +9,12 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["Drafted", "pair_of", "policy_of", "team_draft"]
+__all__ = ["PAIR", "Drafted", "policy_of", "team_draft"]
 
 _POLICY: Final = "interleave"
+
+PAIR: Final = rf"^{_POLICY}:(?P<first>[^:]+):(?P<second>[^:]+)$"
+"""Regular expression of the policies that `policy_of` names: the versions, the served one first."""
 
 
 class Drafted(NamedTuple):
@@ -77,13 +80,3 @@ def policy_of(first: str, second: str) -> str:
     'interleave:20250715_0215:legacy'
     """
     return f"{_POLICY}:{first}:{second}"
-
-
-def pair_of(policy: str | None) -> tuple[str, str] | None:
-    """Both versions of an interleaving policy, the served one first; None for any other policy.
-
-    >>> pair_of("interleave:20250715_0215:legacy"), pair_of("20250715_0215")
-    (('20250715_0215', 'legacy'), None)
-    """
-    kind, *versions = (policy or "").split(":")
-    return (versions[0], versions[1]) if kind == _POLICY and len(versions) == 2 else None

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from ltr_pipeline.metrics.interleaving import PAIR
 from ltr_pipeline.metrics.resampling import cluster_codes, cluster_sums, mean_intervals
 from ltr_pipeline.schema import POLICY, QUERY_ID, RANKING_ID, RELEVANCE, TEAM, USER_ID
 
@@ -76,7 +77,7 @@ def drafted_lists(table: pl.DataFrame, least: int = 1) -> pl.DataFrame:
     One row per list: str `first`, `second` (the versions) and `user_id`, int64 `net`: items credited to the first minus
     items credited to the second.
     """
-    versions = pl.col(POLICY).str.extract_groups(r"^interleave:(?<first>[^:]+):(?<second>[^:]+)$")
+    versions = pl.col(POLICY).str.extract_groups(PAIR)
     rows = table.with_columns(versions.struct.unnest()).filter(pl.col("first").is_not_null())
     side = (pl.col(TEAM) == pl.col("first")).cast(pl.Int64) - (pl.col(TEAM) == pl.col("second")).cast(pl.Int64)
     lists = rows.group_by(QUERY_ID, RANKING_ID, "first", "second", maintain_order=True).agg(

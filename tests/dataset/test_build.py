@@ -5,6 +5,8 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from msgspec.structs import replace
+from nights import LANDING
 
 from ltr_pipeline.dataset import labels
 from ltr_pipeline.dataset.build import build
@@ -64,7 +66,7 @@ def land(storage, impressions, feedback, buckets=4, date="2025-07-15"):
         bucket = pl.Series([zlib.crc32(query.encode()) % buckets for query in table["query_id"]], dtype=pl.Int64)
         for index in range(buckets):
             table.filter(bucket == index).write_parquet(path / f"{name}-{index:03d}.parquet")
-    storage.put(f"{folder}/manifest.json", msgspec.json.encode({"buckets": buckets, "read": 7}))
+    storage.put(f"{folder}/manifest.json", msgspec.json.encode(replace(LANDING, buckets=buckets)))
     return folder
 
 
@@ -218,6 +220,12 @@ def test_what_has_not_landed_whole_is_an_error(storage):
     with pytest.raises(DatasetError, match="landed whole"):
         built(storage, "events/date=2025-07-01")
     folder = land(storage, *events())
+    whole = storage.get(f"{folder}/manifest.json")
+    for broken in (whole[:-1], b'{"buckets": 4}', msgspec.json.encode(replace(LANDING, buckets=0))):
+        storage.put(f"{folder}/manifest.json", broken)
+        with pytest.raises(DatasetError, match=r"landed whole: .*manifest\.json was altered"):
+            built(storage, folder)
+    storage.put(f"{folder}/manifest.json", whole)
     storage.put(f"{folder}/impressions-001.parquet", b"torn")
     with pytest.raises(DatasetError, match="bucket 1 of the landed impressions cannot be read"):
         built(storage, folder)

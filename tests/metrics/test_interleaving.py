@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.metrics.interleaving import pair_of, policy_of, team_draft
+from ltr_pipeline.metrics.interleaving import PAIR, policy_of, team_draft
 
 orders = st.integers(1, 12).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.permutations(range(n))))
 
@@ -52,5 +53,6 @@ def test_either_opens_each_round_half_of_the_time():
 
 
 def test_the_policy_names_both_versions():
-    assert pair_of(policy_of("20250714_0215_2", "legacy")) == ("20250714_0215_2", "legacy")
-    assert [pair_of(policy) for policy in (None, "", "legacy", "interleave:one", "swap:a:b")] == [None] * 5
+    pairs = pl.Series([policy_of("20250714_0215_2", "legacy"), None, "", "legacy", "interleave:one", "swap:a:b"])
+    found = pairs.str.extract_groups(PAIR).struct.unnest().rows()
+    assert found == [("20250714_0215_2", "legacy"), *[(None, None)] * 5]
