@@ -34,6 +34,7 @@ from scipy.stats import binomtest
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import fairness, quality
@@ -443,7 +444,7 @@ def truth(values: list[tuple[float, float]]) -> str:
     """Range over a row's contests by clicks, and by utility."""
     texts = []
     for column in zip(*values, strict=True):
-        low, high = (f"{end:.3f}".replace("-0.000", "0.000").replace("-", "−") for end in (min(column), max(column)))
+        low, high = (decimal(end) for end in (min(column), max(column)))
         texts.append(low if low == high else f"{low} to {high}")
     return "–" if "nan" in texts else f"{texts[0]} ({texts[1]})"
 

@@ -15,6 +15,7 @@ from scipy import stats
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
 from ltr_pipeline.cli.stack import airflow_home
+from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.jobs import chain
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
@@ -185,4 +186,4 @@ def _print_differences(found: list[Shown]) -> None:
 def _interval(differences: NDArray[np.float64]) -> str:
     mean, count = differences.mean(), len(differences)
     half = stats.t.ppf(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)
-    return f"{mean:+.4f} ({mean - half:+.4f} to {mean + half:+.4f})"
+    return f"{signed(mean, 4)} ({signed(mean - half, 4)} to {signed(mean + half, 4)})"

@@ -13,6 +13,7 @@ import msgspec
 
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta
@@ -166,7 +167,7 @@ def _beats_random(evidence: Evidence) -> Check:
     if delta is None:
         reason = "too few test rankings or users to compare with random order"
         return _check(name, "not_evaluable", reason, threshold=RANDOM_MARGIN)
-    interval = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against random order"
+    interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against random order"
     if delta.low > RANDOM_MARGIN:
         return _versus(name, "pass", f"better than random: {interval}", delta, RANDOM_MARGIN)
     reason = f"not shown to be better than random by more than {RANDOM_MARGIN:g}: {interval}"
@@ -222,7 +223,7 @@ def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
     if delta is None:
         why = comparison.reason or "too few rankings or users in common"
         return _check(name, "not_evaluable", f"not comparable with {other}: {why}", threshold=threshold)
-    interval = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
     if delta.low > threshold:
         return _versus(name, "pass", f"not worse by more than {-threshold:g}: {interval}", delta, threshold)
     if delta.value < threshold:
@@ -246,7 +247,7 @@ def _suspicious_gain(champion: Comparison, policy: Policy) -> Check:
         return _check(name, "skipped", champion.reason or "nothing to compare with", threshold=limit)
     if delta is None:
         return _check(name, "not_evaluable", f"not comparable with {other}", threshold=limit)
-    gain = f"{_signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    gain = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
     if (delta.value if champion.kind == "legacy_linear" else delta.high) <= limit:
         return _versus(name, "pass", f"a plausible gain: {gain}", delta, limit)
     doubt = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
@@ -303,8 +304,4 @@ def _other(comparison: Comparison) -> str:
 
 
 def _between(delta: Delta) -> str:
-    return f"95 % CI {_signed(delta.low)} to {_signed(delta.high)}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
+    return f"95 % CI {signed(delta.low)} to {signed(delta.high)}"

@@ -13,11 +13,12 @@ from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
-from ltr_pipeline.report.wording import NONE, Kind, figure, signed
+from ltr_pipeline.report.wording import NONE, Kind, figure
 from ltr_pipeline.versions.weights import Weights
 
 

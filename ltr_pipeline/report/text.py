@@ -6,9 +6,10 @@ import datetime as dt
 
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.gate.checks import Check
+from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate
-from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed, signed
+from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed
 
 __all__ = ["between", "day", "days", "difference", "percent", "points", "sentence", "spoken"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from ltr_pipeline.gate.checks import Check, Decision
+from ltr_pipeline.gate.figures import decimal, signed
 
-__all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "signed"]
+__all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
 
 Kind = Literal["score", "delta", "ms", "count", "share"]
 
@@ -68,17 +69,7 @@ def figure(value: float | None, kind: Kind = "score") -> str:
         case "share":
             return f"{100 * value:.2f} %"
         case _:
-            return f"{value:.3f}".replace("-", "−")
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """Difference with its sign, as a true minus; no sign on what rounds to zero.
-
-    >>> signed(0.0123), signed(-0.5), signed(-0.0001)
-    ('+0.012', '−0.500', '0.000')
-    """
-    rounded = round(value, digits)
-    return f"{rounded:+,.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+            return decimal(value)
 
 
 def label(check: Check) -> str:

@@ -188,7 +188,7 @@ def test_every_reason_to_keep_is_listed_in_plain_words():
     assert decide(bad, Policy()).reasons == [
         "nDCG@5 is 0.600, below the minimum of 0.65",
         "ranking a request takes 20.00 ms at the 95th percentile, above the limit of 15 ms",
-        "worse by more than 0.01: -0.050 nDCG@5 (95 % CI -0.055 to -0.045) against the champion 20250714_0215",
+        "worse by more than 0.01: −0.050 nDCG@5 (95 % CI −0.055 to −0.045) against the champion 20250714_0215",
         "50 training impressions, below the minimum of 100",
     ]
 

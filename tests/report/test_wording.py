@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ltr_pipeline.gate.checks import Check, decide
+from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit, signed
+from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit
 from support.nights import EVIDENCE
 
 DECISION = decide(EVIDENCE, Policy())
@@ -82,3 +83,11 @@ def test_a_difference_has_a_sign_unless_it_rounds_to_zero(value: float) -> None:
 @given(st.floats(-1e6, 1e6), st.sampled_from(["score", "delta"]))
 def test_a_minus_is_a_true_minus(value: float, kind: typing.Literal["score", "delta"]) -> None:
     assert "-" not in figure(value, kind)
+
+
+def test_a_reason_writes_its_figures_as_the_table_beside_it_does() -> None:
+    loss = replace(EVIDENCE.champion.delta, value=-0.05, low=-0.06, high=-0.04)
+    decision = decide(replace(EVIDENCE, champion=replace(EVIDENCE.champion, delta=loss)), Policy())
+    seen = {row[0]: row[1:3] for row in gate_rows(decision)}
+    assert seen["Against the champion"] == ("−0.050", "−0.060 to −0.040")
+    assert "−0.050 nDCG@5 (95 % CI −0.060 to −0.040)" in decision.reasons[0]

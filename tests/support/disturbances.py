@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.events.manifest import read_manifest
 from support.disturbed import (
     FORMER,
     LATTER,
