@@ -17,18 +17,15 @@ passes is published under its own version, and `latest` moves to it; what does n
 **A rejected model is a normal outcome**: the run is green, `keep_previous` ran, report and notification say why. A red
 run is a fault.
 
-**Tune the gate** with Airflow Variables, read when a task runs: `ltr_ndcg_min` (0.65), `ltr_fairness_max` (0.05),
-`ltr_latency_p95_max_ms` (15), `ltr_min_samples` (100), `ltr_min_queries` (100), `ltr_regression_max` (0.01),
-`ltr_suspicious_gain` (0.10), `ltr_quarantined_share_max` (0.01), `ltr_lost_share_max` (0.01), `ltr_gate_mode` (enforce
-or dry_run),
-`ltr_on_inconclusive` and `ltr_on_not_evaluable` (keep or publish).
-
 **Roll back** with `ltr rollback --reason "…"` or
 `from ltr_pipeline.registry import rollback_weights; rollback_weights("20250714_0215", reason="…")`.
 That pins the version until `ltr unpin`.
 
 **Follow it** from another DAG with `schedule=[Asset("ltr_weights")]`: the event is emitted only when `latest` moved and
 carries the version and its metrics.
+
+**Tune the gate** with Airflow Variables, read when a task runs:
+
 """
 
 from __future__ import annotations
@@ -51,7 +48,7 @@ from airflow.sdk import (
 )
 
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
-from ltr_pipeline.airflow.runtime import RETRY_POLICY, gate_variables, run_request, run_settings
+from ltr_pipeline.airflow.runtime import GATE_TABLE, RETRY_POLICY, gate_variables, run_request, run_settings
 from ltr_pipeline.schedule import NIGHTLY
 
 WEIGHTS = Asset("ltr_weights")
@@ -76,7 +73,7 @@ PARAMS = {
 @dag(
     dag_display_name="Train the ranker, nightly",
     description="Land events, train a LambdaMART ranker, judge it, publish it or keep the former one",
-    doc_md=__doc__,
+    doc_md=__doc__ + GATE_TABLE,
     schedule=NIGHTLY,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

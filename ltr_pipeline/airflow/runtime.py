@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from ltr_pipeline.gate.policy import VARIABLES
+from ltr_pipeline.gate.policy import VARIABLES, variables_table
 from ltr_pipeline.schedule import night_of
 
 if TYPE_CHECKING:
     from ltr_pipeline.settings import Settings
 
-__all__ = ["RETRY_POLICY", "gate_variables", "run_request", "run_settings"]
+__all__ = ["GATE_TABLE", "RETRY_POLICY", "gate_variables", "run_request", "run_settings"]
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -25,6 +25,10 @@ RETRY_POLICY = ExceptionRetryPolicy(
     ]
 )
 """Retry what time can heal; fail at once where the same input would fail the same way."""
+
+
+GATE_TABLE: Final = variables_table()
+"""The gate's Variables and their defaults in Markdown, for the documentation of a DAG."""
 
 
 def gate_variables() -> dict[str, str]:

@@ -1,32 +1,48 @@
-"""What the gate asks for: the policy, and the Airflow Variables that set it. Light, so that DAG files may import it."""
+"""The gate's policy, and the Airflow Variables that set it. Light, so that DAG files may import it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, get_args, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["VARIABLES", "Policy", "Variable"]
+__all__ = ["VARIABLES", "Policy", "Variable", "variables_table"]
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1, le=10**9)]
+Mode = Literal["enforce", "dry_run"]
+Consequence = Literal["keep", "publish"]
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the gate asks for; one field for each Airflow Variable of `VARIABLES`."""
+    """The demands of the gate. Each field is set by an Airflow Variable: ``ltr_`` and its name."""
 
-    ndcg_min: float = 0.65
-    fairness_max: float = 0.05
-    latency_p95_max_ms: float = 15.0
-    min_samples: int = 100
-    min_queries: int = 100
-    regression_max: float = 0.01
-    suspicious_gain: float = 0.10
-    quarantined_share_max: float = 0.01
-    lost_share_max: float = 0.01
-    gate_mode: Literal["enforce", "dry_run"] = "enforce"
-    on_inconclusive: Literal["keep", "publish"] = "keep"
-    on_not_evaluable: Literal["keep", "publish"] = "keep"
+    ndcg_min: Annotated[Share, Meta(description="smallest nDCG@5 on the test days")] = 0.65
+    fairness_max: Annotated[Share, Meta(description="largest noise-corrected fairness gap")] = 0.05
+    latency_p95_max_ms: Annotated[
+        float, Meta(ge=0, le=60_000, description="largest p95 of ranking one request, in ms")
+    ] = 15.0
+    min_samples: Annotated[Count, Meta(description="fewest training impressions")] = 100
+    min_queries: Annotated[Count, Meta(description="fewest eligible test rankings")] = 100
+    regression_max: Annotated[
+        Share, Meta(description="how much nDCG@5 may be lost against the champion and the best of 28 days")
+    ] = 0.01
+    suspicious_gain: Annotated[
+        Share, Meta(description="gain of nDCG@5 on the champion above which a leak is feared")
+    ] = 0.10
+    quarantined_share_max: Annotated[
+        Share, Meta(description="largest share of records landed that are quarantined")
+    ] = 0.01
+    lost_share_max: Annotated[
+        Share, Meta(description="largest share of records that were gone before they were read")
+    ] = 0.01
+    gate_mode: Annotated[Mode, Meta(description="dry_run judges and never publishes")] = "enforce"
+    on_inconclusive: Annotated[Consequence, Meta(description="what a check does that the data cannot decide")] = "keep"
+    on_not_evaluable: Annotated[Consequence, Meta(description="what a check does that cannot be made")] = "keep"
 
     @classmethod
     def from_variables(cls, values: Mapping[str, str]) -> Policy:
@@ -76,10 +92,10 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     default: str
     meaning: str
-    low: float = 0.0
-    high: float = 1.0
-    whole: bool = False
-    choices: tuple[str, ...] = ()
+    low: float
+    high: float
+    whole: bool
+    choices: tuple[str, ...]
 
     @property
     def allowed(self) -> str:
@@ -109,53 +125,30 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-_PUBLISH_OR_KEEP = ("keep", "publish")
+def _variable(field: str, hint: object, default: object) -> Variable:
+    """Variable that sets a field of `Policy`."""
+    kind, *metas = get_args(hint)
+    low, high = next(((meta.ge, meta.le) for meta in metas if meta.le is not None), (0, 0))  # words have none
+    meaning = next(meta.description for meta in metas if meta.description)
+    return Variable(
+        name=f"ltr_{field}",
+        default=f"{default:g}" if isinstance(default, float) else str(default),
+        meaning=meaning,
+        low=low,
+        high=high,
+        whole=kind is int,
+        choices=get_args(kind),
+    )
 
-VARIABLES: Final = (
-    Variable(name="ltr_ndcg_min", default="0.65", meaning="smallest nDCG@5 on the test days"),
-    Variable(name="ltr_fairness_max", default="0.05", meaning="largest noise-corrected fairness gap"),
-    Variable(
-        name="ltr_latency_p95_max_ms", default="15", high=60_000, meaning="largest p95 of ranking one request, in ms"
-    ),
-    Variable(
-        name="ltr_min_samples", default="100", low=1, high=10**9, whole=True, meaning="fewest training impressions"
-    ),
-    Variable(
-        name="ltr_min_queries", default="100", low=1, high=10**9, whole=True, meaning="fewest eligible test rankings"
-    ),
-    Variable(
-        name="ltr_regression_max",
-        default="0.01",
-        meaning="how much nDCG@5 may be lost against the champion and the best of 28 days",
-    ),
-    Variable(
-        name="ltr_suspicious_gain", default="0.1", meaning="gain of nDCG@5 on the champion above which a leak is feared"
-    ),
-    Variable(
-        name="ltr_quarantined_share_max", default="0.01", meaning="largest share of records landed that are quarantined"
-    ),
-    Variable(
-        name="ltr_lost_share_max",
-        default="0.01",
-        meaning="largest share of records that were gone before they were read",
-    ),
-    Variable(
-        name="ltr_gate_mode",
-        default="enforce",
-        choices=("enforce", "dry_run"),
-        meaning="dry_run judges and never publishes",
-    ),
-    Variable(
-        name="ltr_on_inconclusive",
-        default="keep",
-        choices=_PUBLISH_OR_KEEP,
-        meaning="what a check does that the data cannot decide",
-    ),
-    Variable(
-        name="ltr_on_not_evaluable",
-        default="keep",
-        choices=_PUBLISH_OR_KEEP,
-        meaning="what a check does that cannot be made",
-    ),
+
+VARIABLES: Final = tuple(
+    _variable(name, hint, getattr(Policy(), name)) for name, hint in get_type_hints(Policy, include_extras=True).items()
 )
 """Every Airflow Variable of the gate, in the order of `Policy`."""
+
+
+def variables_table() -> str:
+    """Table of all Variables in Markdown, for documentation."""
+    rows = [("Variable", "default", "allowed", "meaning"), ("---",) * 4]
+    rows += [(f"`{each.name}`", each.default, each.allowed, each.meaning) for each in VARIABLES]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

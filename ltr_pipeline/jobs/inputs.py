@@ -1,4 +1,4 @@
-"""What a nightly run reads, frozen when it starts, so that a retry reads the same."""
+"""The inputs of a nightly run, frozen when it starts, so that a retry reads the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The Airflow Variables of the gate: defaults, ranges and messages."""
+"""The Airflow Variables of the gate: defaults, ranges and messages, and that documents name them as they are."""
+
+import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -6,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.gate.policy import VARIABLES, Policy
+from ltr_pipeline.gate.policy import VARIABLES, Policy, variables_table
 
 BY_NAME = {variable.name: variable for variable in VARIABLES}
 
@@ -65,6 +68,31 @@ def test_a_wrong_value_is_named_with_its_range(name, value, allowed):
 def test_all_wrong_values_are_named_at_once():
     with pytest.raises(SettingsError, match=r"ltr_ndcg_min.*ltr_min_samples"):
         Policy.from_variables({"ltr_ndcg_min": "7", "ltr_min_samples": "few"})
+
+
+def table_of(text):
+    """Cells of the table of Variables in a document, without its header."""
+    (table,) = re.findall(r"^\| Variable \|.*\n\|[- |]+\|\n((?:\|.*(?:\n|$))+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()]
+
+
+def test_the_gates_page_has_the_whole_table():
+    assert table_of(Path("docs/gate.md").read_text()) == table_of(variables_table())
+
+
+def test_the_readme_names_every_default():
+    rows = [
+        (name, default) for names, default, _ in table_of(Path("README.md").read_text()) for name in names.split(", ")
+    ]
+    assert rows == [(f"`{variable.name}`", variable.default) for variable in VARIABLES]
+
+
+@pytest.mark.parametrize("path", [Path("README.md"), *sorted(Path("docs").glob("*.md"))], ids=str)
+def test_a_default_told_in_passing_is_the_default(path):
+    told = re.findall(r"`(ltr_\w+)` \(([^)]+)\)", path.read_text())
+    assert [
+        (name, default) for name, default in told if default != getattr(BY_NAME.get(name), "default", default)
+    ] == []
 
 
 @given(st.sampled_from([v for v in VARIABLES if not v.choices]), st.floats(0, 1))
