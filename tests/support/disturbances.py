@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ltr_pipeline.events.manifest import read_manifest
+from ltr_pipeline.report.artefacts import DATASET
 from support.disturbed import (
     FORMER,
     LATTER,
@@ -29,9 +31,6 @@ from support.disturbed import (
     differences,
 )
 from support.topics import Topic
-
-from ltr_pipeline.events.manifest import read_manifest
-from ltr_pipeline.report.artefacts import DATASET
 
 TIMES_ASKED: Final = 5
 """A fault may come too late, as its task has ended; so many nights are spent on each time that it is wanted."""
