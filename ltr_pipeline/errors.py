@@ -12,6 +12,7 @@
     │   └── NothingToLearnError
     ├── RequestError           a request to rank cannot be read
     ├── WeightsError           a weights document is altered, truncated or inconsistent
+    ├── ProgramError           a program on this machine cannot be started or stopped
     ├── RegistryError          a version cannot be published, promoted or found
     │   └── UnknownVersionError
     └── StorageError           an object cannot be read or written
@@ -54,6 +55,10 @@ class RankerError(LtrError):
 
 class NothingToLearnError(RankerError):
     """The training rankings hold nothing that a ranker could learn; the gate then keeps the former model."""
+
+
+class ProgramError(LtrError):
+    """A program on this machine cannot be started, is not well, or does not end."""
 
 
 class RequestError(LtrError):

@@ -14,9 +14,9 @@ from scipy import stats
 
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
-from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.jobs import chain
+from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
 from ltr_pipeline.report.artefacts import DATASET, OUTCOME

@@ -17,7 +17,6 @@ import typer
 
 from ltr_pipeline.cli.console import console, print_gate, print_growth, print_manifest
 from ltr_pipeline.cli.events import day as day_of
-from ltr_pipeline.cli.stack import airflow_home
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -27,6 +26,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
 from ltr_pipeline.report.outcome import write_outcome
+from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of

@@ -1,0 +1,100 @@
+"""Airflow in one process tree and the service beside it, as ``ltr up`` starts them, and what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.local.ports import listens
+from ltr_pipeline.local.programs import BIN, Program
+
+__all__ = [
+    "address",
+    "airflow",
+    "airflow_home",
+    "airflow_is_healthy",
+    "airflow_port",
+    "airflow_url",
+    "answer",
+    "passwords",
+    "port_of",
+    "serves",
+    "service",
+]
+
+PARTS: Final = ("metadatabase", "scheduler", "dag_processor")
+
+
+def airflow_home() -> Path:
+    """Return the folder of this machine's Airflow, from ``AIRFLOW_HOME``; SettingsError when it is unset."""
+    home = os.environ.get("AIRFLOW_HOME")
+    if not home:
+        raise SettingsError("AIRFLOW_HOME is not set; use `make run` and `make up`, which set it")
+    return Path(home)
+
+
+def airflow_url() -> str:
+    """Return where Airflow is reached."""
+    return os.environ.get("AIRFLOW__API__BASE_URL", "http://127.0.0.1:8080")
+
+
+def airflow_port() -> int:
+    """Return the port that Airflow's API server listens on."""
+    port = os.environ.get("AIRFLOW__API__PORT", "")
+    return int(port) if port.isdecimal() else port_of(airflow_url())
+
+
+def airflow(home: Path) -> Program:
+    """Return Airflow as a program."""
+    return Program("Airflow", "standalone", (str(BIN / "airflow"), "standalone"), home)
+
+
+def service(home: Path) -> Program:
+    """Return the service as a program."""
+    return Program("The service", "serving", (sys.executable, "-m", "ltr_pipeline.serving"), home)
+
+
+def airflow_is_healthy(program: Program) -> bool:
+    """Return whether this Airflow, and no other that has its port, says that all its parts are well."""
+    mine = listens(program.processes(), airflow_port())
+    parts = answer(f"{airflow_url()}/api/v2/monitor/health") if mine else None
+    return parts is not None and all(parts[name]["status"] == "healthy" for name in PARTS)
+
+
+def serves(program: Program) -> bool:
+    """Return whether this service, and no other that has its port, answers."""
+    url = address(program)
+    return url is not None and listens(program.processes(), port_of(url)) and answer(f"{url}/ltr/health") is not None
+
+
+def address(program: Program) -> str | None:
+    """Return where the service says that it listens, which its settings decide."""
+    said = re.findall(r"serving on (http://\S+)", program.log.read_text(errors="replace"))
+    return said[-1].replace("//0.0.0.0:", "//127.0.0.1:") if said else None
+
+
+def port_of(url: str) -> int:
+    """Return the port of an address."""
+    return urlsplit(url).port or (443 if url.startswith("https:") else 80)
+
+
+def answer(url: str) -> dict[str, Any] | None:
+    """Return the JSON object that is answered there; None when there is no such answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as found:  # noqa: S310 - http only
+            return dict(json.load(found))
+    except (OSError, ValueError):
+        return None
+
+
+def passwords(home: Path) -> dict[str, str]:
+    """Return the password of each user, as Airflow made them up at its first start."""
+    path = home / "simple_auth_manager_passwords.json.generated"
+    return dict(json.loads(path.read_text())) if path.exists() else {}

@@ -1,0 +1,79 @@
+"""Ports that are free, ports that are taken, and whose answer comes from one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from ltr_pipeline.errors import ProgramError
+from ltr_pipeline.local import standalone
+from ltr_pipeline.local.ports import check_free, free_port, free_ports
+from ltr_pipeline.local.programs import Program, stop, wait
+
+
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"status": "live"}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which another service answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Health) as other:
+        thread = Thread(target=other.serve_forever)
+        thread.start()
+        yield other.server_address[1]
+        other.shutdown()
+        thread.join()
+
+
+@contextlib.contextmanager
+def service(folder: Path, port: int) -> Iterator[Program]:
+    program = standalone.service(folder)
+    program.start({"LTR_SERVE_PORT": str(port), "LTR_LOG_FOLDER": str(folder)}, folder)
+    try:
+        yield program
+    finally:
+        stop([program])
+
+
+def test_ports_are_free_and_no_client_can_take_them() -> None:
+    ports = free_ports(8)
+    assert len(set(ports)) == 8
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in ports:
+        assert port < lowest
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+
+
+def test_a_taken_port_is_said_with_the_setting_that_chooses_it(taken: int) -> None:
+    check_free(free_port(), "PORT")
+    with pytest.raises(ProgramError, match=f"listens on 127.0.0.1:{taken}; stop it or set PORT"):
+        check_free(taken, "PORT")
+
+
+def test_the_answer_of_another_service_on_its_port_is_not_taken_for_its_own(taken: int, tmp_path: Path) -> None:
+    with service(tmp_path, taken) as program:
+        while standalone.address(program) is None:
+            time.sleep(0.1)
+        assert standalone.answer(f"{standalone.address(program)}/ltr/health") == {"status": "live"}
+        with pytest.raises(ProgramError, match=r"(?s)The service has ended; .*address already in use"):
+            wait([program], lambda: standalone.serves(program), 120)
+
+
+def test_the_answer_of_the_service_itself_is_its_own(tmp_path: Path) -> None:
+    with service(tmp_path, free_port()) as program:
+        wait([program], lambda: standalone.serves(program), 120)
