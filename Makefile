@@ -43,7 +43,7 @@ $(MIGRATED): $(READY)
 	@touch $(MIGRATED)
 
 # With SERVICES=1 on PostgreSQL, Kafka and MinIO, as docker-compose.yaml has it; without, on SQLite and files.
-STACK  := $(BIN)/python tests/services/stack.py
+STACK  := $(BIN)/python -m deploy.native.stack
 RUNNING := $(AIRFLOW_HOME)/services.env
 WITH_SERVERS := if [ -e $(RUNNING) ]; then set -a; . $(RUNNING); set +a; fi;
 

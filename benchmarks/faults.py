@@ -21,12 +21,11 @@ from pathlib import Path
 from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 os.environ |= {"AIRFLOW_HOME": tempfile.mkdtemp(prefix="ltr-faults-"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR"}
 
-from services.kafka_server import KafkaServer
-from services.s3_server import S3Server
-
+from deploy.native.kafka import KafkaServer
+from deploy.native.minio import S3Server
 from support import webhook
 from support.disturbances import KILLED, ON_SERVERS, Tally, arriving, disturb, redelivered, small_disk
 from support.disturbed import Site

@@ -21,12 +21,12 @@ from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
 
 import structlog
-from services.s3_server import BUCKET, S3Server
 
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
 from support.forks import A, B, C, Place, publish

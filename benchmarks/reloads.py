@@ -26,7 +26,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # LightGBM's threads spin otherwise, in all processes
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(1, str(Path(__file__).parents[1] / "tests" / "services"))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
 import lightgbm as lgb
 import msgspec

@@ -2,7 +2,7 @@
 
     python benchmarks/topic.py [--impressions 300000] [--repeats 5] [--memory 5 10] [--client kafka-python]
 
-Starts a broker (tests/services/kafka_server.py), fills topics of 16 partitions with simulated events, uncompressed and
+Starts a broker (deploy/native/kafka.py), fills topics of 16 partitions with simulated events, uncompressed and
 in lz4, and takes turns, each time in a process of its own; starting Python and importing is not counted. Prints
 medians, and medians of the ratios:
 
@@ -35,9 +35,8 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Part
 from kafka import KafkaConsumer, TopicPartition
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "services"))
-from kafka_server import KafkaServer, make_topic
-
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from deploy.native.kafka import KafkaServer, make_topic
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.landing import land

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-from loopback import NoServerError
-from services.kafka_server import VERSION, KafkaServer, lacking
-from services.s3_server import BUCKET, MINIO, S3Server
 
+from deploy.native.kafka import VERSION, KafkaServer, lacking
+from deploy.native.minio import BUCKET, MINIO, S3Server
+from deploy.native.server import NoServerError
 from ltr_pipeline.settings import Channels, Settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage

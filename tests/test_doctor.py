@@ -6,9 +6,8 @@ import datetime as dt
 from pathlib import Path
 from uuid import uuid4
 
-from services.kafka_server import KafkaServer
-from services.s3_server import BUCKET, S3Server
-
+from deploy.native.kafka import KafkaServer
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.doctor import examine
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import extract

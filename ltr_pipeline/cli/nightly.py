@@ -24,9 +24,9 @@ from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
+from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
 from ltr_pipeline.report.outcome import write_outcome
-from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.schedule import newest_night, night_of

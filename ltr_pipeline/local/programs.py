@@ -22,7 +22,7 @@ import psutil
 
 from ltr_pipeline.errors import ProgramError
 
-__all__ = ["BIN", "Program", "stop", "wait"]
+__all__ = ["BIN", "Program", "members", "stop", "wait"]
 
 STOP_SECONDS: Final = 60
 KILL_SECONDS: Final = 10
@@ -90,7 +90,7 @@ class Program:
     def processes(self) -> list[psutil.Process]:
         """Return what runs of it."""
         group = self.group()
-        return [] if group is None else _members(group)
+        return [] if group is None else members(group)
 
     def running(self) -> bool:
         """Return whether any of its processes runs."""
@@ -104,7 +104,7 @@ class Program:
         """Record all that runs of it now: what is left when its first process dies is then still known to be its."""
         if (group := self.group()) is None:
             return
-        found = {process.pid: _identity(process.pid) for process in _members(group)}
+        found = {process.pid: _identity(process.pid) for process in members(group)}
         leader = found.pop(group, self._lines()[0])
         self.record.write_text("".join(f"{line}\n" for line in (leader, *found.values())))
 
@@ -166,14 +166,14 @@ def wait(programs: Sequence[Program], healthy: Callable[[], bool], seconds: floa
 
 def stop(programs: Sequence[Program]) -> list[Program]:
     """Ask programs to end, kill what takes too long, and return those that ran."""
-    groups = {program: group for program in programs if (group := program.group()) is not None and _members(group)}
+    groups = {program: group for program in programs if (group := program.group()) is not None and members(group)}
     left = list(groups.values())
     for how, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILL_SECONDS)):
         for group in left:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, how)
         deadline = time.monotonic() + seconds
-        while (left := [group for group in left if _members(group)]) and time.monotonic() < deadline:
+        while (left := [group for group in left if members(group)]) and time.monotonic() < deadline:
             time.sleep(0.2)
     if left:
         raise ProgramError(f"process groups {left} do not end, even when killed")
@@ -182,7 +182,7 @@ def stop(programs: Sequence[Program]) -> list[Program]:
     return list(groups)
 
 
-def _members(group: int) -> list[psutil.Process]:
+def members(group: int) -> list[psutil.Process]:
     """Return the processes of a group; those that have ended and wait for their parent to notice are none."""
     found = []
     for process in psutil.process_iter():

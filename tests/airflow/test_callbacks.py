@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
-from services.s3_server import S3Server
 
+from deploy.native.minio import S3Server
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.errors import SettingsError, SourceError

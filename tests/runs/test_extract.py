@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services.kafka_server import KafkaServer
 
+from deploy.native.kafka import KafkaServer
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.runs import extract

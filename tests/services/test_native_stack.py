@@ -19,13 +19,13 @@ import boto3
 import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
-from loopback import free_ports
-from services.kafka_server import lacking
-from services.stack import members
 
+from deploy.native.kafka import lacking
+from ltr_pipeline.local.ports import free_ports
+from ltr_pipeline.local.programs import members
 from support import servers
 
-HERE = Path(__file__).parent
+CHECKOUT = Path(__file__).parents[2]
 DAG = "train_ltr_daily"
 PATIENCE_SECONDS = 420
 START_SECONDS = 1800  # MinIO may have to be built, Kafka to be fetched
@@ -33,8 +33,9 @@ START_SECONDS = 1800  # MinIO may have to be built, Kafka to be fetched
 
 def command(what: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [sys.executable, HERE / "stack.py", what],
+        [sys.executable, "-m", "deploy.native.stack", what],
         env=environment,
+        cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
@@ -76,7 +77,7 @@ def stack() -> Iterator[dict[str, str]]:
         shutil.rmtree(home)
     assert len(groups) == 8
     assert all(running)
-    assert not [pid for group in groups for pid in members(group)]
+    assert not [process for group in groups for process in members(group)]
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import NoServerError
-from services.postgres_server import PostgresServer
 
+from deploy.native.postgres import PostgresServer
+from deploy.native.server import NoServerError
 from support import servers
 
 CHECKOUT = Path(__file__).parents[2]

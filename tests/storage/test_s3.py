@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from loopback import free_port
-from services.s3_server import BUCKET, S3Server
 
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, SettingsError, StorageError
+from ltr_pipeline.local.ports import free_port
 from ltr_pipeline.settings import load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options

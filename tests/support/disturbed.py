@@ -24,9 +24,8 @@ from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
 
-from services.kafka_server import KafkaServer
-from services.s3_server import BUCKET, S3Server
-
+from deploy.native.kafka import KafkaServer
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
 from ltr_pipeline.jobs import nightly

@@ -12,12 +12,9 @@ then are, too.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,15 +22,17 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
-from services.s3_server import free_port
 
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+from deploy.native import server as native
+from ltr_pipeline.local.ports import free_port
+
 T = TypeVar("T")
 
 
-class Server:
+class Server(native.Server):
     """``python -m ltr_pipeline.serving`` on a free port of loopback; `start` and `stop` keep port and folder.
+
+    It ends by the signal that stops it: `stop` returns -15, and 0 where a parent watches over several workers.
 
     Parameters
     ----------
@@ -48,14 +47,15 @@ class Server:
         A client with the service as its base URL, e.g. for bodies that are no JSON.
     """
 
+    name = "service"
+
     def __init__(self, folder: Path, environment: Mapping[str, str | None] | None = None, **more: str | None) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.port = free_port()
         given = {**_plain(folder), **(environment or {}), **more}
         self.environment = {name: value for name, value in given.items() if value is not None}
         self.environment["LTR_SERVE_PORT"] = str(self.port)
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class Server:
     @property
     def log(self) -> str:
         """What it has logged so far, over all starts: to stdout, to stderr, and to its file where it has one."""
-        files = [self.folder / "service.log"]
+        files = [self.log_file]
         if folder := self.environment.get("LTR_LOG_FOLDER"):
             files.append(self.folder / folder / "api.log")
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in files if file.exists())
@@ -84,52 +84,17 @@ class Server:
         self.http.close()
 
     def start(self) -> None:
-        """Start, and wait until it answers; RuntimeError with the end of its log when it does not."""
+        """Start, and wait until it answers; NoServerError with the end of its log when it does not."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # not to outlive a killed test
-        with (self.folder / "service.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*guard, sys.executable, "-m", "ltr_pipeline.serving"],
-                env=self.environment,
-                cwd=self.folder,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # so that its workers can be killed with it
-            )
-        atexit.register(self.kill)
-        try:
-            self.until(lambda: self._answers() or self._process.poll() is not None, START_SECONDS)
-        finally:
-            if not self._answers():
-                self.kill()
-                raise RuntimeError(f"the service does not answer; its log ends: {self.log[-3000:]}")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int | None:
-        """Stop in an orderly way; None when it did not run or had to be killed.
-
-        Otherwise its exit code: uvicorn ends by the signal, so one process gives -15, the parent of several workers 0.
-        """
-        if self._process is None:
-            return None
-        self._process.send_signal(how)
-        code = None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(STOP_SECONDS)
-        self.kill()
-        return code
+        command = [sys.executable, "-m", "ltr_pipeline.serving"]
+        self._launch(command, self._answers, env=self.environment, start_new_session=True)
 
     def kill(self) -> None:
         """Kill it and its workers as a power cut would."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(STOP_SECONDS)
-            self._process = None
-            atexit.unregister(self.kill)
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        super().kill()
 
     def get(self, path: str, *, expect: int = 200, headers: Mapping[str, str] | None = None) -> Any:
         """JSON of an answer, whose status has to be the expected one."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from services.kafka_server import KafkaServer, make_topic
 
+from deploy.native.kafka import KafkaServer, make_topic
 from ltr_pipeline.events.source import Block, Range, Segment
 from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection

@@ -12,7 +12,8 @@ import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from services.s3_server import S3Server
+
+from deploy.native.minio import S3Server
 
 KEPT = ("content-type", "range", "x-amz-meta-ltr-write", "x-amz-copy-source")
 

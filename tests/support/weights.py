@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
-from services.s3_server import S3Server
 
+from deploy.native.minio import S3Server
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options

@@ -11,9 +11,9 @@ from uuid import uuid4
 import msgspec
 import pytest
 from msgspec.structs import replace
-from services.s3_server import BUCKET, S3Server
 from structlog.testing import capture_logs
 
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ledger import Move

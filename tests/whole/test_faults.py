@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from services.kafka_server import KafkaServer
-from services.s3_server import S3Server
 
+from deploy.native.kafka import KafkaServer
+from deploy.native.minio import S3Server
 from support import webhook
 from support.disturbances import KILLED, ON_SERVERS, Fault, Tally, arriving, disturb, redelivered, small_disk
 from support.disturbed import Site

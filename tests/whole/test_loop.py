@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from services.kafka_server import KafkaServer
-from services.s3_server import BUCKET, S3Server
 
+from deploy.native.kafka import KafkaServer
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import judge

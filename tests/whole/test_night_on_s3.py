@@ -5,9 +5,9 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from services.s3_server import S3Server
 from typer.testing import CliRunner
 
+from deploy.native.minio import S3Server
 from ltr_pipeline.cli import app
 from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.jobs import nightly

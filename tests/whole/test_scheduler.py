@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loopback import free_port
 
+from ltr_pipeline.local.ports import free_port
 from support import servers
 from support.programs import CHECKOUT
 from support.webhook import Server, running

@@ -16,9 +16,9 @@ from uuid import uuid4
 import pytest
 from airflow.configuration import conf
 from airflow.sdk import DAG
-from services.kafka_server import PASSWORD, USER, KafkaServer
-from services.s3_server import BUCKET, S3Server
 
+from deploy.native.kafka import PASSWORD, USER, KafkaServer
+from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.doctor import examine
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.settings import load_settings

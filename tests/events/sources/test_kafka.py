@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
-from services.kafka_server import PASSWORD, USER, KafkaServer
 
+from deploy.native.kafka import PASSWORD, USER, KafkaServer
 from ltr_pipeline.errors import LtrError, SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.events.landing import land

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
-from services.kafka_server import KafkaServer, lacking
 
+from deploy.native.kafka import KafkaServer, lacking
 from ltr_pipeline.errors import SourceUnavailableError
 from support import servers
 from support.topics import CLIENTS, Topic, lines_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
-from services.kafka_server import PASSWORD, USER, KafkaServer, lacking
 from structlog.testing import capture_logs
 
+from deploy.native.kafka import PASSWORD, USER, KafkaServer, lacking
 from ltr_pipeline import doctor
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
 from ltr_pipeline.events.manifest import landed_dates

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from services.kafka_server import KafkaServer
 
+from deploy.native.kafka import KafkaServer
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.artefacts import DATASET
 from ltr_pipeline.runs.names import run_name

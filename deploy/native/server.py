@@ -1,44 +1,28 @@
-"""What servers on loopback have in common: ports that stay theirs, starting, stopping, running as a program.
-
-Found beside it by the programs of this folder; pytest and the benchmarks have the folder in their path.
-"""
+"""What servers on loopback have in common: starting, stopping, running as a program."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import random
+import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import psutil
+
+from ltr_pipeline.errors import ProgramError
+from ltr_pipeline.local.ports import listens
+
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 30
 
 
-class NoServerError(Exception):
+class NoServerError(ProgramError):
     """The server cannot be built or started here; the message says what is needed."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has, below those that clients get: one of these may be gone when a server comes back."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 200):
-        if len(found) == count:
-            return found
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-    raise NoServerError(f"too few ports between 20000 and 32000 are free: {count} are needed")
-
-
-def free_port() -> int:
-    """A port as of `free_ports`."""
-    return free_ports(1)[0]
 
 
 class Server:
@@ -50,7 +34,9 @@ class Server:
         For messages.
     folder
         Holds its data, secrets and log.
-    log
+    port
+        Where it serves, on loopback.
+    log_file
         What it prints.
     ending
         Signal that stops it in an orderly way.
@@ -58,10 +44,11 @@ class Server:
 
     name: ClassVar[str]
     ending: ClassVar[signal.Signals] = signal.SIGTERM
+    port: int
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.log = self.folder / f"{self.name.lower()}.log"
+        self.log_file = self.folder / f"{self.name.lower()}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -69,29 +56,34 @@ class Server:
         raise NotImplementedError
 
     def running(self) -> bool:
+        """Return whether its process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def stop(self, how: signal.Signals | None = None) -> None:
-        """Stop and wait; SIGKILL for a server that dies."""
+    def stop(self, how: signal.Signals | None = None) -> int | None:
+        """Stop in an orderly way and return the exit code; None when it did not run or had to be killed."""
         if self._process is None:
-            return
+            return None
         self._process.send_signal(how or self.ending)
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(STOP_SECONDS)
-        self._process = None
+        code = None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(STOP_SECONDS)
+        self.kill()
+        return code
 
     def kill(self) -> None:
         """Kill as a power cut would."""
-        self.stop(signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_SECONDS)
+            self._process = None
+            atexit.unregister(self.stop)
 
     def _launch(self, command: Sequence[str], serves: Callable[[], bool], **options: Any) -> None:
         """Start a process, which is not to outlive this one, and wait until `serves`."""
-        with self.log.open("ab") as log:
+        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # should this one be killed
+        with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **options
+                [*guard, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **options
             )
         atexit.register(self.stop)
         try:
@@ -102,11 +94,19 @@ class Server:
 
     def _await(self, serves: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not serves():
+        while not (self._listens() and serves()):
             if not self.running() or time.monotonic() > deadline:
-                end = self.log.read_text(errors="replace")[-3000:]
+                end = self.log_file.read_text(errors="replace")[-3000:]
                 raise NoServerError(f"{self.name} does not serve within {START_SECONDS} s; its log ends: {end}")
             time.sleep(0.1)
+
+    def _listens(self) -> bool:
+        """Return whether its port is its own: whatever else has it may answer, too."""
+        assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._process.pid)
+            return listens([process, *process.children(recursive=True)], self.port)
+        return False
 
 
 def serve(server: Server, ready: Callable[[], str]) -> None:

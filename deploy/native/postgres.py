@@ -2,7 +2,7 @@
 
 As a program it runs until it is stopped::
 
-    python tests/services/postgres_server.py var/postgres --port 5433
+    python -m deploy.native.postgres var/postgres --port 5433
 
 PostgreSQL refuses to run as root: there it runs as the user ``postgres`` of Debian's package, who must be able to
 enter the folder.
@@ -20,7 +20,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from loopback import START_SECONDS, NoServerError, Server, free_port, serve
+from deploy.native.server import START_SECONDS, NoServerError, Server, serve
+from ltr_pipeline.local.ports import free_port
 
 DATABASE = "airflow"  # its owner's name, too
 OWNER = "postgres" if os.geteuid() == 0 else None
@@ -146,6 +147,7 @@ class PostgresServer(Server):
 
 
 def main() -> None:
+    """Run PostgreSQL until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="for data, password and log")
     parser.add_argument("--port", type=int, default=5433)

@@ -2,7 +2,7 @@
 
 As a program it runs until it is stopped, with its data, its credentials and its log in one folder::
 
-    python tests/services/s3_server.py var/s3 --port 9000 --bucket litgo-models
+    python -m deploy.native.minio var/s3 --port 9000 --bucket litgo-models
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from loopback import NoServerError, Server, free_port, serve
+from deploy.native.server import NoServerError, Server, serve
+from ltr_pipeline.local.ports import free_port
 
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # pinned: `go install` names MinIO's releases by commit only
 BUILD_SECONDS = 900
@@ -150,6 +151,7 @@ class S3Server(Server):
 
 
 def main() -> None:
+    """Run MinIO until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="for data, credentials and log")
     parser.add_argument("--port", type=int, default=9000)

@@ -4,7 +4,7 @@ It listens five times: PLAINTEXT, SSL (which asks for a client certificate), SAS
 SCRAM), and PROXIED, which sends clients to another port, where a test may put a proxy.
 Tests take the fixture ``kafka`` of the conftest. As a program it runs until it is interrupted:
 
-    python tests/services/kafka_server.py [--port 9092] [--data FOLDER] [--topic match_events --partitions 4]
+    python -m deploy.native.kafka [--port 9092] [--data FOLDER] [--topic match_events --partitions 4]
 
 Java 17 or newer, Maven and openssl must be there. The jars are fetched once, to ``~/.cache/ltr-pipeline/kafka-VERSION``
 (or the folder that ``LTR_CACHE`` names).
@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loopback import START_SECONDS, NoServerError, Server, free_ports, serve
+from deploy.native.server import START_SECONDS, NoServerError, Server, serve
+from ltr_pipeline.local.ports import free_ports
 
 VERSION: Final = "4.3.1"  # of 4.4.0, the newest, Central does not have every jar
 NEEDED: Final = ("java", "mvn", "openssl")
@@ -95,7 +96,7 @@ def jars() -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         pom = Path(scratch) / "pom.xml"
         pom.write_text(POM.format(version=VERSION))
-        command = ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies", "-DincludeScope=runtime"]
+        command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
         done = subprocess.run(
             [*command, f"-DoutputDirectory={scratch}/jars"], capture_output=True, text=True, check=False, timeout=600
         )
@@ -181,6 +182,7 @@ class KafkaServer(Server):
         self.ports = dict(zip(LISTENERS, ports, strict=True))
         if port is not None:
             self.ports["PLAINTEXT"] = port
+        self.port = self.ports["PLAINTEXT"]
         self._properties = self.folder / "server.properties"
 
     @property
@@ -194,13 +196,12 @@ class KafkaServer(Server):
         self._configure()
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
-        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # not to outlive a killed test
-        self._launch([*guard, *_java("kafka.Kafka", self._properties)], self._answers)
+        self._launch(_java("kafka.Kafka", self._properties), self._answers)
 
-    def stop(self, how: signal.Signals | None = None) -> None:
+    def stop(self, how: signal.Signals | None = None) -> int | None:
         if self._process is not None:
             self.resume()
-        super().stop(how)
+        return super().stop(how)
 
     def pause(self) -> None:
         """Let the broker accept connections, and never answer."""
@@ -234,7 +235,7 @@ class KafkaServer(Server):
 
     def _format(self) -> None:
         """Lay out the folder of the data, with the users."""
-        format_storage = ["format", "--ignore-formatted", "-t", "bHRyLXBpcGVsaW5lLXRlcw", "-c", self._properties]
+        format_storage = ["format", "--ignore-formatted", "-t", "bHRyLXBpcGVsaW5lLXRlcw", "-c", str(self._properties)]
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
             format_storage += ["--add-scram", f"{mechanism}=[name={USER},password={PASSWORD}]"]
         command = _java("kafka.tools.StorageTool", *format_storage)
@@ -264,6 +265,7 @@ def _java(main: str, *arguments: str | Path) -> list[str]:
 
 
 def main() -> None:
+    """Run Kafka until it is stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=9092)
     parser.add_argument("--data", type=Path, help="kept and used again; default: a temporary folder")

@@ -1,0 +1,181 @@
+"""The stack of docker-compose.yaml without Docker: the same servers, started natively with the same settings.
+
+    python -m deploy.native.stack up | down
+
+That is ``make up SERVICES=1`` and ``make down``. PostgreSQL, Kafka and MinIO are the programs beside this file; Airflow
+is an API server, a scheduler, a DAG processor and a triggerer, each a process of its own, and so is the service, with
+the environment and the commands of the compose file: only host names, ports and folders differ. All of it lives in
+``AIRFLOW_HOME``:
+
+============== ======================================================================
+services.env   environment of the stack while it runs, for a shell: ``set -a; . FILE``
+services/      data, keys, logs and records of processes; kept for the next time
+============== ======================================================================
+
+Ports on 127.0.0.1 are ``POSTGRES_PORT`` 5433, ``KAFKA_PORT`` 9092, ``MINIO_PORT`` 9000, ``LTR_SERVE_PORT`` 8000, and
+Airflow's that of ``AIRFLOW__API__BASE_URL``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from deploy.native.compose import CHECKOUT, Compose, write_secretly
+from deploy.native.server import NoServerError
+from ltr_pipeline.errors import ProgramError
+from ltr_pipeline.local.ports import check_free, listens
+from ltr_pipeline.local.programs import BIN, Program, stop, wait
+from ltr_pipeline.local.standalone import answer
+
+SERVER_SECONDS: Final = 900  # the first start builds MinIO and fetches Kafka
+SERVERS: Final = ("POSTGRES", "KAFKA", "MINIO")
+AIRFLOW_SECONDS: Final = 180
+SERVING_SECONDS: Final = 60
+PASSWORDS: Final = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
+
+
+class Stack:
+    """All servers and parts of Airflow, in `home`; Airflow is reached at `url`."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.compose = Compose(home, url)
+        self.folder = self.compose.folder
+        self.file = self.compose.home / "services.env"
+
+    def up(self) -> None:
+        """Start what does not run yet, and wait until all of it is well."""
+        for folder in (self.folder, self.compose.home / "auth"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        environment, serving = self.compose.airflow(), self.compose.serving()
+        environment["LTR_API_KEYS"] = serving["LTR_API_KEYS"]
+        write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
+        self._check_ports(environment)
+        self._start_servers(environment)
+        self._migrate(environment)
+        service, parts = self.service(), self.parts()
+        _start([service], serving)
+        _start(parts, environment)
+        wait(parts, self._is_healthy, AIRFLOW_SECONDS)
+        wait([service], self._serves, SERVING_SECONDS)
+        self._tell(environment)
+
+    def down(self) -> None:
+        """Stop Airflow and the service, then the servers, and wait; what takes too long is killed."""
+        stop([*self.parts(), self.service()])
+        stop(self.servers({"KAFKA_TOPIC": "", "S3_BUCKET": ""}))
+        self.file.unlink(missing_ok=True)
+        print("Airflow, the service, Kafka, MinIO and PostgreSQL have stopped.", flush=True)
+
+    def servers(self, environment: Mapping[str, str]) -> list[Program]:
+        """Return PostgreSQL, Kafka and MinIO."""
+        port = {name: str(number) for name, number in self.compose.ports.items()}
+        data = {name: str(self.folder / name) for name in ("postgres", "kafka", "s3")}
+        topic = ("--topic", environment["KAFKA_TOPIC"], "--partitions", "4")
+        bucket = ("--bucket", environment["S3_BUCKET"])
+        return [
+            self._server("postgres", "postgres", data["postgres"], "--port", port["POSTGRES"]),
+            self._server("kafka", "kafka", "--port", port["KAFKA"], "--data", data["kafka"], *topic),
+            self._server("s3", "minio", data["s3"], "--port", port["MINIO"], *bucket),
+        ]
+
+    def parts(self) -> list[Program]:
+        """Return the parts of Airflow."""
+        return [self._service(name) for name in self.compose.parts()]
+
+    def service(self) -> Program:
+        """Return the service."""
+        return self._service("ltr-serving")
+
+    def _server(self, name: str, module: str, *arguments: str) -> Program:
+        command = (sys.executable, "-u", "-m", f"deploy.native.{module}", *arguments)
+        return Program(name, name, command, self.folder)
+
+    def _service(self, name: str) -> Program:
+        program, *arguments = self.compose.command(name)
+        return Program(name, name, (str(BIN / program), *arguments), self.folder)
+
+    def _check_ports(self, environment: Mapping[str, str]) -> None:
+        """Raise ProgramError when none of some programs runs, and somebody listens where they should."""
+        ports = self.compose.ports
+        for programs, settings in (
+            (self.servers(environment), {f"{name}_PORT": ports[name] for name in SERVERS}),
+            (self.parts(), {"AIRFLOW__API__PORT": self.compose.airflow_port}),
+            ([self.service()], {"LTR_SERVE_PORT": ports["LTR_SERVE"]}),
+        ):
+            if not any(program.running() for program in programs):
+                for setting, port in settings.items():
+                    check_free(port, setting)
+
+    def _start_servers(self, environment: Mapping[str, str]) -> None:
+        servers = self.servers(environment)
+        _start(servers, environment)
+        for server, name in zip(servers, SERVERS, strict=True):
+            wait([server], partial(_is_ready, server, self.compose.ports[name]), SERVER_SECONDS)
+            print(server.log.read_text(), end="", flush=True)
+
+    def _migrate(self, environment: Mapping[str, str]) -> None:
+        program, *arguments = self.compose.command("airflow-init")
+        command = [str(BIN / program), *arguments]
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
+
+    def _is_healthy(self) -> bool:
+        mine = any(listens(part.processes(), self.compose.airflow_port) for part in self.parts())
+        parts = answer(f"{self.compose.url}/api/v2/monitor/health") if mine else None
+        return parts is not None and all(part["status"] == "healthy" for part in parts.values())
+
+    def _serves(self) -> bool:
+        port = self.compose.ports["LTR_SERVE"]
+        mine = listens(self.service().processes(), port)
+        return mine and answer(f"http://127.0.0.1:{port}/ltr/health") is not None
+
+    def _tell(self, environment: Mapping[str, str]) -> None:
+        serving = f"http://127.0.0.1:{self.compose.ports['LTR_SERVE']}"
+        print(f"Airflow is at {self.compose.url} (logs, keys and data: {self.folder})")
+        for user, password in json.loads(Path(environment[PASSWORDS]).read_text()).items():
+            print(f"  user {user}, password {password}")
+        print(f"The service is at {serving}; X-API-Key is LTR_API_KEYS of these settings (docs/api.md)")
+        print(f"Settings for a shell: set -a; . {self.file}. `make down` stops it all.", flush=True)
+
+
+def _is_ready(server: Program, port: int) -> bool:
+    """Return whether a server has its port and has printed that all it needs is made."""
+    return listens(server.processes(), port) and server.log.read_text().endswith("\n")
+
+
+def _start(programs: Iterable[Program], environment: Mapping[str, str]) -> None:
+    for program in programs:
+        if program.running():
+            continue
+        if program.ended():
+            print(f"{program.name} has ended, and is started again", flush=True)
+        program.log.unlink(missing_ok=True)  # what a server says of itself is read from there
+        program.start(environment, CHECKOUT)
+
+
+def main() -> None:
+    """Start or stop the stack; what hinders it is one line."""
+    if sys.argv[1:] not in (["up"], ["down"]):
+        raise SystemExit(__doc__)
+    home = Path(os.environ.get("AIRFLOW_HOME") or CHECKOUT / ".airflow")
+    stack = Stack(home, os.environ.get("AIRFLOW__API__BASE_URL") or "http://127.0.0.1:8080")
+    try:
+        if sys.argv[1] == "up":
+            stack.up()
+        else:
+            stack.down()
+    except ProgramError as error:
+        raise SystemExit(f"{error}\n(`make down` stops what has started)") from None
+
+
+if __name__ == "__main__":
+    main()
