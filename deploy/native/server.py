@@ -17,7 +17,7 @@ import psutil
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import listens
 
-START_SECONDS: Final = 60
+START_SECONDS: Final = 180  # on a busy machine; a server that ends is noticed at once
 STOP_SECONDS: Final = 30
 
 

@@ -37,8 +37,8 @@ from ltr_pipeline.local.standalone import answer
 
 SERVER_SECONDS: Final = 900  # the first start builds MinIO and fetches Kafka
 SERVERS: Final = ("POSTGRES", "KAFKA", "MINIO")
-AIRFLOW_SECONDS: Final = 180
-SERVING_SECONDS: Final = 60
+AIRFLOW_SECONDS: Final = 300
+SERVING_SECONDS: Final = 120
 PASSWORDS: Final = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 
 

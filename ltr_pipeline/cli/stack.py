@@ -19,7 +19,7 @@ from ltr_pipeline.simulate import growing
 
 __all__ = ["register"]
 
-START_SECONDS: Final = 120
+START_SECONDS: Final = 300  # on a busy machine; a program that ends is noticed at once
 
 
 def register(app: typer.Typer) -> None:
