@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 from msgspec.structs import replace
-from nights import LANDING
 
 from ltr_pipeline.dataset import labels
 from ltr_pipeline.dataset.build import build
@@ -22,6 +21,7 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
+from support.nights import LANDING
 
 MAPPING = load_mapping()
 WINDOWS = Windows(
