@@ -32,7 +32,7 @@ def environment(home: Path) -> dict[str, str]:
 def ltr(folder: Path, *arguments: str, code: int = 0, **more: str) -> str:
     command = [program("ltr"), *arguments]
     done = subprocess.run(
-        command, env=environment(folder) | more, cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        command, env=environment(folder) | more, cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -75,7 +75,7 @@ def test_lines_of_several_workers_are_whole(tmp_path: Path) -> None:
     with Server(tmp_path, LTR_LOG_FOLDER="logs", LTR_SERVE_WORKERS="2") as server:
 
         def ask(_: int) -> str:
-            answer = httpx.post(f"{server.url}/ltr/rank", json=BODY, trust_env=False)
+            answer = httpx.post(f"{server.url}/ltr/rank", json=BODY, trust_env=False, timeout=60)
             return answer.headers["x-request-id"]
 
         with ThreadPoolExecutor(8) as pool:

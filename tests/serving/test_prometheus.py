@@ -50,9 +50,9 @@ def test_every_outcome_is_counted_by_version(tmp_path: Path) -> None:
         server.post("/ltr/rank", b"x" * (5 << 20), expect=413)
         server.http.get("/nowhere")
         assert server.metric(f'ltr_predictions_total{{outcome="model",version="{A}"}}') == 3
-        assert server.metric(f'ltr_predictions_total{{outcome="refused",version="{A}"}}') == 3
+        server.until(lambda: server.metric(f'ltr_predictions_total{{outcome="refused",version="{A}"}}') == 3)
         assert server.metric("ltr_prediction_duration_seconds_count") == 3
-        assert server.metric("ltr_in_flight_requests") == 0
+        server.until(lambda: server.metric("ltr_in_flight_requests") == 0)
         assert server.metric('ltr_reloads_total{outcome="loaded"}') == 1
         assert server.metric('ltr_reloads_total{outcome="refused"}') == 0
         assert 'ltr_reloads_total{outcome="refused"} 0.0' in server.metrics()  # there, so that its rise is seen
@@ -67,7 +67,7 @@ def test_a_wrong_key_is_refused_and_counted(tmp_path: Path) -> None:
         server.post("/ltr/rank", BODY, expect=401)
         server.post("/ltr/rank", BODY, headers={"x-api-key": "wrong"}, expect=403)
         server.post("/ltr/rank", BODY, headers={"x-api-key": "0123456789abcdef"})
-        assert server.metric('ltr_predictions_total{outcome="refused",version="legacy"}') == 2
+        server.until(lambda: server.metric('ltr_predictions_total{outcome="refused",version="legacy"}') == 2)
 
 
 def test_workers_are_summed_and_the_dead_leave_only_their_counts(tmp_path: Path) -> None:
@@ -77,10 +77,12 @@ def test_workers_are_summed_and_the_dead_leave_only_their_counts(tmp_path: Path)
         server.until(lambda: server.metric('ltr_reloads_total{outcome="loaded"}') == 2, 60)
 
         def ask(_: int) -> None:
-            assert httpx.post(f"{server.url}/ltr/rank", json=BODY, trust_env=False).status_code == 200
+            answer = httpx.post(f"{server.url}/ltr/rank", json=BODY, trust_env=False, timeout=60)
+            assert answer.status_code == 200
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(ask, range(80)))
+        server.until(lambda: server.metric("ltr_in_flight_requests") == 0)  # counted down once an answer is sent
         for _ in range(5):  # whichever worker answers
             assert server.metric(name) == 80
             assert server.metric("ltr_in_flight_requests") == 0

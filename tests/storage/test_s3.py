@@ -234,7 +234,8 @@ def test_a_wrong_value_is_an_error_that_names_it_and_shows_no_secret(s3_options,
 
 def test_without_any_credentials_the_error_says_which_to_set(s3_options, tmp_path):
     script = (
-        "from ltr_pipeline.storage import *; from ltr_pipeline.errors import SettingsError\n"
+        "from ltr_pipeline.errors import SettingsError; from ltr_pipeline.storage.options import S3Options\n"
+        "from ltr_pipeline.storage.uri import open_storage\n"
         f"try: open_storage('s3://{BUCKET}/x', S3Options(endpoint='{s3_options.endpoint}')).get('k')\n"
         "except SettingsError as error: assert 'AWS_ACCESS_KEY_ID' in str(error), error\n"
         "else: raise SystemExit('no error')"

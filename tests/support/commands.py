@@ -67,7 +67,7 @@ def ltr(*arguments: str) -> Done:
 
 def typed(*arguments: str) -> Done:
     """A command, in a process of its own."""
-    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False, timeout=600)
     return Done(done.returncode, done.stdout, done.stderr)
 
 

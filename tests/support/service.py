@@ -55,7 +55,7 @@ class Server(native.Server):
         given = {**_plain(folder), **(environment or {}), **more}
         self.environment = {name: value for name, value in given.items() if value is not None}
         self.environment["LTR_SERVE_PORT"] = str(self.port)
-        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
 
     @property
     def url(self) -> str:
@@ -114,7 +114,7 @@ class Server(native.Server):
         lines = (line.rpartition(" ") for line in self.metrics().splitlines())
         return next((float(value) for name, _, value in lines if name == sample), 0.0)
 
-    def until(self, ready: Callable[[], T], seconds: float = 20.0) -> T:
+    def until(self, ready: Callable[[], T], seconds: float = 60.0) -> T:
         """What `ready` gives as soon as that is true; TimeoutError with the end of the log when it never is."""
         deadline = time.monotonic() + seconds
         while not (found := ready()):

@@ -55,7 +55,7 @@ def on_s3(server: S3Server, options: S3Options) -> Place:
     """In a bucket of its own."""
     bucket = server.make_bucket(f"ltr-{uuid4().hex[:12]}")
     registry = Registry(open_storage(f"s3://{bucket}/ltr", options), keys=[KEY.encode()])
-    environment = {"S3_BUCKET": bucket, "LTR_SIGNING_KEY": KEY, "LTR_S3_TIMEOUT_SECONDS": "2"}
+    environment = {"S3_BUCKET": bucket, "LTR_SIGNING_KEY": KEY, "LTR_S3_TIMEOUT_SECONDS": "5"}
     return Place(registry, environment | server.environment)
 
 

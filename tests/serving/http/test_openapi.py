@@ -62,7 +62,7 @@ def test_no_request_made_from_the_description_breaks_the_service(server: Server,
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-1000:]

@@ -37,7 +37,7 @@ def rank(server: Server, items: int = 2) -> dict[str, Any]:
     chance = random.Random(7)
     values = [0.9, *(chance.random() for _ in range(items - 1))]  # at random: a processor foresees what is always so
     candidates = [{"item_id": str(n), "features": {"A": a, "S": 0.5}} for n, a in enumerate(values)]
-    answer = httpx.post(f"{server.url}/ltr/rank", json={"query_id": "q", "candidates": candidates}, timeout=30)
+    answer = httpx.post(f"{server.url}/ltr/rank", json={"query_id": "q", "candidates": candidates}, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -71,7 +71,7 @@ def test_a_bad_version_is_left_and_latest_rolled_back_and_pinned(
         assert rank(server)["version"] == A
         place.publish(make(B))
         server.until(lambda: server.get("/ltr/health")["version"] == B)
-        assert server.get(DEBUG)["guard"]["state"] == "watching"
+        server.until(lambda: server.get(DEBUG)["guard"]["state"] == "watching")
         ask(server, lambda: server.get("/ltr/health")["version"] == A, items)
         server.until(lambda: server.get(DEBUG)["guard"]["rollback"])
         report = server.get(DEBUG)

@@ -53,7 +53,7 @@ def storage(tmp_path: Path) -> Counted:
 
 
 def until(ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not ready():
         assert time.monotonic() < deadline
         time.sleep(0.01)
