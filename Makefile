@@ -16,7 +16,7 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run serve demo up down airflow test lint format secrets lock clean
+.PHONY: help setup run serve demo up down airflow test test-long lint format secrets lock clean
 help:
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
@@ -26,6 +26,7 @@ help:
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
 	@echo "make secrets                what docker-compose.yaml needs in .env"
 	@echo "make test / make lint       tests / ruff, mypy, import floors, doctests"
+	@echo "make test-long              longer repetitions of some tests, before a change is done"
 	@echo "make clean                  remove what runs made (not .venv, not your logs)"
 
 setup: $(READY)
@@ -65,8 +66,15 @@ down: $(READY)
 airflow: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/airflow $(CMD)
 
+# A file stays with one worker, which starts the servers that it needs; the conftest puts long files first.
+JOBS ?= 2
+IN_PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(IN_PARALLEL)
+
+test-long: $(READY)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

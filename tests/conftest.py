@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from deploy.native.kafka import VERSION, KafkaServer, lacking
@@ -22,6 +23,7 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from support import servers
+from support.programs import CHECKOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -38,6 +40,13 @@ for name in [
     name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name != "LTR_REQUIRE_SERVICES"
 ]:
     del os.environ[name]
+
+LONG_ROOMS = ("whole", "services", "versions", "jobs", "events", "serving", "dags", "cli")
+
+hypothesis.settings.register_profile(  # how long an example takes is the machine's business
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 for part in (Channels, Settings):
     part.model_config["env_file"] = None  # not what the checkout's user has set
@@ -118,6 +127,24 @@ def dag(airflow_database: None) -> DAG:
         task.retry_delay = dt.timedelta()
         task.retry_exponential_backoff = 0
     return dag
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes: begun last, one worker would end long after the others."""
+    rooms = {CHECKOUT / "tests" / room: place for place, room in enumerate(LONG_ROOMS)}
+    items.sort(key=lambda item: min(rooms.get(folder, len(rooms)) for folder in item.path.parents))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell who started this worker which servers it used."""
+    if (told := getattr(session.config, "workeroutput", None)) is not None:
+        told["servers"] = servers.STATES
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker told."""
+    servers.also(getattr(node, "workeroutput", {}).get("servers", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NoReturn
 
 import pytest
@@ -13,6 +14,13 @@ STATES: dict[str, str] = {}
 def used(name: str, what: str) -> None:
     """Note that tests ran against the real thing."""
     STATES[name] = f"used: {what}"
+
+
+def also(states: Mapping[str, str]) -> None:
+    """Note what another process used; what one had to do without is not forgotten."""
+    for name, state in states.items():
+        if not STATES.get(name, "").startswith("skipped"):
+            STATES[name] = state
 
 
 def missing(name: str, remedy: str) -> NoReturn:
