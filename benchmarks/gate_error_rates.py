@@ -39,7 +39,9 @@ from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import fairness, quality
 from ltr_pipeline.metrics.fairness import Fairness
+from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Metrics
+from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
 from ltr_pipeline.simulate.world import FEATURES, World
@@ -88,11 +90,11 @@ class Population:
         self.random = self.ndcg(np.zeros(len(self.relevance)))
 
     def ndcg(self, score: Floats) -> Floats:
-        return quality.ndcg(self.relevance, score, self.group)
+        return quality.ndcg(Rankings(self.relevance, score, self.group))
 
     def by_utility(self, score: Floats) -> float:
         """Mean nDCG@5 if relevance were what the client would answer to the true utility, seen or not."""
-        return float(np.nanmean(quality.ndcg(self.worth, score, self.group)))
+        return float(np.nanmean(quality.ndcg(Rankings(self.worth, score, self.group))))
 
     def noise(self) -> Floats:
         return self.rng.normal(size=len(self.relevance))
@@ -372,7 +374,8 @@ def fairness_of(case: Contest, chosen: Labels, users: Labels, seed: int) -> Fair
     group = p.group[chosen]
     row = np.repeat(p.starts[chosen] - (np.cumsum(group) - group), group) + np.arange(group.sum())
     labels = pl.Series(["a", "b", "c", "d", None]).gather(case.labels[row])  # -1 is the last
-    return fairness.measure(p.relevance[row], case.score[row], group, labels, users, seed, item=pl.Series(p.item[row]))
+    rankings = Rankings(p.relevance[row], case.score[row], group)
+    return fairness.measure(rankings, ProtectedGroups(labels, item=pl.Series(p.item[row])), users, seed)
 
 
 def latency(p95: float) -> Latency:

@@ -19,6 +19,7 @@ from ltr_pipeline.jobs import chain
 from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.quality import hit, ndcg
+from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.report.artefacts import DATASET, OUTCOME
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
@@ -124,12 +125,8 @@ def _one(folder: Path, seed: int, visits: int, panel: int, *, in_airflow: bool) 
 
 
 def _measured(stage: Stage, judged: Visits) -> Quality:
-    position = stage.panel(judged)
-    relevance: NDArray[np.int8] = judged.relevance
-    return Quality(
-        hit=float(np.nanmean(hit(relevance, -position, judged.group))),
-        ndcg=float(np.nanmean(ndcg(relevance, -position, judged.group))),
-    )
+    rankings = Rankings(judged.relevance, -stage.panel(judged), judged.group)
+    return Quality(hit=float(np.nanmean(hit(rankings))), ndcg=float(np.nanmean(ndcg(rankings))))
 
 
 def _night(stage: Stage, *, in_airflow: bool) -> str:

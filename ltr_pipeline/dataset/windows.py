@@ -28,7 +28,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     test_days, valid_days
         Length of the parts that are held out.
     min_queries
-        Eligible test rankings that the test part grows back for.
+        Eligible test rankings that the test part grows back for, by the gate's policy; it does not grow for 0.
 
     Raises
     ------
@@ -41,7 +41,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     attribution_days: int = 3
     test_days: int = 3
     valid_days: int = 2
-    min_queries: int = 100
+    min_queries: int = 0
 
     def __post_init__(self) -> None:
         if self.cutoff.utcoffset() != timedelta(0) or self.cutoff.timetz() != time(tzinfo=UTC):
@@ -96,7 +96,7 @@ def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     rankings need two.
 
     >>> cutoff = datetime(2025, 1, 11, tzinfo=UTC)
-    >>> ten = Windows(cutoff=cutoff, window_days=10, attribution_days=2, test_days=1, valid_days=1)
+    >>> ten = Windows(cutoff=cutoff, window_days=10, attribution_days=2, test_days=1, valid_days=1, min_queries=100)
     >>> [f"{span.start:%d} to {span.end:%d}" for span in split([60] * 8, ten)]
     ['01 to 06', '06 to 07', '07 to 09']
 

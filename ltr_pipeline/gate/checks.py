@@ -53,7 +53,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the gate decided.
+    """The gate's verdict, the checks it rests on, and the policy that was applied.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
 
 
 def blocks(status: Status, policy: Policy) -> bool:
-    """Whether a check of this status keeps the former model.
+    """Tell whether a check of this status keeps the former model.
 
     >>> [blocks(status, Policy()) for status in ("pass", "skipped", "fail", "inconclusive", "not_evaluable")]
     [False, False, True, True, True]

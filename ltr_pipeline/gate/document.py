@@ -1,4 +1,4 @@
-"""From a run's artefacts to the weights document that may be published."""
+"""The weights document that may be published, made of a run's artefacts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights_document(
     decision: Decision,
     seed: int,
 ) -> Weights:
-    """Everything a reader of the model needs, in one record.
+    """Collect everything a reader of the model needs in one record.
 
     Parameters
     ----------
@@ -72,22 +72,22 @@ def weights_document(
 
 
 def lineage(seed: int) -> dict[str, Any]:
-    """How a model of the nightly run came to be."""
+    """Describe how a model of the nightly run came to be."""
     return {"mode": "daily", "parent": None, "seed": seed}
 
 
 def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
-    """SHA-256 of what a model was made from: the dataset's tables and the mapping."""
+    """Return the SHA-256 of all that a model was made from: the dataset's tables and the mapping."""
     return manifest.tables | {"mapping": mapping.sha256}
 
 
 def libraries() -> dict[str, str]:
-    """Versions of the libraries that a model's scores depend on."""
+    """List the versions of the libraries that a model's scores depend on."""
     return {name: library_version(name) for name in LIBRARIES}
 
 
 def frozen(former: bytes | None, new: Weights, keys: Sequence[bytes] = ()) -> bytes:
-    """Bytes of `new`, or those of an earlier attempt's document that is the same result, judged the same way.
+    """Return the bytes of `new`, or of an earlier attempt's document that is the same result, judged the same way.
 
     Measurements and times differ from attempt to attempt; keeping the first bytes makes a retried publish publish
     what the first try would have. With `keys` the document is signed, and an earlier one without their signature is

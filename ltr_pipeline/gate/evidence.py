@@ -8,7 +8,8 @@ import msgspec
 
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.metrics.fairness import Fairness
-from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
+from ltr_pipeline.metrics.quality import Delta, Metrics
+from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.scoring.latency import Latency
 
 __all__ = ["Comparison", "Evidence"]

@@ -46,7 +46,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @classmethod
     def from_variables(cls, values: Mapping[str, str]) -> Policy:
-        """Policy from the Airflow Variables that are set, name → text; other names are ignored.
+        """Read the policy from the Airflow Variables that are set, name → text; other names are ignored.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
         return f"a {'whole ' if self.whole else ''}number from {self.low:.10g} to {self.high:.10g}"
 
     def parse(self, text: str) -> float | int | str:
-        """Value of the Variable; SettingsError names it, what it is and what it may be."""
+        """Return the value of the Variable; SettingsError names it, what it is and what it may be."""
         word = str(text).strip()
         if self.choices:
             if word in self.choices:

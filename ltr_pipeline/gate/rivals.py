@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import structlog
 
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["RECENT", "Rival", "load_rival", "rivals"]
+__all__ = ["RECENT", "Rival", "Rivals", "load_rival", "rivals"]
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,25 @@ class Rival:
     seen_until: dt.datetime
 
 
+@dataclass(frozen=True)
+class Rivals:
+    """All that the challenger is compared with.
+
+    Attributes
+    ----------
+    champion, best_recent
+        Published versions, if there are any.
+    legacy_weights
+        Hand-set weights by feature, which take the place of a missing champion; empty = none.
+    """
+
+    champion: Rival | None = None
+    best_recent: Rival | None = None
+    legacy_weights: Mapping[str, float] = field(default_factory=dict)
+
+
 def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | None]:
-    """Versions that a run at `moment` is compared with.
+    """Find the versions that a run at `moment` is compared with.
 
     Returns
     -------
@@ -74,13 +92,13 @@ def _in_use(history: Iterable[Move]) -> set[str]:
 
 
 def load_rival(registry: Registry, version: str | None) -> Rival | None:
-    """A version as a rival; one that does not load is no rival, and the log says so."""
+    """Load a version as a rival; one that does not load or score as recorded is none, and the log says so."""
     if version is None:
         return None
     try:
-        document = registry.load(version)
+        document = registry.documents.stored(version).weights
+        scorer = check_golden(document)
     except LtrError as error:
         log.warning("rival cannot be compared", version=version, error=str(error))
         return None
-    scorer = Scorer.from_model(document.model.text, document.feature_names)
     return Rival(version=version, scorer=scorer, seen_until=document.data.valid.end)

@@ -8,7 +8,6 @@ from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, partitions_for
 from ltr_pipeline.events.source import Source
-from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import rivals
 from ltr_pipeline.runs import extract
 from ltr_pipeline.runs.run import Inputs, Request, Run
@@ -22,7 +21,7 @@ def freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None)
     settings, date = run.settings, moment.date()
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
-    start = windows(date, window_days, settings, Policy()).start
+    start = windows(date, window_days, settings).start
     landed = None
     if not is_backfill(settings.data, date):
         manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
@@ -56,7 +55,7 @@ def check_date(date: dt.date, settings: Settings) -> None:
         raise SettingsError(f"the run's date {date} has not come: the newest that can be run is {newest}")
 
 
-def windows(date: dt.date, window_days: int, settings: Settings, policy: Policy) -> Windows:
+def windows(date: dt.date, window_days: int, settings: Settings, min_queries: int = 0) -> Windows:
     """Days that a run of `date` learns from and is tested on."""
     return Windows(
         cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
@@ -64,5 +63,5 @@ def windows(date: dt.date, window_days: int, settings: Settings, policy: Policy)
         attribution_days=settings.attribution_days,
         test_days=settings.test_days,
         valid_days=settings.valid_days,
-        min_queries=policy.min_queries,
+        min_queries=min_queries,
     )

@@ -24,7 +24,7 @@ from ltr_pipeline.gate.checks import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.gate.rivals import load_rival
+from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.report.artefacts import (
@@ -117,7 +117,7 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
         The window or the landed tables contradict the settings.
     """
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
-        days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables))
+        days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
         manifest = build(run.storage, run.key(TABLES), asked.partitions, run.settings.mapping, days)
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
         log.info("dataset built", **counts)
@@ -175,25 +175,20 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
 def _evidence(run: Run, trained: Trained) -> Evidence:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
     if trained.untrained:
-        return measure.without_model(
-            trained.untrained,
-            train_impressions=manifest.train.rows,
-            test_queries=manifest.test.eligible,
-            landed=inputs.landed,
-        )
-    registry = settings.registry
-    return measure.gather(
-        _part(run, manifest, "test"),
-        Scorer.from_model(_model_text(run, trained), manifest.features),
-        train_impressions=manifest.train.rows,
+        return measure.without_model(trained.untrained, manifest, inputs.landed)
+    days = measure.HeldOut(
+        test=_part(run, manifest, "test"),
+        manifest=manifest,
         trained_on=_part(run, manifest, "train", ids=measure.TRAINED_ON).ids,
-        landed=inputs.landed,
-        champion=load_rival(registry, inputs.champion),
-        best_recent=load_rival(registry, inputs.best_recent),
-        legacy_weights=settings.mapping.legacy_weights,
-        min_queries=manifest.windows.min_queries,
         seed=settings.seed,
     )
+    challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
+    published = Rivals(
+        champion=load_rival(settings.registry, inputs.champion),
+        best_recent=load_rival(settings.registry, inputs.best_recent),
+        legacy_weights=settings.mapping.legacy_weights,
+    )
+    return measure.gather(days, challenger, published, inputs.landed)
 
 
 def _model_text(run: Run, trained: Trained) -> str:

@@ -1,4 +1,4 @@
-"""Whether groups of people are ranked equally well: the pairwise equal-opportunity gap and its noise.
+"""How equally well groups of people are ranked: the pairwise equal-opportunity gap and its noise.
 
 For ranking q and group g, A(q, g) is the share of pairs (i, j) with relevance_i > relevance_j, i in g and j not in g,
 that are scored in the right order, ties counting one half; A(g) is its mean over the rankings that have such a pair,
@@ -12,19 +12,19 @@ measured under permuted labels, and the mean square of those is taken off: sqrt(
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
-import polars as pl
 from msgspec.structs import replace
-from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from numpy.typing import NDArray
 
 from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.metrics.groups import ProtectedGroups
+from ltr_pipeline.metrics.pairs import Accuracy, Pairs, Units, ratio
 from ltr_pipeline.metrics.rankings import Rankings
-from ltr_pipeline.metrics.resampling import MIN_CLUSTERS, cluster_codes, cluster_sums, interval, resample
+from ltr_pipeline.metrics.resampling import MIN_CLUSTERS, cluster_sums, interval, resample
 
 __all__ = ["MIN_SUPPORT", "PERMUTATIONS", "Fairness", "GroupAccuracy", "corrected", "measure"]
 
@@ -35,12 +35,11 @@ PERMUTATIONS: Final = 500
 """Relabellings behind the null: its mean square is then known to about one part in fifteen."""
 
 Random: TypeAlias = np.random.Generator
-_MAX_PARTNERS: Final = 200  # items each relevant one is compared with: all, or this many spread over a longer list
 _CELLS: Final = 2_000_000  # values held at once while relabelling
 
 
 class GroupAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How often one protected group's better items are ranked above worse ones.
+    """Accuracy of one protected group: how often its better items are ranked above worse ones.
 
     Attributes
     ----------
@@ -107,18 +106,14 @@ class Fairness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def measure(
-    relevance: ArrayLike,
-    score: ArrayLike,
-    group: ArrayLike,
-    protected_group: pl.Series,
+    rankings: Rankings,
+    groups: ProtectedGroups,
     clusters: NDArray[np.int64],
     seed: int,
     *,
-    item: pl.Series | None = None,
-    expected_groups: Iterable[str] = (),
     ndcg_at_5: Mapping[str, float | None] | None = None,
 ) -> Fairness:
-    """Fairness gap of one order of the test rankings.
+    """Measure the fairness gap of one order of the test rankings.
 
     Labels are permuted where they live: over items where groups meet in one ranking (an item keeps its shuffled label
     in all rankings), else over users where each has one group, else over rankings. In lists longer than 200 each
@@ -126,180 +121,64 @@ def measure(
 
     Parameters
     ----------
-    relevance, score, group
-        Flat table: int (n,), float (n,), row count of each ranking (rankings,).
-    protected_group
-        str (n,), null = unknown: pairs with such an item are left out, and the share of such impressions is reported.
+    groups
+        Pairs with an item of an unknown group are left out, and the share of such impressions is reported. An expected
+        group without an item has no support, which is never a silent pass.
     clusters
         User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
-    item
-        Identity of each row's item (n,); without it every row is an item of its own.
-    expected_groups
-        Groups that training had: one that is gone from the test days has no support, which is never a silent pass.
+    seed
+        Of the sampled pairs, the permutations and the bootstrap.
     ndcg_at_5
         Per-group nDCG@5 to show beside the accuracies.
 
     Raises
     ------
-    RankerError
-        A score is NaN.
     DatasetError
         The shapes do not fit.
     """
-    table = Rankings(relevance, score, group)
-    if len(protected_group) != len(table.score) or len(clusters) != len(table):
-        sizes = f"{len(protected_group)} protected groups and {len(clusters)} clusters"
-        raise DatasetError(f"{len(table.score)} rows in {len(table)} rankings do not fit {sizes}")
-    unknown = protected_group.null_count() / max(1, len(table.score))
-    names = sorted({*expected_groups, *protected_group.drop_nulls().unique()})
+    _check(rankings, groups, clusters)
+    unknown = groups.of_row.null_count() / max(1, len(rankings.score))
+    names = groups.names
     if not names:
         reason = "no impression has a protected group"
         return Fairness(configured=False, evaluable=False, reason=reason, unknown_share=unknown)
     rng = np.random.default_rng(seed)
-    units = _units(table, protected_group.cast(pl.Enum(names)), item, clusters)
-    pairs = _pairs(table, units, rng)
-    found = _accuracy(pairs, units.label[:, None], len(names))
-    groups = _groups(table, units, names, found, ndcg_at_5 or {})
-    exposures = [entry.exposure for entry in groups if entry.exposure is not None] or [0.0]
+    units = Units.of(rankings, groups, clusters)
+    pairs = Pairs.of(rankings, units, rng)
+    found = pairs.accuracy(units.label[:, None], len(names))
+    listed = _listed(names, found, _exposure(rankings, units, len(names)), ndcg_at_5 or {})
+    exposures = [entry.exposure for entry in listed if entry.exposure is not None] or [0.0]
     unjudged = Fairness(
         configured=True,
         evaluable=False,
         reason="",
         exposure_gap=max(exposures) - min(exposures),
-        groups=groups,
+        groups=listed,
         unknown_share=unknown,
     )
     return _judged(unjudged, pairs, units.label, found, clusters[pairs.ranking], rng)
 
 
-class _Units(NamedTuple):
-    """Where labels live.
-
-    `label` int16 (units,) is the group number of each item, user or ranking, which a permutation shuffles; `of_row` int
-    (n,) is the unit of each row, -1 = unknown; `shared` says that all items of a ranking have the same group.
-    """
-
-    label: NDArray[np.int16]
-    of_row: NDArray[np.int64]
-    shared: bool
+def _check(rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int64]) -> None:
+    rows, labels = len(rankings.score), len(groups.of_row)
+    if labels != rows or len(clusters) != len(rankings):
+        sizes = f"{labels} protected groups and {len(clusters)} clusters"
+        raise DatasetError(f"{rows} rows in {len(rankings)} rankings do not fit {sizes}")
 
 
-class _Pairs(NamedTuple):
-    """Pairs of different relevance in one ranking, sorted by ranking and better row.
-
-    `unit` of each better row and `of_pair`, the better row of each pair; the `other` unit of each pair. Sparse matrices
-    add up pairs by better row, `right` with 1 for the right order, 1/2 for a tie and 0 for the wrong one, `count` with
-    1 for each, and `rankings` adds up better rows by ranking; `ranking` is the number of each.
-    """
-
-    unit: NDArray[np.int64]
-    of_pair: NDArray[np.int64]
-    other: NDArray[np.int64]
-    right: csr_array
-    count: csr_array
-    rankings: csr_array
-    ranking: NDArray[np.int64]
-    shared: bool
-
-
-class _Accuracy(NamedTuple):
-    """A(q, g) of rankings with a pair, float64 (rankings, groups, labellings), 0 without one, and how many it has."""
-
-    value: NDArray[np.float64]
-    pairs: NDArray[np.float64]
-
-    def mean(self) -> NDArray[np.float64]:
-        """A(g), float64 (groups, labellings), NaN where no ranking has a pair."""
-        return _ratio(self.value.sum(axis=0), (self.pairs > 0).sum(axis=0))
-
-
-def _ratio(total: NDArray[np.float64], count: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
-    ratio = np.full(total.shape, np.nan)
-    np.divide(total, count, out=ratio, where=count > 0)
-    return ratio
-
-
-def _units(table: Rankings, protected_group: pl.Series, item: pl.Series | None, clusters: NDArray[np.int64]) -> _Units:
-    code = protected_group.to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-    known = code >= 0
-    shared = _constant(code, table.ranking, known)
-    if shared:
-        users = clusters[table.ranking]
-        owner = users if _constant(code, users, known) else table.ranking
-    else:
-        owner = np.arange(len(code)) if item is None else cluster_codes(item)
-    groups = int(code.max(initial=0)) + 1
-    units, of_known = np.unique(owner[known] * groups + code[known], return_inverse=True)
-    of_row = np.full(len(code), -1)
-    of_row[known] = of_known
-    return _Units((units % groups).astype(np.int16), of_row, shared)
-
-
-def _constant(code: NDArray[np.int64], owner: NDArray[np.int64], known: NDArray[np.bool_]) -> bool:
-    """Whether all known codes of each owner are the same."""
-    code, owner = code[known], owner[known]
-    highest = np.full(int(owner.max(initial=0)) + 1, -1)
-    np.maximum.at(highest, owner, code)
-    return bool((highest[owner] == code).all())
-
-
-def _pairs(table: Rankings, units: _Units, rng: Random) -> _Pairs:
-    rows = np.flatnonzero((table.relevance > 0) & (units.of_row >= 0))
-    size = table.group[table.ranking[rows]]
-    partners = np.minimum(size, _MAX_PARTNERS)
-    better = np.repeat(rows, partners)
-    step = np.arange(len(better)) - np.repeat(np.cumsum(partners) - partners, partners)
-    shift = rng.integers(0, np.maximum(size, 1))  # in a short list every place is taken once, whatever the shift
-    place = (step * np.repeat(size, partners) + np.repeat(shift, partners)) // np.repeat(partners, partners)
-    other = table.starts[table.ranking[better]] + place
-    differ = (table.relevance[better] > table.relevance[other]) & (units.of_row[other] >= 0)
-    better, other = better[differ], other[differ]
-    first = np.flatnonzero(np.diff(better, prepend=-1))
-    ranking = table.ranking[better[first]]
-    begin = np.flatnonzero(np.diff(ranking, prepend=-1))
-    right = (1.0 + np.sign(table.score[better] - table.score[other])) / 2.0
-    return _Pairs(
-        unit=units.of_row[better[first]],
-        of_pair=np.repeat(np.arange(len(first)), np.diff(first, append=len(better))),
-        other=units.of_row[other],
-        right=_adder(first, right),
-        count=_adder(first, np.ones(len(better))),
-        rankings=_adder(begin, np.ones(len(first))),
-        ranking=ranking[begin],
-        shared=units.shared,
-    )
-
-
-def _adder(first: NDArray[np.int64], weight: NDArray[np.float64]) -> csr_array:
-    """Sparse float32 matrix that adds up weighted rows from each `first` to the next."""
-    indptr = np.append(first, len(weight))
-    return csr_array((weight.astype(np.float32), np.arange(len(weight)), indptr), shape=(len(first), len(weight)))
-
-
-def _accuracy(pairs: _Pairs, label: NDArray[np.int16], groups: int) -> _Accuracy:
-    """A(q, g) under each labelling of the units, int16 (units, labellings)."""
-    own = label[pairs.unit]
-    counted = ((label[pairs.other] != own[pairs.of_pair]) | pairs.shared).astype(np.float32)
-    right, count = pairs.right @ counted, pairs.count @ counted
-    shape = (len(pairs.ranking), groups, label.shape[1])
-    rights, counts = np.zeros(shape), np.zeros(shape)
-    for index in range(groups):
-        ours = own == index
-        rights[:, index] = pairs.rankings @ (right * ours)
-        counts[:, index] = pairs.rankings @ (count * ours)
-    return _Accuracy(rights / np.maximum(counts, 1.0), counts)
-
-
-def _groups(
-    table: Rankings, units: _Units, names: list[str], found: _Accuracy, ndcg_at_5: Mapping[str, float | None]
-) -> list[GroupAccuracy]:
-    discount = table.discount(int(table.group.max()))
-    relative = discount / (table.total(discount) / np.maximum(table.group, 1))[table.ranking]
+def _exposure(rankings: Rankings, units: Units, groups: int) -> NDArray[np.float64]:
+    """Mean position discount of each group's items, in that of the average item of their lists; NaN without items."""
+    discount = rankings.discount(int(rankings.group.max(initial=0)))
+    relative = discount / (rankings.total(discount) / np.maximum(rankings.group, 1))[rankings.ranking]
     known = units.of_row >= 0
     code = units.label[units.of_row[known]]
-    count = np.bincount(code, minlength=len(names))
-    shown = np.bincount(code, weights=relative[known], minlength=len(names)).astype(np.float64)
-    exposure = _ratio(shown, count)
+    shown = np.bincount(code, weights=relative[known], minlength=groups).astype(np.float64)
+    return ratio(shown, np.bincount(code, minlength=groups))
+
+
+def _listed(
+    names: list[str], found: Accuracy, exposure: NDArray[np.float64], ndcg_at_5: Mapping[str, float | None]
+) -> list[GroupAccuracy]:
     accuracy, rankings = found.mean()[:, 0], (found.pairs[:, :, 0] > 0).sum(axis=0)
     return [
         GroupAccuracy(
@@ -319,7 +198,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _judged(
-    unjudged: Fairness, pairs: _Pairs, label: NDArray[np.int16], found: _Accuracy, users: NDArray[np.int64], rng: Random
+    unjudged: Fairness, pairs: Pairs, label: NDArray[np.int16], found: Accuracy, users: NDArray[np.int64], rng: Random
 ) -> Fairness:
     """Add the gap, its interval and its null where two groups have support; `users` (rankings with a pair,)."""
     groups = unjudged.groups
@@ -359,7 +238,7 @@ def _doubt(groups: list[GroupAccuracy], users: int, *, shared: bool) -> str:
 
 
 def corrected(gap: float, noise: float) -> float:
-    """Gap after taking off what noise alone would show.
+    """Take off the gap what noise alone would show.
 
     >>> round(corrected(0.05, 0.03), 3), corrected(0.02, 0.03)
     (0.04, 0.0)
@@ -375,7 +254,7 @@ def _gap(accuracy: NDArray[np.float64], supported: list[int]) -> NDArray[np.floa
 
 
 def _null_gaps(
-    pairs: _Pairs, label: NDArray[np.int16], groups: int, supported: list[int], rng: Random
+    pairs: Pairs, label: NDArray[np.int16], groups: int, supported: list[int], rng: Random
 ) -> NDArray[np.float64]:
     """Gaps under shuffled labels, float64 (PERMUTATIONS,)."""
     step = max(1, _CELLS // max(len(pairs.other), len(label), len(pairs.ranking) * groups))
@@ -383,15 +262,15 @@ def _null_gaps(
     for at in range(0, PERMUTATIONS, step):
         copies = np.tile(label, (min(step, PERMUTATIONS - at), 1))
         shuffled = np.ascontiguousarray(rng.permuted(copies, axis=1).T)
-        gaps.append(_gap(_accuracy(pairs, shuffled, groups).mean(), supported))
+        gaps.append(_gap(pairs.accuracy(shuffled, groups).mean(), supported))
     return np.concatenate(gaps)
 
 
 def _bootstrap_gaps(
-    found: _Accuracy, clusters: NDArray[np.int64], supported: list[int], rng: Random
+    found: Accuracy, clusters: NDArray[np.int64], supported: list[int], rng: Random
 ) -> NDArray[np.float64]:
     """Gaps of resampled users, float64 (draws,)."""
     value, counted = found.value[:, :, 0], (found.pairs[:, :, 0] > 0).astype(np.float64)
     totals = resample(cluster_sums(np.hstack([value, counted]), clusters), rng)
     groups = value.shape[1]
-    return _gap(_ratio(totals[:, :groups], totals[:, groups:]).T, supported)
+    return _gap(ratio(totals[:, :groups], totals[:, groups:]).T, supported)

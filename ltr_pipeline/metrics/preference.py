@@ -27,7 +27,7 @@ _Z: Final = 1.96 + 0.84  # two-sided 5 %, power 80 %
 
 
 class Preference(msgspec.Struct, frozen=True, kw_only=True):
-    """What users made of the lists of two rankers, `first` and `second`.
+    """Users' preference for one of two rankers, `first` and `second`.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Preference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def drafted_lists(table: pl.DataFrame, least: int = 1) -> pl.DataFrame:
-    """Credit of each interleaved list in a table of labelled candidates.
+    """Count the credit of each interleaved list in a table of labelled candidates.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def drafted_lists(table: pl.DataFrame, least: int = 1) -> pl.DataFrame:
 
 
 def preferences(lists: pl.DataFrame, *, seed: int) -> list[Preference]:
-    """What the lists of `drafted_lists` say: of each pair of versions and, where several were served, of all together.
+    """Compare each pair of versions in `drafted_lists` and, where several were served, all of them together.
 
     Served versions that met the same second one are taken together as ``served``: the served version changes every
     night, and a night alone seldom tells.

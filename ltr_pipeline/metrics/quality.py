@@ -1,32 +1,25 @@
 """How good an order is: nDCG@5 and its companions, with their uncertainty.
 
-All functions take one flat table of impressions, rankings one after the other: `relevance` int (n,), `score` float
-(n,) and `group`, the row count of each ranking, int (rankings,). Each per-ranking metric is float64 (rankings,) with
-NaN where the ranking is not *eligible*: it needs at least two candidates and one relevance above 0. Tied scores are
-averaged over every order of the tied items (the expected value), so that the order of rows, which is often the order
-they were shown in, cannot leak into a number.
+Every metric reads `Rankings`, and gives float64 (rankings,) with NaN where the ranking is not *eligible*: it needs at
+least two candidates and one relevance above 0. Tied scores are averaged over every order of the tied items (the
+expected value), so that the order of rows, which is often the order they were shown in, cannot leak into a number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
-import polars as pl
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ltr_pipeline.metrics.rankings import Rankings, discount_sums
 from ltr_pipeline.metrics.resampling import Interval, mean_intervals
-from ltr_pipeline.schema import PROTECTED_GROUP
 
-__all__ = ["Delta", "Estimate", "Metrics", "Slice", "estimate", "hit", "measure", "mrr", "ndcg", "paired", "slices"]
+__all__ = ["Delta", "Estimate", "Metrics", "estimate", "hit", "measure", "mrr", "ndcg", "paired"]
 
 Gain = Literal["exponential", "linear"]
-
-DAY_PARTS: Final = ("00-06", "06-12", "12-18", "18-24")
-"""Parts of the day, by the hour (UTC) at which a ranking was shown."""
 
 
 class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -50,7 +43,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is reported of one order of the test rankings."""
+    """Metrics that are reported of one order of the test rankings."""
 
     ndcg_at_5: Estimate
     linear_ndcg_at_5: Estimate
@@ -67,137 +60,90 @@ class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     n: int
 
 
-class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """nDCG@5 of a part of the test rankings.
-
-    Attributes
-    ----------
-    dimension, value
-        Which part, such as ``day_part`` and ``06-12``.
-    impressions
-        Rows in it.
-    note
-        Why there is no number, when there is none.
-    """
-
-    dimension: str
-    value: str
-    ndcg_at_5: Estimate
-    impressions: int
-    note: str = ""
-
-
-def ndcg(
-    relevance: ArrayLike, score: ArrayLike, group: ArrayLike, k: int = 5, gain: Gain = "exponential"
-) -> NDArray[np.float64]:
-    """Normalised discounted cumulative gain of each ranking, in [0, 1].
+def ndcg(rankings: Rankings, k: int = 5, gain: Gain = "exponential") -> NDArray[np.float64]:
+    """Return the normalised discounted cumulative gain of each ranking, in [0, 1].
 
     DCG@k = Σ gain(relevance) / log2(rank + 1) over ranks 1…k, divided by the DCG@k of the best order (Järvelin and
     Kekäläinen 2002). The gain is 2^relevance − 1, or the relevance itself when linear. Ties are averaged (McSherry and
     Najork 2008); with all scores tied this is the exact expectation under random order.
-
-    Raises
-    ------
-    RankerError
-        A score is NaN.
-    DatasetError
-        The shapes do not fit, or a relevance is negative.
 
     Examples
     --------
     A relevant item at rank 2 earns 1 / log2(3); three tied items earn the mean of the first three discounts; an
     all-zero ranking is not eligible.
 
-    >>> ndcg([0, 1, 0, 1, 0, 0, 0], [3, 2, 1, 5, 5, 5, 1], [3, 3, 1]).round(4).tolist()
+    >>> ndcg(Rankings([0, 1, 0, 1, 0, 0, 0], [3, 2, 1, 5, 5, 5, 1], [3, 3, 1])).round(4).tolist()
     [0.6309, 0.7103, nan]
     """
-    return _ndcg(Rankings(relevance, score, group), k, gain)
-
-
-def _ndcg(table: Rankings, k: int = 5, gain: Gain = "exponential") -> NDArray[np.float64]:
-    grades = table.relevance.astype(np.float64)
+    grades = rankings.relevance.astype(np.float64)
     gains = np.exp2(grades) - 1.0 if gain == "exponential" else grades
-    found = table.total(gains * table.discount(k))
-    per_ranking = np.full(len(table), np.nan)
-    np.divide(found, _ideal(table, gains, k), out=per_ranking, where=table.eligible)
+    found = rankings.total(gains * rankings.discount(k))
+    per_ranking = np.full(len(rankings), np.nan)
+    np.divide(found, _ideal(rankings, gains, k), out=per_ranking, where=rankings.eligible)
     return per_ranking
 
 
-def _ideal(table: Rankings, gains: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+def _ideal(rankings: Rankings, gains: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """DCG@k of the best order, grade by grade from the highest: no sorting needed."""
-    sums, ideal = discount_sums(k), np.zeros(len(table))
-    above = np.zeros(len(table), dtype=np.int64)
+    sums, ideal = discount_sums(k), np.zeros(len(rankings))
+    above = np.zeros(len(rankings), dtype=np.int64)
     for grade in np.unique(gains[gains > 0])[::-1]:
-        upto = above + table.count(gains == grade)
+        # Items of this grade take the ranks after those of higher grades, up to rank k.
+        upto = above + rankings.count(gains == grade)
         ideal += grade * (sums[np.minimum(upto, k)] - sums[np.minimum(above, k)])
         above = upto
     return ideal
 
 
-def mrr(relevance: ArrayLike, score: ArrayLike, group: ArrayLike) -> NDArray[np.float64]:
-    """Reciprocal rank of the first relevant item of each ranking, in (0, 1]; expected value under ties.
+def mrr(rankings: Rankings) -> NDArray[np.float64]:
+    """Return the reciprocal rank of the first relevant item of each ranking, in (0, 1]; expected value under ties.
 
     Examples
     --------
     Rank 2 gives 1/2; one relevant among two tied items gives (1 + 1/2) / 2.
 
-    >>> mrr([0, 1, 0, 1], [2, 1, 7, 7], [2, 2]).tolist()
+    >>> mrr(Rankings([0, 1, 0, 1], [2, 1, 7, 7], [2, 2])).tolist()
     [0.5, 0.75]
     """
-    return _mrr(Rankings(relevance, score, group))
-
-
-def _mrr(table: Rankings) -> NDArray[np.float64]:
-    first, size, relevant = _first_relevant_block(table)
-    longest = np.argsort(relevant - size)  # so that those with steps left are always in front
-    first, size, relevant = first[longest], size[longest], relevant[longest]
+    rank, size, relevant = rankings.first_relevant
+    # The first relevant item sits 0 to `last_step` places into its block. Rankings with most steps come first, so
+    # that those still under way at any step are the first n.
+    longest = np.argsort(relevant - size)
+    rank, size, relevant = rank[longest], size[longest], relevant[longest]
     last_step = size - relevant
-    value, alive = np.zeros(len(first)), (relevant > 0).astype(np.float64)
-    for step in range(int(last_step.max(initial=-1)) + 1):  # the first relevant one sits `step` into its block
+    value, alive = np.zeros(len(rank)), (relevant > 0).astype(np.float64)
+    for step in range(int(last_step.max(initial=-1)) + 1):
         n = np.searchsorted(-last_step, -step, side="right")
+        # `alive` is the chance that no place before was relevant; this one is with relevant / places left.
         found = alive[:n] * relevant[:n] / np.maximum(size[:n] - step, 1)
-        value[:n] += found / (first[:n] + step)
+        value[:n] += found / (rank[:n] + step)
         alive[:n] -= found
+    # Back to the order of the rankings.
     per_ranking = np.empty_like(value)
     per_ranking[longest] = value
-    return np.where(table.eligible, per_ranking, np.nan)
+    return np.where(rankings.eligible, per_ranking, np.nan)
 
 
-def hit(relevance: ArrayLike, score: ArrayLike, group: ArrayLike, k: int = 3) -> NDArray[np.float64]:
-    """1 where a relevant item is among the first `k` of its ranking, else 0; under ties the probability of it.
+def hit(rankings: Rankings, k: int = 3) -> NDArray[np.float64]:
+    """Return 1 where a relevant item is among the first `k` of its ranking, else 0; under ties the probability of it.
 
     Examples
     --------
     One relevant item in a tie of four is among the first three in 3 of 4 orders.
 
-    >>> hit([0, 0, 0, 1], [1, 1, 1, 1], [4]).tolist()
+    >>> hit(Rankings([0, 0, 0, 1], [1, 1, 1, 1], [4])).tolist()
     [0.75]
     """
-    return _hit(Rankings(relevance, score, group), k)
-
-
-def _hit(table: Rankings, k: int = 3) -> NDArray[np.float64]:
-    first, size, relevant = _first_relevant_block(table)
-    missed = np.ones(len(first))
+    rank, size, relevant = rankings.first_relevant
+    missed = np.ones(len(rank))
     for step in range(k):
         chance = np.clip(relevant / np.maximum(size - step, 1), 0.0, 1.0)
-        missed *= np.where(first + step <= k, 1.0 - chance, 1.0)
-    return np.where(table.eligible, 1.0 - missed, np.nan)
-
-
-def _first_relevant_block(table: Rankings) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """First rank, size and relevant items of the first block of ties that holds a relevant item; 1, 0, 0 if none."""
-    order, first, _ = table.ties
-    relevant = table.relevance[order] > 0
-    begin = np.full(len(table), np.iinfo(np.int64).max)
-    np.minimum.at(begin, table.ranking[relevant], first[relevant])
-    inside = first == begin[table.ranking]
-    count = table.count(inside & relevant)
-    return np.where(count > 0, begin, 1), table.count(inside), count
+        missed *= np.where(rank + step <= k, 1.0 - chance, 1.0)
+    return np.where(rankings.eligible, 1.0 - missed, np.nan)
 
 
 def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> Estimate:
-    """Mean of a per-ranking metric over the eligible rankings, with its cluster-bootstrap interval.
+    """Average a per-ranking metric over the eligible rankings, with its cluster-bootstrap interval.
 
     Parameters
     ----------
@@ -232,7 +178,7 @@ def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64], seed: 
 def paired(
     challenger: NDArray[np.float64], other: NDArray[np.float64], clusters: NDArray[np.int64], seed: int
 ) -> Delta | None:
-    """Mean of challenger minus other over the rankings eligible in both; None with too few clusters for an interval."""
+    """Average challenger minus other over the rankings eligible in both; None with too few clusters for an interval."""
     difference = challenger - other
     eligible = ~np.isnan(difference)
     if not eligible.any():
@@ -244,64 +190,16 @@ def paired(
     return Delta(value=value, low=bounds[0].low, high=bounds[0].high, n=int(eligible.sum()))
 
 
-def measure(
-    relevance: ArrayLike, score: ArrayLike, group: ArrayLike, clusters: NDArray[np.int64], seed: int
-) -> Metrics:
-    """All metrics of one order of the test rankings; pass zeros as scores for the exact expectation at random."""
-    table = Rankings(relevance, score, group)
-    columns = np.column_stack([_ndcg(table), _ndcg(table, gain="linear"), _mrr(table), _hit(table)])
-    found = _estimates(columns, clusters, seed)
-    return Metrics(ndcg_at_5=found[0], linear_ndcg_at_5=found[1], mrr=found[2], hit_at_3=found[3])
-
-
-def slices(
-    relevance: ArrayLike,
-    score: ArrayLike,
-    group: ArrayLike,
-    clusters: NDArray[np.int64],
-    seed: int,
-    *,
-    protected_group: pl.Series | None = None,
-    time: pl.Series | None = None,
-    new_item: NDArray[np.bool_] | None = None,
-    expected_groups: tuple[str, ...] = (),
-) -> list[Slice]:
-    """NDCG@5 per part of the test rankings; a part that is asked for and empty is listed and says so.
+def measure(rankings: Rankings, clusters: NDArray[np.int64], seed: int) -> Metrics:
+    """Measure one order of the test rankings by every metric; with all scores tied, the exact expectation at random.
 
     Parameters
     ----------
-    protected_group
-        str (n,), null = unknown. Each value's slice holds the rankings *restricted to the items of that group*: how
-        well they are ordered among themselves (for a group of queries that is the whole ranking).
-    time
-        UTC datetime (rankings,): one slice for each of `DAY_PARTS`.
-    new_item
-        bool (n,), item unseen in training: rankings with at least one are ``new``, all others ``known``.
-    expected_groups
-        Protected groups that must be listed even when no test item has them.
+    clusters
+        User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
+    seed
+        Of the bootstrap.
     """
-    table = Rankings(relevance, score, group)
-    chosen: dict[tuple[str, str], NDArray[np.bool_]] = {}
-    if protected_group is not None:
-        for name in sorted({*expected_groups, *protected_group.drop_nulls()}):
-            chosen[PROTECTED_GROUP, name] = (protected_group == name).fill_null(value=False).to_numpy()
-        if protected_group.null_count():
-            chosen[PROTECTED_GROUP, "unknown"] = protected_group.is_null().to_numpy()
-    if time is not None:
-        part = time.dt.hour().to_numpy()[table.ranking] // 6
-        chosen |= {("day_part", name): part == index for index, name in enumerate(DAY_PARTS)}
-    if new_item is not None:
-        new = (table.count(new_item) > 0)[table.ranking]
-        chosen |= {("items", "known"): ~new, ("items", "new"): new}
-    return [_slice(table, *key, rows, clusters, seed) for key, rows in chosen.items()]
-
-
-def _slice(
-    table: Rankings, dimension: str, value: str, rows: NDArray[np.bool_], clusters: NDArray[np.int64], seed: int
-) -> Slice:
-    left = table.count(rows)
-    found = estimate(ndcg(table.relevance[rows], table.score[rows], left), clusters, seed)
-    found = msgspec.structs.replace(found, excluded=int((left > 0).sum()) - found.n)
-    missing = "none of its rankings is eligible" if rows.any() else "no test ranking is in this slice"
-    note = missing if found.value is None else ""
-    return Slice(dimension=dimension, value=value, ndcg_at_5=found, impressions=int(rows.sum()), note=note)
+    columns = [ndcg(rankings), ndcg(rankings, gain="linear"), mrr(rankings), hit(rankings)]
+    found = _estimates(np.column_stack(columns), clusters, seed)
+    return Metrics(ndcg_at_5=found[0], linear_ndcg_at_5=found[1], mrr=found[2], hit_at_3=found[3])

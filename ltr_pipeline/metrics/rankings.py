@@ -1,4 +1,4 @@
-"""The flat table of ranked items that every metric reads: checked once, with its ranks and ties."""
+"""The flat table of ranked items that every metric reads: checked once, its ranks and ties computed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ltr_pipeline.errors import DatasetError, RankerError
 
-__all__ = ["Rankings", "Ties", "discount_sums"]
+__all__ = ["FirstRelevant", "Rankings", "Ties", "discount_sums"]
 
 
 class Ties(NamedTuple):
@@ -19,6 +19,17 @@ class Ties(NamedTuple):
     order: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+
+
+class FirstRelevant(NamedTuple):
+    """First block of ties with a relevant item of each ranking: its first rank, size and relevant items, (rankings,).
+
+    A ranking without a relevant item has 1, 0 and 0.
+    """
+
+    rank: NDArray[np.int64]
+    size: NDArray[np.int64]
+    relevant: NDArray[np.int64]
 
 
 class Rankings:
@@ -74,11 +85,11 @@ class Rankings:
         return np.cumsum(self.group) - self.group
 
     def count(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """How many of the chosen rows, bool (n,), each ranking has, int64 (rankings,)."""
+        """Count the chosen rows, bool (n,), of each ranking, int64 (rankings,)."""
         return np.bincount(self.ranking[chosen], minlength=len(self.group))
 
     def total(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of a weight (n,) over the rows of each ranking, float64 (rankings,)."""
+        """Sum a weight (n,) over the rows of each ranking, float64 (rankings,)."""
         return np.bincount(self.ranking, weights=weight, minlength=len(self.group)).astype(np.float64, copy=False)
 
     @cached_property
@@ -93,6 +104,25 @@ class Rankings:
         size = np.diff(at, append=len(order))
         first = np.repeat(rank[at], size)
         return Ties(order, first, first + np.repeat(size, size) - 1)
+
+    @cached_property
+    def first_relevant(self) -> FirstRelevant:
+        """The block of ties that holds the first relevant item of each ranking."""
+        order, first, _ = self.ties
+        relevant = self.relevance[order] > 0
+        begin = np.full(len(self), np.iinfo(np.int64).max)
+        np.minimum.at(begin, self.ranking[relevant], first[relevant])
+        inside = first == begin[self.ranking]
+        count = self.count(inside & relevant)
+        return FirstRelevant(np.where(count > 0, begin, 1), self.count(inside), count)
+
+    def restricted(self, rows: NDArray[np.bool_]) -> Rankings:
+        """Keep the chosen rows, bool (n,), in as many rankings as before.
+
+        >>> Rankings([0, 1, 2], [1, 2, 3], [2, 1]).restricted(np.array([True, False, True])).group.tolist()
+        [1, 1]
+        """
+        return Rankings(self.relevance[rows], self.score[rows], self.count(rows))
 
     def discount(self, k: int) -> NDArray[np.float64]:
         """Position discount of each row, float64 (n,): 1 / log2(rank + 1), 0 beyond `k`, averaged over ties.

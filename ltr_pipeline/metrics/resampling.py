@@ -88,7 +88,7 @@ def cluster_sums(table: NDArray[np.float64], clusters: NDArray[np.int64]) -> NDA
 
 
 def resample(sums: NDArray[np.float64], rng: np.random.Generator, draws: int = DRAWS) -> NDArray[np.float64]:
-    """Column totals of `draws` samples of the clusters, each as many as there are, with replacement.
+    """Total each column over `draws` samples of the clusters, each as many as there are, with replacement.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def _weights(clusters: int, draws: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def interval(draws: NDArray[np.float64]) -> Interval:
-    """Percentile interval of the draws of one statistic, shape (draws,).
+    """Return the percentile interval of the draws of one statistic, shape (draws,).
 
     >>> interval(np.arange(1001.0))
     Interval(low=25.0, high=975.0)
@@ -127,7 +127,7 @@ def interval(draws: NDArray[np.float64]) -> Interval:
 def mean_intervals(
     values: NDArray[np.float64], clusters: NDArray[np.int64], seed: int, draws: int = DRAWS
 ) -> list[Interval] | None:
-    """95 % interval of the mean of each column, all from the same draws; None below `MIN_CLUSTERS` clusters.
+    """Return the 95 % interval of the mean of each column, all from the same draws; None below `MIN_CLUSTERS` clusters.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.quality import Metrics
+from ltr_pipeline.metrics.rankings import Rankings
 
 __all__ = [
     "FOLDS",
@@ -150,14 +151,17 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
 
 
 def _metrics(data: Letor, scores: Scores, seed: int) -> Metrics:
-    return quality.measure(data.relevance, scores, data.group, np.arange(len(data.group)), seed)
+    return quality.measure(Rankings(data.relevance, scores, data.group), np.arange(len(data.group)), seed)
 
 
 def _cross_validated(data: Letor, parameters: Mapping[str, Any], fit: Fit) -> float:
     fold = np.arange(len(data.group)) % FOLDS
     folds = [(_rankings(data, fold != held_out), _rankings(data, fold == held_out)) for held_out in range(FOLDS)]
     values = np.concatenate(
-        [quality.ndcg(rest.relevance, fit(most, parameters)(rest.features), rest.group) for most, rest in folds]
+        [
+            quality.ndcg(Rankings(rest.relevance, fit(most, parameters)(rest.features), rest.group))
+            for most, rest in folds
+        ]
     )
     if np.isnan(values).all():
         raise DatasetError("no ranking of the training part has two items and one relevant; there is nothing to learn")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import NothingToLearnError, RankerError
 from ltr_pipeline.metrics import quality
+from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.ranker.data import Rows, TrainingData
 from ltr_pipeline.ranker.distil import linear_weights
 
@@ -308,7 +309,7 @@ def _importance(booster: lgb.Booster) -> dict[str, float]:
 
 def _ndcg(booster: lgb.Booster, valid: TrainingData) -> float:
     scores = np.asarray(booster.predict(valid.features, raw_score=True))
-    return float(np.nanmean(quality.ndcg(valid.relevance, scores, valid.group)))
+    return float(np.nanmean(quality.ndcg(Rankings(valid.relevance, scores, valid.group))))
 
 
 def missing_rules(booster: lgb.Booster) -> dict[str, str]:

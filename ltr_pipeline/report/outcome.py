@@ -38,7 +38,8 @@ def write_outcome(run: Run, outcome: Outcome) -> bytes:
 def _night(run: Run, outcome: Outcome) -> Night:
     """All that the run has to tell."""
     inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
-    decision, settings = run.read(DECISION), run.settings
+    evidence, decision, settings = run.read(EVIDENCE), run.read(DECISION), run.settings
+    champion = inputs.champion if trained.untrained else evidence.champion.version  # None: it could not be loaded
     yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
     return Night(
         run=run.name,
@@ -46,13 +47,13 @@ def _night(run: Run, outcome: Outcome) -> Night:
         landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
-        evidence=run.read(EVIDENCE),
+        evidence=evidence,
         decision=decision,
         version=outcome.version,
         promoted=outcome.moved,
         latest=outcome.latest,
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
-        former=_champion_document(settings.registry, inputs.champion),
+        former=_champion_document(settings.registry, champion),
         yesterday=yesterday.read_if_readable(EVIDENCE),
         yesterday_dataset=yesterday.read_if_readable(DATASET),
         hashes=_hashes(trained, manifest, settings),
@@ -66,10 +67,11 @@ def _hashes(trained: Trained, manifest: DatasetManifest, settings: Settings) -> 
 
 
 def _champion_document(registry: Registry, version: str | None) -> weights.Weights | None:
+    """Document of the champion that was compared with: its model was loaded and its scores were checked then."""
     try:
-        return registry.load(version) if version else None
+        return registry.documents.stored(version).weights if version else None
     except LtrError:
-        return None  # evaluate_ranker has logged why
+        return None  # altered or pruned since
 
 
 def tell(run: Run) -> None:

@@ -14,7 +14,8 @@ from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
-from ltr_pipeline.metrics.quality import Delta, Metrics, Slice
+from ltr_pipeline.metrics.quality import Delta, Metrics
+from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points

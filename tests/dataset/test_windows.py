@@ -8,7 +8,7 @@ from ltr_pipeline.dataset.windows import Windows, split
 from ltr_pipeline.errors import DatasetError
 
 CUTOFF = datetime(2025, 7, 15, tzinfo=UTC)
-DEFAULT = Windows(cutoff=CUTOFF)  # 28 days, of which 25 are mature
+DEFAULT = Windows(cutoff=CUTOFF, min_queries=100)  # 28 days, of which 25 are mature
 
 
 def days(eligible, windows=DEFAULT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import math
 from pathlib import Path
@@ -11,18 +12,21 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.gate.measure import gather, requests
+from ltr_pipeline.gate.measure import HeldOut, gather, requests
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.gate.rivals import Rival, load_rival, rivals
+from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import encode
 from support.documents import document
+from support.nights import DATASET, part
 
 DAYS, A_DAY = 3, 40
 START = dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
@@ -66,10 +70,21 @@ def trained_on(*groups: str | None) -> pl.DataFrame:
     return pl.DataFrame({"item_id": ["better"] * len(groups), "protected_group": pl.Series(groups, dtype=pl.String)})
 
 
-def gathered(test: Dataset | None = None, challenger: Scorer = BY_A, **known: Any) -> Evidence:
-    nothing = {"landed": None, "champion": None, "best_recent": None, "legacy_weights": {}, "min_queries": 100}
-    training = {"train_impressions": 500, "trained_on": trained_on("a", "b"), "seed": 1}
-    return gather(test or pairs(), challenger, **(nothing | training | known))
+TRAINED_ON = trained_on("a", "b")
+
+
+def gathered(
+    test: Dataset | None = None,
+    challenger: Scorer = BY_A,
+    *,
+    trained_on: pl.DataFrame = TRAINED_ON,
+    min_queries: int = 100,
+    **rivals: Any,
+) -> Evidence:
+    windows = replace(DATASET.windows, min_queries=min_queries)
+    manifest = replace(DATASET, windows=windows, train=part(28, 8, 500))
+    days = HeldOut(test or pairs(), manifest, trained_on, seed=1)
+    return gather(days, challenger, Rivals(**rivals), landed=None)
 
 
 def rival(scorer: Scorer = BY_S, seen_until: dt.datetime = START) -> Rival:
@@ -171,6 +186,19 @@ def test_items_that_training_did_not_show_are_new() -> None:
     assert slices["items", "known"].impressions == 0
 
 
+def test_test_days_without_a_ranking_are_said_to_be_empty() -> None:
+    test = pairs()
+    rows = {name: getattr(test, name)[:0] for name in ("features", "relevance", "group", "position", "ids")}
+    found = gathered(dataclasses.replace(test, **rows), champion=rival())
+    assert (found.test_queries, found.latency, found.fairness.evaluable) == (0, None, False)
+    assert (found.metrics.ndcg_at_5.value, found.champion.delta, found.against_random) == (None, None, None)
+    assert [(group.protected_group, group.pairs, group.exposure) for group in found.fairness.groups] == [
+        ("a", 0, None),
+        ("b", 0, None),
+    ]
+    assert decide(found, Policy()).verdict == "keep"
+
+
 def test_without_positions_there_is_no_logged_order() -> None:
     test = pairs()
     unlogged = Dataset(**{**vars(test), "position": None})
@@ -229,6 +257,30 @@ def test_a_rival_is_loaded_with_its_own_model(registry: Registry) -> None:
     assert found.seen_until == document(A).data.valid.end
     assert found.scorer.score(np.array([[0.2, 0], [0.9, 0]], np.float32)).tolist() == [0.25, 0.8]
     assert load_rival(registry, None) is None
+
+
+def test_the_model_of_a_rival_is_read_once(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(registry, **{f"v{A}": 0.8})
+    read, from_model = [], Scorer.from_model
+
+    def counted(text: str, *rest: Any) -> Scorer:
+        read.append(text)
+        return from_model(text, *rest)
+
+    monkeypatch.setattr(Scorer, "from_model", counted)
+    found = load_rival(registry, A)
+    assert found.scorer.score(np.array([[0.9, 0]], np.float32)).tolist() == [0.8]
+    assert len(read) == 1
+
+
+def test_a_version_that_scores_otherwise_than_recorded_is_no_rival(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8})
+    stored = registry.load(A)
+    off = replace(stored, golden=[replace(stored.golden[0], scores=[0.25, 0.7])])
+    registry.storage.put(f"{A}/ltr_weights.json", encode(off))
+    with capture_logs() as events:
+        assert load_rival(registry, A) is None
+    assert "golden request" in events[0]["error"]
 
 
 def test_a_version_that_does_not_load_is_no_rival_and_the_log_says_so(registry: Registry) -> None:

@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 from ltr_pipeline.errors import DatasetError, RankerError
 from ltr_pipeline.metrics import fairness
 from ltr_pipeline.metrics.fairness import MIN_SUPPORT, corrected
+from ltr_pipeline.metrics.groups import ProtectedGroups
+from ltr_pipeline.metrics.rankings import Rankings
 
 
 def table(seed, rankings=400, size=8, items=60, groups="ab", penalty=0.0):
@@ -23,9 +25,10 @@ def table(seed, rankings=400, size=8, items=60, groups="ab", penalty=0.0):
     return relevance, score.round(1), np.full(rankings, size), pl.Series(label), pl.Series(item)
 
 
-def measure(relevance, score, group, label, item=None, users=None, seed=0, **more):
+def measure(relevance, score, group, label, item=None, users=None, seed=0, expected_groups=(), ndcg_at_5=None):
     clusters = np.arange(len(group)) if users is None else users
-    return fairness.measure(relevance, score, group, label, clusters, seed, item=item, **more)
+    groups = ProtectedGroups(label, item=item, expected=expected_groups)
+    return fairness.measure(Rankings(relevance, score, group), groups, clusters, seed, ndcg_at_5=ndcg_at_5)
 
 
 def accuracy_by_hand(relevance, score, group, label):

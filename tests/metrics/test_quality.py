@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from ir_measures import RR, Success, nDCG
 from sklearn.metrics import ndcg_score
 
-from ltr_pipeline.metrics import quality
+from ltr_pipeline.metrics import quality, slices
+from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Estimate, hit, mrr, ndcg
+from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.metrics.resampling import mean_intervals
 
-METRICS = {"ndcg": ndcg, "linear": lambda *table: ndcg(*table, gain="linear"), "mrr": mrr, "hit": hit}
+METRICS = {"ndcg": ndcg, "linear": lambda table: ndcg(table, gain="linear"), "mrr": mrr, "hit": hit}
 
 
 @st.composite
@@ -43,27 +45,27 @@ def random_table(seed, rankings=200, tied=False):
 
 def test_ndcg_is_the_arithmetic_of_its_definition():
     # relevance by rank 0, 3, 1 : (7 / log2(3) + 1 / log2(4)) / (7 / log2(2) + 1 / log2(3))
-    found = ndcg([3, 0, 1], [0.5, 0.9, 0.1], [3])
+    found = ndcg(Rankings([3, 0, 1], [0.5, 0.9, 0.1], [3]))
     assert found.tolist() == pytest.approx([(7 / math.log2(3) + 1 / 2) / (7 + 1 / math.log2(3))], abs=1e-15)
-    linear = ndcg([3, 0, 1], [0.5, 0.9, 0.1], [3], gain="linear")
+    linear = ndcg(Rankings([3, 0, 1], [0.5, 0.9, 0.1], [3]), gain="linear")
     assert linear.tolist() == pytest.approx([(3 / math.log2(3) + 1 / 2) / (3 + 1 / math.log2(3))], abs=1e-15)
 
 
 def test_high_grades_in_small_integers_do_not_overflow():
-    found = ndcg(np.array([12, 30, 0], dtype=np.int8), [3.0, 2.0, 1.0], [3])
+    found = ndcg(Rankings(np.array([12, 30, 0], dtype=np.int8), [3.0, 2.0, 1.0], [3]))
     best = (2.0**30 - 1) + (2.0**12 - 1) / math.log2(3)
     assert found.tolist() == pytest.approx([((2.0**12 - 1) + (2.0**30 - 1) / math.log2(3)) / best], abs=1e-15)
 
 
 def test_only_the_first_five_ranks_count():
-    assert ndcg([0, 0, 0, 0, 0, 1], [6, 5, 4, 3, 2, 1], [6]).tolist() == [0.0]
-    assert ndcg([0, 0, 0, 0, 1, 0], [6, 5, 4, 3, 2, 1], [6]).tolist() == pytest.approx([1 / math.log2(6)])
+    assert ndcg(Rankings([0, 0, 0, 0, 0, 1], [6, 5, 4, 3, 2, 1], [6])).tolist() == [0.0]
+    assert ndcg(Rankings([0, 0, 0, 0, 1, 0], [6, 5, 4, 3, 2, 1], [6])).tolist() == pytest.approx([1 / math.log2(6)])
 
 
 def test_random_order_of_short_lists_scores_above_the_default_threshold():
     # One relevant item among n: the mean of the first n discounts.
     for size, expected in ((2, 0.82), (3, 0.71), (4, 0.64)):
-        found = ndcg([1] + [0] * (size - 1), [0.0] * size, [size])[0]
+        found = ndcg(Rankings([1] + [0] * (size - 1), [0.0] * size, [size]))[0]
         assert found == pytest.approx(sum(1 / math.log2(r + 1) for r in range(1, size + 1)) / size, abs=1e-15)
         assert found == pytest.approx(expected, abs=0.006)
 
@@ -78,7 +80,7 @@ def test_agrees_with_ir_measures_where_there_are_no_ties():
     theirs = {(m.measure, m.query_id): m.value for m in ir_measures.iter_calc(list(measures), qrels, run)}
     compared = 0
     for measure, ours in measures.items():
-        for query, value in enumerate(ours(relevance, score, group)):
+        for query, value in enumerate(ours(Rankings(relevance, score, group))):
             if not np.isnan(value):
                 assert value == pytest.approx(theirs[measure, f"q{query}"], abs=1e-12)
                 compared += 1
@@ -88,7 +90,7 @@ def test_agrees_with_ir_measures_where_there_are_no_ties():
 @pytest.mark.parametrize("tied", [False, True])
 def test_agrees_with_scikit_learn_on_the_gains_ties_included(tied):
     relevance, score, group = random_table(2, tied=tied)
-    found = ndcg(relevance, score, group)
+    found = ndcg(Rankings(relevance, score, group))
     parts = zip(*(np.split(column, np.cumsum(group)[:-1]) for column in (relevance, score)), found, strict=True)
     checked = 0
     for part, scores, value in parts:
@@ -103,9 +105,10 @@ def test_agrees_with_scikit_learn_on_the_gains_ties_included(tied):
 @given(ranking=rankings())
 def test_ties_are_the_mean_over_all_orders_of_the_tied(metric, ranking):
     relevance, score = ranking
-    found = METRICS[metric](relevance, score, [len(score)])[0]
+    found = METRICS[metric](Rankings(relevance, score, [len(score)]))[0]
     orders = [order for order in itertools.permutations(range(len(score))) if falling(score, order)]
-    each = [METRICS[metric]([relevance[i] for i in o], range(len(o), 0, -1), [len(o)])[0] for o in orders]
+    tables = [Rankings([relevance[i] for i in order], range(len(order), 0, -1), [len(order)]) for order in orders]
+    each = [METRICS[metric](table)[0] for table in tables]
     assert found == pytest.approx(np.mean(each), abs=1e-12, nan_ok=True)
 
 
@@ -115,8 +118,8 @@ def test_ties_are_the_mean_over_all_orders_of_the_tied(metric, ranking):
 def test_row_order_does_not_matter(metric, ranking, seed):
     relevance, score = map(np.array, ranking)
     order = np.random.default_rng(seed).permutation(len(score))
-    before = METRICS[metric](relevance, score, [len(score)])
-    after = METRICS[metric](relevance[order], score[order], [len(score)])
+    before = METRICS[metric](Rankings(relevance, score, [len(score)]))
+    after = METRICS[metric](Rankings(relevance[order], score[order], [len(score)]))
     assert after == pytest.approx(before, abs=1e-12, nan_ok=True)
 
 
@@ -125,7 +128,7 @@ def test_row_order_does_not_matter(metric, ranking, seed):
 @given(ranking=rankings(tied=False))
 def test_bounded_and_best_for_the_perfect_order(metric, ranking):
     relevance, score = ranking
-    value, best = (METRICS[metric](relevance, s, [len(score)])[0] for s in (score, relevance))
+    value, best = (METRICS[metric](Rankings(relevance, s, [len(score)]))[0] for s in (score, relevance))
     if len(score) < 2 or max(relevance) == 0:
         assert np.isnan(value)
     else:
@@ -140,7 +143,7 @@ def test_raising_the_score_of_a_best_item_never_hurts(metric, ranking, data):
     relevance, score = ranking
     best = data.draw(st.sampled_from([i for i, r in enumerate(relevance) if r == max(relevance)]))
     raised = [*score[:best], score[best] + data.draw(st.floats(0, 1e6)), *score[best + 1 :]]
-    before, after = (METRICS[metric](relevance, s, [len(score)])[0] for s in (score, raised))
+    before, after = (METRICS[metric](Rankings(relevance, s, [len(score)]))[0] for s in (score, raised))
     assert np.isnan(before) or after >= before - 1e-12
 
 
@@ -176,11 +179,12 @@ def test_paired_leaves_out_what_either_cannot_rank_and_few_clusters():
 
 def test_measure_has_every_metric_of_one_order():
     relevance, score, group = random_table(3)
-    found = quality.measure(relevance, score, group, np.arange(len(group)), seed=0)
-    assert found.ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(relevance, score, group)))
-    assert found.linear_ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(relevance, score, group, gain="linear")))
-    assert found.mrr.value == pytest.approx(np.nanmean(mrr(relevance, score, group)))
-    assert found.hit_at_3.value == pytest.approx(np.nanmean(hit(relevance, score, group)))
+    table = Rankings(relevance, score, group)
+    found = quality.measure(table, np.arange(len(group)), seed=0)
+    assert found.ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(table)))
+    assert found.linear_ndcg_at_5.value == pytest.approx(np.nanmean(ndcg(table, gain="linear")))
+    assert found.mrr.value == pytest.approx(np.nanmean(mrr(table)))
+    assert found.hit_at_3.value == pytest.approx(np.nanmean(hit(table)))
     assert found.mrr.n + found.mrr.excluded == len(group)
     assert found.mrr.low < found.mrr.value < found.mrr.high
 
@@ -188,17 +192,11 @@ def test_measure_has_every_metric_of_one_order():
 def test_slices_by_group_part_of_day_and_new_items():
     # Two rankings of three: at 07:00 with a new item, at 20:00 without.
     time = pl.Series(["2025-07-01T07:00:00Z", "2025-07-01T20:00:00Z"]).str.to_datetime(time_zone="UTC")
-    found = quality.slices(
-        [0, 1, 0, 2, 0, 0],
-        [3.0, 2.0, 1.0, 3.0, 2.0, 1.0],
-        [3, 3],
-        np.arange(2),
-        0,
-        protected_group=pl.Series(["a", "a", "b", "a", None, "b"]),
-        time=time,
-        new_item=np.array([False, True, False, False, False, False]),
-        expected_groups=("c",),
-    )
+    table = Rankings([0, 1, 0, 2, 0, 0], [3.0, 2.0, 1.0, 3.0, 2.0, 1.0], [3, 3])
+    groups = ProtectedGroups(pl.Series(["a", "a", "b", "a", None, "b"]), expected=["c"])
+    new_item = np.array([False, True, False, False, False, False])
+    parts = slices.by_group(groups) | slices.by_day_part(table, time) | slices.by_novelty(table, new_item)
+    found = slices.measure(table, parts, np.arange(2), seed=0)
     values = {(s.dimension, s.value): (s.ndcg_at_5.value, s.impressions, s.note) for s in found}
     second = pytest.approx(1 / math.log2(3))
     assert values == {

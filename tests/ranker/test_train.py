@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from ltr_pipeline.dataset.load import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.metrics.quality import ndcg
+from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.ranker.distil import linear_weights
 from ltr_pipeline.ranker.train import PARAMETERS, boost, check_parameters, label_gain, missing_rules, train
 from ltr_pipeline.scoring.scorer import Scorer
@@ -39,12 +40,12 @@ def trained():
 
 
 def reached(text, data=TEST):
-    return np.nanmean(ndcg(data.relevance, Scorer.from_model(text, NAMES).score(data.features), data.group))
+    return np.nanmean(ndcg(Rankings(data.relevance, Scorer.from_model(text, NAMES).score(data.features), data.group)))
 
 
 def test_it_learns_the_order(trained):
     text, about = trained
-    random_order = np.nanmean(ndcg(TEST.relevance, np.zeros(len(TEST.relevance)), TEST.group))
+    random_order = np.nanmean(ndcg(Rankings(TEST.relevance, np.zeros(len(TEST.relevance)), TEST.group)))
     assert reached(text) > random_order + 0.2
     assert max(about.importance, key=about.importance.get) == "S"
     assert sum(about.importance.values()) == pytest.approx(1)
@@ -129,7 +130,7 @@ def test_linear_weights_distil_the_model(trained):
     assert sum(weights.values()) == pytest.approx(1, abs=1e-12)
     assert weights["S"] > weights["A"] > weights["T"] >= 0
     linear = Scorer.from_linear(weights, NAMES).score(np.nan_to_num(TEST.features))
-    assert np.nanmean(ndcg(TEST.relevance, linear, TEST.group)) > 0.9 * reached(trained[0])
+    assert np.nanmean(ndcg(Rankings(TEST.relevance, linear, TEST.group))) > 0.9 * reached(trained[0])
 
 
 class Straight:

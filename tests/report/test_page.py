@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import GroupAccuracy
-from ltr_pipeline.metrics.quality import Slice
+from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.report import rows
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.report.wording import gate_rows

@@ -13,6 +13,7 @@ import pytest
 
 from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics import rankings as metrics
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
 from ltr_pipeline.simulate.log import HORIZON_DAYS, LATEST_HOURS, REDELIVERY_HOURS, arrivals, truth, write_log
@@ -317,8 +318,9 @@ def test_a_trained_model_beats_the_legacy_weights_by_less_than_the_leakage_alarm
         "logged": -test.position,
         "random": np.zeros(len(test.item)),
     }
-    mean = {name: float(np.nanmean(ndcg(test.relevance(), score, test.group))) for name, score in scores.items()}
-    eligible = np.isfinite(ndcg(test.relevance(), scores["random"], test.group)).mean()
+    found = {name: ndcg(metrics.Rankings(test.relevance(), score, test.group)) for name, score in scores.items()}
+    mean = {name: float(np.nanmean(values)) for name, values in found.items()}
+    eligible = np.isfinite(found["random"]).mean()
     assert 0.72 < mean["model"] < 0.79
     assert 0.04 < mean["model"] - mean["legacy"] < 0.085
     assert 0.44 < mean["random"] < 0.50

@@ -15,7 +15,8 @@ from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
-from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics, Slice
+from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
+from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.page import Night
 from ltr_pipeline.scoring.latency import Latency
@@ -131,7 +132,7 @@ def part(start: int, end: int, rows: int, missing: float = 0.02) -> Part:
 
 
 DATASET = DatasetManifest(
-    windows=Windows(cutoff=CUTOFF),
+    windows=Windows(cutoff=CUTOFF, min_queries=100),
     features=list(FEATURES),
     buckets=16,
     impressions=Account(

@@ -1,0 +1,96 @@
+"""How good an order is for parts of the test rankings: protected groups, parts of the day, new items.
+
+`by_group`, `by_day_part` and `by_novelty` say which rows are in which part, and `measure` gives the nDCG@5 of each.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ltr_pipeline.metrics.groups import ProtectedGroups
+from ltr_pipeline.metrics.quality import Estimate, estimate, ndcg
+from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.schema import PROTECTED_GROUP
+
+__all__ = ["DAY_PARTS", "Parts", "Slice", "by_day_part", "by_group", "by_novelty", "measure"]
+
+DAY_PARTS: Final = ("00-06", "06-12", "12-18", "18-24")
+"""Parts of the day, by the hour (UTC) at which a ranking was shown."""
+
+Parts: TypeAlias = dict[tuple[str, str], NDArray[np.bool_]]
+"""Rows of each part, bool (n,), by dimension and value, such as ``day_part`` and ``06-12``."""
+
+
+class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """nDCG@5 of a part of the test rankings.
+
+    Attributes
+    ----------
+    dimension, value
+        Which part, such as ``day_part`` and ``06-12``.
+    impressions
+        Rows in it.
+    note
+        Why there is no number, when there is none.
+    """
+
+    dimension: str
+    value: str
+    ndcg_at_5: Estimate
+    impressions: int
+    note: str = ""
+
+
+def by_group(groups: ProtectedGroups) -> Parts:
+    """Part the rows by protected group, and those of an unknown one.
+
+    Rankings are thereby *restricted to the items of a group*: how well they are ordered among themselves (for a group
+    of queries that is the whole ranking).
+    """
+    label = groups.of_row
+    parts = {(PROTECTED_GROUP, name): (label == name).fill_null(value=False).to_numpy() for name in groups.names}
+    if label.null_count():
+        parts[PROTECTED_GROUP, "unknown"] = label.is_null().to_numpy()
+    return parts
+
+
+def by_day_part(rankings: Rankings, time: pl.Series) -> Parts:
+    """Part the rankings by `DAY_PARTS`, from the UTC datetime of each, (rankings,)."""
+    part = time.dt.hour().to_numpy()[rankings.ranking] // 6
+    return {("day_part", name): part == index for index, name in enumerate(DAY_PARTS)}
+
+
+def by_novelty(rankings: Rankings, new_item: NDArray[np.bool_]) -> Parts:
+    """Part the rankings into ``new``, those with an item unseen in training, bool (n,), and ``known``, all others."""
+    new = (rankings.count(new_item) > 0)[rankings.ranking]
+    return {("items", "known"): ~new, ("items", "new"): new}
+
+
+def measure(rankings: Rankings, parts: Parts, clusters: NDArray[np.int64], seed: int) -> list[Slice]:
+    """Measure the nDCG@5 of each part; one that is empty is listed and says so.
+
+    Parameters
+    ----------
+    clusters
+        User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
+    seed
+        Of the bootstrap.
+    """
+    return [
+        _slice(dimension, value, rankings.restricted(rows), clusters, seed)
+        for (dimension, value), rows in parts.items()
+    ]
+
+
+def _slice(dimension: str, value: str, part: Rankings, clusters: NDArray[np.int64], seed: int) -> Slice:
+    found = estimate(ndcg(part), clusters, seed)
+    found = msgspec.structs.replace(found, excluded=int((part.group > 0).sum()) - found.n)
+    impressions = len(part.score)
+    missing = "none of its rankings is eligible" if impressions else "no test ranking is in this slice"
+    note = missing if found.value is None else ""
+    return Slice(dimension=dimension, value=value, ndcg_at_5=found, impressions=impressions, note=note)
