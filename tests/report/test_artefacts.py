@@ -1,0 +1,36 @@
+"""Artefacts of the former release, before metrics took rankings: they are read, and written again the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, TRAINED
+from ltr_pipeline.runs.run import Artefact, Run
+from support.small import RUN, small_settings
+
+FORMER = Path(__file__).parent / "former_release"
+ARTEFACTS = [DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, TRAINED]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(RUN, small_settings(tmp_path))
+
+
+@pytest.mark.parametrize("artefact", ARTEFACTS, ids=lambda artefact: artefact.name)
+def test_an_artefact_of_a_former_release_is_read_and_written_the_same(run: Run, artefact: Artefact[Any]) -> None:
+    former = (FORMER / artefact.name).read_bytes()
+    run.storage.put(run.key(artefact.name), former)
+    read = run.read_if_readable(artefact)
+    assert read is not None
+    run.write(artefact, read)
+    assert json.loads(run.storage.get(run.key(artefact.name))) == json.loads(former)
+
+
+def test_the_test_rankings_that_a_former_run_asked_for_are_known(run: Run) -> None:
+    run.storage.put(run.key("dataset.json"), (FORMER / "dataset.json").read_bytes())
+    assert run.read(DATASET).windows.min_queries == 150
