@@ -2,10 +2,6 @@
 
 import os
 from importlib import import_module
-from importlib.metadata import version
-from types import ModuleType
-
-__version__ = version("ltr-pipeline")
 
 # OpenMP reads this once, when LightGBM is loaded. By default its idle threads spin, and then two busy processes on one
 # machine slow each other down a hundredfold.
@@ -15,7 +11,11 @@ _FORMER = {"outcomes": "ltr_pipeline.jobs"}
 """Modules by the names that DAG files copied from release 0.1 import them by."""
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version  # asked for too seldom to be looked up by every import
+
+        return version("ltr-pipeline")
     if name in _FORMER:
         return import_module(_FORMER[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

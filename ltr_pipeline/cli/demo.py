@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import tempfile
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -29,7 +28,7 @@ from ltr_pipeline.simulate.draw import Visits
 from ltr_pipeline.simulate.stage import Stage
 from ltr_pipeline.simulate.world import World
 
-__all__ = ["register"]
+__all__ = ["demo"]
 
 FIRST_DAYS, NEXT_DAYS = 21, 7
 """Of visits before the first night, and before the second."""
@@ -56,19 +55,8 @@ class Shown(NamedTuple):
     account: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command(rich_help_panel="Nights")(demo)
-
-
-def demo(
-    seeds: Annotated[int, typer.Option(min=2, help="Worlds to show it in.")] = 5,
-    visits: Annotated[int, typer.Option(min=20, help="Lists shown a simulated day.")] = 150,
-    panel: Annotated[int, typer.Option(min=100, help="Lists that each step is measured on.")] = 1000,
-    dags: Annotated[int, typer.Option(min=0, help="Seeds whose nights run in Airflow.")] = 1,
-    folder: Annotated[Path | None, typer.Option(help="Where all of it stays; default: a temporary folder.")] = None,
-) -> None:
-    """Show the loop: users, service, nightly run, reload, users; and what it gains."""
+def demo(seeds: int, visits: int, panel: int, dags: int, folder: Path | None) -> None:
+    """Show the loop in as many worlds as there are `seeds`; the nights of the first `dags` run in Airflow."""
     root = folder or Path(tempfile.mkdtemp(prefix="ltr-demo-"))
     console.print(_preface(seeds, visits, panel, dags, root), markup=False)
     found = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from rich.markup import escape
 
@@ -11,18 +9,13 @@ from ltr_pipeline import doctor
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.settings import load_settings
 
-__all__ = ["register"]
+__all__ = ["examine"]
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command("doctor", rich_help_panel="This machine")(examine)
-
-
-def examine(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Check broker, topic, event log, storage and registry; exit 1 if something is wrong."""
+def examine(as_json: bool) -> None:
+    """Print what was found; exit with 1 if something is wrong."""
     with console.status("examining"):
         findings = list(doctor.examine(load_settings()))
     if as_json:

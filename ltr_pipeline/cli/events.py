@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from itertools import islice
-from typing import Annotated
 
-import typer
 from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_json, print_manifest, print_table
+from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.results import print_manifest
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest, read_quarantine
 from ltr_pipeline.events.source import Segment
 from ltr_pipeline.settings import load_settings
 
-__all__ = ["day", "register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command("events", rich_help_panel="Nights")(show_events)
+__all__ = ["day", "show_events"]
 
 
 def day(text: str) -> dt.date:
@@ -31,14 +25,8 @@ def day(text: str) -> dt.date:
         raise SettingsError(f"{text!r} is no day: {error}; write it as 2025-07-15") from error
 
 
-def show_events(
-    date: Annotated[
-        str | None, typer.Argument(help="Day (UTC) of a nightly run; without one, all landed days.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Quarantined records to print.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
-) -> None:
-    """Show a night's manifest and its quarantine."""
+def show_events(date: str | None, limit: int, as_json: bool) -> None:
+    """Print the manifest of a night and its first `limit` quarantined records; without a date, all landed days."""
     data = load_settings().data
     if date is None:
         _print_days([read_manifest(data, landed) for landed in landed_dates(data)])

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
 
 import msgspec
 import polars as pl
-import typer
 
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.events import day
@@ -19,7 +17,7 @@ from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferenc
 from ltr_pipeline.report.wording import NONE
 from ltr_pipeline.settings import Settings, load_settings
 
-__all__ = ["register"]
+__all__ = ["interleave_report"]
 
 DAY = dt.timedelta(days=1)
 
@@ -32,20 +30,8 @@ class _Report(msgspec.Struct, frozen=True, kw_only=True):
     preferences: list[Preference]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command("interleave-report", rich_help_panel="Figures")(interleave_report)
-
-
-def interleave_report(
-    since: Annotated[
-        str | None, typer.Option(help="First day (UTC); default: LTR_WINDOW_DAYS before the last.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Last day (UTC); default: the last whose feedback is in.")] = None,
-    relevance: Annotated[int, typer.Option(min=1, help="Relevance from which on an item counts.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Say which of two interleaved versions users prefer, and how sure that is."""
+def interleave_report(since: str | None, until: str | None, relevance: int, as_json: bool) -> None:
+    """Print which of two interleaved versions users prefer; an item counts from `relevance` on."""
     settings = load_settings()
     windows = _windows(settings, since, until)
     partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start)

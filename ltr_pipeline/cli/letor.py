@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
 from ltr_pipeline.cli.console import console, print_json, print_table
@@ -16,22 +15,13 @@ from ltr_pipeline.ranker import letor
 from ltr_pipeline.ranker.train import boost, label_gain
 from ltr_pipeline.report.wording import figure
 
-__all__ = ["register"]
+__all__ = ["evaluate"]
 
 SEED = 0
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command(rich_help_panel="Figures")(evaluate)
-
-
-def evaluate(
-    test: Annotated[Path, typer.Option("--letor", help="Test part of a LETOR/LibSVM ranking set.")],
-    train: Annotated[Path | None, typer.Option(help="Its training part; default: the same name with 'train'.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Train on the training part of a public ranking set and score its test part."""
+def evaluate(test: Path, train: Path | None, as_json: bool) -> None:
+    """Train on the training part of a public ranking set and print how its test part is scored."""
     with console.status("searching the grid on the training part"):
         report = letor.evaluate_letor(train or letor.training_part(test), test, _fit)
     if as_json:

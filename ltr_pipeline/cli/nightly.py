@@ -1,4 +1,4 @@
-"""Run a night, try a log, simulate one."""
+"""Run a night, try a log, simulate one, publish what a night has judged."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import polars as pl
 import typer
 
-from ltr_pipeline.cli.console import console, print_gate, print_growth, print_manifest
+from ltr_pipeline.cli.console import console
 from ltr_pipeline.cli.events import day as day_of
+from ltr_pipeline.cli.results import print_gate, print_growth, print_manifest
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -25,32 +25,24 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.local.standalone import airflow_home
+from ltr_pipeline.registry import me
 from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
 from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Outcome, Run
+from ltr_pipeline.runs.run import Outcome, Run, judged
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 
-__all__ = ["register", "run_dag"]
+__all__ = ["publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
 
-Day = Annotated[str | None, typer.Option("--date", help="Day (UTC), YYYY-MM-DD.")]
 
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    app.command(rich_help_panel="Nights")(run)
-    app.command("try", rich_help_panel="Nights")(try_log)
-    app.command(rich_help_panel="Nights")(simulate)
-
-
-def run(date: Day = None) -> None:
-    """Run the DAG train_ltr_daily once: the next unprocessed day, or the given one again."""
+def run(date: str | None) -> None:
+    """Run the DAG train_ltr_daily once: for the next unprocessed day, or again for the given one."""
     settings = load_settings()
     home = airflow_home()
     day = day_of(date) if date else _next_day(settings)
@@ -127,13 +119,9 @@ def _print_run(name: str, settings: Settings) -> None:
     console.print(f"report:  {night.uri(REPORT)}")
 
 
-def try_log(
-    log: Annotated[Path, typer.Argument(help="JSONL log, folder or glob of them (also .gz).")],
-    variable: Annotated[list[str] | None, typer.Option(help="Gate variable, such as ltr_ndcg_min=0.6.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Scratch folder; default: a new temporary one.")] = None,
-) -> None:
-    """Would this log pass the gate, and if not, why? Publishes nothing; exits 1 if it would not pass."""
-    variables = dict(_pair(text) for text in variable or [])
+def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
+    """Print whether a log would pass the gate with the Variables in `pairs`; exit with 1 if it would not."""
+    variables = dict(_pair(text) for text in pairs)
     if unknown := sorted(set(variables) - {known.name for known in VARIABLES}):
         raise SettingsError(
             f"--variable {unknown[0]}: no such Variable; there are {', '.join(v.name for v in VARIABLES)}"
@@ -196,14 +184,18 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def simulate(
-    days: Annotated[int, typer.Option(min=1, help="Days to write.")] = growing.DAYS,
-    first: Annotated[str | None, typer.Option(help="First day (UTC); default: so that the log ends now.")] = None,
-    rankings_per_day: Annotated[int | None, typer.Option(min=1, help="Shown lists a day.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another world.")] = None,
-    path: Annotated[Path | None, typer.Option(help="Log to write; default LTR_EVENTS_PATH.")] = None,
+    days: int | None, first: str | None, rankings_per_day: int | None, seed: int | None, path: Path | None
 ) -> None:
-    """Write a simulated event log of lawyers for cases."""
+    """Write a simulated event log, by default of a month that ends now."""
+    days = days or growing.DAYS
     settings = load_settings(**({"events_path": str(path)} if path else {}))
     begin = day_of(first) if first else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
     with console.status("simulating"):
         print_growth(growing.start(settings, begin, days, rankings_per_day=rankings_per_day, seed=seed))
+
+
+def publish(run: str) -> None:
+    """Publish what the gate of a run has passed."""
+    settings = load_settings()
+    outcome = nightly.publish_weights(judged(run, settings), me(), settings)
+    console.print(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")

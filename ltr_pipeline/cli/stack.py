@@ -8,24 +8,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import typer
-
-from ltr_pipeline.cli.console import console, print_growth
+from ltr_pipeline.cli.console import console
+from ltr_pipeline.cli.results import print_growth
 from ltr_pipeline.local import standalone
 from ltr_pipeline.local.ports import check_free
 from ltr_pipeline.local.programs import Program, stop, wait
 from ltr_pipeline.settings import load_settings
 from ltr_pipeline.simulate import growing
 
-__all__ = ["register"]
+__all__ = ["down", "serve", "up"]
 
 START_SECONDS: Final = 300  # on a busy machine; a program that ends is noticed at once
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (up, down, serve):
-        app.command(rich_help_panel="This machine")(command)
 
 
 def up() -> None:

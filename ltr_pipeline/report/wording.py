@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ltr_pipeline.gate.checks import Check, Decision
 from ltr_pipeline.gate.figures import decimal, signed
+
+if TYPE_CHECKING:  # a figure is written without loading what computes it
+    from ltr_pipeline.gate.checks import Check, Decision
 
 __all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ltr_pipeline.errors import WeightsError
-from ltr_pipeline.scoring.requests import Candidate, Request
-from ltr_pipeline.scoring.scorer import Scorer, rank
 from ltr_pipeline.versions.weights import Weights
+
+if TYPE_CHECKING:
+    from ltr_pipeline.scoring.scorer import Scorer
 
 __all__ = ["GOLDEN_TOLERANCE", "check_golden"]
 
@@ -28,6 +29,10 @@ def check_golden(weights: Weights) -> Scorer:
     RankerError
         The model cannot be loaded.
     """
+    # Only here: LightGBM takes seconds to import, and to list versions or to read settings no model is scored.
+    from ltr_pipeline.scoring.requests import Candidate, Request
+    from ltr_pipeline.scoring.scorer import Scorer, rank
+
     scorer = Scorer.from_model(weights.model.text, weights.feature_names)
     for golden in weights.golden:
         candidates = [Candidate.of(str(row), item) for row, item in enumerate(golden.items)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ltr_pipeline.cli import app
+from ltr_pipeline.cli.main import app
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import write_log

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import structlog
 
-from ltr_pipeline import cli
+from ltr_pipeline.cli.main import main
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -61,7 +61,7 @@ def ltr(*arguments: str) -> Done:
     """A command, in this process."""
     out, err = io.StringIO(), io.StringIO()
     with _argv("ltr", *arguments), redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end:
-        cli.main()
+        main()
     return Done(int(end.value.code or 0), out.getvalue(), err.getvalue())
 
 

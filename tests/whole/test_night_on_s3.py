@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.native.minio import S3Server
-from ltr_pipeline.cli import app
+from ltr_pipeline.cli.main import app
 from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import judge

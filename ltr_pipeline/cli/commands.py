@@ -1,0 +1,266 @@
+"""Every command of ``ltr``: its name, arguments and help.
+
+The work is done by the other modules of this room, imported when a command is run: what reads events and trains models
+takes seconds to import, which neither ``ltr --help`` nor ``ltr versions`` should cost.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+import ltr_pipeline
+
+__all__ = ["app"]
+
+NIGHTS: Final = "Nights"
+VERSIONS: Final = "Versions"
+FIGURES: Final = "Figures"
+MACHINE: Final = "This machine"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option("--reason", help="The ledger keeps this as the reason.")]
+
+app = typer.Typer(
+    name="ltr",
+    help="Train, judge, publish and roll back a ranker.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ltr-pipeline {ltr_pipeline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version of this package."),
+    ] = False,
+) -> None:
+    """Hold the options of ``ltr`` itself, which stand before a command."""
+
+
+@app.command(rich_help_panel=NIGHTS)
+def run(
+    date: Annotated[
+        str | None, typer.Option(help="Day (UTC) to run for, YYYY-MM-DD; default: the next that was not processed.")
+    ] = None,
+) -> None:
+    """Run the DAG train_ltr_daily once: for the next day, or again for the day you name."""
+    from ltr_pipeline.cli import nightly
+
+    nightly.run(date)
+
+
+@app.command("try", rich_help_panel=NIGHTS)
+def try_log(
+    log: Annotated[Path, typer.Argument(help="JSONL log, or a folder or glob of logs (also .gz).")],
+    variable: Annotated[list[str] | None, typer.Option(help="Gate Variable to set, such as ltr_ndcg_min=0.6.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Empty scratch folder; default: a new temporary one.")] = None,
+) -> None:
+    """Say whether a log of yours would pass the gate, and if not, why.
+
+    It publishes nothing, and exits with 1 if the log would not pass.
+    """
+    from ltr_pipeline.cli import nightly
+
+    nightly.try_log(log, variable or [], folder)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def simulate(
+    days: Annotated[int | None, typer.Option(min=1, help="Number of days to write; default: a month.")] = None,
+    first: Annotated[str | None, typer.Option(help="First day (UTC); default: so that the log ends now.")] = None,
+    rankings_per_day: Annotated[int | None, typer.Option(min=1, help="Number of lists shown a day.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the simulated world; another gives another world.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Log file to write; default: LTR_EVENTS_PATH.")] = None,
+) -> None:
+    """Write a simulated event log of lawyers ranked for cases."""
+    from ltr_pipeline.cli import nightly
+
+    nightly.simulate(days, first, rankings_per_day, seed, path)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def demo(
+    seeds: Annotated[int, typer.Option(min=2, help="Number of simulated worlds.")] = 5,
+    visits: Annotated[int, typer.Option(min=20, help="Number of lists shown a simulated day.")] = 150,
+    panel: Annotated[int, typer.Option(min=100, help="Number of lists that each step is measured on.")] = 1000,
+    dags: Annotated[int, typer.Option(min=0, help="Number of worlds whose nights run in Airflow.")] = 1,
+    folder: Annotated[Path | None, typer.Option(help="Folder that keeps everything; default: a temporary one.")] = None,
+) -> None:
+    """Show the loop (users, service, nightly run, reload, users again) and what it gains."""
+    from ltr_pipeline.cli import demo
+
+    demo.demo(seeds, visits, panel, dags, folder)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def versions(as_json: AsJson = False) -> None:
+    """List every version, newest first."""
+    from ltr_pipeline.cli import models
+
+    models.versions(as_json)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def show(version: Annotated[str, typer.Argument(help="Version id, such as 20250714_0215.")]) -> None:
+    """Print the document of a version without the text of its model."""
+    from ltr_pipeline.cli import models
+
+    models.show(version)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def history(as_json: AsJson = False) -> None:
+    """Print the ledger: every publish, rollback, pin, unpin and prune, oldest first."""
+    from ltr_pipeline.cli import models
+
+    models.history(as_json)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def verify() -> None:
+    """Check that every version loads and scores its golden requests as recorded; exit with 1 if one does not."""
+    from ltr_pipeline.cli import models
+
+    models.verify()
+
+
+@app.command(rich_help_panel=VERSIONS)
+def rollback(
+    version: Annotated[
+        str | None, typer.Argument(help="Version id to go back to; default: the previous good version.")
+    ] = None,
+    *,
+    reason: Reason,
+) -> None:
+    """Move `latest` back to a version and pin it there."""
+    from ltr_pipeline.cli import models
+
+    models.rollback(version, reason)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def pin(*, reason: Reason) -> None:
+    """Keep `latest` where it is until `ltr unpin`."""
+    from ltr_pipeline.cli import models
+
+    models.pin(reason)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def unpin(reason: Reason = "unpinned by hand") -> None:
+    """Let the next publish move `latest` again; this command itself moves nothing."""
+    from ltr_pipeline.cli import models
+
+    models.unpin(reason)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def prune(
+    *,
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest versions to keep.")] = 30,
+    moves: Annotated[
+        int, typer.Option(min=1, help="Number of newest ledger entries whose versions are kept, too.")
+    ] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed and remove nothing.")] = False,
+    reason: Reason = "pruned by hand",
+) -> None:
+    """Remove old versions for good; `latest` and what the newest moves or a rollback need always stay."""
+    from ltr_pipeline.cli import models
+
+    models.prune(keep, moves, dry_run, reason)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")]) -> None:
+    """Publish what the gate of a run has passed, when the run itself could not, e.g. with the registry away."""
+    from ltr_pipeline.cli import nightly
+
+    nightly.publish(run)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def events(
+    date: Annotated[
+        str | None, typer.Argument(help="Day (UTC) of a nightly run, YYYY-MM-DD; default: all days that landed.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Number of quarantined records to print.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
+) -> None:
+    """Show what a night landed and what it refused (manifest and quarantine)."""
+    from ltr_pipeline.cli import events
+
+    events.show_events(date, limit, as_json)
+
+
+@app.command(rich_help_panel=FIGURES)
+def interleave_report(
+    since: Annotated[
+        str | None, typer.Option(help="First day (UTC); default: LTR_WINDOW_DAYS before the last day.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Last day (UTC); default: the last whose feedback is complete.")
+    ] = None,
+    relevance: Annotated[int, typer.Option(min=1, help="Least relevance that counts for an item.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Say which of two interleaved versions users prefer, and how sure that is."""
+    from ltr_pipeline.cli import interleaving
+
+    interleaving.interleave_report(since, until, relevance, as_json)
+
+
+@app.command(rich_help_panel=FIGURES)
+def evaluate(
+    test: Annotated[Path, typer.Option("--letor", help="File with the test part of a LETOR/LibSVM ranking set.")],
+    train: Annotated[
+        Path | None, typer.Option(help="File with its training part; default: the same name with 'train'.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train on the training part of a public ranking set and score its test part."""
+    from ltr_pipeline.cli import letor
+
+    letor.evaluate(test, train, as_json)
+
+
+@app.command(rich_help_panel=MACHINE)
+def up() -> None:
+    """Start Airflow and the service in the background and wait until they are healthy."""
+    from ltr_pipeline.cli import stack
+
+    stack.up()
+
+
+@app.command(rich_help_panel=MACHINE)
+def down() -> None:
+    """Stop what `ltr up` has started."""
+    from ltr_pipeline.cli import stack
+
+    stack.down()
+
+
+@app.command(rich_help_panel=MACHINE)
+def serve() -> None:
+    """Rank by the published weights over HTTP until you stop it (docs/api.md)."""
+    from ltr_pipeline.cli import stack
+
+    stack.serve()
+
+
+@app.command(rich_help_panel=MACHINE)
+def doctor(as_json: AsJson = False) -> None:
+    """Check broker, topic, event log, storage and registry; exit with 1 if something is wrong."""
+    from ltr_pipeline.cli import doctor
+
+    doctor.examine(as_json)

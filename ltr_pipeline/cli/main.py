@@ -1,0 +1,41 @@
+"""The program ``ltr``: logging set up, a command run, errors told in one line."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+import typer
+from structlog.typing import EventDict
+
+from ltr_pipeline.cli.commands import app
+from ltr_pipeline.errors import LtrError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run a command; an error this package raises on purpose is one line, not a traceback."""
+    structlog.configure(
+        processors=[
+            _without_failures,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("warning"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        app()
+    except (LtrError, OverflowError) as error:  # the latter: a date beyond the calendar
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(2)
+
+
+def _without_failures(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Drop what `main` says once more in its own words."""
+    if event.get("event") == "task failed":
+        raise structlog.DropEvent
+    return event

@@ -1,0 +1,49 @@
+"""What a run found, for people: where records went, what the gate says, what was simulated."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from ltr_pipeline.cli.console import console, print_table
+from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.report.wording import gate_rows
+from ltr_pipeline.simulate.growing import Growth
+
+__all__ = ["print_gate", "print_growth", "print_manifest"]
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not evaluable": "yellow", "skipped": "dim"}
+
+
+def print_gate(decision: Decision) -> None:
+    """Print the gate table, the verdict, and why the former model is kept if it is."""
+    rows = [(*row[:-1], f"[{_COLOURS[row[-1]]}]{row[-1]}[/]") for row in gate_rows(decision)]
+    print_table(("Check", "Observed", "95 % CI", "Threshold", "Verdict"), rows)
+    colour = "green" if decision.verdict == "publish" else "yellow"
+    console.print(f"\nVerdict: [bold {colour}]{decision.verdict}[/]")
+    for reason in decision.reasons:
+        console.print(f"  - {reason}", markup=False)
+
+
+def print_manifest(manifest: Manifest) -> None:
+    """Print where the records of a landing went."""
+    console.print(
+        f"{manifest.read:,} records read: {manifest.impressions:,} impressions, {manifest.feedback:,} interactions, "
+        f"{manifest.quarantined:,} quarantined, {manifest.ignored:,} ignored"
+    )
+    if manifest.unknown_features:
+        console.print(f"features that the mapping does not list: {', '.join(manifest.unknown_features)}", markup=False)
+    if not manifest.impressions:
+        seen = f" Kinds of message seen: {', '.join(manifest.unknown_kinds)}." if manifest.unknown_kinds else ""
+        console.print(f"No record is an impression: does LTR_MAPPING fit this log?{seen}", markup=False)
+    reasons = [("quarantined", *item) for item in sorted(manifest.quarantine_reasons.items())]
+    reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
+    if reasons:
+        print_table(("Fate", "Because", "Records"), [(fate, escape(why), f"{n:,}") for fate, why, n in reasons])
+
+
+def print_growth(growth: Growth | None) -> None:
+    """Print what was appended to a simulated log, if anything was."""
+    if growth:
+        days, end, impressions, path = growth
+        console.print(f"Simulated {days} days until {end}: {impressions:,} impressions in {path}")
