@@ -1,8 +1,9 @@
-# Python 3.11 or newer and make are all that is needed; everything else goes to .venv.
+# Python 3.11 or newer and make are all that is needed; everything else goes to .venv (deploy/install.py).
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+TRIED  := $(VENV)/.try
 
 # One machine, no servers: Airflow on SQLite in .airflow, events from files, the registry on disk.
 export AIRFLOW_HOME ?= $(CURDIR)/.airflow
@@ -18,6 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help setup run serve demo up down airflow test test-long lint format secrets lock clean
 help:
+	@echo "make setup [TRY=1]          install into .venv: everything, or only what \`ltr try\` needs"
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
@@ -29,24 +31,24 @@ help:
 	@echo "make test-long              longer repetitions of some tests, before a change is done"
 	@echo "make clean                  remove what runs made (not .venv, not your logs)"
 
-setup: $(READY)
+# With TRY=1 only what `ltr try` needs; whatever needs the rest installs it then.
+setup: $(if $(TRY),$(TRIED),$(READY))
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $(READY)
+	@$(PYTHON) deploy/install.py
+$(TRIED): requirements-try.lock pyproject.toml
+	@$(PYTHON) deploy/install.py --try
 
 # A stamp, not the database: a migration that was killed, or another version of Airflow, migrates again.
-MIGRATED := $(AIRFLOW_HOME)/.migrated
+SPACE := $(subst ,, )
+MIGRATED := $(subst $(SPACE),\$(SPACE),$(AIRFLOW_HOME))/.migrated
 $(MIGRATED): $(READY)
 	@$(BIN)/airflow db migrate > /dev/null
-	@touch $(MIGRATED)
+	@touch "$(AIRFLOW_HOME)/.migrated"
 
 # With SERVICES=1 on PostgreSQL, Kafka and MinIO, as docker-compose.yaml has it; without, on SQLite and files.
 STACK  := $(BIN)/python -m deploy.native.stack
 RUNNING := $(AIRFLOW_HOME)/services.env
-WITH_SERVERS := if [ -e $(RUNNING) ]; then set -a; . $(RUNNING); set +a; fi;
+WITH_SERVERS := if [ -e "$(RUNNING)" ]; then set -a; . "$(RUNNING)"; set +a; fi;
 
 run: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE))
@@ -61,7 +63,7 @@ up: $(READY) $(if $(SERVICES),,$(MIGRATED))
 	@$(if $(SERVICES),$(STACK),$(BIN)/ltr) up
 
 down: $(READY)
-	@if [ -e $(RUNNING) ]; then $(STACK) down; else $(BIN)/ltr down; fi
+	@if [ -e "$(RUNNING)" ]; then $(STACK) down; else $(BIN)/ltr down; fi
 
 airflow: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/airflow $(CMD)
@@ -99,14 +101,16 @@ secrets:
 	add LTR_API_KEYS "$$(openssl rand -hex 32)"
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
-# holds (the package with these extras) and what builds its wheel.
+# holds (the package with these extras), what builds its wheel, and what `ltr try` needs in a checkout; and uv itself.
 IMAGE_EXTRAS := airflow celery kafka-fast postgres serving
-COMPILE := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 PART := --constraint requirements.lock --no-annotate
-lock:
+lock: $(READY)
 	$(COMPILE) pyproject.toml --all-extras --output-file requirements.lock $(LOCK)
 	$(COMPILE) pyproject.toml $(IMAGE_EXTRAS:%=--extra %) $(PART) --output-file requirements-image.lock
 	echo hatchling | $(COMPILE) - $(PART) --output-file requirements-build.lock
+	printf 'hatchling\neditables\n' | $(COMPILE) pyproject.toml - $(PART) --output-file requirements-try.lock
+	echo uv | $(COMPILE) - --no-annotate --output-file requirements-uv.lock $(LOCK)
 
 clean:
 	rm -rf var .airflow dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ system time of the process, and the median of each turn's ratio, with its range.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
 import subprocess
@@ -18,12 +19,14 @@ from pathlib import Path
 
 LTR = str(Path(sys.executable).with_name("ltr"))
 BARE = (sys.executable, "-c", "pass")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""A user's Python keeps what it has compiled."""
 COMMANDS = ("--help", "--version", "versions", "history", "run --help")
 
 
 def cpu_seconds(command: tuple[str, ...], folder: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import A, B, ltr, project, published
 
 from ltr_pipeline import __version__
+from support.commands import A, B, ltr, project, published
 
 HELP = {"rich", "typer", "annotated_doc", "shellingham", "markdown_it", "mdurl", "linkify_it", "pygments"}
 SETTINGS = {"pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "typing_extensions", "dotenv"}

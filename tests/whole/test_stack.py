@@ -166,14 +166,18 @@ def pins(lock: str) -> dict[str, str]:
     return dict(re.fullmatch(shape, entry).groups() for entry in entries)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("lock", ["requirements-image.lock", "requirements-build.lock"])
-def test_lock_of_the_image_is_a_part_of_the_lock(lock: str) -> None:
+@pytest.mark.parametrize("lock", ["requirements-image.lock", "requirements-build.lock", "requirements-try.lock"])
+def test_a_smaller_lock_is_a_part_of_the_lock(lock: str) -> None:
     whole, part = pins("requirements.lock"), pins(lock)
     assert {name: pin.partition(" ")[0] for name, pin in part.items()}.items() <= {
         name: pin.partition(" ")[0] for name, pin in whole.items()
     }.items()
     for name, pin in part.items():
         assert set(re.findall("sha256:.*", pin)) <= set(re.findall("sha256:.*", whole[name])), name
+
+
+@pytest.mark.parametrize("lock", ["requirements-image.lock", "requirements-build.lock"])
+def test_image_installs_by_hashes(lock: str) -> None:
     assert f"--require-hashes --requirement {lock}" in DOCKERFILE
 
 
