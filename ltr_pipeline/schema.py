@@ -37,7 +37,7 @@ IMPRESSIONS: Final = "impressions"  # landed table: one item shown for one query
 FEEDBACK: Final = "feedback"  # landed table: one interaction
 LABELLED: Final = "labelled"  # built table: impressions with relevance
 
-Wire = Literal["text", "number", "flag"]
+Wire = Literal["text", "whole", "number", "flag"]
 Landed = Literal["text", "time", "flag", "int8", "int32", "int64", "float32"]
 Level = Literal["list", "item"]
 
@@ -48,7 +48,8 @@ class Column(NamedTuple):
     Attributes
     ----------
     wire
-        Its type in JSON; None when it is no field of a message but tells where the record came from.
+        Its type in JSON, where ``whole`` is a number without a fraction; None when it is no field of a message but
+        tells where the record came from.
     landed
         Its type in landed tables; ``time`` is UTC with microseconds.
     tables
@@ -86,14 +87,14 @@ COLUMNS: Final = (
     Column(EVENT_ID, "text", "text", _EVENTS, written="list"),
     Column(TIME, "text", "time", _ALL, needed=True, written="list"),
     Column(ACTION, "text", "text", (FEEDBACK,), written="list"),
-    Column(POSITION, "number", "int32", _KEPT, inherited=False, written="item"),
+    Column(POSITION, "whole", "int32", _KEPT, inherited=False, written="item"),
     Column(PROTECTED_GROUP, "text", "text", _KEPT, written="item"),
     Column(AVAILABLE, "flag", "flag", (IMPRESSIONS,), absent=True),
     Column(POLICY, "text", "text", _KEPT, written="list"),
     Column(PROPENSITY, "number", "float32", _KEPT, inherited=False, written="item"),
     Column(TEAM, "text", "text", _KEPT, written="item"),
     Column(SHADOW, "flag", "flag", (IMPRESSIONS,), written="list", absent=False),
-    Column(LABEL, "number", "int8", (IMPRESSIONS,), inherited=False),
+    Column(LABEL, "whole", "int8", (IMPRESSIONS,), inherited=False),
 )
 """Columns of messages, in the order of landed tables; features follow them, and then `PLACES`."""
 

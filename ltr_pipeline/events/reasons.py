@@ -21,9 +21,6 @@ MISSING_TIME: Final = "missing time"
 MISSING_FEATURES: Final = "missing features"
 MISSING_ACTION: Final = "missing action"
 BAD_TIME: Final = "bad time"
-BAD_POSITION: Final = "impossible position"
-BAD_LABEL: Final = "impossible label"
-BAD_PROPENSITY: Final = "impossible propensity"
 UNKNOWN_ACTION: Final = "unknown action"
 
 TOMBSTONE: Final = "tombstone"
@@ -31,6 +28,15 @@ EMPTY: Final = "empty message"
 UNRELATED: Final = "unrelated message"
 EMPTY_LIST: Final = "list without items"
 TOO_OLD: Final = "older than the window"
+
+
+def impossible(column: str) -> str:
+    """Name the reason for a number that a column cannot hold.
+
+    >>> impossible("position")
+    'impossible position'
+    """
+    return f"impossible {column}"
 
 
 def too_long() -> str:

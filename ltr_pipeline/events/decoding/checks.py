@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered
-from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, Shape
+from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, READ, Shape
 from ltr_pipeline.events.source import Block
 from ltr_pipeline.schema import (
     ACTION,
@@ -174,34 +174,53 @@ def _impressions(judge: _Judge, shape: Shape) -> Columns:
     columns = {name: pc.cast(records[name], pa.float32()) for name in shape.feature_columns}
     for name in shape.feature_columns:
         judge.require(pc.is_finite(columns[name]), reasons.NOT_FINITE, name, "a finite number")
-    whole = f"a whole number from 1 to {MAX_GROUP_ROWS}"
-    judge.require(_whole_within(records[POSITION], 1, MAX_GROUP_ROWS), reasons.BAD_POSITION, POSITION, whole)
-    highest = shape.mapping.max_relevance
-    labels = f"a whole number from 0 to {highest}"
-    judge.require(_whole_within(records[LABEL], 0, highest), reasons.BAD_LABEL, LABEL, labels)
-    propensity = pc.and_(pc.greater(records[PROPENSITY], 0.0), pc.less_equal(records[PROPENSITY], 1.0))
-    judge.require(propensity, reasons.BAD_PROPENSITY, PROPENSITY, "a number above 0, at most 1")
     return (
         {name: _missing_as_nan(values) for name, values in columns.items()}
-        | _converted(judge, columns_of(IMPRESSIONS))
+        | _converted(judge, READ[IMPRESSIONS], shape)
         | {RANKING_ID: _ranking_ids(records, judge.times)}
     )
 
 
-def _converted(judge: _Judge, columns: Iterable[Column]) -> Columns:
-    """Convert numbers to their landed types, and give absent flags their value."""
-    fine, records = pa.array(judge.verdict == 0), judge.records
-    numbers = {
-        column.name: _cast_where(fine, records[column.name], _LANDED[column.landed])
-        for column in columns
-        if column.wire == "number"
-    }
+def _converted(judge: _Judge, columns: Iterable[Column], shape: Shape) -> Columns:
+    """Convert numbers to their landed types, where they fit, and give absent flags their value."""
+    numbers = [column for column in columns if column.wire in ("whole", "number")]
+    for column in numbers:
+        possible, expected = _possible(judge.records[column.name], column, shape)
+        judge.require(possible, reasons.impossible(column.name), column.name, expected)
+    fine = pa.array(judge.verdict == 0)
+    landed = {column.name: _landed(judge.records[column.name], column, fine) for column in numbers}
     flags = {
-        column.name: pc.fill_null(records[column.name], column.absent)
+        column.name: pc.fill_null(judge.records[column.name], column.absent)
         for column in columns
         if column.absent is not None
     }
-    return numbers | flags
+    return landed | flags
+
+
+def _possible(values: pa.Array, column: Column, shape: Shape) -> tuple[pa.Array, str]:
+    """Tell which numbers a column can hold, and say so in words."""
+    if column.name == PROPENSITY:
+        return pc.and_(pc.greater(values, 0.0), pc.less_equal(values, 1.0)), "a number above 0, at most 1"
+    if column.wire == "number":
+        return pc.is_finite(pc.cast(values, _LANDED[column.landed])), "a finite number"
+    low, high = _limits(column, shape)
+    return _whole_within(values, low, high), f"a whole number from {low} to {high}"
+
+
+def _limits(column: Column, shape: Shape) -> tuple[int, int]:
+    """Return the lowest and the highest whole number of a column: what its type holds, if nothing more is known."""
+    if column.name == POSITION:
+        return 1, MAX_GROUP_ROWS
+    if column.name == LABEL:
+        return 0, shape.mapping.max_relevance
+    bits = min(_LANDED[column.landed].bit_width - 1, 53)  # a float64 holds every whole number up to 2^53
+    return 1 - 2**bits, 2**bits - 1
+
+
+def _landed(values: pa.Array, column: Column, fine: pa.Array) -> pa.Array:
+    """Cast numbers to the landed type; whole ones that were not found fine cannot be cast and are null."""
+    kind = _LANDED[column.landed]
+    return _cast_where(fine, values, kind) if column.wire == "whole" else pc.cast(values, kind)
 
 
 def _feedback(judge: _Judge, shape: Shape) -> Columns:
@@ -210,7 +229,7 @@ def _feedback(judge: _Judge, shape: Shape) -> Columns:
     known = pa.array(list(shape.mapping.relevance), pa.string())
     expected = "one of " + ", ".join(shape.mapping.relevance)
     judge.require(pc.is_in(action, value_set=known), reasons.UNKNOWN_ACTION, ACTION, expected)
-    return {}
+    return _converted(judge, READ[FEEDBACK], shape)
 
 
 def parse_times(texts: pa.Array) -> pa.Array:

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from ltr_pipeline.errors import MappingError
 from ltr_pipeline.mapping import FEATURES, Mapping
-from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, ITEM_INDEX, feature_column
+from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, ITEM_INDEX, Column, feature_column
 
-__all__ = ["BOTH", "FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "TYPES", "Path", "Shape", "shape_of"]
+__all__ = ["FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "READ", "TYPES", "Path", "Shape", "shape_of"]
 
 Path = tuple[str, ...]
 
@@ -24,14 +24,29 @@ LINE: Final = "line"  # int32: which line of the block
 IS_FEEDBACK: Final = "is_feedback"  # bool: else an impression
 HAS_FEATURES: Final = "features"  # bool: the message has an object of features
 
-# Numbers are read as float64, so that 1.7 is seen and refused, not rounded.
-_WIRE: Final[dict[str | None, pa.DataType]] = {"text": pa.string(), "number": pa.float64(), "flag": pa.bool_()}
+_WIRE: Final[dict[str | None, pa.DataType]] = {
+    "text": pa.string(),
+    # Numbers are read as float64, so that 1.7 is seen and refused, not rounded.
+    "whole": pa.float64(),
+    "number": pa.float64(),
+    "flag": pa.bool_(),
+}
 
-TYPES: Final[dict[str, pa.DataType]] = {column.name: _WIRE[column.wire] for column in COLUMNS}
+
+def _judged(column: Column) -> tuple[bool, int]:
+    """Return the place of a column when a record is judged: those of feedback first, then by type."""
+    return FEEDBACK not in column.tables, list(_WIRE).index(column.wire)
+
+
+_IN_ORDER: Final = sorted(COLUMNS, key=_judged)
+
+TYPES: Final[dict[str, pa.DataType]] = {column.name: _WIRE[column.wire] for column in _IN_ORDER}
 """Type of each column in JSON; a field of the mapping has the name of its column."""
 
-BOTH: Final = tuple(column.name for column in COLUMNS if {IMPRESSIONS, FEEDBACK} <= {*column.tables})
-"""Columns of impressions and of feedback."""
+READ: Final[dict[str, tuple[Column, ...]]] = {
+    table: tuple(column for column in _IN_ORDER if table in column.tables) for table in (IMPRESSIONS, FEEDBACK)
+}
+"""Columns of messages that a landed table has; of two wrong ones a record is refused for the first."""
 
 FROM_ITEM: Final = frozenset(column.name for column in COLUMNS if not column.inherited)
 """In a list message these are the item's own or absent; everything else an item takes from its message."""

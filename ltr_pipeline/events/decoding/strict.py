@@ -17,14 +17,11 @@ import pyarrow as pa
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
 from ltr_pipeline.events.decoding.raw import Raw, Refusal
-from ltr_pipeline.events.decoding.shape import BOTH, FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
+from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, READ, TYPES, Path, Shape
 from ltr_pipeline.events.source import MAX_LINE_BYTES
-from ltr_pipeline.schema import ACTION, EVENT_ID, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
+from ltr_pipeline.schema import EVENT_ID, FEEDBACK, IMPRESSIONS, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
 __all__ = ["read_strict", "unknown_features", "unknown_kinds"]
-
-FEEDBACK_COLUMNS: Final = (*BOTH, ACTION)
-IMPRESSION_COLUMNS: Final = tuple(column for column in TYPES if column != ACTION)
 
 NO_KIND: Final = "(none)"
 LONGEST_KIND: Final = 60
@@ -137,13 +134,13 @@ def _records(message: Record, shape: Shape) -> Iterator[Record | _Refused]:
     """Give the records of a message, each typed or refused."""
     kind = _first([message], shape.kind)
     if kind in shape.mapping.feedback_kinds:
-        yield _tried([message], FEEDBACK_COLUMNS, shape)
+        yield _tried([message], FEEDBACK, shape)
         return
     if kind not in shape.mapping.impression_kinds:
         raise _Ignored(reasons.UNRELATED)
     items = _first([message], shape.items)
     if items is None:
-        yield _tried([message], IMPRESSION_COLUMNS, shape)
+        yield _tried([message], IMPRESSIONS, shape)
         return
     for index, item in enumerate(_checked_list(items)):
         yield _item(index, item, message, shape)
@@ -164,7 +161,7 @@ def _item(index: int, item: object, message: Record, shape: Shape) -> Record | _
         item = {}
     if not isinstance(item, dict):
         return _Refused(reasons.WRONG_TYPE, f"the item is {_kind_of(item)}, not an object")
-    record = _tried([item, message], IMPRESSION_COLUMNS, shape)
+    record = _tried([item, message], IMPRESSIONS, shape)
     if isinstance(record, dict):
         if record[POSITION] is None:
             record[POSITION] = index + 1.0
@@ -173,19 +170,19 @@ def _item(index: int, item: object, message: Record, shape: Shape) -> Record | _
     return record
 
 
-def _tried(levels: list[Record], columns: Iterable[str], shape: Shape) -> Record | _Refused:
+def _tried(levels: list[Record], table: str, shape: Shape) -> Record | _Refused:
     try:
-        return _record(levels, columns, shape)
+        return _record(levels, table, shape)
     except _Refused as refused:
         return refused
 
 
-def _record(levels: list[Record], columns: Iterable[str], shape: Shape) -> Record:
+def _record(levels: list[Record], table: str, shape: Shape) -> Record:
     """Columns of a record, from the item and then from its message."""
-    record: Record = {IS_FEEDBACK: ACTION in columns, HAS_FEATURES: False}
-    for column in columns:
-        value = _first(levels[:1] if column in FROM_ITEM else levels, shape.paths[column])
-        record[column] = None if value is None else _typed(value, TYPES[column], column)
+    record: Record = {IS_FEEDBACK: table == FEEDBACK, HAS_FEATURES: False}
+    for name in (column.name for column in READ[table]):
+        value = _first(levels[:1] if name in FROM_ITEM else levels, shape.paths[name])
+        record[name] = None if value is None else _typed(value, TYPES[name], name)
     if record[IS_FEEDBACK]:
         return record
     features = _first(levels, shape.features)

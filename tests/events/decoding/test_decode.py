@@ -21,6 +21,7 @@ from ltr_pipeline.events.decoding.lines import MAX_DEPTH, lines_in
 from ltr_pipeline.events.decoding.vectorised import read_fast
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.mapping import Mapping, load_mapping
+from ltr_pipeline.schema import COLUMNS
 from support.messages import FEATURES, answered, block, flat, item, line, listed, shown, without
 from support.programs import CHECKOUT
 
@@ -307,9 +308,24 @@ def test_the_documented_messages_are_read() -> None:
     assert decode(*documented(search)).ignored == {"unrelated message": 2}
 
 
+@pytest.mark.parametrize(
+    ("fields", "first"),
+    [
+        ({"shadow": 1, "propensity": "x", "label": "x", "team": 1, "user_id": 1}, "user_id is a number, not text"),
+        ({"shadow": 1, "propensity": "x", "label": "x", "team": 1}, "team is a number, not text"),
+        ({"shadow": 1, "propensity": "x", "label": "x"}, "label is text, not a number"),
+        ({"shadow": 1, "propensity": "x"}, "propensity is text, not a number"),
+        ({"propensity": 7, "label": 7}, "label is 7; expected a whole number from 0 to 3"),
+    ],
+)
+def test_of_several_wrong_fields_the_first_is_named(fields: dict[str, Any], first: str) -> None:
+    assert [refused.detail for refused in decode(shown(**fields)).quarantined] == [first]
+
+
 def test_every_reason_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `([^`]+)` \| [^|]+ \|$", DOCS, re.MULTILINE)
     words = [value for name, value in vars(reasons).items() if name.isupper() and isinstance(value, str)]
+    words += [reasons.impossible(column.name) for column in COLUMNS if column.wire in ("whole", "number")]
     assert sorted(rows) == sorted(words)
     assert {reason for _, reason in REFUSED} | {
         "unrelated message",
