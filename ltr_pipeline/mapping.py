@@ -12,16 +12,40 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.schema import COLUMNS
+from ltr_pipeline.schema import (
+    ACTION,
+    AVAILABLE,
+    COLUMNS,
+    EVENT_ID,
+    ITEM_ID,
+    LABEL,
+    POLICY,
+    POSITION,
+    PROPENSITY,
+    PROTECTED_GROUP,
+    QUERY_ID,
+    RANKING_ID,
+    SHADOW,
+    TEAM,
+    TIME,
+    USER_ID,
+)
 
 __all__ = ["Mapping", "load_mapping"]
 
 MAX_RELEVANCE = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
 FEATURES = "features"  # the field that holds the object of features
+_HASHED: Final = (
+    *(QUERY_ID, ITEM_ID, TIME, FEATURES, USER_ID, POSITION, ACTION, LABEL, EVENT_ID, RANKING_ID, PROTECTED_GROUP),
+    *(AVAILABLE, POLICY, PROPENSITY, TEAM, SHADOW),
+)
+"""Fields that have always been hashed, in that order: so a mapping keeps its hash when columns are added."""
+
 _FEATURE_NAME = re.compile(r"[\w.-]+")
 
 
@@ -58,8 +82,14 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def sha256(self) -> str:
-        """Of its content, whatever the order of the keys."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()
+        """Of its content, whatever the order of the keys; a column that is not in these messages adds nothing."""
+        named = sorted(name for name, paths in self.fields.items() if paths)
+        content = msgspec.structs.asdict(self) | {
+            "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
+            "relevance": dict(sorted(self.relevance.items())),
+            "legacy_weights": dict(sorted(self.legacy_weights.items())),
+        }
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     @property
     def max_relevance(self) -> int:

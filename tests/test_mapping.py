@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.mapping import Mapping, load_mapping
 
 DEFAULT = files("ltr_pipeline").joinpath("default_mapping.toml").read_text()
 
 
-def load(tmp_path: Path, text: str) -> object:
+def load(tmp_path: Path, text: str) -> Mapping:
     path = tmp_path / "mapping.toml"
     path.write_text(text)
     return load_mapping(path)
@@ -50,6 +51,19 @@ def test_another_domain_needs_a_mapping_and_no_code(tmp_path: Path) -> None:
     )
     assert (mapping.max_relevance, mapping.legacy_weights, mapping.items) == (30, {}, ())
     assert mapping.paths("position") == ()
+
+
+def test_a_mapping_keeps_its_hash(tmp_path: Path) -> None:
+    known = "dc293064aaa0ecaed2947eec41dbbde1a14331870e95bdeb3e33d996ac052ae3"
+    head, fields, relevance, *rest = re.split(r"(?=\n\[)", DEFAULT)
+    fields, relevance = (
+        "\n".join([name, *reversed(lines)])
+        for name, *lines in (re.sub(r"#.*", "", table).strip().splitlines() for table in (fields, relevance))
+    )
+    assert load_mapping().sha256 == known
+    assert load(tmp_path, "\n".join([head, relevance, *rest, fields])).sha256 == known
+    assert load(tmp_path, edited("won = 3", "won = 2")).sha256 != known
+    assert load(tmp_path, edited('"context.team", ', "")).sha256 != known
 
 
 FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
