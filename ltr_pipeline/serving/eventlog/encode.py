@@ -44,7 +44,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
 
-__all__ = ["AnsweredList", "Encoder", "Interaction", "new_request_id", "query_of"]
+__all__ = ["AnsweredList", "Encoder", "Interaction", "further", "new_request_id", "query_of"]
 
 LONGEST_MESSAGE: Final = 900_000
 """Largest message in bytes: brokers take a megabyte with its envelope; a longer list is written in parts."""
@@ -64,7 +64,17 @@ def _written(table: str, *first: str, level: Level | None = None) -> tuple[str, 
 OF_LIST: Final = _written(IMPRESSIONS, KIND, QUERY_ID, TIME, ITEMS, level="list")
 OF_ITEM: Final = _written(IMPRESSIONS, ITEM_ID, FEATURES, level="item")
 OF_FEEDBACK: Final = _written(FEEDBACK, KIND, QUERY_ID, ITEM_ID, TIME, ACTION)
-NEEDED: Final = {KIND, QUERY_ID, TIME, ITEMS, ITEM_ID, FEATURES}
+NEEDED: Final = {KIND, ITEMS, FEATURES, *(column.name for column in COLUMNS if column.needed)}
+
+_PLAIN: Final = {*OF_LIST, *OF_ITEM, *OF_FEEDBACK} - {
+    QUERY_ID,
+    RANKING_ID,
+    ITEM_ID,
+    USER_ID,
+    EVENT_ID,
+    ACTION,
+    FEATURES,
+}
 
 Path = tuple[str, ...]
 Layout = Mapping[str, Any]
@@ -95,6 +105,8 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
         Names of the model's features, for candidates that give a list.
     propensities, teams
         One for each candidate, see `order.Mixed`.
+    further
+        Other columns of the request, see `further`.
     """
 
     request_id: str
@@ -108,6 +120,7 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     propensities: Sequence[float] | None = None
     teams: Sequence[str] | None = None
+    further: dict[str, Any] = {}
 
     def only(self, items: Sequence[str]) -> AnsweredList:
         """Return the list as it was really shown: these items in this order; RequestError for items that are not in it.
@@ -128,7 +141,13 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a user did with an item; `request_id` is None when only the query is known."""
+    """Something a user did with an item; `request_id` is None when only the query is known.
+
+    Attributes
+    ----------
+    further
+        Other columns of the feedback, see `further`.
+    """
 
     event_id: str
     query_id: str
@@ -137,6 +156,17 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None
     action: str
     seconds: float
+    further: dict[str, Any] = {}
+
+
+def further(given: wire.RankRequest | wire.RankCandidate | wire.FeedbackItem) -> dict[str, Any]:
+    """Return the columns that have a field of their name there, and are written as it says."""
+    return {name: getattr(given, name) for name in _further_fields(type(given))}
+
+
+@cache
+def _further_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(name for name in kind.__struct_fields__ if name in _PLAIN)
 
 
 def new_request_id(query_id: str, unique: str | None = None) -> str:
@@ -234,6 +264,7 @@ class Encoder:
             USER_ID: answered.user_id,
             EVENT_ID: answered.event_id,
             TIME: _rfc3339(answered.seconds),
+            **answered.further,
         }
         return _encode(_message(self._feedback, columns))
 
@@ -247,6 +278,7 @@ class Encoder:
             EVENT_ID: listed.event_id,
             POLICY: listed.policy,
             SHADOW: listed.shadow or None,
+            **listed.further,
         }
 
     def _lists(self, message: dict[str, Any], items: Sequence[Any]) -> list[bytes]:
@@ -277,6 +309,8 @@ class Encoder:
             TEAM: listed.teams,
             PROTECTED_GROUP: [candidate.group for candidate in candidates],
         }
+        for name in _further_fields(wire.RankCandidate):
+            columns[name] = [getattr(candidate, name) for candidate in candidates]
         items = _messages(self._item, {**shared, **{name: column for name, column in columns.items() if column}})
         return self._with_features(items, served) if self._features_beside else items
 

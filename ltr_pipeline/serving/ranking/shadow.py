@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -34,7 +34,10 @@ log = structlog.get_logger(__name__)
 
 
 class Served(NamedTuple):
-    """A request and its scores by the served model, float64 (candidates,); `k` items were returned."""
+    """A request and its scores by the served model, float64 (candidates,); `k` items were returned.
+
+    `further` is as in `AnsweredList`.
+    """
 
     request_id: str
     query_id: str
@@ -43,6 +46,7 @@ class Served(NamedTuple):
     model: Loaded
     scores: NDArray[np.float64]
     k: int
+    further: dict[str, Any]
 
 
 class ShadowRanking(NamedTuple):
@@ -79,6 +83,7 @@ class ShadowRanking(NamedTuple):
             shadow=True,
             candidates=[served.candidates[row] for row in self.order],
             features=served.model.scorer.features,
+            further=served.further,
         )
 
 

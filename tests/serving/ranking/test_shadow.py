@@ -76,7 +76,7 @@ class Seen(list[ShadowRanking]):
 def answered(found: Models) -> Served:
     model = found.current
     scores = model.scorer.score(model.scorer.read(candidates()).matrix)
-    return Served("r1", "case-1", "u1", candidates(), model, scores, 5)
+    return Served("r1", "case-1", "u1", candidates(), model, scores, 5, {})
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2, max_size=30))
