@@ -7,6 +7,7 @@ import contextlib
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -80,10 +81,9 @@ class Server:
 
     def _launch(self, command: Sequence[str], serves: Callable[[], bool], **options: Any) -> None:
         """Start a process, which is not to outlive this one, and wait until `serves`."""
-        guard = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []  # should this one be killed
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [*guard, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **options
+                [*_guard(), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **options
             )
         atexit.register(self.stop)
         try:
@@ -107,6 +107,15 @@ class Server:
             process = psutil.Process(self._process.pid)
             return listens([process, *process.children(recursive=True)], self.port)
         return False
+
+
+def _guard() -> list[str]:
+    """Return what makes Linux kill a server when the one that started it is killed.
+
+    The kernel means the thread that started it: a server of a thread that ends before it has no such guard.
+    """
+    lasting = threading.current_thread() is threading.main_thread()
+    return ["setpriv", "--pdeathsig", "KILL"] if lasting and shutil.which("setpriv") else []
 
 
 def serve(server: Server, ready: Callable[[], str]) -> None:
