@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-SEARCHED: Final = (CHECKOUT / "tests", CHECKOUT / "tests" / "services", CHECKOUT)
+SEARCHED: Final = (CHECKOUT / "tests", CHECKOUT)
 
 
 def python_path() -> str:
