@@ -41,7 +41,7 @@ for name in [
 ]:
     del os.environ[name]
 
-LONG_ROOMS = ("whole", "services", "versions", "jobs", "events", "serving", "dags", "cli")
+LONG_ROOMS = ("whole", "native", "versions", "jobs", "events", "serving", "dags", "cli")
 
 hypothesis.settings.register_profile(  # how long an example takes is the machine's business
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from deploy.native.server import START_SECONDS, NoServerError, Server, serve
+from deploy.native.server import START_SECONDS, NoServerError, Server, kept, serve
 from ltr_pipeline.local.ports import free_ports
 
 VERSION: Final = "4.3.1"  # of 4.4.0, the newest, Central does not have every jar
@@ -88,12 +87,14 @@ def lacking() -> list[str]:
 
 def jars() -> Path:
     """Folder of Kafka's jars, which are fetched if they are not there yet."""
-    cache = Path(os.environ.get("LTR_CACHE") or Path.home() / ".cache" / "ltr-pipeline")
-    folder = cache / f"kafka-{VERSION}"
-    if folder.is_dir():
-        return folder
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+    with kept(f"kafka-{VERSION}") as folder:
+        if not folder.is_dir():
+            _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         pom = Path(scratch) / "pom.xml"
         pom.write_text(POM.format(version=VERSION))
         command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
@@ -102,9 +103,7 @@ def jars() -> Path:
         )
         if done.returncode:
             raise NoServerError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")
-        with contextlib.suppress(OSError):  # somebody else was faster
-            (Path(scratch) / "jars").rename(folder)
-    return folder
+        (Path(scratch) / "jars").rename(folder)
 
 
 @dataclass(frozen=True)

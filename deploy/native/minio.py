@@ -8,7 +8,6 @@ As a program it runs until it is stopped, with its data, its credentials and its
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import secrets
@@ -21,7 +20,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from deploy.native.server import NoServerError, Server, serve
+from deploy.native.server import NoServerError, Server, kept, serve
 from ltr_pipeline.local.ports import free_port
 
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # pinned: `go install` names MinIO's releases by commit only
@@ -31,11 +30,7 @@ BUCKET = "litgo-models"
 
 def binary() -> Path:
     """MinIO's program, built by Go on the first call on this machine; NoServerError without Go or a network."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltr-pipeline"
-    program = cache / f"minio-{MINIO}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "minio.lock").open("w") as lock:  # one build at a time, the others wait for it
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with kept(f"minio-{MINIO}") as program:
         if not program.exists():
             _build(program)
     return program

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
+import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -24,6 +26,20 @@ STOP_SECONDS: Final = 30
 
 class NoServerError(ProgramError):
     """The server cannot be built or started here; the message says what is needed."""
+
+
+@contextlib.contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """Give the place where this user keeps what is fetched or built once; other processes wait meanwhile.
+
+    It is in ``~/.cache/ltr-pipeline``, or the folder that ``LTR_CACHE`` names.
+    """
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ltr-pipeline"
+    cache = Path(os.environ.get("LTR_CACHE") or usual)
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache / name
 
 
 class Server:

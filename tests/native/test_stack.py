@@ -24,8 +24,8 @@ from deploy.native.kafka import lacking
 from ltr_pipeline.local.ports import free_ports
 from ltr_pipeline.local.programs import members
 from support import servers
+from support.programs import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
 DAG = "train_ltr_daily"
 PATIENCE_SECONDS = 420
 START_SECONDS = 1800  # MinIO may have to be built, Kafka to be fetched

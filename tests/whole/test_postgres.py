@@ -16,8 +16,8 @@ import pytest
 from deploy.native.postgres import PostgresServer
 from deploy.native.server import NoServerError
 from support import servers
+from support.programs import CHECKOUT
 
-CHECKOUT = Path(__file__).parents[2]
 DAG = "train_ltr_daily"
 
 
