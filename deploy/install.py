@@ -32,7 +32,7 @@ TAIL = 30
 
 
 class Part(NamedTuple):
-    """What can be installed: the pinned packages, what is said of them, and the stamps that say they are there."""
+    """A set that can be installed: its lock, the words for it, and the stamps that say it is there."""
 
     lock: str
     words: str
@@ -127,7 +127,7 @@ def _shown(command: list[str], environment: dict[str, str]) -> bool:
 
 
 def _pip_settings() -> dict[str, str]:
-    """What pip is told by its files and its environment, by the names of its options."""
+    """Return the settings that pip has from its files and its environment, by the names of its options."""
     listed = subprocess.run([*PIP, "config", "list"], stdout=subprocess.PIPE, text=True, check=False).stdout
     return pip_settings(listed)
 

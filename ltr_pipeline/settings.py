@@ -42,7 +42,7 @@ STACK = {
     "MINIO_PORT": ("9000", "Port of MinIO on 127.0.0.1."),
     "MINIO_CONSOLE_PORT": ("9001", "Port of its console on 127.0.0.1."),
 }
-"""What only docker-compose.yaml reads: name → default, why."""
+"""Variables that only docker-compose.yaml reads: name → default, why."""
 
 
 def env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
@@ -357,7 +357,7 @@ def example(kind: type[Settings] = Settings) -> str:
 
 
 def variable(field: FieldInfo) -> str:
-    """Name of the environment variable that sets `field`."""
+    """Return the name of the environment variable that sets `field`."""
     assert isinstance(field.validation_alias, AliasChoices)  # noqa: S101 - env sets it
     return str(field.validation_alias.choices[0])
 

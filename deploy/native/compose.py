@@ -1,4 +1,4 @@
-"""What docker-compose.yaml gives to Airflow and to the service, at this machine's addresses.
+"""The environment that docker-compose.yaml gives to Airflow and to the service, at this machine's addresses.
 
 Only host names, ports, folders and secrets differ from the containers'.
 """

@@ -81,7 +81,7 @@ class S3Server(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the pipeline has to be told to use this server."""
+        """Return the variables that make the pipeline use this server."""
         return {
             "S3_ENDPOINT": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key_id,

@@ -1,4 +1,4 @@
-"""What servers on loopback have in common: starting, stopping, running as a program."""
+"""Servers on loopback: starting, stopping, running as a program."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Quality(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What one seed gave: the version and quality of each step, and where the service's events went."""
+    """The figures of one seed: version and quality of each step, and where the service's events went."""
 
     versions: list[str]
     quality: list[Quality]
@@ -133,7 +133,7 @@ def _run_tasks(stage: Stage) -> None:
 
 
 def _account(stage: Stage) -> str:
-    """Where the service's events went, as of the last night."""
+    """Return where the service's events went, as of the last night."""
     run = Run(run_name(night_of(stage.day)), stage.settings)
     manifest, outcome = run.read(DATASET), run.read(OUTCOME)
     shown, did = manifest.impressions, manifest.feedback

@@ -1,4 +1,4 @@
-"""What landed, and what was refused."""
+"""The landed partitions, and the records that were refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["day", "show_events"]
 
 
 def day(text: str) -> dt.date:
-    """A day as people type it; SettingsError when it is none."""
+    """Parse a day as people type it; SettingsError when it is none."""
     try:
         return dt.date.fromisoformat(text)
     except ValueError as error:

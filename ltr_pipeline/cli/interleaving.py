@@ -49,7 +49,7 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
 
 
 def _windows(settings: Settings, since: str | None, until: str | None) -> Windows:
-    """Days of the lists that are compared: their feedback must have had its time."""
+    """Return the days of the lists that are compared: their feedback must have had its time."""
     landed = landed_dates(settings.data)
     if not landed:
         raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")

@@ -57,7 +57,7 @@ def run(date: str | None) -> None:
 
 
 def _next_day(settings: Settings) -> dt.date:
-    """The day after the last landed one; of a real log the newest night, since a run reads all that has arrived."""
+    """Return the day after the last landed one; of a real log the newest night, as a run reads all that arrived."""
     newest = newest_night(dt.datetime.now(dt.UTC))
     landed = landed_dates(settings.data)
     if growing.is_wanted(settings):
@@ -145,7 +145,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
 
 
 def _trial(settings: Settings, variables: dict[str, str]) -> Run:
-    """Every task but publishing, as of the day after the newest event; what landed is printed on the way."""
+    """Run every task but publishing, as of the day after the newest event, and print where the records went."""
     source = FileSource(settings.events_path, closed=True)
     with console.status("reading"):
         newest, future = _newest(source, settings)

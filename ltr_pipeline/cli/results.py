@@ -1,4 +1,4 @@
-"""What a run found, for people: where records went, what the gate says, what was simulated."""
+"""The results of a run, printed: where records went, the gate's table, simulated days."""
 
 from __future__ import annotations
 

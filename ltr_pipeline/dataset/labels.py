@@ -187,7 +187,7 @@ def impression_types(features: Sequence[str]) -> dict[str, Any]:
 
 
 def _typed(table: pl.DataFrame, types: Mapping[str, Any]) -> pl.DataFrame:
-    """`table` with exactly these columns, null where it has none."""
+    """Give `table` exactly these columns, null where it has none."""
     columns = [
         (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name)
         for name, dtype in types.items()
@@ -196,7 +196,7 @@ def _typed(table: pl.DataFrame, types: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def _deduplicated(table: pl.DataFrame) -> pl.DataFrame:
-    """First of each event, in order of time; within one moment in order of place."""
+    """Keep the first of each event, in order of time; within one moment in order of place."""
     ordered = table.sort(_PLACE, maintain_order=True)
     named = ordered.filter(pl.col(EVENT_ID).is_not_null())
     nameless = ordered.filter(pl.col(EVENT_ID).is_null())
@@ -206,13 +206,13 @@ def _deduplicated(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _first_of(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """First row of each key, in order; as `unique` gives them, but other columns are only copied if any row goes."""
+    """Keep the first row of each key, in order, as `unique` does, but copy other columns only if any row goes."""
     kept = table.select(*keys, pl.row_index("row")).unique(keys, keep="first")["row"]
     return table if len(kept) == table.height else table[kept.sort()]
 
 
 def _shown(impressions: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
-    """Impressions with the reason why they are no candidates, null where they are."""
+    """Add to impressions the reason why they are no candidates, null where they are."""
     return impressions.with_columns(
         pl.when(pl.col(TIME) >= cutoff)
         .then(pl.lit("after_cutoff"))
@@ -225,7 +225,7 @@ def _shown(impressions: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
 
 
 def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
-    """`candidates` with their ranking's time and the reason to drop the ranking as a whole.
+    """Add to `candidates` their ranking's time and the reason to drop the ranking as a whole.
 
     A ranking's time is that of its earliest candidate, and it is mature when its latest is.
     """
@@ -271,7 +271,7 @@ def _feedback_reasons(
 
 
 def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
-    """Feedback with the ranking it belongs to and the times of the impressions just before and after it."""
+    """Add to feedback the ranking it belongs to and the times of the impressions just before and after it."""
     names_ranking = pl.col(RANKING_ID).is_not_null()
     return pl.concat(
         [
@@ -299,7 +299,7 @@ def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.
 
 
 def _account(landed: int, reasons: pl.Series) -> Account:
-    """`reasons` of every record but the duplicates."""
+    """Count the `reasons` of every record but the duplicates."""
     counts = dict(reasons.value_counts().iter_rows())
     used = counts.pop(None, 0)
     return Account(landed=landed, used=used, duplicates=landed - len(reasons), dropped=dict(sorted(counts.items())))

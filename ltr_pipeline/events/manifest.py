@@ -162,7 +162,7 @@ def read_manifest(storage: Storage, date: dt.date) -> Manifest:
 
 
 def manifest_of(storage: Storage, folder: str) -> Manifest:
-    """Manifest in a partition's folder.
+    """Read the manifest in a partition's folder.
 
     Raises
     ------

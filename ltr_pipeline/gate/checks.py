@@ -97,7 +97,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
 
 
 def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
-    """Checks that need a model."""
+    """Yield the checks that need a model."""
     yield _ndcg(evidence, policy)
     yield _beats_random(evidence)
     yield _fairness(evidence.fairness, policy)

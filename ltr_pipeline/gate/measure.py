@@ -86,7 +86,7 @@ class _Trial:
         return quality.measure(rankings, self.clusters, self.seed)
 
     def lead(self, ndcg: NDArray[np.float64]) -> Delta | None:
-        """Challenger minus another, by the nDCG@5 of each ranking."""
+        """Compare the challenger with another ranker by the nDCG@5 of each ranking."""
         return quality.paired(self.ndcg, ndcg, self.clusters, self.seed)
 
 
@@ -172,7 +172,7 @@ def _request(data: Dataset, start: int, size: int) -> Request:
 
 
 def _baselines(trial: _Trial, legacy_weights: Mapping[str, float]) -> dict[str, Rankings]:
-    """Orders that need no learning, as far as there are any: random, as it was shown, by the legacy weights."""
+    """Measure the orders that need no learning, as far as there are any: random, as shown, by the legacy weights."""
     data = trial.data
     orders = {"random": trial.ordered(np.zeros(len(data.relevance)))}  # all tied: the expectation at random
     if data.position is not None:
@@ -215,7 +215,7 @@ def _against(trial: _Trial, rival: Rival, kind: Literal["champion", "best_recent
 
 
 def _groups(days: HeldOut) -> ProtectedGroups:
-    """Protected groups; one that training knew and the test days lack is missing, not unconfigured."""
+    """Return the protected groups; one that training knew and the test days lack is missing, not unconfigured."""
     ids = days.test.ids
     expected = days.trained_on[PROTECTED_GROUP].drop_nulls().unique().to_list()
     return ProtectedGroups(ids[PROTECTED_GROUP], item=ids[ITEM_ID], expected=expected)

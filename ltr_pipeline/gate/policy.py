@@ -126,7 +126,7 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _variable(field: str, hint: object, default: object) -> Variable:
-    """Variable that sets a field of `Policy`."""
+    """Return the Variable that sets a field of `Policy`."""
     kind, *metas = get_args(hint)
     low, high = next(((meta.ge, meta.le) for meta in metas if meta.le is not None), (0, 0))  # words have none
     meaning = next(meta.description for meta in metas if meta.description)
@@ -148,7 +148,7 @@ VARIABLES: Final = tuple(
 
 
 def variables_table() -> str:
-    """Table of all Variables in Markdown, for documentation."""
+    """Return a table of all Variables in Markdown, for documentation."""
     rows = [("Variable", "default", "allowed", "meaning"), ("---",) * 4]
     rows += [(f"`{each.name}`", each.default, each.allowed, each.meaning) for each in VARIABLES]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -81,7 +81,7 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
 
 
 def _in_use(history: Iterable[Move]) -> set[str]:
-    """Versions that `latest` moved to, without those that were rolled back from: nobody wants these to be matched."""
+    """Return the versions that `latest` moved to, without those rolled back from, which nobody wants to match."""
     found: set[str] = set()
     for move in history:
         if move.moved:

@@ -56,7 +56,7 @@ def check_date(date: dt.date, settings: Settings) -> None:
 
 
 def windows(date: dt.date, window_days: int, settings: Settings, min_queries: int = 0) -> Windows:
-    """Days that a run of `date` learns from and is tested on."""
+    """Return the days that a run of `date` learns from and is tested on."""
     return Windows(
         cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
         window_days=window_days,

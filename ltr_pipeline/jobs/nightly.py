@@ -192,7 +192,7 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
 
 
 def _model_text(run: Run, trained: Trained) -> str:
-    """Model that `trained` tells of."""
+    """Read the model that `trained` tells of."""
     return run.verified(MODEL, trained.model_sha256).decode()
 
 
@@ -275,7 +275,7 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
 
 
 def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
-    """The outcome of whoever published this version first: to publish it again changes nothing, so it stays."""
+    """Return the outcome of whoever published this version first; to publish it again changes nothing."""
     former = run.read_if_readable(OUTCOME)
     return former if former and former.version == outcome.version else outcome
 

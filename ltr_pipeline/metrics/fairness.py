@@ -167,7 +167,7 @@ def _check(rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int
 
 
 def _exposure(rankings: Rankings, units: Units, groups: int) -> NDArray[np.float64]:
-    """Mean position discount of each group's items, in that of the average item of their lists; NaN without items."""
+    """Return the mean position discount of each group's items, in that of their lists' average item; NaN without."""
     discount = rankings.discount(int(rankings.group.max(initial=0)))
     relative = discount / (rankings.total(discount) / np.maximum(rankings.group, 1))[rankings.ranking]
     known = units.of_row >= 0
@@ -226,7 +226,7 @@ def _judged(
 
 
 def _doubt(groups: list[GroupAccuracy], users: int, *, shared: bool) -> str:
-    """Why the gap cannot be judged, or nothing."""
+    """Say why the gap cannot be judged, or nothing."""
     if len(groups) < 2:
         return f"a gap needs two protected groups; all items are of {groups[0].protected_group}"
     if not any(entry.pairs for entry in groups):
@@ -247,7 +247,7 @@ def corrected(gap: float, noise: float) -> float:
 
 
 def _gap(accuracy: NDArray[np.float64], supported: list[int]) -> NDArray[np.float64]:
-    """Largest minus smallest A(g) of each labelling or draw, from (groups, labellings)."""
+    """Return the largest minus the smallest A(g) of each labelling or draw, from (groups, labellings)."""
     chosen = accuracy[supported]
     spread: NDArray[np.float64] = np.fmax.reduce(chosen, axis=0) - np.fmin.reduce(chosen, axis=0)
     return np.nan_to_num(spread)
@@ -256,7 +256,7 @@ def _gap(accuracy: NDArray[np.float64], supported: list[int]) -> NDArray[np.floa
 def _null_gaps(
     pairs: Pairs, label: NDArray[np.int16], groups: int, supported: list[int], rng: Random
 ) -> NDArray[np.float64]:
-    """Gaps under shuffled labels, float64 (PERMUTATIONS,)."""
+    """Return the gaps under shuffled labels, float64 (PERMUTATIONS,)."""
     step = max(1, _CELLS // max(len(pairs.other), len(label), len(pairs.ranking) * groups))
     gaps = []
     for at in range(0, PERMUTATIONS, step):
@@ -269,7 +269,7 @@ def _null_gaps(
 def _bootstrap_gaps(
     found: Accuracy, clusters: NDArray[np.int64], supported: list[int], rng: Random
 ) -> NDArray[np.float64]:
-    """Gaps of resampled users, float64 (draws,)."""
+    """Return the gaps of resampled users, float64 (draws,)."""
     value, counted = found.value[:, :, 0], (found.pairs[:, :, 0] > 0).astype(np.float64)
     totals = resample(cluster_sums(np.hstack([value, counted]), clusters), rng)
     groups = value.shape[1]

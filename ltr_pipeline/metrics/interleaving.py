@@ -69,7 +69,7 @@ def team_draft(first: Sequence[int], second: Sequence[int], k: int | None, seed:
 
 
 def _unpicked(order: Sequence[int], picked: set[int]) -> Iterator[int]:
-    """Items of `order` that are not in `picked` when their turn comes."""
+    """Yield the items of `order` that are not in `picked` when their turn comes."""
     return (item for item in order if item not in picked)
 
 

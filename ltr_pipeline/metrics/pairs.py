@@ -68,7 +68,7 @@ class Units:
 
 
 def _constant(code: NDArray[np.int64], owner: NDArray[np.int64], known: NDArray[np.bool_]) -> bool:
-    """Whether all known codes of each owner are the same."""
+    """Tell whether all known codes of each owner are the same."""
     code, owner = code[known], owner[known]
     highest = np.full(int(owner.max(initial=0)) + 1, -1)
     np.maximum.at(highest, owner, code)
@@ -164,7 +164,7 @@ class Pairs:
 def _compared(
     rankings: Rankings, units: Units, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Better and other row of each pair."""
+    """Return the better and the other row of each pair."""
     # Each relevant row of a known group is repeated as often as it has partners.
     rows = np.flatnonzero((rankings.relevance > 0) & (units.of_row >= 0))
     size = rankings.group[rankings.ranking[rows]]
@@ -182,6 +182,6 @@ def _compared(
 
 
 def _adder(first: NDArray[np.int64], weight: NDArray[np.float64]) -> csr_array:
-    """Sparse float32 matrix that adds up weighted rows from each `first` to the next."""
+    """Return a sparse float32 matrix that adds up weighted rows from each `first` to the next."""
     indptr = np.append(first, len(weight))
     return csr_array((weight.astype(np.float32), np.arange(len(weight)), indptr), shape=(len(first), len(weight)))

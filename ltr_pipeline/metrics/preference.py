@@ -155,14 +155,14 @@ def preference(
 
 
 def _winner(low: float | None, high: float | None, p_value: float) -> int:
-    """1 for the first, -1 for the second, 0 when it cannot be told."""
+    """Return 1 for the first, -1 for the second, 0 when it cannot be told."""
     if low is None or high is None or p_value > LEVEL:
         return 0
     return 1 if low > 0.5 else -1 if high < 0.5 else 0
 
 
 def _further(rankings: int, share: float | None, low: float | None, high: float | None) -> int | None:
-    """Lists that are lacking until a share like this is told apart from a half four times in five, to two digits."""
+    """Return how many more lists tell such a share apart from a half four times in five, to two digits."""
     if share is None or low is None or high is None or share == 0.5 or high == low:
         return None
     error = (high - low) / (2 * 1.96)

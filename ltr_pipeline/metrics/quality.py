@@ -84,7 +84,7 @@ def ndcg(rankings: Rankings, k: int = 5, gain: Gain = "exponential") -> NDArray[
 
 
 def _ideal(rankings: Rankings, gains: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """DCG@k of the best order, grade by grade from the highest: no sorting needed."""
+    """Return DCG@k of the best order, grade by grade from the highest: no sorting needed."""
     sums, ideal = discount_sums(k), np.zeros(len(rankings))
     above = np.zeros(len(rankings), dtype=np.int64)
     for grade in np.unique(gains[gains > 0])[::-1]:
@@ -156,7 +156,7 @@ def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64], seed
 
 
 def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> list[Estimate]:
-    """Estimates of several metrics, one a column, that are NaN for the same rankings."""
+    """Return estimates of several metrics, one a column, that are NaN for the same rankings."""
     eligible = ~np.isnan(metrics[:, 0])
     n, excluded = int(eligible.sum()), int((~eligible).sum())
     if n == 0:

@@ -125,7 +125,7 @@ class Rankings:
         return Rankings(self.relevance[rows], self.score[rows], self.count(rows))
 
     def discount(self, k: int) -> NDArray[np.float64]:
-        """Position discount of each row, float64 (n,): 1 / log2(rank + 1), 0 beyond `k`, averaged over ties.
+        """Return the position discount of each row, float64 (n,): 1 / log2(rank + 1), 0 beyond `k`, averaged over ties.
 
         >>> Rankings([0, 1, 0], [9, 5, 5], [3]).discount(2).round(4).tolist()
         [1.0, 0.3155, 0.3155]

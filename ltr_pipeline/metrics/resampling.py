@@ -108,7 +108,7 @@ def resample(sums: NDArray[np.float64], rng: np.random.Generator, draws: int = D
 
 
 def _weights(clusters: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each draw holds each cluster, shape (draws, clusters)."""
+    """Return how often each draw holds each cluster, shape (draws, clusters)."""
     cells = rng.integers(0, clusters, size=(draws, clusters), dtype=np.int32)
     cells += np.arange(draws, dtype=np.int32)[:, None] * np.int32(clusters)
     return np.bincount(cells.ravel(), minlength=draws * clusters).reshape(draws, clusters).astype(np.float64)

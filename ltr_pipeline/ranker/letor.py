@@ -45,7 +45,7 @@ GRID: Final[Mapping[str, tuple[Any, ...]]] = {
     "min_data_in_leaf": (10, 50),
     "feature_fraction": (0.3, 1.0),
 }
-"""What is searched on the training part: every combination, on top of `STATED`. Fixed before any test part was read."""
+"""The grid searched on the training part, each combination on top of `STATED`; fixed before any test part was read."""
 
 FOLDS: Final = 5
 MAX_RELEVANCE: Final = 30

@@ -36,7 +36,7 @@ def write_outcome(run: Run, outcome: Outcome) -> bytes:
 
 
 def _night(run: Run, outcome: Outcome) -> Night:
-    """All that the run has to tell."""
+    """Gather all that the run has to tell."""
     inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
     evidence, decision, settings = run.read(EVIDENCE), run.read(DECISION), run.settings
     champion = inputs.champion if trained.untrained else evidence.champion.version  # None: it could not be loaded
@@ -67,7 +67,7 @@ def _hashes(trained: Trained, manifest: DatasetManifest, settings: Settings) -> 
 
 
 def _champion_document(registry: Registry, version: str | None) -> weights.Weights | None:
-    """Document of the champion that was compared with: its model was loaded and its scores were checked then."""
+    """Read the champion's document; its model was loaded and its scores were checked when it was compared with."""
     try:
         return registry.documents.stored(version).weights if version else None
     except LtrError:
@@ -88,7 +88,7 @@ def tell(run: Run) -> None:
 
 
 def _since(outcome: Outcome, latest: str | None) -> str:
-    """Why the version is not in use, or nothing; the outcome of a run that is repeated can be an old one."""
+    """Say why the version is not in use, or nothing; the outcome of a run that is repeated can be an old one."""
     if outcome.moved and latest not in (outcome.version, None):
         return f"{outcome.version} was published before; {latest} is in use since."
     return "" if outcome.moved else outcome.reason
@@ -119,7 +119,7 @@ def notify_failure(
 
 
 def _promoted(registry: Registry) -> str | None:
-    """Version in use, if it can be known now."""
+    """Return the version in use, if it can be known now."""
     try:
         return registry.promoted()
     except LtrError:

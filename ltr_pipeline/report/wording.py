@@ -23,7 +23,7 @@ STATUS = {
 """How each status is written."""
 
 NONE = "–"
-"""What stands where there is no value."""
+"""The sign that stands where there is no value."""
 
 
 class _Words(NamedTuple):
@@ -54,7 +54,7 @@ def _words(name: str) -> _Words:
 
 
 def figure(value: float | None, kind: Kind = "score") -> str:
-    """Value as people read it; an en dash for None.
+    """Write a value as people read it; an en dash for None.
 
     >>> figure(0.71234), figure(-0.0042, "delta"), figure(8.4, "ms"), figure(123456, "count"), figure(0.0123, "share")
     ('0.712', '−0.004', '8.40 ms', '123,456', '1.23 %')
@@ -80,12 +80,12 @@ def label(check: Check) -> str:
 
 
 def observed(check: Check) -> str:
-    """Observed value of a check."""
+    """Write the observed value of a check."""
     return figure(check.observed, _words(check.name).kind)
 
 
 def interval(check: Check) -> str:
-    """95 % interval of what was seen, such as ``0.684 to 0.740``."""
+    """Write the 95 % interval of the observed value, such as ``0.684 to 0.740``."""
     if check.low is None or check.high is None:
         return NONE
     kind = _words(check.name).kind
@@ -93,7 +93,7 @@ def interval(check: Check) -> str:
 
 
 def limit(check: Check) -> str:
-    """Threshold of a check, such as ``≥ 0.650``."""
+    """Write the threshold of a check, such as ``≥ 0.650``."""
     if check.threshold is None:
         return NONE
     words = _words(check.name)
@@ -102,7 +102,7 @@ def limit(check: Check) -> str:
 
 
 def side(check: Check) -> str:
-    """How what was seen must compare with the threshold: ``≥``, ``≤``, or ``CI >`` for the whole interval above it."""
+    """Return how what was seen must compare with the threshold: ``≥``, ``≤``, or ``CI >`` for the whole interval above it."""
     return _words(check.name).side
 
 
@@ -112,7 +112,7 @@ def gate_rows(decision: Decision) -> list[tuple[str, str, str, str, str]]:
 
 
 def gate_table(decision: Decision) -> str:
-    """Gate table as plain text: one line a check, columns aligned where the font is monospaced."""
+    """Write the gate table as plain text: one line a check, columns aligned where the font is monospaced."""
     rows = [("Check", "Observed", "95 % CI", "Threshold", "Verdict"), *gate_rows(decision)]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(

@@ -15,7 +15,7 @@ DECISION_FILE: Final = "decision.json"
 
 
 def last_judged(data: Storage) -> float | None:
-    """Moment, in seconds since 1970, of the newest run that has a verdict, publish or keep; None without one.
+    """Return the moment, in seconds since 1970, of the newest run that has a verdict; None without one.
 
     It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
     """
@@ -31,7 +31,7 @@ def _moment(run: str) -> float | None:
 
 
 def run_name(moment: dt.datetime) -> str:
-    """Name of the run at `moment`.
+    """Return the name of the run at `moment`.
 
     >>> run_name(dt.datetime(2025, 7, 14, 2, 15, tzinfo=dt.UTC))
     '20250714_0215'

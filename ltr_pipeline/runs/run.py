@@ -33,7 +33,7 @@ Json = dict[str, Any]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run was asked for.
+    """The request that starts a run.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run reads, frozen when it starts.
+    """The inputs of a run, frozen when it starts.
 
     Attributes
     ----------
@@ -114,13 +114,13 @@ class Artefact(Generic[T]):
     kind: type[T]
 
     def encode(self, content: T) -> bytes:
-        """Bytes of the file."""
+        """Return the bytes of the file."""
         if isinstance(content, bytes):
             return content
         return msgspec.json.format(msgspec.json.encode(content, order="deterministic"))
 
     def decode(self, data: bytes) -> T:
-        """Content of the file; msgspec.DecodeError when it is no such record."""
+        """Return the content of the file; msgspec.DecodeError when it is no such record."""
         return msgspec.convert(data, self.kind) if self.kind is bytes else msgspec.json.decode(data, type=self.kind)
 
 
@@ -133,11 +133,11 @@ class Run:
         self.storage: Storage = settings.data
 
     def key(self, name: str) -> str:
-        """Storage key of a file or folder of the run."""
+        """Return the storage key of a file or folder of the run."""
         return f"runs/{self.name}/{name}"
 
     def uri(self, artefact: Artefact[Any]) -> str:
-        """Address of an artefact."""
+        """Return the address of an artefact."""
         return self.storage.uri(self.key(artefact.name))
 
     def write(self, artefact: Artefact[T], content: T, **about: Any) -> Json:  # noqa: ANN401 - see Reference
@@ -147,7 +147,7 @@ class Run:
         return self._reference(artefact.name, data, **about)
 
     def reference(self, name: str) -> Json:
-        """Reference to an artefact as it is; NotFoundError when its task has not run."""
+        """Return the reference to an artefact as it is; NotFoundError when its task has not run."""
         return self._reference(name, self.storage.get(self.key(name)))
 
     def _reference(self, name: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
@@ -224,12 +224,12 @@ def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
 
 
 def opened(reference: Json) -> Reference:
-    """The reference that a task was handed."""
+    """Parse the reference that a task was handed."""
     return msgspec.convert(reference, Reference)
 
 
 def judged(name: str, settings: Settings) -> Json:
-    """Reference to the decision of an earlier run, to take it up again where it ended.
+    """Return the reference to the decision of an earlier run, to take it up again where it ended.
 
     Raises
     ------

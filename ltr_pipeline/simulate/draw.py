@@ -91,7 +91,7 @@ class Visits:
 
     @property
     def relevance(self) -> NDArray[np.int8]:
-        """What the client would do if he looked at every lawyer, int8 (n,): 0 nothing, else an index into `ACTIONS`."""
+        """The client's act if he looked at every lawyer, int8 (n,): 0 nothing, else an index into `ACTIONS`."""
         return np.searchsorted(ANSWER_THRESHOLDS, self.appeal).astype(np.int8)
 
 
@@ -188,7 +188,7 @@ def _block(world: World, block: int) -> _Lawyers:
 
 
 def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Groups of a block of lawyers: among each five of similar worth three "a" and two "b"; one in thirty unknown.
+    """Draw the groups of a block of lawyers: of each five of similar worth three "a" and two "b"; one in 30 unknown.
 
     Drawn independently, groups of some hundred lawyers would differ by chance, and so would a fair model's accuracy.
     """

@@ -96,7 +96,7 @@ def _read(data: bytes | memoryview, wire: pa.StructType, *, infer: bool) -> pa.S
 
 
 def _paths(kind: pa.DataType, above: Path = ()) -> Iterator[Path]:
-    """Paths of everything in a type that may have a value."""
+    """Return the paths of everything in a type that may have a value."""
     if above and not pa.types.is_null(kind):
         yield above
     if pa.types.is_list(kind):
@@ -107,7 +107,7 @@ def _paths(kind: pa.DataType, above: Path = ()) -> Iterator[Path]:
 
 
 def _filled(values: pa.Array, above: Path = ()) -> Iterator[Path]:
-    """Paths of everything that has a value."""
+    """Return the paths of everything that has a value."""
     if values.null_count == len(values):
         return
     yield above
@@ -119,7 +119,7 @@ def _filled(values: pa.Array, above: Path = ()) -> Iterator[Path]:
 
 
 def _narrowed(kind: pa.DataType, seen: frozenset[Path], above: Path = ()) -> pa.DataType:
-    """The type without what has not been seen."""
+    """Return the type without the parts that have not been seen."""
     if pa.types.is_list(kind):
         return pa.list_(_narrowed(kind.value_type, seen, (*above, ITEM)))
     if pa.types.is_struct(kind):

@@ -110,7 +110,7 @@ def check(raw: Raw, shape: Shape, block: Block, since: dt.datetime | None) -> Ch
 
 
 class _Judge:
-    """What is required of records; the first requirement that a record fails is the reason it is refused for."""
+    """The requirements of records; the first one that a record fails is the reason why it is refused."""
 
     def __init__(self, columns: Columns, shape: Shape, since: dt.datetime | None) -> None:
         nothing = {name: pa.nulls(len(columns[LINE]), kind) for name, kind in shape.absent(columns)}
@@ -151,7 +151,7 @@ class _Judge:
         return Refusal(line, item, reason, f"{column} is {found}; expected {expected}")
 
     def old(self) -> int:
-        """How many records are fine but too old."""
+        """Return how many records are fine but too old."""
         return int(np.count_nonzero((self.verdict == 0) & self.late))
 
     def landed(self, columns: Columns, schema: pa.Schema, block: Block) -> pa.Table:
@@ -270,7 +270,7 @@ def _cast_where(fine: pa.Array, values: pa.Array, kind: pa.DataType) -> pa.Array
 
 
 def _missing_as_nan(values: pa.Array) -> pa.Array:
-    """Float32 with NaN for "missing"; adding 0 makes 0 of -0, so that equal values have equal bytes."""
+    """Return float32 with NaN for "missing"; adding 0 makes 0 of -0, so that equal values have equal bytes."""
     return pc.fill_null(pc.add(values, pa.scalar(0.0, pa.float32())), pa.scalar(float("nan"), pa.float32()))
 
 

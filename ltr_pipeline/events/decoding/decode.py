@@ -32,7 +32,7 @@ SAMPLED: Final = 64  # lines of a block that are looked at for unknown features
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a block held. ``read = impressions + feedback + quarantined + ignored``.
+    """The records of a block. ``read = impressions + feedback + quarantined + ignored``.
 
     Attributes
     ----------

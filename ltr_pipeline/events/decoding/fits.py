@@ -23,7 +23,7 @@ class Fitting:
         self._decode = msgspec.json.Decoder(_type(pa.struct(list(wire)))).decode
 
     def __call__(self, lines: Lines) -> NDArray[np.bool_]:
-        """Bool, shape (lines,); a line that fits can still be refused by Arrow, say for a field given twice."""
+        """Return bool, shape (lines,); Arrow can still refuse a line that fits, say for a field given twice."""
         return np.fromiter((self._fits(line) for line in lines), np.bool_, len(lines))
 
     def _fits(self, line: bytes) -> bool:

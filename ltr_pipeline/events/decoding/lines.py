@@ -55,7 +55,7 @@ class Lines:
         return (self.data[start:end] for start, end in zip(self.start.tolist(), self.end.tolist(), strict=True))
 
     def take(self, which: NDArray[np.bool_] | NDArray[np.int64] | slice) -> Lines:
-        """Those of the lines."""
+        """Return those of the lines."""
         return Lines(self.data, self.number[which], self.start[which], self.end[which])
 
     def joined(self) -> bytes | memoryview:
@@ -66,7 +66,7 @@ class Lines:
 
 
 def lines_in(block: Block) -> Lines:
-    """All lines of a block but the empty ones."""
+    """Return all lines of a block but the empty ones."""
     raw = np.frombuffer(block.data, np.uint8)
     start = block.starts
     end = np.append(start, len(raw))[1:] - 1
@@ -79,7 +79,7 @@ def lines_in(block: Block) -> Lines:
 
 
 def suspicious(lines: Lines) -> NDArray[np.bool_]:
-    """Lines that the vectorised reader might take for something else than they are; bool, shape (lines,).
+    """Find lines that the vectorised reader might take for something else than they are; bool, shape (lines,).
 
     What is left is sure to be UTF-8, to begin with ``{`` and end with ``}``, not to say ``NaN``, and to be neither
     longer nor deeper than allowed.
@@ -116,7 +116,7 @@ def _not_utf8(lines: Lines) -> list[int]:
 
 
 def is_utf8(line: bytes) -> bool:
-    """Whether the bytes are UTF-8."""
+    """Tell whether the bytes are UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError:
@@ -125,7 +125,7 @@ def is_utf8(line: bytes) -> bool:
 
 
 def _deep(lines: Lines, raw: NDArray[np.uint8]) -> list[int]:
-    """Lines nested too deep. A line that deep has an opening and a closing bracket for every level."""
+    """Find lines nested too deep. A line that deep has an opening and a closing bracket for every level."""
     long = np.flatnonzero(lines.end - lines.start >= 2 * MAX_DEPTH)
     if not len(long):
         return []
@@ -137,7 +137,7 @@ def _deep(lines: Lines, raw: NDArray[np.uint8]) -> list[int]:
 
 
 def is_deep(line: bytes) -> bool:
-    """Whether objects and arrays are nested deeper than allowed.
+    """Tell whether objects and arrays are nested deeper than allowed.
 
     Strings are skipped. In what is not JSON, brackets after the first mistake may count, too.
 

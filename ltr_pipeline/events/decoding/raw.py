@@ -1,4 +1,4 @@
-"""What a reader makes of lines: a raw table, and what did not get into it."""
+"""The result of reading lines: a raw table, and the records that did not get into it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Raw:
 
 
 def merged(parts: Sequence[Raw], schema: pa.Schema) -> Raw:
-    """All parts as one, its records by line and place in the list; without parts, nothing."""
+    """Join all parts, records in order of line and place in the list; without parts, return nothing."""
     if len(parts) == 1:
         return parts[0]
     filled = [part.table for part in parts if part.table.num_rows]
@@ -64,13 +64,13 @@ def merged(parts: Sequence[Raw], schema: pa.Schema) -> Raw:
 
 
 def filtered(columns: Columns, which: pa.Array) -> Columns:
-    """Those rows of all columns; the columns themselves where these are all rows."""
+    """Return those rows of all columns; the columns themselves where these are all rows."""
     if pc.all(which).as_py():
         return columns
     return {name: values.filter(which) for name, values in columns.items()}
 
 
 def blank_to_null(texts: pa.Array) -> pa.Array:
-    """Texts with null for the empty one."""
+    """Return texts with null for the empty one."""
     blank = pc.equal(texts, "")
     return pc.if_else(blank, None, texts) if pc.any(blank).as_py() else texts

@@ -1,4 +1,4 @@
-"""What a mapping looks for, as Arrow types: the schema that the vectorised reader parses with.
+"""A mapping as Arrow types: the schema that the vectorised reader parses with.
 
 A mapping's dotted paths make a tree whose leaves have the type of their column. Both readers give the same *raw*
 table: one row a record, typed but unchecked, in the columns of `Shape.raw`.
@@ -79,7 +79,7 @@ class Shape:
     raw: pa.Schema
 
     def absent(self, names: Iterable[str]) -> Iterator[tuple[str, pa.DataType]]:
-        """Columns of a raw table, with their types, that are not among `names`."""
+        """Yield the columns of a raw table, with their types, that are not among `names`."""
         present = set(names)
         return ((field.name, field.type) for field in self.raw if field.name not in present)
 
@@ -116,7 +116,7 @@ def shape_of(mapping: Mapping) -> Shape:
 
 
 def _split(paths: Iterable[str]) -> tuple[Path, ...]:
-    """Dotted paths as tuples; the empty path is the message itself."""
+    """Split dotted paths into tuples; the empty path is the message itself."""
     return tuple(tuple(path.split(".")) if path else () for path in paths)
 
 

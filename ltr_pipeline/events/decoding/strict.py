@@ -68,7 +68,7 @@ def read_strict(lines: Lines, shape: Shape) -> Raw:
 
 
 def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
-    """Numbers beside the allow-listed features of impressions; of a list, of its first item."""
+    """Return the names of numbers beside the allow-listed features of impressions; of a list, of its first item."""
     mapped = {path[0] for paths in (shape.kind, shape.items, *shape.paths.values()) for path in paths if path}
     unknown: set[str] = set()
     for line in lines:
@@ -78,7 +78,7 @@ def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
 
 
 def unknown_kinds(lines: Lines, shape: Shape) -> frozenset[str]:
-    """Kinds of the messages that are ignored as unrelated; ``(none)`` where a message has no kind."""
+    """Return the kinds of messages that are ignored as unrelated; ``(none)`` where a message has no kind."""
     known = {*shape.mapping.impression_kinds, *shape.mapping.feedback_kinds}
     unknown = set()
     for line in lines:
@@ -116,7 +116,7 @@ def _message(line: bytes) -> Record:
 
 
 def _parsed(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Value of a line. ``NaN`` and numbers beyond a double are read, and refused where they matter."""
+    """Parse a line. ``NaN`` and numbers beyond a double are read, and refused where they matter."""
     try:
         return _decode(line)
     except msgspec.DecodeError as error:
@@ -178,7 +178,7 @@ def _tried(levels: list[Record], table: str, shape: Shape) -> Record | _Refused:
 
 
 def _record(levels: list[Record], table: str, shape: Shape) -> Record:
-    """Columns of a record, from the item and then from its message."""
+    """Return the columns of a record, from the item and then from its message."""
     record: Record = {IS_FEEDBACK: table == FEEDBACK, HAS_FEATURES: False}
     for name in (column.name for column in READ[table]):
         value = _first(levels[:1] if name in FROM_ITEM else levels, shape.paths[name])
@@ -197,7 +197,7 @@ def _record(levels: list[Record], table: str, shape: Shape) -> Record:
 
 
 def _first(levels: Iterable[Record], paths: tuple[Path, ...]) -> Any:  # noqa: ANN401 - any JSON value
-    """First value that is not null: all paths in the item, then all in its message."""
+    """Return the first value that is not null: all paths in the item, then all in its message."""
     for level in levels:
         for path in paths:
             value: Any = level

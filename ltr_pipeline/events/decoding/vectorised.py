@@ -58,7 +58,7 @@ def read_fast(lines: Lines, shape: Shape, parse: Parse) -> Raw:
 
 
 def _leaf(messages: pa.StructArray, path: Path) -> pa.Array | None:
-    """Values at a path, null where any part of it is; None when all are."""
+    """Return the values at a path, null where any part of it is; None when all are."""
     for name in path:
         index = messages.type.get_field_index(name)
         if index < 0:
@@ -70,7 +70,7 @@ def _leaf(messages: pa.StructArray, path: Path) -> pa.Array | None:
 
 
 def _first(messages: pa.StructArray, paths: Iterable[Path]) -> pa.Array | None:
-    """First non-null value of the paths, in each message; None when there is none in any."""
+    """Return the first non-null value of the paths in each message; None when there is none in any."""
     found = [leaf for path in paths if (leaf := _leaf(messages, path)) is not None]
     if len(found) > 1 and found[0].null_count:
         return pc.coalesce(*found)
@@ -116,7 +116,7 @@ def _table(columns: Columns, count: int, shape: Shape) -> pa.Table:
 
 
 def _singles(columns: Columns, which: pa.Array, count: int, shape: Shape) -> Raw:
-    """Messages that are one record each; `count` of them, of which `which` concern us."""
+    """Return messages that are one record each; `count` of them, of which `which` concern us."""
     ours = pc.sum(which).as_py() or 0
     return Raw(_table(filtered(columns, which), ours, shape), count, ignored=+Counter({UNRELATED: count - ours}))
 
@@ -136,7 +136,7 @@ def _expanded(items: pa.ListArray, messages: Columns, shape: Shape) -> Raw:
 
 
 def _items(lists: pa.ListArray, messages: Columns, shape: Shape) -> pa.Table:
-    """Fields of an item win over those of its message, except those that only an item can have."""
+    """Return the items' columns: an item's fields win over its message's, but for those that only an item can have."""
     lengths = lists.value_lengths().to_numpy()
     message = np.repeat(np.arange(len(lists)), lengths)
     index = pa.array(np.arange(len(message)) - np.repeat(np.cumsum(lengths) - lengths, lengths), pa.int32())
