@@ -102,7 +102,7 @@ def limit(check: Check) -> str:
 
 
 def side(check: Check) -> str:
-    """Return how what was seen must compare with the threshold: ``≥``, ``≤``, or ``CI >`` for the whole interval above it."""
+    """Return how the observed value must compare with the threshold: ``≥``, ``≤``, or ``CI >`` for the interval."""
     return _words(check.name).side
 
 
