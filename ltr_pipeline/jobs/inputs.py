@@ -10,13 +10,13 @@ from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, part
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate.rivals import rivals
 from ltr_pipeline.runs import extract
-from ltr_pipeline.runs.run import Inputs, Request, Run
+from ltr_pipeline.runs.run import Inputs, Run, RunRequest
 from ltr_pipeline.settings import Settings
 
 __all__ = ["check_date", "freeze", "windows"]
 
 
-def freeze(run: Run, moment: dt.datetime, asked: Request, source: Source | None) -> Inputs:
+def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | None) -> Inputs:
     """Land what arrived since the last run, and say which partitions and versions this one reads."""
     settings, date = run.settings, moment.date()
     window_days = settings.window_days if asked.window_days is None else asked.window_days

@@ -41,7 +41,7 @@ from ltr_pipeline.report.artefacts import (
 )
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Json, Outcome, Request, Run, logged, opened, task
+from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
@@ -75,7 +75,7 @@ def extract_events(
     Parameters
     ----------
     request
-        A `Request` as JSON.
+        A `RunRequest` as JSON.
     variables
         The Airflow Variables of the gate that are set.
     source
@@ -89,7 +89,7 @@ def extract_events(
         The events cannot be read, or the day was never landed.
     """
     try:
-        asked = msgspec.convert(request, Request)
+        asked = msgspec.convert(request, RunRequest)
     except msgspec.ValidationError as error:
         raise SettingsError(f"the run's parameters are wrong: {error}") from error
     moment = asked.moment.astimezone(dt.UTC)

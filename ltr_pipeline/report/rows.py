@@ -243,7 +243,7 @@ def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-class Column(NamedTuple):
+class Bar(NamedTuple):
     """One column of the histogram of positions."""
 
     name: str
@@ -253,20 +253,20 @@ class Column(NamedTuple):
 _SHOWN_POSITIONS = 20
 
 
-def position_columns(positions: Mapping[int, int]) -> list[Column]:
+def position_columns(positions: Mapping[int, int]) -> list[Bar]:
     """Share of the impressions at each position that was logged, the tail as one column.
 
     >>> position_columns({0: 50, 1: 30, 2: 10})
-    [Column(name='1', share=0.75), Column(name='2', share=0.25)]
+    [Bar(name='1', share=0.75), Bar(name='2', share=0.25)]
     """
     logged = {position: count for position, count in positions.items() if position > 0}
     if not logged:
         return []
     total = sum(logged.values())
     last = min(max(logged), _SHOWN_POSITIONS)
-    columns = [Column(str(position), logged.get(position, 0) / total) for position in range(1, last + 1)]
+    columns = [Bar(str(position), logged.get(position, 0) / total) for position in range(1, last + 1)]
     if tail := sum(count for position, count in logged.items() if position > last):
-        columns.append(Column(f"{last + 1}+", tail / total))
+        columns.append(Bar(f"{last + 1}+", tail / total))
     return columns
 
 
@@ -275,7 +275,7 @@ def relevances(dataset: DatasetManifest) -> list[str]:
     return sorted({relevance for part in _parts(dataset) for relevance in part.labels}, key=int)
 
 
-def positions(dataset: DatasetManifest) -> tuple[list[Column], int]:
+def positions(dataset: DatasetManifest) -> tuple[list[Bar], int]:
     """Return the histogram of the positions of all parts, and how many impressions have none."""
     counts: Counter[int] = Counter()
     for part in _parts(dataset):

@@ -24,7 +24,19 @@ from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Artefact", "Inputs", "Json", "Outcome", "Reference", "Request", "Run", "judged", "logged", "opened", "task"]
+__all__ = [
+    "Artefact",
+    "Inputs",
+    "Json",
+    "Outcome",
+    "Reference",
+    "Run",
+    "RunRequest",
+    "judged",
+    "logged",
+    "opened",
+    "task",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +44,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The request that starts a run.
 
     Attributes
