@@ -2,8 +2,8 @@
 
 A column's name, its type on the wire, its type when landed and the tables that have it stand in `COLUMNS`; whoever
 reads, checks, lands, labels or writes events takes them from there. A column that no code treats in its own way needs a
-line there and its paths in the mapping, and nothing else. Times are UTC with microseconds, features float32 with NaN
-for "missing", positions and ranks 1-based.
+line there, its paths in the mapping and, where the service sends it, a field in `serving.wire`. Times are UTC with
+microseconds, features float32 with NaN for "missing", positions and ranks 1-based.
 """
 
 from __future__ import annotations

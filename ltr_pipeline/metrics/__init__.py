@@ -1,5 +1,6 @@
 """Pure functions of tables: how good, how fair and how sure a ranking is.
 
-`quality` has nDCG, MRR and Hit with their intervals, `fairness` the gap between groups, `preference` and
-`interleaving` which of two rankers users prefer; `resampling` draws what they share.
+`rankings` is the table that they read, with its ranks and ties; `quality` has nDCG, MRR and Hit with their intervals,
+`slices` the same for parts of the data. `fairness` is the gap between `groups`, counted over `pairs`. `preference` and
+`interleaving` tell which of two rankers users prefer; `resampling` draws what they share.
 """

@@ -53,7 +53,7 @@ MAX_RELEVANCE: Final = 30
 
 @dataclass(frozen=True)
 class Letor:
-    """Rankings of a file one after the other, n rows; what `ranker.boost` reads.
+    """Rankings of a file one after the other, n rows; what `ranker.train.boost` reads.
 
     Attributes
     ----------
