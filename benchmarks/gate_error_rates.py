@@ -4,9 +4,10 @@
 
 The simulated lawyers-for-cases world shows a large population of rankings; a metric over all of it is the truth. A
 trial draws 100, 300 or 1,000 of its rankings at random, as a test window would hold, and puts them through the
-library's own metrics, bootstrap, fairness null and `gate.checks.decide` with the default policy. The rankers are LightGBM
-models and blends of them, adjusted until the truth is what the row says; each row takes several in turn. Intervals of
-rates are Clopper-Pearson's, at 95 %. A second table repeats the verdicts with ltr_on_inconclusive = publish.
+library's own metrics, bootstrap, fairness null and `gate.checks.decide` with the default policy. The rankers are
+LightGBM models and blends of them, adjusted until the truth is what the row says; each row takes several in turn.
+Intervals of rates are Clopper-Pearson's, at 95 %. A second table repeats the verdicts with
+ltr_on_inconclusive = publish.
 
 Exits with 1 when, at 1,000 rankings, 2 % or more of a bad row are let through or 5 % or more of a good row blocked.
 """
