@@ -19,7 +19,7 @@ from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, PLACES, Column, columns_of
-from ltr_pipeline.serving.eventlog.encode import OF_FEEDBACK, OF_ITEM, OF_LIST
+from ltr_pipeline.serving.eventlog.layout import OF_FEEDBACK, OF_ITEM, OF_LIST
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document

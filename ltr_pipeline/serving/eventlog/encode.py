@@ -1,8 +1,7 @@
 """From an answered request to the messages that a nightly run reads: the mapping, the other way round.
 
-A shown list becomes one message where the mapping knows lists, else one message for each item. Each column is written
-at one of its paths: a column of the message at its first, a column of an item at its shortest, skipping paths that a
-more important column has taken. A column that is left without a path is not written (`Encoder.left_out`).
+A shown list becomes one message where the mapping knows lists, else one message for each item, its columns where the
+`layout` has them. A column that is left without a path is not written (`Encoder.left_out`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -18,15 +17,12 @@ from uuid import uuid4
 
 import msgspec
 
-from ltr_pipeline.errors import RequestError, SettingsError
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.mapping import FEATURES
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.schema import (
     ACTION,
-    COLUMNS,
     EVENT_ID,
-    FEEDBACK,
-    IMPRESSIONS,
     ITEM_ID,
     POLICY,
     POSITION,
@@ -38,33 +34,29 @@ from ltr_pipeline.schema import (
     TEAM,
     TIME,
     USER_ID,
-    Level,
-    columns_of,
 )
 from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
+from ltr_pipeline.serving.eventlog.layout import (
+    ITEMS,
+    KIND,
+    OF_FEEDBACK,
+    OF_ITEM,
+    OF_LIST,
+    Path,
+    column_paths,
+    layout_of,
+    messages,
+    one_message,
+    placed_paths,
+    shortest_first,
+)
 
 __all__ = ["AnsweredList", "Encoder", "Interaction", "further", "new_request_id", "query_of"]
 
 LONGEST_MESSAGE: Final = 900_000
 """Largest message in bytes: brokers take a megabyte with its envelope; a longer list is written in parts."""
 
-KIND, ITEMS = "kind", "items"
-IMPORTANT: Final = (RANKING_ID, EVENT_ID, SHADOW, POSITION, PROPENSITY, TEAM)
-"""Columns that get their path first, once those that are needed have theirs."""
-
-
-def _written(table: str, *first: str, level: Level | None = None) -> tuple[str, ...]:
-    """Return the columns that the service writes to a table, the more important first."""
-    columns = [one.name for one in columns_of(table) if one.written and level in (None, one.written)]
-    important = [name for name in IMPORTANT if name in columns]
-    return tuple(dict.fromkeys([*first, *important, *columns]))
-
-
-OF_LIST: Final = _written(IMPRESSIONS, KIND, QUERY_ID, TIME, ITEMS, level="list")
-OF_ITEM: Final = _written(IMPRESSIONS, ITEM_ID, FEATURES, level="item")
-OF_FEEDBACK: Final = _written(FEEDBACK, KIND, QUERY_ID, ITEM_ID, TIME, ACTION)
-NEEDED: Final = {KIND, ITEMS, FEATURES, *(column.name for column in COLUMNS if column.needed)}
 
 _PLAIN: Final = {*OF_LIST, *OF_ITEM, *OF_FEEDBACK} - {
     QUERY_ID,
@@ -76,8 +68,6 @@ _PLAIN: Final = {*OF_LIST, *OF_ITEM, *OF_FEEDBACK} - {
     FEATURES,
 }
 
-Path = tuple[str, ...]
-Layout = Mapping[str, Any]
 
 _REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}\.([A-Za-z0-9_-]+)")
 _encode = msgspec.json.Encoder().encode
@@ -211,17 +201,17 @@ class Encoder:
     """
 
     def __init__(self, mapping: EventMapping) -> None:
-        paths = _paths(mapping)
+        paths = column_paths(mapping)
         self.mapping = mapping
         self._in_lists = bool(mapping.items)
         if self._in_lists:
-            of_list = _placed(OF_LIST, paths)
-            of_item = _placed(OF_ITEM, {name: _shortest_first(name, paths[name]) for name in OF_ITEM})
+            of_list = placed_paths(OF_LIST, paths)
+            of_item = placed_paths(OF_ITEM, {name: shortest_first(name, paths[name]) for name in OF_ITEM})
         else:
             of_list = {}
-            of_item = _placed([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
-        of_feedback = _placed(OF_FEEDBACK, paths)
-        self._list, self._item, self._feedback = map(_layout, (of_list, of_item, of_feedback))
+            of_item = placed_paths([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
+        of_feedback = placed_paths(OF_FEEDBACK, paths)
+        self._list, self._item, self._feedback = map(layout_of, (of_list, of_item, of_feedback))
         self._features_beside = of_item[FEATURES] == ()
         self._kind_is_action = ACTION not in of_feedback and of_feedback[KIND] in paths[ACTION]
         self.actions = self._allowed(of_feedback)
@@ -266,7 +256,7 @@ class Encoder:
             TIME: _rfc3339(answered.seconds),
             **answered.further,
         }
-        return _encode(_message(self._feedback, columns))
+        return _encode(one_message(self._feedback, columns))
 
     def _columns(self, listed: AnsweredList) -> dict[str, Any]:
         return {
@@ -285,7 +275,7 @@ class Encoder:
         """Write the message, or several with parts of the list; an empty one for an item that is too long for any."""
         if not items:
             return []
-        line = _one_line(_message(self._list, message | {ITEMS: items}))
+        line = _one_line(one_message(self._list, message | {ITEMS: items}))
         if len(line) <= LONGEST_MESSAGE:
             return [line]
         if len(items) == 1:
@@ -311,7 +301,7 @@ class Encoder:
         }
         for name in _further_fields(wire.RankCandidate):
             columns[name] = [getattr(candidate, name) for candidate in candidates]
-        items = _messages(self._item, {**shared, **{name: column for name, column in columns.items() if column}})
+        items = messages(self._item, {**shared, **{name: column for name, column in columns.items() if column}})
         return self._with_features(items, served) if self._features_beside else items
 
     def _with_features(self, items: Sequence[Any], served: Sequence[msgspec.Raw]) -> list[dict[str, Any]]:
@@ -353,69 +343,3 @@ def _one_line(message: msgspec.Struct | dict[str, Any]) -> bytes:
 
 def _rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _paths(mapping: EventMapping) -> dict[str, tuple[Path, ...]]:
-    named = {name: mapping.paths(name) for name in (FEATURES, *(column.name for column in COLUMNS))}
-    named |= {KIND: mapping.kind, ITEMS: mapping.items}
-    return {name: tuple(tuple(path.split(".")) if path else () for path in paths) for name, paths in named.items()}
-
-
-def _shortest_first(name: str, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return paths inside an item, shortest first; features at the empty path are found before any other."""
-    return paths if name == FEATURES and () in paths else tuple(sorted(paths, key=len))
-
-
-def _placed(names: Iterable[str], paths: Mapping[str, tuple[Path, ...]]) -> dict[str, Path]:
-    """Choose a path for each column, the more important first; no path is, or leads through, another column's."""
-    placed: dict[str, Path] = {}
-    for name in names:
-        free = [path for path in paths[name] if not any(_collide(path, other) for other in placed.values())]
-        if free:
-            placed[name] = free[0]
-        elif name in NEEDED:
-            raise SettingsError(
-                f"the service cannot write events by the mapping of LTR_MAPPING: {name} has no path of its own; "
-                "give it one"
-            )
-    return placed
-
-
-def _collide(path: Path, other: Path) -> bool:
-    shorter = min(len(path), len(other))
-    return bool(shorter) and path[:shorter] == other[:shorter]
-
-
-def _layout(placed: Mapping[str, Path]) -> Layout:
-    """Return a tree of the columns' names at their paths."""
-    layout: dict[str, Any] = {}
-    for name, path in placed.items():
-        node = layout
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        if path:
-            node[path[-1]] = name
-    return layout
-
-
-def _messages(layout: Layout, columns: Mapping[str, Sequence[Any]]) -> list[msgspec.Struct]:
-    """Return a message for each row of the columns; None is left out."""
-    cells = {}
-    for key, branch in layout.items():
-        cell = columns.get(branch) if isinstance(branch, str) else _messages(branch, columns)
-        if cell:
-            cells[key] = cell
-    return list(map(_message_kind(tuple(cells)), *cells.values())) if cells else []
-
-
-def _message(layout: Layout, columns: Mapping[str, Any]) -> msgspec.Struct:
-    """Return one message."""
-    return _messages(layout, {name: [value] for name, value in columns.items() if value is not None})[0]
-
-
-@cache
-def _message_kind(keys: tuple[str, ...]) -> type[msgspec.Struct]:
-    """Return a struct with these keys: it is made and written in half the time of a map."""
-    names = {f"f{number}": key for number, key in enumerate(keys)}
-    fields = [(name, Any, None) for name in names]
-    return msgspec.defstruct("_Message", fields, rename=names, omit_defaults=True, gc=False)
