@@ -127,11 +127,11 @@ def train_ltr_daily() -> None:
 
     @task.branch(doc_md="Judges the evidence by the Airflow Variables and freezes the document that may be published.")
     def quality_gate(evidence: dict[str, Any]) -> str:
-        from ltr_pipeline.jobs import nightly
+        from ltr_pipeline.jobs import chain, nightly
 
         decision = nightly.quality_gate(evidence, gate_variables(), run_settings())
         get_current_context()["ti"].xcom_push("decision", decision)
-        return "publish_weights" if decision["verdict"] == "publish" else "keep_previous"
+        return chain.ENDS[decision["verdict"]]
 
     @task(
         outlets=[WEIGHTS_MOVED], doc_md="Creates the version, verifies it, moves `latest`. Emits the Asset if it moved."

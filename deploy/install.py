@@ -63,7 +63,7 @@ def main() -> None:
     part = TRY if parser.parse_args().only_try else ALL
     _say(f"Creating {VENV} with Python {sys.version.split()[0]}.")
     if subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=False).returncode:
-        sys.exit(f"{VENV} cannot be created; what Python says of it stands above")
+        sys.exit(f"{VENV} cannot be created; see Python's message above")
     _say(f"Installing {part.words.format(count=_count(part))}.")
     if not (_has_uv() and _installed_by_uv(part)):
         _install_by_pip(part)
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _count(part: Part) -> int:
-    """Packages of the lock; some are for another platform or Python."""
+    """Count the packages of the lock; some are for another platform or Python."""
     return len(set(re.findall(r"^([\w.-]+)==", (ROOT / part.lock).read_text(encoding="utf-8"), re.MULTILINE)))
 
 
@@ -172,10 +172,6 @@ def uv_environment(pip: dict[str, str], environment: dict[str, str]) -> dict[str
     }
     own = {name for name in environment if name.startswith("UV_")}
     return environment | {name: value for name, value in told.items() if value and name not in own}
-
-
-def _is_set(pip: dict[str, str], name: str) -> bool:
-    return pip.get(name, "").lower() in {"1", "true", "yes", "on", "t", "y"}
 
 
 def _say(text: str) -> None:

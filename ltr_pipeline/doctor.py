@@ -92,7 +92,7 @@ def _kept(brokers: Brokers, window_days: int) -> tuple[Status, str]:
 
 def _retention(retention: dt.timedelta | None, window_days: int) -> tuple[Status, str]:
     if retention is None:
-        return "ok", "the topic keeps messages for ever, as far as time goes"
+        return "ok", "the topic keeps messages without a time limit"
     days = retention / dt.timedelta(days=1)
     if retention < SHORT:
         return (
@@ -117,7 +117,7 @@ def _lag(
         yield "ok", "nothing has landed from it yet: the first night reads back to the beginning of the window"
         return
     if not cursor:
-        yield "warning", f"{connection.topic} was made anew since the last night: it will be read from its beginning"
+        yield "warning", f"{connection.topic} was recreated since the last night: it will be read from its beginning"
     new = sum(end - max(cursor.get(part, 0), begins[part]) for part, end in ends.items())
     yield "ok", f"{new:,} messages have arrived since the last night that read it"
     if lost := sum(max(0, begins[part] - cursor.get(part, 0)) for part in ends if cursor):

@@ -29,7 +29,7 @@ __all__ = ["STACK", "Channels", "Settings", "env", "example", "load", "load_sett
 LogFormat = Literal["json", "text"]
 
 STACK = {
-    "POSTGRES_PASSWORD": ("", "Of Airflow's database; letters and digits, as it becomes a part of a URL."),
+    "POSTGRES_PASSWORD": ("", "Password of Airflow's database; letters and digits only, because it goes into a URL."),
     "AIRFLOW__CORE__FERNET_KEY": ("", "Encrypts Airflow's Connections and Variables; losing it loses them."),
     "AIRFLOW__API__SECRET_KEY": ("", "Signs sessions of Airflow's pages."),
     "AIRFLOW__API_AUTH__JWT_SECRET": ("", "Signs the tokens of Airflow's users and tasks; 64 characters or more."),
@@ -61,7 +61,7 @@ _CONFIG = SettingsConfigDict(
 
 
 class Channels(BaseSettings):
-    """Whom to tell: apart, because that a setting is wrong has to be told, too."""
+    """Notification settings, loaded separately so that a wrong setting elsewhere can still be reported."""
 
     model_config = _CONFIG
 
@@ -350,7 +350,7 @@ def example(kind: type[Settings] = Settings) -> str:
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
     for field in kind.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
-    lines += ["# Only for docker-compose.yaml; `make secrets` makes the first four up (docs/stack.md).", ""]
+    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first four (docs/stack.md).", ""]
     for name, (default, why) in STACK.items():
         lines += [f"# {why}", f"{name}={default}", ""]
     return "\n".join(lines).rstrip() + "\n"

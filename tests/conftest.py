@@ -36,9 +36,8 @@ os.environ.update(
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     OMP_WAIT_POLICY="PASSIVE",
 )
-for name in [
-    name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name != "LTR_REQUIRE_SERVICES"
-]:
+KEPT = {"LTR_REQUIRE_SERVICES", "LTR_CACHE"}
+for name in [name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name not in KEPT]:
     del os.environ[name]
 
 LONG_ROOMS = ("whole", "native", "versions", "jobs", "events", "serving", "dags", "cli")

@@ -51,7 +51,7 @@ def _options(
 @app.command(rich_help_panel=NIGHTS)
 def run(
     date: Annotated[
-        str | None, typer.Option(help="Day (UTC) to run for, YYYY-MM-DD; default: the next that was not processed.")
+        str | None, typer.Option(help="Day (UTC) to run for, YYYY-MM-DD; default: the next day not yet processed.")
     ] = None,
 ) -> None:
     """Run the DAG train_ltr_daily once: for the next day, or again for the day you name."""

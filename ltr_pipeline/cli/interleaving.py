@@ -99,7 +99,7 @@ def _sentence(found: Preference) -> str:
     if found.winner:
         loser = found.second if found.winner == found.first else found.first
         return f"{found.winner} wins against {loser}."
-    pair = f"{found.first} or {found.second}: it cannot be told yet"
+    pair = f"{found.first} or {found.second}: no winner yet"
     if found.further is None:
-        return f"{pair}, nor how many more lists it takes."
-    return f"{pair}; if the share stays as it is, about {found.further:,} more lists tell."
+        return f"{pair}, and no estimate of how many more lists are needed."
+    return f"{pair}; if the share stays as it is, about {found.further:,} more lists are needed."

@@ -35,6 +35,7 @@ from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
+from ltr_pipeline.versions.latest import LATEST
 
 __all__ = ["publish", "run", "run_dag", "simulate", "try_log"]
 
@@ -115,7 +116,7 @@ def _print_run(name: str, settings: Settings) -> None:
     print_gate(decision)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if latest := settings.registry.promoted():
-        console.print(f"latest:  {latest}  {settings.registry.storage.uri('latest/ltr_weights.json')}")
+        console.print(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
     console.print(f"report:  {night.uri(REPORT)}")
 
 

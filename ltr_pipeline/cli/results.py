@@ -39,7 +39,7 @@ def print_manifest(manifest: Manifest) -> None:
     reasons = [("quarantined", *item) for item in sorted(manifest.quarantine_reasons.items())]
     reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
     if reasons:
-        print_table(("Fate", "Because", "Records"), [(fate, escape(why), f"{n:,}") for fate, why, n in reasons])
+        print_table(("Outcome", "Because", "Records"), [(what, escape(why), f"{n:,}") for what, why, n in reasons])
 
 
 def print_growth(growth: Growth | None) -> None:

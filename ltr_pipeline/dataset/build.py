@@ -42,7 +42,7 @@ from ltr_pipeline.schema import (
 )
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["Account", "Span", "Windows", "build", "rankings"]
+__all__ = ["build", "rankings"]
 
 
 _WORKERS: Final = 2  # buckets at a time; their tables are too small to keep more than one core busy

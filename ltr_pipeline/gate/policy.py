@@ -32,7 +32,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Share, Meta(description="how much nDCG@5 may be lost against the champion and the best of 28 days")
     ] = 0.01
     suspicious_gain: Annotated[
-        Share, Meta(description="gain of nDCG@5 on the champion above which a leak is feared")
+        Share, Meta(description="gain in nDCG@5 over the champion above which a data leak is suspected")
     ] = 0.10
     quarantined_share_max: Annotated[
         Share, Meta(description="largest share of records landed that are quarantined")
@@ -41,8 +41,10 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Share, Meta(description="largest share of records that were gone before they were read")
     ] = 0.01
     gate_mode: Annotated[Mode, Meta(description="dry_run judges and never publishes")] = "enforce"
-    on_inconclusive: Annotated[Consequence, Meta(description="what a check does that the data cannot decide")] = "keep"
-    on_not_evaluable: Annotated[Consequence, Meta(description="what a check does that cannot be made")] = "keep"
+    on_inconclusive: Annotated[Consequence, Meta(description="what happens when the data cannot decide a check")] = (
+        "keep"
+    )
+    on_not_evaluable: Annotated[Consequence, Meta(description="what happens when a check cannot be made")] = "keep"
 
     @classmethod
     def from_variables(cls, values: Mapping[str, str]) -> Policy:

@@ -30,14 +30,14 @@ CHAIN: Final[dict[str, Task]] = {
 }
 """Tasks up to the verdict: the first takes the run's request, each other what the one before handed on."""
 
-ENDS: Final = ("publish_weights", "keep_previous")
-"""Tasks of which the verdict chooses one."""
+ENDS: Final = {"publish": "publish_weights", "keep": "keep_previous"}
+"""The task that follows each verdict."""
 
 LAST: Final = "notify"
 
 
 def judge(handed: Json, variables: Mapping[str, str], settings: Settings | None = None, *, after: str = "") -> Json:
-    """Do every task up to the verdict; the reference to the decision.
+    """Do every task up to the verdict, and return the reference to the decision.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def judge(handed: Json, variables: Mapping[str, str], settings: Settings | None 
 
 
 def finish(judged: Json, who: str, settings: Settings | None = None) -> Json:
-    """Publish or keep, as the verdict says; the outcome."""
-    if judged["verdict"] == "publish":
+    """Publish or keep, as the verdict says, and return the outcome."""
+    if ENDS[judged["verdict"]] == "publish_weights":
         return publish_weights(judged, who, settings)
     return keep_previous(judged, settings)

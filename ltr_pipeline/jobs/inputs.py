@@ -48,11 +48,11 @@ def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
 
 
 def check_date(date: dt.date, settings: Settings) -> None:
-    """Refuse a date that has not come; SettingsError says which is the newest that can be run."""
+    """Refuse a date in the future; SettingsError says which is the newest that can be run."""
     landed = landed_dates(settings.data)
     newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
     if date > newest:
-        raise SettingsError(f"the run's date {date} has not come: the newest that can be run is {newest}")
+        raise SettingsError(f"the run's date {date} is in the future: the latest date that can be run is {newest}")
 
 
 def windows(date: dt.date, window_days: int, settings: Settings, min_queries: int = 0) -> Windows:

@@ -90,7 +90,7 @@ def tell(run: Run) -> None:
 def _since(outcome: Outcome, latest: str | None) -> str:
     """Say why the version is not in use, or nothing; the outcome of a run that is repeated can be an old one."""
     if outcome.moved and latest not in (outcome.version, None):
-        return f"{outcome.version} was published before; {latest} is in use since."
+        return f"{outcome.version} was published before; {latest} has replaced it since."
     return "" if outcome.moved else outcome.reason
 
 

@@ -80,5 +80,5 @@ def sentence(text: str) -> str:
 
 
 def spoken(check: Check) -> str:
-    """Say what the graphic of a check shows, for who cannot see it."""
+    """Say what the graphic of a check shows, for readers who cannot see it."""
     return f"{label(check)}: {observed(check)}, 95 % interval {interval(check)}, threshold {limit(check)}"

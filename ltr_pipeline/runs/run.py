@@ -224,7 +224,7 @@ def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
     Without `settings` those of the environment are taken.
     """
     settings = settings or load_settings()
-    date = f"{name[:4]}-{name[4:6]}-{name[6:8]}"
+    date = f"{Version.parse(name).time:%Y-%m-%d}"
     with run_log(settings.log_folder, style=settings.log_format, run=name, date=date, task=task):
         log.info("task started")
         try:

@@ -31,7 +31,7 @@ MISSING: Final = Counter("ltr_missing_features_total", "Feature values that requ
 UNKNOWN: Final = Counter("ltr_unknown_features_requests_total", "Requests with features that the model does not have.")
 RELOADS: Final = Counter(
     "ltr_reloads_total",
-    "New weights that were loaded, refused or stepped back from, and polls that failed.",
+    "Attempts to take new weights, by outcome: loaded, refused, stepped back, failed.",
     ["outcome"],
 )
 LAST_POLL: Final = Gauge(

@@ -40,7 +40,7 @@ class ServingSettings(Settings):
         repr=False,
     )
     poll_seconds: float = env(
-        "WEIGHTS_POLL_SECONDS", 300.0, "Seconds between two looks for new weights.", ge=0.05, le=86400
+        "WEIGHTS_POLL_SECONDS", 300.0, "How often the service checks for new weights, in seconds.", ge=0.05, le=86400
     )
     deadline_ms: float = env(
         "LTR_DEADLINE_MS",

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from ltr_pipeline.errors import RegistryError, UnknownVersionError
 
-__all__ = ["Version"]
+__all__ = ["PATTERN", "Version"]
+
+PATTERN: Final = r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?"
+"""Year, month, day, hour, minute, and a number from 2 up."""
 
 
 @dataclass(frozen=True, order=True)
@@ -39,7 +43,7 @@ class Version:
     def parse(cls, text: str) -> Version:
         """Read a version from exactly the text that ``str`` gives; UnknownVersionError for anything else."""
         unknown = f"{text!r} is no version id; ids look like 20250714_0215, and `ltr versions` lists them"
-        parts = re.fullmatch(r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?", text)
+        parts = re.fullmatch(PATTERN, text)
         if not parts or parts[6] == "1":
             raise UnknownVersionError(unknown)
         year, month, day, hour, minute, number = (int(part or 1) for part in parts.groups())

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ltr_pipeline.errors import SettingsError, WeightsError
+from ltr_pipeline.versions.ids import PATTERN
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -164,7 +165,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     schema_version: int = SCHEMA_VERSION
-    version: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{8}_[0-9]{4}(_[0-9]+)?\Z")]
+    version: Annotated[str, msgspec.Meta(pattern=rf"\A{PATTERN}\Z")]
     created_at: Utc
     model: Model
     features: list[Feature]

@@ -59,8 +59,8 @@ def test_order_of_tasks(bag: DagBag) -> None:
         "keep_previous": {"notify"},
         "notify": set(),
     }
-    assert [after[task] for task in CHAIN] == [*({task} for task in list(CHAIN)[1:]), {*ENDS, LAST}]
-    assert [after[task] for task in (*ENDS, LAST)] == [{LAST}, {LAST}, set()]
+    assert [after[task] for task in CHAIN] == [*({task} for task in list(CHAIN)[1:]), {*ENDS.values(), LAST}]
+    assert [after[task] for task in (*ENDS.values(), LAST)] == [{LAST}, {LAST}, set()]
     assert dag.get_task("notify").trigger_rule == "none_failed_min_one_success"
 
 

@@ -90,7 +90,7 @@ def test_a_repeated_run_of_a_published_day_leaves_its_first_outcome(settings: Se
         nightly.notify(judged, small_settings(tmp_path, notify_urls=f"json://127.0.0.1:{webhook.port}"))
     (told,) = webhook.got
     assert told["title"] == f"LTR {RUN} published, latest unchanged"
-    assert f"{RUN} was published before; 20250714_0215 is in use since." in told["message"]
+    assert f"{RUN} was published before; 20250714_0215 has replaced it since." in told["message"]
 
 
 def files_below(folder: Path) -> dict[Path, bytes]:
@@ -170,7 +170,7 @@ def test_a_window_without_training_days_is_refused(tmp_path: Path) -> None:
 
 def test_a_date_that_has_not_come_is_refused(settings: Settings) -> None:
     tomorrow = dt.datetime.now(dt.UTC).date() + DAY
-    with pytest.raises(SettingsError, match="has not come"):
+    with pytest.raises(SettingsError, match="is in the future"):
         extract(settings, tomorrow + DAY)
     assert settings.data.keys() == []
 

@@ -58,7 +58,7 @@ class KafkaSource:
     def stable_end(self, cursor: Sequence[Segment]) -> Range:
         """Return the range from the cursor to the last stable offset of each partition, in order of partition.
 
-        Partitions that are new, and all of a topic that was made anew, are read from their beginning.
+        Partitions that are new, and all of a topic that was recreated, are read from their beginning.
 
         Raises
         ------
@@ -89,7 +89,7 @@ class KafkaSource:
             return {part: min(first[part], end) if first[part] >= 0 else end for part, end in ends.items()}
         known = {segment.partition: segment.end for segment in before if segment.identity == identity}
         if not known:
-            log.warning("the topic was made anew: it is read from its beginning", topic=self.connection.topic)
+            log.warning("the topic was recreated: it is read from its beginning", topic=self.connection.topic)
         for part, end in ends.items():
             if known.get(part, 0) > end:
                 log.warning("the log is shorter than before", partition=part, was=known[part], now=end)
