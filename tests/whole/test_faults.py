@@ -14,7 +14,8 @@ from support import webhook
 from support.disturbances import KILLED, ON_SERVERS, Fault, Tally, arriving, disturb, redelivered, small_disk
 from support.disturbed import Site
 
-KILLS = 10
+SOME: list[Fault] = [fault for fault in ON_SERVERS if "until the task failed" in fault.name or "cut" in fault.name]
+"""A server of each kind that is away until the task has failed, and connections that break on the way."""
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +33,19 @@ def kept(tallies: Sequence[Tally], faults: Sequence[Fault]) -> None:
     assert [(tally.fault, tally.broken) for tally in tallies if tally.broken] == []
 
 
-def test_killed_tasks_are_retried_to_the_same_night(site: Site) -> None:
-    (tally,) = tallies = disturb(site, [KILLED] * KILLS, random.Random(1))
-    kept(tallies, [KILLED] * KILLS)
-    assert tally.retried == KILLS
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
+def test_killed_tasks_are_retried_to_the_same_night(site: Site, kills: int) -> None:
+    (tally,) = tallies = disturb(site, [KILLED] * kills, random.Random(1))
+    kept(tallies, [KILLED] * kills)
+    assert tally.retried == kills
 
 
-def test_servers_and_connections_that_fail_leave_the_same_night(site: Site) -> None:
-    tallies = disturb(site, ON_SERVERS, random.Random(2))
-    kept(tallies, ON_SERVERS)
+@pytest.mark.parametrize("faults", [SOME, pytest.param(ON_SERVERS, marks=pytest.mark.long)], ids=["some", "all"])
+def test_servers_and_connections_that_fail_leave_the_same_night(site: Site, faults: Sequence[Fault]) -> None:
+    tallies = disturb(site, faults, random.Random(2))
+    kept(tallies, faults)
     failed = {tally.fault for tally in tallies if tally.retried}
-    assert {fault.name for fault in ON_SERVERS if "until the task failed" in fault.name} <= failed
+    assert {fault.name for fault in faults if "until the task failed" in fault.name} <= failed
 
 
 def test_a_full_disk_leaves_the_same_night_once_there_is_room(site: Site, tmp_path: Path) -> None:
