@@ -11,7 +11,7 @@ from rich.table import Table
 
 __all__ = ["console", "print_json", "print_table"]
 
-PIPE_WIDTH = 200
+PIPE_WIDTH = 1000
 """Columns of a table that is not printed to a terminal."""
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+import ltr_pipeline.scoring.scorer  # noqa: F401 - here once, or each of hundreds of forks would load LightGBM
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
