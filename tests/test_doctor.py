@@ -77,7 +77,7 @@ def test_a_topic_is_described_with_its_retention_and_lag(kafka: KafkaServer, tmp
     assert ("ok", "3 messages have arrived since the last night that read it") in said
     assert any(status == "problem" and text.startswith("2 messages were removed") for status, text in said)
     topic.make_anew()
-    assert any(status == "warning" and "made anew" in text for status, text in found(settings)["Kafka"])
+    assert any(status == "warning" and "recreated" in text for status, text in found(settings)["Kafka"])
 
 
 def test_brokers_and_buckets_that_are_not_there_are_problems_in_plain_words(
