@@ -151,8 +151,8 @@ def uv_environment(pip: dict[str, str], environment: dict[str, str]) -> dict[str
     pip takes a package from whichever index has it; so does uv then, which by itself stops at the first one that knows
     the name. What is installed is the same, as the lock holds its hash.
 
-    >>> uv_environment({"index-url": "https://pypi.example/simple"}, {"HOME": "/home/ann"})["UV_DEFAULT_INDEX"]
-    'https://pypi.example/simple'
+    >>> uv_environment({"index-url": "https://packages.example/simple"}, {"HOME": "/home/ann"})["UV_DEFAULT_INDEX"]
+    'https://packages.example/simple'
     """
     authorities = pip.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("CURL_CA_BUNDLE")
     links = [link for link in pip.get("find-links", "").split() if "://" in link or Path(link).exists()]
