@@ -114,8 +114,8 @@ def test_uv_is_told_what_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "cert = /etc/company.pem\n"
         "timeout = 60\n"
         "[install]\n"
-        "index-url = https://pypi.example/simple\n"
-        "trusted-host = pypi.example\n"
+        "index-url = https://packages.example/simple\n"
+        "trusted-host = packages.example\n"
         "[list]\n"
         "format = json\n"
     )
@@ -129,11 +129,11 @@ def test_uv_is_told_what_pip_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
     told = install.uv_environment(install.pip_settings(listed.stdout), {"HOME": "/home/ann", "UV_HTTP_TIMEOUT": "5"})
     assert told == {
         "HOME": "/home/ann",
-        "UV_DEFAULT_INDEX": "https://pypi.example/simple",
+        "UV_DEFAULT_INDEX": "https://packages.example/simple",
         "UV_INDEX": "https://one.example/simple https://two.example/simple",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_FIND_LINKS": str(links),
-        "UV_INSECURE_HOST": "pypi.example",
+        "UV_INSECURE_HOST": "packages.example",
         "UV_HTTP_TIMEOUT": "5",
         "SSL_CERT_FILE": "/etc/company.pem",
         "HTTP_PROXY": "http://proxy.example:3128",
