@@ -105,7 +105,7 @@ PATHS = {"naive": naive, "landing": landing, "landing and build": building}
 
 
 def measure(path: str, log: Path) -> dict[str, float]:
-    """What one path takes in this process."""
+    """Return what one path takes in this process."""
     run = PATHS[path](log)
     began, busy = time.perf_counter(), time.process_time()
     impressions = run()
@@ -118,7 +118,7 @@ def measure(path: str, log: Path) -> dict[str, float]:
 
 
 def measured(path: str, log: Path) -> dict[str, float]:
-    """What one path takes in a process of its own."""
+    """Return what one path takes in a process of its own."""
     command = [sys.executable, __file__, "--path", path, "--log", str(log)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return dict(json.loads(output.splitlines()[-1]))

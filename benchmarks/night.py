@@ -143,7 +143,7 @@ def _bare(settings: Settings) -> float:
 
 
 def _airflow_overhead(folder: Path, repeats: int) -> None:
-    """What Airflow adds to the jobs of a night: a whole run of the DAG less the jobs in it."""
+    """Return what Airflow adds to the jobs of a night: a whole run of the DAG less the jobs in it."""
     history = _history(folder, SMALL_RANKINGS, {})
     environment = os.environ | {
         "AIRFLOW_HOME": str(folder / "airflow"),

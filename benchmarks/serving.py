@@ -29,7 +29,6 @@ import hashlib
 import json
 import os
 import pickle
-import socket
 import statistics
 import subprocess
 import sys
@@ -46,6 +45,8 @@ import numpy as np
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from ltr_pipeline.local.ports import free_port, listens
+from ltr_pipeline.local.programs import Program, stop, wait
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from ltr_pipeline.versions.weights import Feature, Golden, Model
@@ -117,9 +118,7 @@ def request(port: int, *, by_name: bool = True) -> bytes:
 
 
 @contextmanager
-def service(
-    folder: Path, port: int, python: str = sys.executable, **settings: str
-) -> Iterator[subprocess.Popen[bytes]]:
+def service(folder: Path, port: int, python: str = sys.executable, **settings: str) -> Iterator[Program]:
     """The service of this repository, as it is by default, or with these settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LTR_", "KAFKA_", "S3_"))}
     environment |= {
@@ -129,36 +128,28 @@ def service(
         "LTR_EVENTS_PATH": str(folder / "audit.log"),
         "OMP_WAIT_POLICY": "PASSIVE",
     } | settings
-    with running([python, "-m", "ltr_pipeline.serving"], port, environment, folder) as process:
-        yield process
+    with running((python, "-m", "ltr_pipeline.serving"), port, environment, folder) as program:
+        yield program
 
 
 @contextmanager
-def naive(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def naive(folder: Path, port: int) -> Iterator[Program]:
     """The ordinary service."""
-    command = [sys.executable, str(Path(__file__)), "--naive", str(folder / "ranker.pickle"), str(port)]
-    with running(command, port, os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}, folder) as process:
-        yield process
+    command = (sys.executable, str(Path(__file__)), "--naive", str(folder / "ranker.pickle"), str(port))
+    with running(command, port, os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}, folder) as program:
+        yield program
 
 
 @contextmanager
-def running(
-    command: list[str], port: int, environment: dict[str, str], folder: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(command, env=environment, cwd=folder)
+def running(command: tuple[str, ...], port: int, environment: dict[str, str], folder: Path) -> Iterator[Program]:
+    """A program that serves on a port, until the block ends."""
+    program = Program(f"The service on {port}", f"service-{port}", command, folder)
+    program.start(environment, folder)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        else:
-            raise SystemExit(f"{command} did not start")
-        yield process
+        wait([program], lambda: listens(program.processes(), port), START_SECONDS)
+        yield program
     finally:
-        process.terminate()
-        process.wait(30)
+        stop([program])
 
 
 def serve_naively(pickled: Path, port: int) -> None:
@@ -348,19 +339,17 @@ def report(what: str, names: tuple[str, str], pairs: list[list[float]]) -> None:
 
 
 def measure_memory(steps: list[int], python: str) -> None:
-    import psutil
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         publish(folder, train(MEMORY_TREES))
         port = free_port()
-        with service(folder, port, python) as process:
+        with service(folder, port, python) as program:
             done = 0
             print(f"resident memory of one worker with {MEMORY_TREES} trees:", flush=True)
             for step in steps:
                 while done < step:
                     done += uvloop.run(requests(port, min(step - done, 1000)))
-                memory = psutil.Process(process.pid).memory_info().rss / 2**20
+                memory = sum(process.memory_info().rss for process in program.processes()) / 2**20
                 print(f"  after {done:>7,} requests: {memory:.0f} MB", flush=True)
 
 
@@ -374,12 +363,6 @@ async def requests(port: int, count: int) -> int:
         await reader.readexactly(int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]))
     writer.close()
     return count
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

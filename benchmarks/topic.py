@@ -170,7 +170,7 @@ WAYS: dict[str, Callable[[str, str, str], int]] = {
 
 
 def measure(way: str, bootstrap: str, topic: str, client: str) -> dict[str, float]:
-    """What one way takes in this process."""
+    """Return what one way takes in this process."""
     import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first scalar
     import pyarrow as pa
 
@@ -192,7 +192,7 @@ def peak_mb() -> float:
 
 
 def measured(way: str, server: KafkaServer, topic: str, client: str) -> dict[str, float]:
-    """What one way takes in a process of its own."""
+    """Return what one way takes in a process of its own."""
     command = [sys.executable, __file__, "--way", way, server.bootstrap, topic, client]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return dict(json.loads(output.splitlines()[-1]))

@@ -36,9 +36,9 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 
-__all__ = ["Mapping", "load_mapping"]
+__all__ = ["MAX_RELEVANCE", "Mapping", "load_mapping"]
 
-MAX_RELEVANCE = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
 FEATURES = "features"  # the field that holds the object of features
 _HASHED: Final = (
     *(QUERY_ID, ITEM_ID, TIME, FEATURES, USER_ID, POSITION, ACTION, LABEL, EVENT_ID, RANKING_ID, PROTECTED_GROUP),

@@ -37,8 +37,8 @@ IMPRESSIONS: Final = "impressions"  # landed table: one item shown for one query
 FEEDBACK: Final = "feedback"  # landed table: one interaction
 LABELLED: Final = "labelled"  # built table: impressions with relevance
 
-Wire = Literal["text", "whole", "number", "flag"]
-Landed = Literal["text", "time", "flag", "int8", "int32", "int64", "float32"]
+WireType = Literal["text", "whole", "number", "flag"]
+LandedType = Literal["text", "time", "flag", "int8", "int32", "int64", "float32"]
 Level = Literal["list", "item"]
 
 
@@ -66,8 +66,8 @@ class Column(NamedTuple):
     """
 
     name: str
-    wire: Wire | None
-    landed: Landed
+    wire: WireType | None
+    landed: LandedType
     tables: tuple[str, ...]
     needed: bool = False
     inherited: bool = True

@@ -254,7 +254,7 @@ class Settings(Channels):
 
     @cached_property
     def kafka(self) -> KafkaConnection | None:
-        """How to reach the topic, if there is one; SettingsError when a setting of it is wrong."""
+        """Return how to reach the topic, if there is one; SettingsError when a setting of it is wrong."""
         if not self.kafka_servers:
             return None
         return KafkaConnection(
@@ -274,7 +274,7 @@ class Settings(Channels):
 
     @cached_property
     def s3(self) -> S3Options:
-        """How to reach S3; SettingsError when a setting of it is wrong."""
+        """Return how to reach S3; SettingsError when a setting of it is wrong."""
         return S3Options(
             endpoint=self.s3_endpoint,
             region=self.s3_region,

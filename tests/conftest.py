@@ -69,7 +69,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture
 def s3_options(s3_server: S3Server) -> S3Options:
-    """How to reach that server."""
+    """Return how to reach that server."""
     return S3Options(
         endpoint=s3_server.endpoint,
         access_key_id=s3_server.access_key_id,

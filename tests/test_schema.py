@@ -141,7 +141,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(folder: Path, log: Path) -> tuple[dict[str, int], dict[str, list[dict[str, Any]]]]:
-    """What a night of the copied package makes of a log: reasons of refusal, and rows of every table."""
+    """Return what a night of the copied package makes of a log: reasons of refusal, and rows of every table."""
     done = subprocess.run([sys.executable, "-c", READ, log], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     reasons, tables = json.loads(done.stdout.splitlines()[-1])

@@ -47,6 +47,11 @@ class Compose:
             "services"
         ]
 
+    @property
+    def serving_url(self) -> str:
+        """Return where the service is reached."""
+        return f"http://127.0.0.1:{self.ports['LTR_SERVE']}"
+
     def command(self, service: str) -> tuple[str, ...]:
         """Return the command of a service."""
         return tuple(self._services[service]["command"])

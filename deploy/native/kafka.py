@@ -81,12 +81,12 @@ listener.name.{name}.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.secu
 
 
 def lacking() -> list[str]:
-    """Programs that are needed and not there."""
+    """List the programs that are needed and not there."""
     return [program for program in NEEDED if not shutil.which(program)]
 
 
 def jars() -> Path:
-    """Folder of Kafka's jars, which are fetched if they are not there yet."""
+    """Return the folder of Kafka's jars; fetch them if they are not there yet."""
     with kept(f"kafka-{VERSION}") as folder:
         if not folder.is_dir():
             _fetch(folder)

@@ -29,7 +29,7 @@ BUCKET = "litgo-models"
 
 
 def binary() -> Path:
-    """MinIO's program, built by Go on the first call on this machine; NoServerError without Go or a network."""
+    """Return MinIO's program; Go builds it on the first call on this machine. NoServerError without Go or a network."""
     with kept(f"minio-{MINIO}") as program:
         if not program.exists():
             _build(program)
@@ -125,7 +125,7 @@ class S3Server(Server):
             return False
 
     def client(self) -> Any:
-        """Plain boto3 client of the server's owner."""
+        """Return a plain boto3 client of the server's owner."""
         import boto3
 
         return boto3.client(
@@ -138,7 +138,7 @@ class S3Server(Server):
         )
 
     def make_bucket(self, bucket: str = BUCKET) -> str:
-        """Make the bucket unless it is there; its name."""
+        """Make the bucket unless it is there; return its name."""
         client = self.client()
         if bucket not in [found["Name"] for found in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=bucket)

@@ -29,7 +29,7 @@ AS_OWNER: dict[str, Any] = {"user": OWNER, "group": OWNER, "extra_groups": []} i
 
 
 def program(name: str) -> str:
-    """Path of one of PostgreSQL's programs, which Debian keeps out of PATH; NoServerError when it is not installed."""
+    """Find one of PostgreSQL's programs, which Debian keeps out of PATH; NoServerError when it is not installed."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
     found = shutil.which(name, path=os.pathsep.join([*map(str, reversed(versions)), os.environ.get("PATH", "")]))
     if not found:
@@ -67,11 +67,11 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """For SQLAlchemy."""
+        """Return the address of the database for SQLAlchemy."""
         return f"postgresql+psycopg2://{DATABASE}:{self.password}@127.0.0.1:{self.port}/{DATABASE}"
 
     def connect(self, database: str = DATABASE) -> Any:
-        """Plain psycopg2 connection of the database's owner."""
+        """Return a plain psycopg2 connection of the database's owner."""
         import psycopg2
 
         return psycopg2.connect(

@@ -33,7 +33,7 @@ from deploy.native.server import NoServerError
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import check_free, listens
 from ltr_pipeline.local.programs import BIN, Program, stop, wait
-from ltr_pipeline.local.standalone import answer
+from ltr_pipeline.local.standalone import airflow_is_healthy, serves
 
 SERVER_SECONDS: Final = 900  # the first start builds MinIO and fetches Kafka
 SERVERS: Final = ("POSTGRES", "KAFKA", "MINIO")
@@ -129,21 +129,18 @@ class Stack:
             raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
 
     def _is_healthy(self) -> bool:
-        mine = any(listens(part.processes(), self.compose.airflow_port) for part in self.parts())
-        parts = answer(f"{self.compose.url}/api/v2/monitor/health") if mine else None
-        return parts is not None and all(part["status"] == "healthy" for part in parts.values())
+        return airflow_is_healthy(self.parts(), self.compose.url, self.compose.airflow_port)
 
     def _serves(self) -> bool:
-        port = self.compose.ports["LTR_SERVE"]
-        mine = listens(self.service().processes(), port)
-        return mine and answer(f"http://127.0.0.1:{port}/ltr/health") is not None
+        return serves(self.service(), self.compose.serving_url)
 
     def _tell(self, environment: Mapping[str, str]) -> None:
-        serving = f"http://127.0.0.1:{self.compose.ports['LTR_SERVE']}"
         print(f"Airflow is at {self.compose.url} (logs, keys and data: {self.folder})")
         for user, password in json.loads(Path(environment[PASSWORDS]).read_text()).items():
             print(f"  user {user}, password {password}")
-        print(f"The service is at {serving}; X-API-Key is LTR_API_KEYS of these settings (docs/api.md)")
+        print(
+            f"The service is at {self.compose.serving_url}; X-API-Key is LTR_API_KEYS of these settings (docs/api.md)"
+        )
         print(f"Settings for a shell: set -a; . {self.file}. `make down` stops it all.", flush=True)
 
 
@@ -159,7 +156,7 @@ def _start(programs: Iterable[Program], environment: Mapping[str, str]) -> None:
         if program.ended():
             print(f"{program.name} has ended, and is started again", flush=True)
         program.log.unlink(missing_ok=True)  # what a server says of itself is read from there
-        program.start(environment, CHECKOUT)
+        program.start(os.environ | environment, CHECKOUT)
 
 
 def main() -> None:

@@ -137,10 +137,10 @@ def _account(stage: Stage) -> str:
     run = Run(run_name(night_of(stage.day)), stage.settings)
     manifest, outcome = run.read(DATASET), run.read(OUTCOME)
     shown, did = manifest.impressions, manifest.feedback
-    fates = ", ".join(f"{count:,} {reason}" for reason, count in shown.dropped.items())
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in shown.dropped.items())
     return (
         f"the service logged {stage.counts['impressions']:,} lists and {stage.counts['feedback']:,} answers; by the "
-        f"second night {shown.landed:,} impressions landed, {shown.used:,} used ({fates}); {did.landed:,} answers "
+        f"second night {shown.landed:,} impressions landed, {shown.used:,} used ({dropped}); {did.landed:,} answers "
         f"landed, {did.used:,} used; {outcome.reason}"
     )
 

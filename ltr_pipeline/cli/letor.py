@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.mapping import MAX_RELEVANCE
 from ltr_pipeline.metrics.quality import Estimate
 from ltr_pipeline.ranker import letor
 from ltr_pipeline.ranker.train import boost, label_gain
@@ -46,5 +47,5 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _fit(part: letor.Letor, parameters: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-    booster = boost(part, dict(parameters) | {"label_gain": label_gain(letor.MAX_RELEVANCE)}, seed=SEED)
+    booster = boost(part, dict(parameters) | {"label_gain": label_gain(MAX_RELEVANCE)}, seed=SEED)
     return lambda features: np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)

@@ -137,7 +137,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
         s3_bucket=None,
         notify_urls=(),
     )
-    night = _trial(settings, variables)
+    night = _tried_run(settings, variables)
     decision = night.read(DECISION)
     print_gate(decision)
     console.print(f"\nreport:  {night.uri(REPORT)}")
@@ -145,7 +145,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
         raise typer.Exit(1)
 
 
-def _trial(settings: Settings, variables: dict[str, str]) -> Run:
+def _tried_run(settings: Settings, variables: dict[str, str]) -> Run:
     """Run every task but publishing, as of the day after the newest event, and print where the records went."""
     source = FileSource(settings.events_path, closed=True)
     with console.status("reading"):
@@ -165,7 +165,7 @@ def _trial(settings: Settings, variables: dict[str, str]) -> Run:
 
 
 def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
-    """Time of the newest event that is not from the future, and how many are; a whole landing tells."""
+    """Land everything, and return the time of the newest event that is not from the future, and how many are."""
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)

@@ -7,7 +7,7 @@ from rich.markup import escape
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.report.wording import gate_rows
+from ltr_pipeline.report.wording import GATE_COLUMNS, gate_rows
 from ltr_pipeline.simulate.growing import Growth
 
 __all__ = ["print_gate", "print_growth", "print_manifest"]
@@ -18,7 +18,7 @@ _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not evalu
 def print_gate(decision: Decision) -> None:
     """Print the gate table, the verdict, and why the former model is kept if it is."""
     rows = [(*row[:-1], f"[{_COLOURS[row[-1]]}]{row[-1]}[/]") for row in gate_rows(decision)]
-    print_table(("Check", "Observed", "95 % CI", "Threshold", "Verdict"), rows)
+    print_table(GATE_COLUMNS, rows)
     colour = "green" if decision.verdict == "publish" else "yellow"
     console.print(f"\nVerdict: [bold {colour}]{decision.verdict}[/]")
     for reason in decision.reasons:

@@ -62,12 +62,13 @@ def serve() -> None:
 
 
 def _await_airflow(airflow: Program, home: Path) -> None:
-    wait([airflow], lambda: standalone.airflow_is_healthy(airflow), START_SECONDS)
-    console.print(f"Airflow is at {standalone.airflow_url()} (log: {airflow.log})")
+    url, port = standalone.airflow_url(), standalone.airflow_port()
+    wait([airflow], lambda: standalone.airflow_is_healthy([airflow], url, port), START_SECONDS)
+    console.print(f"Airflow is at {url} (log: {airflow.log})")
     for user, password in standalone.passwords(home).items():
         console.print(f"  user {user}, password {password}", markup=False)
 
 
 def _await_service(service: Program) -> None:
-    wait([service], lambda: standalone.serves(service), START_SECONDS)
+    wait([service], lambda: standalone.serves(service, standalone.address(service)), START_SECONDS)
     console.print(f"The service is at {standalone.address(service)} (docs/api.md; log: {service.log})")

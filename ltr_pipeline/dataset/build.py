@@ -69,7 +69,7 @@ def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mappin
     if not partitions:
         days = f"the {windows.window_days} days before {windows.cutoff:%Y-%m-%d}"
         raise DatasetError(f"nothing has landed for {days}; extract events first")
-    landed = _Landed(data, partitions)
+    landed = _LandedTables(data, partitions)
     with ThreadPoolExecutor(_WORKERS) as workers:
         built = list(
             workers.map(lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows), range(landed.buckets))
@@ -104,7 +104,7 @@ class _Bucket:
     feedback: Account
 
 
-def _build_bucket(landed: _Landed, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
+def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
     labelled = _label(landed, bucket, mapping.relevance, mapping.features, windows)
     key = table_key(folder, LABELLED, bucket)
     return _Bucket(
@@ -134,13 +134,13 @@ def rankings(
     DatasetError
         A partition has not landed whole, or a landed table cannot be read.
     """
-    landed = _Landed(data, partitions)
+    landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
         yield _label(landed, bucket, relevance, (), windows).table
 
 
 def _label(
-    landed: _Landed, bucket: int, relevance: Relevance[str, int], features: Sequence[str], windows: Windows
+    landed: _LandedTables, bucket: int, relevance: Relevance[str, int], features: Sequence[str], windows: Windows
 ) -> Labelled:
     return label_bucket(
         landed.read(IMPRESSIONS, bucket, impression_types(features)),
@@ -151,7 +151,7 @@ def _label(
     )
 
 
-class _Landed:
+class _LandedTables:
     """The landed tables of all partitions, seen as `buckets` buckets.
 
     A bucket of *k* is the hash modulo *k*, so where a partition has a multiple of `buckets`, every one of its tables

@@ -1,7 +1,7 @@
 """From landed impressions and feedback to labelled rankings: a pure function of one hash bucket.
 
 Buckets are by `query_id` and everything here happens within one query, so buckets are independent of each other:
-one bucket or eight give the same rows. Every landed record gets exactly one fate: used, duplicate, or dropped for
+one bucket or eight give the same rows. Every landed record is exactly one of these: used, duplicate, or dropped for
 one reason; the reasons are those of `DROPPED_IMPRESSIONS` and `DROPPED_FEEDBACK`, the first that holds.
 """
 
@@ -152,10 +152,10 @@ def label_bucket(
     judged = _feedback_reasons(joined, candidates, relevance, windows)
     table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
     repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
-    fates = pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]])
+    reasons = pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]])
     return Labelled(
         table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
-        impressions=_account(impressions.height, fates),
+        impressions=_account(impressions.height, reasons),
         feedback=_account(feedback.height, judged[_REASON]),
     )
 

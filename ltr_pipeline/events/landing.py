@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 RANGE: Final = "range.json"
 MOST_KINDS: Final = 20
 
-Parts = list[pa.Table]  # one for each bucket
+Buckets = list[pa.Table]  # one for each bucket
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -194,7 +194,7 @@ class _Writers:
     def add(self, blocks: Iterable[Block], threads: int) -> None:
         """Add the records of blocks, decoding only a few of them at a time."""
         with ThreadPoolExecutor(threads) as pool:
-            pending: deque[Future[tuple[Decoded, Parts, Parts]]] = deque()
+            pending: deque[Future[tuple[Decoded, Buckets, Buckets]]] = deque()
             for block in blocks:
                 self._lost += block.lost
                 pending.append(pool.submit(self._decoded, block))
@@ -203,12 +203,12 @@ class _Writers:
             while pending:
                 self._write(*pending.popleft().result())
 
-    def _decoded(self, block: Block) -> tuple[Decoded, Parts, Parts]:
+    def _decoded(self, block: Block) -> tuple[Decoded, Buckets, Buckets]:
         decoded = self._decoder.decode(block)
         buckets = len(self._impressions.paths)
         return decoded, in_buckets(decoded.impressions, buckets), in_buckets(decoded.feedback, buckets)
 
-    def _write(self, decoded: Decoded, impressions: Parts, feedback: Parts) -> None:
+    def _write(self, decoded: Decoded, impressions: Buckets, feedback: Buckets) -> None:
         self._impressions.write(impressions)
         self._feedback.write(feedback)
         for table in (decoded.impressions, decoded.feedback):

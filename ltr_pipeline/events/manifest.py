@@ -89,7 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def records_lost(self) -> int:
-        """How many records are lost, at most: some offsets of a topic hold none."""
+        """Return how many records are lost, at most: some offsets of a topic hold none."""
         return sum(segment.end - segment.start for segment in self.lost)
 
 

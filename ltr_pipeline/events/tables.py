@@ -38,7 +38,7 @@ def file_info(path: Path, rows: int) -> FileInfo:
 
 
 def buckets_of(query_ids: pa.Array, buckets: int) -> NDArray[np.int64]:
-    """Hash bucket of each query; int64, shape (rows,). CRC-32 of the id, so that it is the same for ever.
+    """Return the hash bucket of each query; int64, shape (rows,). CRC-32 of the id, so that it is the same for ever.
 
     >>> buckets_of(pa.array(["case-1", "case-2", "case-1"]), 4).tolist()
     [2, 0, 2]
@@ -93,7 +93,7 @@ class BucketWriter:
             self._flush()
 
     def close(self) -> list[FileInfo]:
-        """Write what is held; all files, described."""
+        """Write what is held, and describe all files."""
         self._flush()
         for writer in self._writers:
             writer.close()

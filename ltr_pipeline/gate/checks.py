@@ -14,7 +14,7 @@ import msgspec
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
-from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
 from ltr_pipeline.metrics.fairness import Fairness, corrected
 from ltr_pipeline.metrics.quality import Delta
 
@@ -235,7 +235,7 @@ def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
 
 def _best_recent(evidence: Evidence, policy: Policy) -> Check:
     if evidence.best_recent is None:
-        reason = "no version of the last 28 days other than the champion"
+        reason = f"no version of the last {RECENT_DAYS} days other than the champion"
         return _check("best_recent", "skipped", reason, threshold=-policy.regression_max)
     return _not_worse("best_recent", evidence.best_recent, policy)
 
@@ -297,7 +297,7 @@ def _versus(name: str, status: Status, reason: str, delta: Delta, threshold: flo
 def _other(comparison: Comparison) -> str:
     names = {
         "champion": "the champion",
-        "best_recent": "the best version of the last 28 days",
+        "best_recent": f"the best version of the last {RECENT_DAYS} days",
         "legacy_linear": "the legacy linear weights",
     }
     return f"{names.get(comparison.kind, 'nothing')} {comparison.version or ''}".strip()

@@ -53,7 +53,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     against_random
         Challenger minus the expected random order.
     champion, best_recent
-        Comparisons with the published version and with the best version of the last 28 days.
+        Comparisons with the published version and with the best version of the last `policy.RECENT_DAYS` days.
     latency
         Of the challenger; None without test rankings to measure it on.
     landed

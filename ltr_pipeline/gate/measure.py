@@ -19,7 +19,7 @@ from ltr_pipeline.gate.rivals import Rival, Rivals
 from ltr_pipeline.metrics import fairness, quality, slices
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
-from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.resampling import cluster_codes
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
@@ -67,7 +67,7 @@ class _Trial:
     def __init__(self, days: HeldOut, challenger: Scorer) -> None:
         self.data, self.seed = days.test, days.seed
         self.fewest = days.manifest.windows.min_queries
-        first = np.cumsum(self.data.group) - self.data.group
+        first = starts(self.data.group)
         self.times = self.data.ids[TIME].gather(first)
         self.clusters = cluster_codes(self.data.ids[USER_ID].gather(first))
         self.rankings = self.scored(challenger)
@@ -141,7 +141,7 @@ def without_model(why: str, manifest: DatasetManifest, landed: Landed | None) ->
 
 def requests(data: Dataset, limit: int) -> list[Request]:
     """Make ranking requests as a service would get them: one for each ranking, evenly spread, at most `limit`."""
-    first = np.cumsum(data.group) - data.group
+    first = starts(data.group)
     if not len(first):
         return []
     chosen = np.unique(np.linspace(0, len(first) - 1, min(limit, len(first))).astype(int))

@@ -10,7 +10,10 @@ from msgspec import Meta
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["VARIABLES", "Policy", "Variable", "variables_table"]
+__all__ = ["RECENT_DAYS", "VARIABLES", "Policy", "Variable", "variables_table"]
+
+RECENT_DAYS: Final = 28
+"""The challenger is compared with the best version that was promoted in so many days before."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -29,7 +32,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     min_samples: Annotated[Count, Meta(description="fewest training impressions")] = 100
     min_queries: Annotated[Count, Meta(description="fewest eligible test rankings")] = 100
     regression_max: Annotated[
-        Share, Meta(description="how much nDCG@5 may be lost against the champion and the best of 28 days")
+        Share, Meta(description=f"how much nDCG@5 may be lost against the champion and the best of {RECENT_DAYS} days")
     ] = 0.01
     suspicious_gain: Annotated[
         Share, Meta(description="gain in nDCG@5 over the champion above which a data leak is suspected")

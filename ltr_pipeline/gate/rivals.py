@@ -9,18 +9,16 @@ from dataclasses import dataclass, field
 import structlog
 
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.gate.policy import RECENT_DAYS
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["RECENT", "Rival", "Rivals", "load_rival", "rivals"]
+__all__ = ["Rival", "Rivals", "load_rival", "rivals"]
 
 log = structlog.get_logger(__name__)
-
-
-RECENT = dt.timedelta(days=28)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
     Returns
     -------
     champion, best_recent
-        The promoted version, and the best other one by its own nDCG@5 that was promoted in the 28 days before and
+        The promoted version, and the best other one by its own nDCG@5 that was promoted in the `RECENT_DAYS` before and
         not rolled back from; None where there is none.
     """
     champion = registry.promoted()
@@ -75,7 +73,7 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
         for listed in registry.versions()
         if listed.version in recent
         and listed.ndcg_at_5 is not None
-        and dt.timedelta() < moment - Version.parse(listed.version).time <= RECENT
+        and dt.timedelta() < moment - Version.parse(listed.version).time <= dt.timedelta(RECENT_DAYS)
     ]
     return champion, max(scored)[1] if scored else None
 

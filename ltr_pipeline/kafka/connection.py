@@ -123,12 +123,12 @@ class KafkaConnection:
 
     @property
     def logs_in(self) -> bool:
-        """Whether the brokers ask for a user and password."""
+        """Return whether the brokers ask for a user and password."""
         return self.security_protocol.startswith("SASL_")
 
     @property
     def encrypts(self) -> bool:
-        """Whether connections are TLS."""
+        """Return whether connections are TLS."""
         return self.security_protocol.endswith("SSL")
 
     @property

@@ -63,12 +63,14 @@ class Program:
         return self.folder / f"{self.name}.pid"
 
     def start(self, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
-        """Start it, with variables beside this process's own, in a folder or in this process's one."""
-        path = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # it finds programs of this environment by name
+        """Start it in an environment and a folder; those of this process by default."""
+        variables = dict(os.environ if environment is None else environment)
+        # It finds programs of this Python's environment by name.
+        variables["PATH"] = f"{BIN}{os.pathsep}{variables.get('PATH', os.defpath)}"
         with self.log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603 - our own programs
                 self.command,
-                env=os.environ | {"PATH": path, **(environment or {})},
+                env=variables,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

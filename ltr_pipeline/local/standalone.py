@@ -1,4 +1,4 @@
-"""Airflow in one process tree and the service beside it, as ``ltr up`` starts them, and what they say of themselves."""
+"""Airflow in one process tree and the service beside it, as ``ltr up`` starts them, and whether they are well."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import re
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from ltr_pipeline.errors import SettingsError
@@ -22,14 +23,11 @@ __all__ = [
     "airflow_is_healthy",
     "airflow_port",
     "airflow_url",
-    "answer",
     "passwords",
     "port_of",
     "serves",
     "service",
 ]
-
-PARTS: Final = ("metadatabase", "scheduler", "dag_processor")
 
 
 def airflow_home() -> Path:
@@ -61,17 +59,17 @@ def service(home: Path) -> Program:
     return Program("The service", "serving", (sys.executable, "-m", "ltr_pipeline.serving"), home)
 
 
-def airflow_is_healthy(program: Program) -> bool:
-    """Return whether this Airflow, and no other that has its port, says that all its parts are well."""
-    mine = listens(program.processes(), airflow_port())
-    parts = answer(f"{airflow_url()}/api/v2/monitor/health") if mine else None
-    return parts is not None and all(parts[name]["status"] == "healthy" for name in PARTS)
+def airflow_is_healthy(programs: Sequence[Program], url: str, port: int) -> bool:
+    """Return whether these programs, and no others that have the port, say that all parts of Airflow are well."""
+    if not _listen(programs, port):
+        return False
+    parts = _answer(f"{url}/api/v2/monitor/health")
+    return parts is not None and all(part["status"] == "healthy" for part in parts.values())
 
 
-def serves(program: Program) -> bool:
-    """Return whether this service, and no other that has its port, answers."""
-    url = address(program)
-    return url is not None and listens(program.processes(), port_of(url)) and answer(f"{url}/ltr/health") is not None
+def serves(program: Program, url: str | None) -> bool:
+    """Return whether this service, and no other that has its port, answers; None is an address not known yet."""
+    return url is not None and _listen([program], port_of(url)) and _answer(f"{url}/ltr/health") is not None
 
 
 def address(program: Program) -> str | None:
@@ -85,7 +83,11 @@ def port_of(url: str) -> int:
     return urlsplit(url).port or (443 if url.startswith("https:") else 80)
 
 
-def answer(url: str) -> dict[str, Any] | None:
+def _listen(programs: Sequence[Program], port: int) -> bool:
+    return any(listens(program.processes(), port) for program in programs)
+
+
+def _answer(url: str) -> dict[str, Any] | None:
     """Return the JSON object that is answered there; None when there is no such answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as found:  # noqa: S310 - http only

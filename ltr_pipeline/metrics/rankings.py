@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ltr_pipeline.errors import DatasetError, RankerError
 
-__all__ = ["FirstRelevant", "Rankings", "Ties", "discount_sums"]
+__all__ = ["FirstRelevant", "Rankings", "Ties", "discount_sums", "starts"]
 
 
 class Ties(NamedTuple):
@@ -82,7 +82,7 @@ class Rankings:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """First row of each ranking, int64 (rankings,)."""
-        return np.cumsum(self.group) - self.group
+        return starts(self.group)
 
     def count(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Count the chosen rows, bool (n,), of each ranking, int64 (rankings,)."""
@@ -135,6 +135,15 @@ class Rankings:
         discount = np.empty(len(order))
         discount[order] = (sums[np.minimum(last, k)] - sums[np.minimum(first - 1, k)]) / (last - first + 1)
         return discount
+
+
+def starts(group: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the first row of each ranking from the row counts, int64 (rankings,).
+
+    >>> starts(np.array([3, 1, 2])).tolist()
+    [0, 3, 4]
+    """
+    return np.cumsum(group, dtype=np.int64) - group
 
 
 def discount_sums(k: int) -> NDArray[np.float64]:

@@ -17,12 +17,12 @@ from ltr_pipeline.metrics.quality import Estimate, estimate, ndcg
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.schema import PROTECTED_GROUP
 
-__all__ = ["DAY_PARTS", "Parts", "Slice", "by_day_part", "by_group", "by_novelty", "measure"]
+__all__ = ["DAY_PARTS", "RowSets", "Slice", "by_day_part", "by_group", "by_novelty", "measure"]
 
 DAY_PARTS: Final = ("00-06", "06-12", "12-18", "18-24")
 """Parts of the day, by the hour (UTC) at which a ranking was shown."""
 
-Parts: TypeAlias = dict[tuple[str, str], NDArray[np.bool_]]
+RowSets: TypeAlias = dict[tuple[str, str], NDArray[np.bool_]]
 """Rows of each part, bool (n,), by dimension and value, such as ``day_part`` and ``06-12``."""
 
 
@@ -46,7 +46,7 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     note: str = ""
 
 
-def by_group(groups: ProtectedGroups) -> Parts:
+def by_group(groups: ProtectedGroups) -> RowSets:
     """Part the rows by protected group, and those of an unknown one.
 
     Rankings are thereby *restricted to the items of a group*: how well they are ordered among themselves (for a group
@@ -59,19 +59,19 @@ def by_group(groups: ProtectedGroups) -> Parts:
     return parts
 
 
-def by_day_part(rankings: Rankings, time: pl.Series) -> Parts:
+def by_day_part(rankings: Rankings, time: pl.Series) -> RowSets:
     """Part the rankings by `DAY_PARTS`, from the UTC datetime of each, (rankings,)."""
     part = time.dt.hour().to_numpy()[rankings.ranking] // 6
     return {("day_part", name): part == index for index, name in enumerate(DAY_PARTS)}
 
 
-def by_novelty(rankings: Rankings, new_item: NDArray[np.bool_]) -> Parts:
+def by_novelty(rankings: Rankings, new_item: NDArray[np.bool_]) -> RowSets:
     """Part the rankings into ``new``, those with an item unseen in training, bool (n,), and ``known``, all others."""
     new = (rankings.count(new_item) > 0)[rankings.ranking]
     return {("items", "known"): ~new, ("items", "new"): new}
 
 
-def measure(rankings: Rankings, parts: Parts, clusters: NDArray[np.int64], seed: int) -> list[Slice]:
+def measure(rankings: Rankings, parts: RowSets, clusters: NDArray[np.int64], seed: int) -> list[Slice]:
     """Measure the nDCG@5 of each part; one that is empty is listed and says so.
 
     Parameters

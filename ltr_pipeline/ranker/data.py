@@ -33,7 +33,7 @@ class TrainingData(Protocol):
 
     @property
     def position(self) -> NDArray[np.int32] | None:
-        """Where each item was shown, shape (n,); None = not known."""
+        """Return where each item was shown, shape (n,); None = not known."""
 
 
 @dataclass(frozen=True)

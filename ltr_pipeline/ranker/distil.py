@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.ranker.data import TrainingData
 
 __all__ = ["linear_weights"]
@@ -47,5 +48,5 @@ def _sample(group: NDArray[np.int32], rows: int) -> tuple[NDArray[np.int32], NDA
 
 
 def _centred(table: NDArray[np.float64], group: NDArray[np.int32]) -> NDArray[np.float64]:
-    means = np.add.reduceat(table, np.cumsum(group) - group, axis=0) / group[:, None]
+    means = np.add.reduceat(table, starts(group), axis=0) / group[:, None]
     return np.asarray(table - np.repeat(means, group, axis=0))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.mapping import MAX_RELEVANCE
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
@@ -48,7 +49,6 @@ GRID: Final[Mapping[str, tuple[Any, ...]]] = {
 """The grid searched on the training part, each combination on top of `STATED`; fixed before any test part was read."""
 
 FOLDS: Final = 5
-MAX_RELEVANCE: Final = 30
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import NothingToLearnError, RankerError
 from ltr_pipeline.metrics import quality
-from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.ranker.data import Rows, TrainingData
 from ltr_pipeline.ranker.distil import linear_weights
 
@@ -261,8 +261,8 @@ def _preferences(data: TrainingData) -> int:
     """Count the rankings in which one item is more relevant than another."""
     if not len(data.group):
         return 0
-    starts = np.cumsum(data.group) - data.group
-    high, low = np.maximum.reduceat(data.relevance, starts), np.minimum.reduceat(data.relevance, starts)
+    first = starts(data.group)
+    high, low = np.maximum.reduceat(data.relevance, first), np.minimum.reduceat(data.relevance, first)
     return int((high > low).sum())
 
 
@@ -275,7 +275,7 @@ def _check(train: TrainingData) -> None:
             f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from; "
             "is feedback logged, and does the mapping give its actions a relevance?"
         )
-    first = np.repeat(np.cumsum(train.group) - train.group, train.group)
+    first = np.repeat(starts(train.group), train.group)
     if not any(_differ(column, column[first]) for column in train.features.T):
         raise NothingToLearnError(
             f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "

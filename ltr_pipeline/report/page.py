@@ -18,6 +18,7 @@ from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import rows, text
+from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, label, limit, observed, side
@@ -254,10 +255,12 @@ def _page() -> jinja2.Template:
         "spoken": text.spoken,
     }
     environment.globals |= {
+        "EVIDENCE": EVIDENCE,
         "HASHES": HASHES,
         "MOST": MOST_ROWS,
         "NONE": NONE,
         "STATUS": STATUS,
+        "TRAINED": TRAINED,
         "Scale": Scale,
         "rows": rows,
     }

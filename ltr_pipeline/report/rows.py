@@ -14,6 +14,7 @@ from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
+from ltr_pipeline.gate.policy import RECENT_DAYS
 from ltr_pipeline.metrics.quality import Delta, Metrics
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Trained
@@ -37,7 +38,7 @@ def rankers(evidence: Evidence) -> list[Ranker]:
     """Return a line for this model, for each ranker it is compared with, and for the baselines."""
     rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
     if evidence.best_recent is not None:
-        rows.append(_rival("Best of 28 days", evidence.best_recent))
+        rows.append(_rival(f"Best of {RECENT_DAYS} days", evidence.best_recent))
     linear = evidence.baselines.get("legacy_linear")
     if linear and evidence.champion.kind != "legacy_linear":
         rows.append(Ranker("Legacy linear weights", "", linear, None))
@@ -99,7 +100,7 @@ class FeatureRow(NamedTuple):
 
     @property
     def change(self) -> str:
-        """Change of the share in percentage points."""
+        """Return the change of the share in percentage points."""
         return NONE if self.share is None or self.was is None else points(self.share - self.was)
 
 
@@ -200,7 +201,7 @@ def part_rows(dataset: DatasetManifest) -> list[PartRow]:
     ]
 
 
-class FateRow(NamedTuple):
+class UseRow(NamedTuple):
     """One reason why landed records were used or not, with the impressions and interactions that it holds for."""
 
     name: str
@@ -209,18 +210,18 @@ class FateRow(NamedTuple):
     feedback: int
 
 
-def fate_rows(impressions: Account, feedback: Account) -> list[FateRow]:
+def use_rows(impressions: Account, feedback: Account) -> list[UseRow]:
     """Count what was used, duplicate, and dropped by reason; together everything that landed."""
-    fates = [
-        FateRow("Used", "in training, validation or test", impressions.used, feedback.used),
-        FateRow("Duplicates", "the first one counts", impressions.duplicates, feedback.duplicates),
+    found = [
+        UseRow("Used", "in training, validation or test", impressions.used, feedback.used),
+        UseRow("Duplicates", "the first one counts", impressions.duplicates, feedback.duplicates),
     ]
     for reason in sorted({*impressions.dropped, *feedback.dropped}):
         notes = {table[reason] for table in (DROPPED_IMPRESSIONS, DROPPED_FEEDBACK) if reason in table}
         name = f"Dropped: {reason.replace('_', ' ')}"
         counts = impressions.dropped.get(reason, 0), feedback.dropped.get(reason, 0)
-        fates.append(FateRow(name, "; ".join(sorted(notes)), *counts))
-    return fates
+        found.append(UseRow(name, "; ".join(sorted(notes)), *counts))
+    return found
 
 
 class LandingRow(NamedTuple):
@@ -254,7 +255,7 @@ _SHOWN_POSITIONS = 20
 
 
 def position_columns(positions: Mapping[int, int]) -> list[Bar]:
-    """Share of the impressions at each position that was logged, the tail as one column.
+    """Return the share of the impressions at each position that was logged, the tail as one column.
 
     >>> position_columns({0: 50, 1: 30, 2: 10})
     [Bar(name='1', share=0.75), Bar(name='2', share=0.25)]

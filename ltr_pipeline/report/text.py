@@ -27,7 +27,7 @@ def difference(delta: Delta | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Share to one decimal.
+    """Write a share in percent, to one decimal.
 
     >>> percent(0.1234), percent(None)
     ('12.3 %', '–')

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ltr_pipeline.gate.figures import decimal, signed
+from ltr_pipeline.gate.policy import RECENT_DAYS
 
 if TYPE_CHECKING:  # a figure is written without loading what computes it
     from ltr_pipeline.gate.checks import Check, Decision
 
-__all__ = ["NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
+__all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
 
 Kind = Literal["score", "delta", "ms", "count", "share"]
 
@@ -21,6 +22,9 @@ STATUS = {
     "skipped": "skipped",
 }
 """How each status is written."""
+
+GATE_COLUMNS: Final = ("Check", "Observed", "95 % CI", "Threshold", "Verdict")
+"""Heads of the gate table."""
 
 NONE = "–"
 """The sign that stands where there is no value."""
@@ -41,7 +45,7 @@ _CHECKS = {
     "samples": _Words("Training impressions", "≥", "count"),
     "queries": _Words("Test rankings", "≥", "count"),
     "champion": _Words("Against the champion", "CI >", "delta"),
-    "best_recent": _Words("Against the best of 28 days", "CI >", "delta"),
+    "best_recent": _Words(f"Against the best of {RECENT_DAYS} days", "CI >", "delta"),
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
     "fresh_events": _Words("New events", "≥", "count"),
     "quarantined_share": _Words("Quarantined records", "≤", "share"),
@@ -75,7 +79,7 @@ def figure(value: float | None, kind: Kind = "score") -> str:
 
 
 def label(check: Check) -> str:
-    """Name of a check."""
+    """Return the name of a check for people."""
     return _words(check.name).label
 
 
@@ -107,13 +111,13 @@ def side(check: Check) -> str:
 
 
 def gate_rows(decision: Decision) -> list[tuple[str, str, str, str, str]]:
-    """Check, observed, interval, threshold and verdict of every check, as text."""
+    """Write the cells of every check, see `GATE_COLUMNS`."""
     return [(label(c), observed(c), interval(c), limit(c), STATUS[c.status]) for c in decision.checks]
 
 
 def gate_table(decision: Decision) -> str:
     """Write the gate table as plain text: one line a check, columns aligned where the font is monospaced."""
-    rows = [("Check", "Observed", "95 % CI", "Threshold", "Verdict"), *gate_rows(decision)]
+    rows = [GATE_COLUMNS, *gate_rows(decision)]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -47,7 +47,7 @@ Bits = np.uint32 | np.uint64
 class Forest:
     """Trees that can be scored by bit vectors; make one with `of`. Scoring changes nothing: threads may share it."""
 
-    def __init__(self, trees: Sequence[Tree], nodes: _Nodes, columns: Sequence[_Column], bits: type[Bits]) -> None:
+    def __init__(self, trees: Sequence[Tree], nodes: _Nodes, columns: Sequence[_Splits], bits: type[Bits]) -> None:
         self._trees = len(trees)
         self._bits = bits
         masks, self._leaves = _masks_and_leaves(trees, bits)
@@ -143,7 +143,7 @@ class _Nodes(NamedTuple):
     fails_missing: NDArray[np.bool_]
 
 
-class _Column(NamedTuple):
+class _Splits(NamedTuple):
     """The nodes that ask for one feature.
 
     Attributes
@@ -173,18 +173,18 @@ def _nodes(trees: Sequence[Tree]) -> _Nodes:
     )
 
 
-def _columns(nodes: _Nodes) -> list[_Column]:
+def _columns(nodes: _Nodes) -> list[_Splits]:
     """Group the nodes by the feature they ask for, with its distinct thresholds."""
     columns = []
     for feature in np.unique(nodes.feature).tolist():
         rest_if_due()
         mine = np.flatnonzero(nodes.feature == feature)
         thresholds, place = np.unique(nodes.threshold[mine], return_inverse=True)
-        columns.append(_Column(feature, mine, thresholds, place))
+        columns.append(_Splits(feature, mine, thresholds, place))
     return columns
 
 
-def _bytes(columns: Sequence[_Column], trees: int, bits: type[Bits]) -> int:
+def _bytes(columns: Sequence[_Splits], trees: int, bits: type[Bits]) -> int:
     """Return the size of the tables, with the thresholds beside each other."""
     masks = sum(len(column.thresholds) + 2 for column in columns) * trees
     width = _width([column.thresholds for column in columns])
@@ -213,7 +213,7 @@ def _masks_and_leaves(trees: Sequence[Tree], bits: type[Bits]) -> tuple[NDArray[
     return np.array(masks, bits), leaves
 
 
-def _table(column: _Column, nodes: _Nodes, masks: NDArray[Bits], trees: int) -> NDArray[Bits]:
+def _table(column: _Splits, nodes: _Nodes, masks: NDArray[Bits], trees: int) -> NDArray[Bits]:
     """Return the table of a feature with n thresholds, (n + 2, trees).
 
     Row p has the leaves that are possible for a value above p of the thresholds, and the last row has those that are

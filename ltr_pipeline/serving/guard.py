@@ -153,7 +153,7 @@ class Guard:
 
     @property
     def watching(self) -> bool:
-        """Whether a model is being watched."""
+        """Return whether a model is being watched."""
         return self.watch.state == "watching"
 
     def begin(self, version: str, sha256: str, traffic: Traffic, former: Traffic | None) -> None:

@@ -11,8 +11,6 @@ import datetime as dt
 import http.client
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.local.ports import free_port
+from ltr_pipeline.local.programs import Program, stop
 from ltr_pipeline.settings import Settings, load_settings, variable
 from ltr_pipeline.simulate.draw import Answers, Visits, answers, visits
 from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, World
@@ -70,12 +70,10 @@ class Stage:
             "LTR_DATA_URI": str(folder / "data"),
             "LTR_REGISTRY_URI": str(folder / "registry"),
         }
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = int(probe.getsockname()[1])
+        self._port = free_port()
         self.environment = _plain_environment() | places
         self.settings = _settings(places)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._service = Program("The service", "service", (sys.executable, "-m", "ltr_pipeline.serving"), folder)
 
     def __enter__(self) -> Self:
         own = {
@@ -84,28 +82,14 @@ class Stage:
             "LTR_SERVE_PORT": str(self._port),
             "WEIGHTS_POLL_SECONDS": "0.2",
         }
-        with (self.folder / "service.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "ltr_pipeline.serving"],
-                env=self.environment | own,
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        self._service.start(self.environment | own, self.folder)
         self.await_version("legacy")
         self._http = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None  # noqa: S101 - entered before
         self._http.close()
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        stop([self._service])
 
     def await_version(self, version: str) -> None:
         """Return when the service ranks with `version`, by itself; LtrError when it does not."""
@@ -119,7 +103,7 @@ class Stage:
             except (OSError, http.client.HTTPException):
                 pass
             time.sleep(0.05)
-        raise LtrError(f"the service does not rank with {version}; its log: {self.folder / 'service.log'}")
+        raise LtrError(f"the service does not rank with {version}; its log: {self._service.log}")
 
     def pass_days(self, days: int, visits_a_day: int) -> None:
         """Let clients visit the service, day by day; they answer what it shows them."""

@@ -114,7 +114,7 @@ class S3Storage:
                     return
                 if holder is not None:  # else it was deleted in between
                     raise
-            except _BusyError:
+            except _WriteConflictError:
                 continue
             except StorageError:
                 if self._wrote(key, token):
@@ -261,7 +261,7 @@ class S3Storage:
         for _ in range(2):
             try:
                 self._put_if_absent(PROBE, b"", "probe")
-            except (AlreadyExistsError, _BusyError):
+            except (AlreadyExistsError, _WriteConflictError):
                 return True
             except _UnsupportedError:
                 return False
@@ -307,7 +307,7 @@ class S3Storage:
         if code in TAKEN:
             return AlreadyExistsError(f"{uri} exists already and is never overwritten")
         if code in BUSY:
-            return _BusyError(f"{uri}: another writer is writing it; try again")
+            return _WriteConflictError(f"{uri}: another writer is writing it; try again")
         if code == "NotImplemented" or status == 501:
             return _UnsupportedError(f"{uri}: {self._server} cannot do this: {said}")
         about = f"{uri}: {self._server} answers {code}" + (f", {said}" if said not in ("", code) else "")
@@ -316,7 +316,7 @@ class S3Storage:
         return StorageError(f"{about.rstrip('.')}; try again later, else look at the server's log")
 
 
-class _BusyError(StorageError):
+class _WriteConflictError(StorageError):
     """Another conditional write of the same key is under way."""
 
 

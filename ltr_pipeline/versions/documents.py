@@ -130,11 +130,6 @@ class Documents:
         with suppress(AlreadyExistsError):
             self.storage.create(f"{version}/{name}", data)
 
-    def attachments(self, version: str) -> list[str]:
-        """Return the names of the files beside the document of a version."""
-        self.read(version)
-        return [name for key in self.storage.keys(version) if (name := key.removeprefix(f"{version}/")) != DOCUMENT]
-
     def tombstone(self, version: str) -> Tombstone | None:
         """Read the tombstone of a pruned version; None for any other version. RegistryError when it was altered."""
         Version.parse(version)

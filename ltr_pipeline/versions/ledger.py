@@ -79,7 +79,7 @@ class Move(
 
     @property
     def moved(self) -> bool:
-        """Whether `latest` changed."""
+        """Return whether `latest` changed."""
         return self.before != self.to
 
 

@@ -58,7 +58,7 @@ def run(dag: DAG, settings: Settings) -> Run:
 
 
 def moved_events(run_id: str) -> list[dict[str, Any]]:
-    """What the Asset's followers got from a run."""
+    """Return what the Asset's followers got from a run."""
     from airflow.configuration import conf
 
     database = sqlite3.connect(conf.get("database", "sql_alchemy_conn").removeprefix("sqlite:///"))

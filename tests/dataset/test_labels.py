@@ -230,7 +230,7 @@ FEEDBACK_ROWS = st.lists(INTERACTION, max_size=15)
 
 @settings(max_examples=150, deadline=None)
 @given(IMPRESSION_ROWS, FEEDBACK_ROWS)
-def test_every_record_has_one_fate(impressions, feedback):
+def test_every_record_is_used_duplicate_or_dropped_once(impressions, feedback):
     labelled = label(impressions, feedback)
     for account, reasons in ((labelled.impressions, DROPPED_IMPRESSIONS), (labelled.feedback, DROPPED_FEEDBACK)):
         assert account.landed == account.used + account.duplicates + sum(account.dropped.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 
 from ltr_pipeline.errors import ProgramError
@@ -42,7 +44,7 @@ def taken() -> Iterator[int]:
 @contextlib.contextmanager
 def service(folder: Path, port: int) -> Iterator[Program]:
     program = standalone.service(folder)
-    program.start({"LTR_SERVE_PORT": str(port), "LTR_LOG_FOLDER": str(folder)}, folder)
+    program.start(os.environ | {"LTR_SERVE_PORT": str(port), "LTR_LOG_FOLDER": str(folder)}, folder)
     try:
         yield program
     finally:
@@ -69,11 +71,11 @@ def test_the_answer_of_another_service_on_its_port_is_not_taken_for_its_own(take
     with service(tmp_path, taken) as program:
         while standalone.address(program) is None:
             time.sleep(0.1)
-        assert standalone.answer(f"{standalone.address(program)}/ltr/health") == {"status": "live"}
+        assert httpx.get(f"{standalone.address(program)}/ltr/health", trust_env=False).json() == {"status": "live"}
         with pytest.raises(ProgramError, match=r"(?s)The service has ended; .*address already in use"):
-            wait([program], lambda: standalone.serves(program), 120)
+            wait([program], lambda: standalone.serves(program, standalone.address(program)), 120)
 
 
 def test_the_answer_of_the_service_itself_is_its_own(tmp_path: Path) -> None:
     with service(tmp_path, free_port()) as program:
-        wait([program], lambda: standalone.serves(program), 120)
+        wait([program], lambda: standalone.serves(program, standalone.address(program)), 120)

@@ -105,7 +105,7 @@ def wait(what: str, ready: Any) -> Any:
 
 
 def health(stack: dict[str, str]) -> Any:
-    """What the service says of itself."""
+    """Return what the service says of itself."""
     with urllib.request.urlopen(f"http://127.0.0.1:{stack['LTR_SERVE_PORT']}/ltr/health", timeout=60) as answer:
         return json.load(answer)
 

@@ -1,4 +1,5 @@
 import gzip
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,8 @@ from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.ranker import letor
 from ltr_pipeline.ranker.letor import FOLDS, GRID, STATED, evaluate_letor, read_letor, training_part
 from ltr_pipeline.ranker.train import boost
-from support.programs import CHECKOUT
 
-EXAMPLE = CHECKOUT.parent / "shared/data/lightgbm-lambdarank/rank.test"
+EXAMPLE = Path(__file__).parent / "lambdarank" / "rank.test.gz"
 LINES = "2 qid:7 1:0.5 3:0.25\n0 qid:7 2:1\n1 qid:9 1:1 # a comment\n"
 
 
@@ -109,7 +109,6 @@ def test_the_grid_holds_the_stated_parameters():
     assert all(STATED.get(name, 1.0) in values for name, values in GRID.items())
 
 
-@pytest.mark.skipif(not EXAMPLE.is_file(), reason="LightGBM's example data is not there")
 def test_the_published_figures_of_the_example_data_come_out(monkeypatch):
     monkeypatch.setattr(letor, "GRID", {"learning_rate": (0.1,)})
     stated = evaluate_letor(training_part(EXAMPLE), EXAMPLE, fit).stated.metrics

@@ -197,9 +197,9 @@ class TestSections:
         ]
 
     def test_every_landed_record_has_a_row(self):
-        fates = rows.fate_rows(DATASET.impressions, DATASET.feedback)
-        assert sum(row.impressions for row in fates) == DATASET.impressions.landed
-        assert sum(row.feedback for row in fates) == DATASET.feedback.landed
+        used = rows.use_rows(DATASET.impressions, DATASET.feedback)
+        assert sum(row.impressions for row in used) == DATASET.impressions.landed
+        assert sum(row.feedback for row in used) == DATASET.feedback.landed
         assert sum(row.records for row in rows.landing_rows(LANDING)) == LANDING.read
 
     def test_the_tail_of_positions_is_one_column(self):

@@ -103,7 +103,7 @@ def test_workers_are_summed_and_the_dead_leave_only_their_counts(tmp_path: Path)
 
 
 def _shared_folders(pid: int) -> set[Path]:
-    """Where the workers of a process keep their counts."""
+    """Return where the workers of a process keep their counts."""
     found = set()
     for child in children(pid):
         environment = Path(f"/proc/{child}/environ").read_bytes().decode()

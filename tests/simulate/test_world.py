@@ -329,7 +329,7 @@ def test_a_trained_model_beats_the_legacy_weights_by_less_than_the_leakage_alarm
 
 
 def test_visits_are_answered_as_they_are_shown() -> None:
-    """What clients do with a list that somebody else made: what they look at, they judge by its appeal."""
+    """Return what clients do with a list that somebody else made: what they look at, they judge by its appeal."""
     rng = SMALL.rng(5)
     seen = visits(SMALL, 400, rng, day=date(2025, 7, 1))
     assert seen.group.sum() == len(seen.item)

@@ -32,7 +32,7 @@ class Done(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """What it printed, as JSON."""
+        """Return what it printed, as JSON."""
         return json.loads(self.out)
 
     @property

@@ -104,7 +104,7 @@ def _context() -> Any:
 
 
 def _heals(kinds: Sequence[str]) -> bool:
-    """Whether Airflow tries again after such an error, by the DAG's own retry policy."""
+    """Return whether Airflow tries again after such an error, by the DAG's own retry policy."""
     from ltr_pipeline.airflow.runtime import RETRY_POLICY
 
     rules = {rule.exception: rule.action.name for rule in RETRY_POLICY.rules}
@@ -197,7 +197,7 @@ class Night:
         self.hand_on(task, tried.result)
 
     def artefacts(self) -> dict[str, bytes]:
-        """What the night has made, without its measurements."""
+        """Return what the night has made, without its measurements."""
         data, registry = self.settings.data, self.settings.registry.storage
         found = {}
         for storage, kind, folder in (
@@ -257,7 +257,7 @@ def broken_accounts(night: Night) -> list[str]:
 
 
 def _gaps(former: Manifest, latter: Manifest) -> list[str]:
-    """Where two nights of one topic leave a gap or overlap."""
+    """Return where two nights of one topic leave a gap or overlap."""
     ends, starts = (
         {(part.source, part.partition, part.identity.get("topic_id")): bound(part) for part in night.range.segments}
         for night, bound in ((former, lambda part: part.end), (latter, lambda part: part.start))
@@ -267,7 +267,7 @@ def _gaps(former: Manifest, latter: Manifest) -> list[str]:
 
 
 def broken_latest(night: Night, allowed: set[str]) -> list[str]:
-    """What is wrong with what a reader of ``latest`` finds."""
+    """Return what is wrong with what a reader of ``latest`` finds."""
     registry = night.settings.registry
     try:
         found = decode(registry.storage.get("latest/ltr_weights.json")).version
@@ -277,7 +277,7 @@ def broken_latest(night: Night, allowed: set[str]) -> list[str]:
 
 
 def broken_end(night: Night) -> list[str]:
-    """What does not hold after the whole night."""
+    """Return what does not hold after the whole night."""
     registry, run = night.settings.registry, night.run
     published = night.tasks is TASKS
     head = LATTER if published else FORMER

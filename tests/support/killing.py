@@ -33,5 +33,5 @@ def fork(act: Callable[[], object]) -> int:
 
 
 def finish(child: int) -> int:
-    """How a child ended: 0, or minus the signal that killed it."""
+    """Return how a child ended: 0, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -142,7 +142,7 @@ class Proxy:
             self._open -= {client, server}
 
     def _takes(self, request: bytes) -> bool:
-        """Whether the answer to this request is to be swallowed; counts it."""
+        """Return whether the answer to this request is to be swallowed; counts it."""
         with self._lock:
             start, times, every = self._drops
             if not times or not request.startswith(start):

@@ -69,7 +69,7 @@ class Server(native.Server):
 
     @property
     def log(self) -> str:
-        """What it has logged so far, over all starts: to stdout, to stderr, and to its file where it has one."""
+        """Return what it has logged so far, over all starts: to stdout, to stderr, and to its file where it has one."""
         files = [self.log_file]
         if folder := self.environment.get("LTR_LOG_FOLDER"):
             files.append(self.folder / folder / "api.log")
@@ -115,7 +115,7 @@ class Server(native.Server):
         return next((float(value) for name, _, value in lines if name == sample), 0.0)
 
     def until(self, ready: Callable[[], T], seconds: float = 60.0) -> T:
-        """What `ready` gives as soon as that is true; TimeoutError with the end of the log when it never is."""
+        """Return what `ready` gives as soon as that is true; TimeoutError with the end of the log when it never is."""
         deadline = time.monotonic() + seconds
         while not (found := ready()):
             if time.monotonic() > deadline:

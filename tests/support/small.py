@@ -49,7 +49,7 @@ def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[st
 
 
 def up_to(last: str, settings: Settings, date: dt.date = NIGHT, **asked: object) -> Json:
-    """What the task `last` handed on, after all before it."""
+    """Return what the task `last` handed on, after all before it."""
     reference: Json = {}
     for name, step in steps(settings, date, **asked).items():
         reference = step(reference)

@@ -60,7 +60,7 @@ def on_s3(server: S3Server, options: S3Options) -> Place:
 
 
 def bad_documents() -> dict[str, bytes]:
-    """What is wrong with it → a document that nobody should rank with."""
+    """Return what is wrong with it → a document that nobody should rank with."""
     good = document("20250720_0215", high=0.6)
     garbled = good.model.text.replace("leaf_value=", "leaf_walue=")
     golden = msgspec.structs.replace(good.golden[0], scores=[0.25, 0.61])

@@ -45,7 +45,7 @@ def one_shot(service: dict[str, Any]) -> bool:
 
 
 def sources() -> list[str]:
-    """What the Dockerfile copies out of the checkout."""
+    """Return what the Dockerfile copies out of the checkout."""
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     return [source for line in copied for source in line.split()]
 

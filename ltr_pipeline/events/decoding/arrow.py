@@ -15,7 +15,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.json
 
-from ltr_pipeline.events.decoding.shape import Path
+from ltr_pipeline.events.decoding.shape import FieldPath
 
 __all__ = ["Misfit", "Parser"]
 
@@ -50,7 +50,7 @@ class Parser:
     def __init__(self, wire: pa.Schema) -> None:
         self._wire = pa.struct(list(wire))
         self._wanted = frozenset(_paths(self._wire))
-        self._seen: frozenset[Path] = frozenset()
+        self._seen: frozenset[FieldPath] = frozenset()
         self._conflicts = 0
         self._inferring = True
 
@@ -95,7 +95,7 @@ def _read(data: bytes | memoryview, wire: pa.StructType, *, infer: bool) -> pa.S
         raise Misfit(int(row[1]) if row else None) from None
 
 
-def _paths(kind: pa.DataType, above: Path = ()) -> Iterator[Path]:
+def _paths(kind: pa.DataType, above: FieldPath = ()) -> Iterator[FieldPath]:
     """Return the paths of everything in a type that may have a value."""
     if above and not pa.types.is_null(kind):
         yield above
@@ -106,7 +106,7 @@ def _paths(kind: pa.DataType, above: Path = ()) -> Iterator[Path]:
             yield from _paths(field.type, (*above, field.name))
 
 
-def _filled(values: pa.Array, above: Path = ()) -> Iterator[Path]:
+def _filled(values: pa.Array, above: FieldPath = ()) -> Iterator[FieldPath]:
     """Return the paths of everything that has a value."""
     if values.null_count == len(values):
         return
@@ -118,7 +118,7 @@ def _filled(values: pa.Array, above: Path = ()) -> Iterator[Path]:
             yield from _filled(values.field(field.name), (*above, field.name))
 
 
-def _narrowed(kind: pa.DataType, seen: frozenset[Path], above: Path = ()) -> pa.DataType:
+def _narrowed(kind: pa.DataType, seen: frozenset[FieldPath], above: FieldPath = ()) -> pa.DataType:
     """Return the type without the parts that have not been seen."""
     if pa.types.is_list(kind):
         return pa.list_(_narrowed(kind.value_type, seen, (*above, ITEM)))

@@ -43,8 +43,8 @@ from ltr_pipeline.schema import (
 __all__ = ["Checked", "check", "feedback_schema", "impression_schema", "parse_times"]
 
 UTC: Final = pa.timestamp("us", "UTC")
-EARLIEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
-LATEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+OLDEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
+NEWEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 """Times outside are a broken clock or another unit."""
 
 _LANDED: Final[dict[str, pa.DataType]] = {
@@ -133,8 +133,8 @@ class _Judge:
             self.require(pc.is_valid(self.records[column]), reason, column, "text")
         given = pc.is_valid(self.records[TIME])
         self.require(given, reasons.MISSING_TIME, TIME, "an RFC 3339 time")
-        plausible = pc.and_(pc.greater_equal(self.times, _instant(EARLIEST)), pc.less(self.times, _instant(LATEST)))
-        expected = f"an RFC 3339 time with its offset from UTC, {EARLIEST.year} to {LATEST.year - 1}"
+        plausible = pc.and_(pc.greater_equal(self.times, _instant(OLDEST)), pc.less(self.times, _instant(NEWEST)))
+        expected = f"an RFC 3339 time with its offset from UTC, {OLDEST.year} to {NEWEST.year - 1}"
         self.require(pc.or_(pc.fill_null(plausible, False), pc.invert(given)), reasons.BAD_TIME, TIME, expected)
 
     def refused(self) -> list[Refusal]:

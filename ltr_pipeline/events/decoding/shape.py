@@ -16,9 +16,9 @@ from ltr_pipeline.errors import MappingError
 from ltr_pipeline.mapping import FEATURES, Mapping
 from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, ITEM_INDEX, Column, feature_column
 
-__all__ = ["FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "READ", "TYPES", "Path", "Shape", "shape_of"]
+__all__ = ["FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "READ", "TYPES", "FieldPath", "Shape", "shape_of"]
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 LINE: Final = "line"  # int32: which line of the block
 IS_FEEDBACK: Final = "is_feedback"  # bool: else an impression
@@ -71,10 +71,10 @@ class Shape:
     """
 
     mapping: Mapping
-    paths: dict[str, tuple[Path, ...]]
-    kind: tuple[Path, ...]
-    items: tuple[Path, ...]
-    features: tuple[Path, ...]
+    paths: dict[str, tuple[FieldPath, ...]]
+    kind: tuple[FieldPath, ...]
+    items: tuple[FieldPath, ...]
+    features: tuple[FieldPath, ...]
     wire: pa.Schema
     raw: pa.Schema
 
@@ -115,12 +115,12 @@ def shape_of(mapping: Mapping) -> Shape:
     return Shape(mapping, paths, kind, items, features, wire, pa.schema(raw))
 
 
-def _split(paths: Iterable[str]) -> tuple[Path, ...]:
+def _split(paths: Iterable[str]) -> tuple[FieldPath, ...]:
     """Split dotted paths into tuples; the empty path is the message itself."""
     return tuple(tuple(path.split(".")) if path else () for path in paths)
 
 
-def _tree(leaves: Iterable[tuple[Path, pa.DataType]]) -> dict[str, Any]:
+def _tree(leaves: Iterable[tuple[FieldPath, pa.DataType]]) -> dict[str, Any]:
     root: dict[str, Any] = {}
     for path, kind in leaves:
         if not path or "" in path:
@@ -137,7 +137,7 @@ def _tree(leaves: Iterable[tuple[Path, pa.DataType]]) -> dict[str, Any]:
     return root
 
 
-def _contradiction(path: Path) -> MappingError:
+def _contradiction(path: FieldPath) -> MappingError:
     dotted = ".".join(path)
     return MappingError(f"the mapping reads {dotted!r} in two ways: as two types, or as a value and an object")
 

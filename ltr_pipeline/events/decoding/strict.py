@@ -17,7 +17,7 @@ import pyarrow as pa
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
 from ltr_pipeline.events.decoding.raw import Raw, Refusal
-from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, READ, TYPES, Path, Shape
+from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, READ, TYPES, FieldPath, Shape
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.schema import EVENT_ID, FEEDBACK, IMPRESSIONS, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
@@ -26,12 +26,12 @@ __all__ = ["read_strict", "unknown_features", "unknown_kinds"]
 NO_KIND: Final = "(none)"
 LONGEST_KIND: Final = 60
 
-Record = dict[str, Any]
+Fields = dict[str, Any]
 
 _decode = msgspec.json.Decoder().decode
 
 
-class _Refused(Exception):  # noqa: N818 - a finding, not an error
+class _Refusal(Exception):  # noqa: N818 - a finding, not an error
     """A record is not what it should be."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -46,7 +46,7 @@ class _Ignored(Exception):  # noqa: N818
 
 def read_strict(lines: Lines, shape: Shape) -> Raw:
     """Read lines, whatever they are."""
-    rows: list[Record] = []
+    rows: list[Fields] = []
     refused: list[Refusal] = []
     ignored: Counter[str] = Counter()
     for number, line in zip(lines.number.tolist(), lines, strict=True):
@@ -54,11 +54,11 @@ def read_strict(lines: Lines, shape: Shape) -> Raw:
             continue
         try:
             for index, record in enumerate(_records(_message(line), shape)):
-                if isinstance(record, _Refused):
+                if isinstance(record, _Refusal):
                     refused.append(Refusal(number, index, record.reason, record.detail))
                 else:
                     rows.append({LINE: number, ITEM_INDEX: index, **record})
-        except _Refused as error:
+        except _Refusal as error:
             refused.append(Refusal(number, 0, error.reason, error.detail))
         except _Ignored as why:
             ignored[str(why)] += 1
@@ -82,17 +82,17 @@ def unknown_kinds(lines: Lines, shape: Shape) -> frozenset[str]:
     known = {*shape.mapping.impression_kinds, *shape.mapping.feedback_kinds}
     unknown = set()
     for line in lines:
-        with suppress(_Refused):
+        with suppress(_Refusal):
             kind = _first([_message(line)], shape.kind)
             if kind is None or (isinstance(kind, str) and kind not in known):
                 unknown.add((kind or NO_KIND)[:LONGEST_KIND])
     return frozenset(unknown)
 
 
-def _features_in(line: bytes, shape: Shape) -> Record:
+def _features_in(line: bytes, shape: Shape) -> Fields:
     try:
         message = _message(line)
-    except _Refused:
+    except _Refusal:
         return {}
     if _first([message], shape.kind) not in shape.mapping.impression_kinds:
         return {}
@@ -102,16 +102,16 @@ def _features_in(line: bytes, shape: Shape) -> Record:
     return features if isinstance(features, dict) else {}
 
 
-def _message(line: bytes) -> Record:
+def _message(line: bytes) -> Fields:
     if len(line) > MAX_LINE_BYTES:
-        raise _Refused(reasons.LONG_LINE, reasons.too_long())
+        raise _Refusal(reasons.LONG_LINE, reasons.too_long())
     if not is_utf8(line):
-        raise _Refused(reasons.NOT_UTF8, "some bytes are not UTF-8: the line is binary, or cut inside a character")
+        raise _Refusal(reasons.NOT_UTF8, "some bytes are not UTF-8: the line is binary, or cut inside a character")
     if is_deep(line):
-        raise _Refused(reasons.DEEP, f"objects and lists are nested more than {MAX_DEPTH} deep")
+        raise _Refusal(reasons.DEEP, f"objects and lists are nested more than {MAX_DEPTH} deep")
     message = _parsed(line)
     if not isinstance(message, dict):
-        raise _Refused(reasons.NOT_OBJECT, f"the line is {_kind_of(message)}, not an object")
+        raise _Refusal(reasons.NOT_OBJECT, f"the line is {_kind_of(message)}, not an object")
     return message
 
 
@@ -121,16 +121,16 @@ def _parsed(line: bytes) -> Any:  # noqa: ANN401 - any JSON value
         return _decode(line)
     except msgspec.DecodeError as error:
         if not isinstance(error, msgspec.ValidationError) and not NOT_NUMBERS.search(line):
-            raise _Refused(reasons.NOT_JSON, str(error)) from None
+            raise _Refusal(reasons.NOT_JSON, str(error)) from None
     try:
         message = json.loads(line.decode(), parse_int=float)
         json.dumps(message, ensure_ascii=False).encode()  # half a surrogate pair cannot be encoded
     except ValueError as error:
-        raise _Refused(reasons.NOT_JSON, str(error)) from None
+        raise _Refusal(reasons.NOT_JSON, str(error)) from None
     return message
 
 
-def _records(message: Record, shape: Shape) -> Iterator[Record | _Refused]:
+def _records(message: Fields, shape: Shape) -> Iterator[Fields | _Refusal]:
     """Give the records of a message, each typed or refused."""
     kind = _first([message], shape.kind)
     if kind in shape.mapping.feedback_kinds:
@@ -148,19 +148,19 @@ def _records(message: Record, shape: Shape) -> Iterator[Record | _Refused]:
 
 def _checked_list(items: object) -> list[object]:
     if not isinstance(items, list):
-        raise _Refused(reasons.WRONG_TYPE, f"the items are {_kind_of(items)}, not a list")
+        raise _Refusal(reasons.WRONG_TYPE, f"the items are {_kind_of(items)}, not a list")
     if not items:
         raise _Ignored(reasons.EMPTY_LIST)
     if len(items) > MAX_GROUP_ROWS:
-        raise _Refused(reasons.TOO_MANY_ITEMS, reasons.too_many(len(items)))
+        raise _Refusal(reasons.TOO_MANY_ITEMS, reasons.too_many(len(items)))
     return items
 
 
-def _item(index: int, item: object, message: Record, shape: Shape) -> Record | _Refused:
+def _item(index: int, item: object, message: Fields, shape: Shape) -> Fields | _Refusal:
     if item is None:
         item = {}
     if not isinstance(item, dict):
-        return _Refused(reasons.WRONG_TYPE, f"the item is {_kind_of(item)}, not an object")
+        return _Refusal(reasons.WRONG_TYPE, f"the item is {_kind_of(item)}, not an object")
     record = _tried([item, message], IMPRESSIONS, shape)
     if isinstance(record, dict):
         if record[POSITION] is None:
@@ -170,16 +170,16 @@ def _item(index: int, item: object, message: Record, shape: Shape) -> Record | _
     return record
 
 
-def _tried(levels: list[Record], table: str, shape: Shape) -> Record | _Refused:
+def _tried(levels: list[Fields], table: str, shape: Shape) -> Fields | _Refusal:
     try:
         return _record(levels, table, shape)
-    except _Refused as refused:
+    except _Refusal as refused:
         return refused
 
 
-def _record(levels: list[Record], table: str, shape: Shape) -> Record:
+def _record(levels: list[Fields], table: str, shape: Shape) -> Fields:
     """Return the columns of a record, from the item and then from its message."""
-    record: Record = {IS_FEEDBACK: table == FEEDBACK, HAS_FEATURES: False}
+    record: Fields = {IS_FEEDBACK: table == FEEDBACK, HAS_FEATURES: False}
     for name in (column.name for column in READ[table]):
         value = _first(levels[:1] if name in FROM_ITEM else levels, shape.paths[name])
         record[name] = None if value is None else _typed(value, TYPES[name], name)
@@ -188,7 +188,7 @@ def _record(levels: list[Record], table: str, shape: Shape) -> Record:
     features = _first(levels, shape.features)
     if features is not None:
         if not isinstance(features, dict):
-            raise _Refused(reasons.WRONG_TYPE, f"the features are {_kind_of(features)}, not an object")
+            raise _Refusal(reasons.WRONG_TYPE, f"the features are {_kind_of(features)}, not an object")
         record[HAS_FEATURES] = True
         for name in shape.mapping.features:
             value = features.get(name)
@@ -196,7 +196,7 @@ def _record(levels: list[Record], table: str, shape: Shape) -> Record:
     return record
 
 
-def _first(levels: Iterable[Record], paths: tuple[Path, ...]) -> Any:  # noqa: ANN401 - any JSON value
+def _first(levels: Iterable[Fields], paths: tuple[FieldPath, ...]) -> Any:  # noqa: ANN401 - any JSON value
     """Return the first value that is not null: all paths in the item, then all in its message."""
     for level in levels:
         for path in paths:
@@ -215,7 +215,7 @@ def _typed(value: object, kind: pa.DataType, name: str) -> object:
     elif isinstance(value, str if pa.types.is_string(kind) else bool):
         return value
     wanted = {pa.float64(): "a number", pa.string(): "text", pa.bool_(): "true or false"}[kind]
-    raise _Refused(reasons.WRONG_TYPE, f"{name} is {_kind_of(value)}, not {wanted}")
+    raise _Refusal(reasons.WRONG_TYPE, f"{name} is {_kind_of(value)}, not {wanted}")
 
 
 def _as_float(value: float) -> float:

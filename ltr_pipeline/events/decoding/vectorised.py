@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ltr_pipeline.events.decoding.arrow import Misfit
 from ltr_pipeline.events.decoding.lines import Lines
 from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered, merged
-from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, Path, Shape
+from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, FieldPath, Shape
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
 from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
@@ -57,7 +57,7 @@ def read_fast(lines: Lines, shape: Shape, parse: Parse) -> Raw:
     )
 
 
-def _leaf(messages: pa.StructArray, path: Path) -> pa.Array | None:
+def _leaf(messages: pa.StructArray, path: FieldPath) -> pa.Array | None:
     """Return the values at a path, null where any part of it is; None when all are."""
     for name in path:
         index = messages.type.get_field_index(name)
@@ -69,7 +69,7 @@ def _leaf(messages: pa.StructArray, path: Path) -> pa.Array | None:
     return messages
 
 
-def _first(messages: pa.StructArray, paths: Iterable[Path]) -> pa.Array | None:
+def _first(messages: pa.StructArray, paths: Iterable[FieldPath]) -> pa.Array | None:
     """Return the first non-null value of the paths in each message; None when there is none in any."""
     found = [leaf for path in paths if (leaf := _leaf(messages, path)) is not None]
     if len(found) > 1 and found[0].null_count:

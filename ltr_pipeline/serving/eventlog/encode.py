@@ -52,7 +52,7 @@ from ltr_pipeline.serving.eventlog.layout import (
     shortest_first,
 )
 
-__all__ = ["AnsweredList", "Encoder", "Interaction", "further", "new_request_id", "query_of"]
+__all__ = ["AnsweredList", "Encoder", "Interaction", "columns_of", "new_request_id", "query_of"]
 
 LONGEST_MESSAGE: Final = 900_000
 """Largest message in bytes: brokers take a megabyte with its envelope; a longer list is written in parts."""
@@ -95,8 +95,8 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
         Names of the model's features, for candidates that give a list.
     propensities, teams
         One for each candidate, see `order.Mixed`.
-    further
-        Other columns of the request, see `further`.
+    columns
+        Other columns of the request, see `columns_of`.
     """
 
     request_id: str
@@ -110,7 +110,7 @@ class AnsweredList(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     propensities: Sequence[float] | None = None
     teams: Sequence[str] | None = None
-    further: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
 
     def only(self, items: Sequence[str]) -> AnsweredList:
         """Return the list as it was really shown: these items in this order; RequestError for items that are not in it.
@@ -135,8 +135,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    further
-        Other columns of the feedback, see `further`.
+    columns
+        Other columns of the feedback, see `columns_of`.
     """
 
     event_id: str
@@ -146,16 +146,16 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     user_id: str | None
     action: str
     seconds: float
-    further: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
 
 
-def further(given: wire.RankRequest | wire.RankCandidate | wire.FeedbackItem) -> dict[str, Any]:
+def columns_of(given: wire.RankRequest | wire.RankCandidate | wire.FeedbackItem) -> dict[str, Any]:
     """Return the columns that have a field of their name there, and are written as it says."""
-    return {name: getattr(given, name) for name in _further_fields(type(given))}
+    return {name: getattr(given, name) for name in _plain_fields(type(given))}
 
 
 @cache
-def _further_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+def _plain_fields(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     return tuple(name for name in kind.__struct_fields__ if name in _PLAIN)
 
 
@@ -254,7 +254,7 @@ class Encoder:
             USER_ID: answered.user_id,
             EVENT_ID: answered.event_id,
             TIME: _rfc3339(answered.seconds),
-            **answered.further,
+            **answered.columns,
         }
         return _encode(one_message(self._feedback, columns))
 
@@ -268,7 +268,7 @@ class Encoder:
             EVENT_ID: listed.event_id,
             POLICY: listed.policy,
             SHADOW: listed.shadow or None,
-            **listed.further,
+            **listed.columns,
         }
 
     def _lists(self, message: dict[str, Any], items: Sequence[Any]) -> list[bytes]:
@@ -299,7 +299,7 @@ class Encoder:
             TEAM: listed.teams,
             PROTECTED_GROUP: [candidate.group for candidate in candidates],
         }
-        for name in _further_fields(wire.RankCandidate):
+        for name in _plain_fields(wire.RankCandidate):
             columns[name] = [getattr(candidate, name) for candidate in candidates]
         items = messages(self._item, {**shared, **{name: column for name, column in columns.items() if column}})
         return self._with_features(items, served) if self._features_beside else items

@@ -19,7 +19,7 @@ import structlog
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
 from ltr_pipeline.serving import prometheus, wire
-from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, Interaction, further, query_of
+from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, Interaction, columns_of, query_of
 from ltr_pipeline.serving.eventlog.pending import NonePending, Pending
 from ltr_pipeline.serving.eventlog.shipper import Shipper, Sink, open_sink
 from ltr_pipeline.serving.eventlog.spool import Journal, Record
@@ -163,7 +163,7 @@ class Recorder:
             user_id=event.user_id,
             action=event.action,
             seconds=time.time(),
-            further=further(event),
+            columns=columns_of(event),
         )
 
     def _take(self, listed: AnsweredList) -> None:

@@ -111,7 +111,7 @@ class Journal:
 
     @property
     def waiting(self) -> int:
-        """How many events are not delivered."""
+        """Return how many events are not delivered."""
         return max(0, self._taken - self._gone)
 
     @property

@@ -16,7 +16,7 @@ from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring.requests import Features
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus, wire
-from ltr_pipeline.serving.eventlog.encode import AnsweredList, further, new_request_id
+from ltr_pipeline.serving.eventlog.encode import AnsweredList, columns_of, new_request_id
 from ltr_pipeline.serving.eventlog.recorder import Recorder
 from ltr_pipeline.serving.logs import Facts
 from ltr_pipeline.serving.ranking.order import Interleaver, Mixed, chosen, explore, plain
@@ -174,7 +174,7 @@ class Service:
             features=model.scorer.features,
             propensities=mixed.propensities,
             teams=mixed.teams,
-            further=further(request),
+            columns=columns_of(request),
         )
 
     def explain(self, body: bytes) -> wire.Explanation:
@@ -253,7 +253,7 @@ class Service:
                     model=model,
                     scores=scored.scores,
                     k=shown,
-                    further=further(request),
+                    columns=columns_of(request),
                 )
             )
 

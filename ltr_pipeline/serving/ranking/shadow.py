@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 class Served(NamedTuple):
     """A request and its scores by the served model, float64 (candidates,); `k` items were returned.
 
-    `further` is as in `AnsweredList`.
+    `columns` is as in `AnsweredList`.
     """
 
     request_id: str
@@ -46,7 +46,7 @@ class Served(NamedTuple):
     model: Loaded
     scores: NDArray[np.float64]
     k: int
-    further: dict[str, Any]
+    columns: dict[str, Any]
 
 
 class ShadowRanking(NamedTuple):
@@ -83,7 +83,7 @@ class ShadowRanking(NamedTuple):
             shadow=True,
             candidates=[served.candidates[row] for row in self.order],
             features=served.model.scorer.features,
-            further=served.further,
+            columns=served.columns,
         )
 
 

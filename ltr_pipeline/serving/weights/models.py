@@ -141,7 +141,7 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether a published document is in use."""
+        """Return whether a published document is in use."""
         return self.current is not self.legacy
 
     def take(self, new: Loaded) -> Loaded:

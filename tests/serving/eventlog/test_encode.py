@@ -111,7 +111,7 @@ def lists(draw: st.DrawFn, mapping: Mapping) -> AnsweredList:
 
 
 def decoded(mapping: Mapping, lines: Sequence[bytes]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What a night reads of the lines, by either reader."""
+    """Return what a night reads of the lines, by either reader."""
     for strict in (False, True):
         found = Decoder(mapping, strict=strict).decode(block(*lines))
         assert found.quarantined == []

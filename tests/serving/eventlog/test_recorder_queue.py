@@ -99,7 +99,7 @@ def test_a_shadow_order_waits_for_no_report(log: Path, monkeypatch: pytest.Monke
         model=model,
         scores=np.array([1.0]),
         k=1,
-        further={},
+        columns={},
     )
     shadow = ShadowRanking(served, "other", [0], agreement(np.array([1.0]), np.array([2.0])), 0.001)
     recorder.answered(shadow.answered_list())

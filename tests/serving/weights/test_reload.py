@@ -25,7 +25,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def version(server: Server) -> str:
-    """What ranks, by an answer."""
+    """Return what ranks, by an answer."""
     return server.post("/ltr/rank", RANK)["version"]
 
 
