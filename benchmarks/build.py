@@ -34,8 +34,8 @@ BUCKETS = 16
 
 def prepare(folder: Path, impressions: int) -> list[str]:
     """Land a month of about so many impressions; the landed folders."""
+    from ltr_pipeline.events.chain import partitions_for
     from ltr_pipeline.events.landing import land
-    from ltr_pipeline.events.manifest import partitions_for
     from ltr_pipeline.events.sources.files import FileSource
     from ltr_pipeline.simulate.log import write_log
     from ltr_pipeline.simulate.world import World

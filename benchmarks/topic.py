@@ -39,8 +39,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from deploy.native.kafka import KafkaServer, make_topic
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.windows import Windows
+from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import partitions_for
 from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping

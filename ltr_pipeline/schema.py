@@ -132,4 +132,9 @@ def table_key(folder: str, table: str, bucket: int) -> str:
     >>> table_key("events/date=2025-07-15", IMPRESSIONS, 3)
     'events/date=2025-07-15/impressions-003.parquet'
     """
-    return f"{folder}/{table}-{bucket:03d}.parquet"
+    return f"{folder}/{file_name(table, bucket)}"
+
+
+def file_name(table: str, bucket: int) -> str:
+    """Return the name of the file with one hash bucket of a table."""
+    return f"{table}-{bucket:03d}.parquet"

@@ -18,11 +18,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.kafka.connection import Client, KafkaConnection, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
+from ltr_pipeline.signing import Key, signing_keys
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.registry import Registry
-from ltr_pipeline.versions.weights import signing_keys
 
 __all__ = ["STACK", "Channels", "Settings", "env", "example", "load", "load_settings", "notify_urls"]
 
@@ -169,8 +169,14 @@ class Settings(Channels):
     signing_key: str = env(
         "LTR_SIGNING_KEY",
         "",
-        "Keys of the documents' signatures, separated by spaces: the first signs, all verify; never logged.",
+        "Keys that sign documents, ledger and landed manifests, separated by spaces: the first signs, all verify; "
+        "never logged.",
         repr=False,
+    )
+    verify_keys: str = env(
+        "LTR_VERIFY_KEYS",
+        "",
+        "Public keys that only verify, separated by spaces: for services that read what another machine signs.",
     )
     mirror: Path | None = env(
         "WEIGHTS_PATH", None, "File or folder that also gets the promoted weights, for a service on this machine."
@@ -288,6 +294,11 @@ class Settings(Channels):
         )
 
     @cached_property
+    def trusted_keys(self) -> tuple[Key, ...]:
+        """Keys that sign and verify; SettingsError when one is none."""
+        return signing_keys(self.signing_key, self.verify_keys)
+
+    @cached_property
     def data(self) -> Storage:
         """Storage of the landing zone and the run artefacts; SettingsError when its address is wrong."""
         return self._opened("LTR_DATA_URI", self.data_uri)
@@ -301,7 +312,7 @@ class Settings(Channels):
             name, root = "LTR_REGISTRY_URI", self.registry_uri.rstrip("/")
         return Registry(
             self._opened(name, f"{root}/{self.registry_prefix}"),
-            keys=signing_keys(self.signing_key),
+            keys=self.trusted_keys,
             mirror=self.mirror,
         )
 

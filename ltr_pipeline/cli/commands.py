@@ -128,11 +128,21 @@ def history(as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=VERSIONS)
-def verify() -> None:
-    """Check that every version loads and scores its golden requests as recorded; exit with 1 if one does not."""
+def verify(
+    data: Annotated[bool, typer.Option("--data", help="Verify the landed partitions and their files, too.")] = False,
+) -> None:
+    """Check the ledger, `latest`, and that every version loads and scores as recorded; exit with 1 if one does not."""
     from ltr_pipeline.cli import models
 
-    models.verify()
+    models.verify(data)
+
+
+@app.command(rich_help_panel=VERSIONS)
+def repair() -> None:
+    """Point `latest` at the version that the ledger names, where a command that was to do so was killed."""
+    from ltr_pipeline.cli import models
+
+    models.repair()
 
 
 @app.command(rich_help_panel=VERSIONS)
@@ -203,6 +213,26 @@ def events(
     events.show_events(date, limit, as_json)
 
 
+@app.command(rich_help_panel=NIGHTS)
+def forget(
+    user: Annotated[str, typer.Argument(help="Id of the user, as it landed in user_id.")], *, reason: Reason
+) -> None:
+    """Remove what has landed about a user for good, and record that it was removed."""
+    from ltr_pipeline.cli import events
+
+    events.forget(user, reason)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def amend(
+    date: Annotated[str, typer.Argument(help="Day (UTC) of the partition, YYYY-MM-DD.")], *, reason: Reason
+) -> None:
+    """Accept a landed partition as it is, after it was altered, or the one before it was altered or removed."""
+    from ltr_pipeline.cli import events
+
+    events.amend(date, reason)
+
+
 @app.command(rich_help_panel=FIGURES)
 def interleave_report(
     since: Annotated[
@@ -256,6 +286,14 @@ def serve() -> None:
     from ltr_pipeline.cli import stack
 
     stack.serve()
+
+
+@app.command(rich_help_panel=MACHINE)
+def keys() -> None:
+    """Print the public part of LTR_SIGNING_KEY, or make a new pair of keys where none is set."""
+    from ltr_pipeline.cli import models
+
+    models.keys()
 
 
 @app.command(rich_help_panel=MACHINE)

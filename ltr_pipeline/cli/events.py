@@ -10,11 +10,15 @@ from rich.markup import escape
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.results import print_manifest
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.events import forget as partitions
+from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest, read_quarantine
 from ltr_pipeline.events.source import Segment
-from ltr_pipeline.settings import load_settings
+from ltr_pipeline.registry import me
+from ltr_pipeline.runs.forget import forget_in_runs
+from ltr_pipeline.settings import Settings, load_settings
 
-__all__ = ["day", "show_events"]
+__all__ = ["amend", "day", "forget", "show_events"]
 
 
 def day(text: str) -> dt.date:
@@ -47,6 +51,31 @@ def show_events(date: str | None, limit: int, as_json: bool) -> None:
         console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
         cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in refused]
         print_table(("Place", "Reason", "Detail", "Begins with"), [[escape(text) for text in row] for row in cells])
+
+
+def forget(user: str, reason: str) -> None:
+    """Remove what has landed about a user, and the labelled tables of runs that hold it."""
+    settings = load_settings()
+    who = me()
+    found = partitions.forget(settings.data, user, _chain(settings), who=who, why=reason)
+    tables = forget_in_runs(settings.data, user)
+    rows = [(str(one.date), *(f"{n:,}" for n in (one.impressions, one.feedback, one.quarantined))) for one in found]
+    print_table(("Date", "Impressions", "Interactions", "Quarantined"), rows)
+    console.print(
+        f"Removed from {len(found)} partitions, and {tables} labelled tables of runs. The event log or topic is yours "
+        "to clean: what is read from there again lands again."
+    )
+
+
+def amend(date: str, reason: str) -> None:
+    """Accept a partition as it is."""
+    settings = load_settings()
+    partitions.accept(settings.data, day(date), _chain(settings), who=me(), why=reason)
+    console.print(f"The partition of {date} is accepted as it is; `ltr verify --data` checks the rest.")
+
+
+def _chain(settings: Settings) -> Chain:
+    return Chain(settings.data, settings.trusted_keys)
 
 
 def _stretch(segment: Segment, source: str) -> str:

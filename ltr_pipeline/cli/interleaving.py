@@ -12,7 +12,8 @@ from ltr_pipeline.cli.events import day
 from ltr_pipeline.dataset import build
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
-from ltr_pipeline.events.manifest import landed_dates, partitions_for
+from ltr_pipeline.events.chain import partitions_for
+from ltr_pipeline.events.manifest import landed_dates
 from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.report.wording import NONE
 from ltr_pipeline.settings import Settings, load_settings
@@ -34,7 +35,7 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
     """Print which of two interleaved versions users prefer; an item counts from `relevance` on."""
     settings = load_settings()
     windows = _windows(settings, since, until)
-    partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start)
+    partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start, settings.trusted_keys)
     tables = build.rankings(settings.data, partitions, settings.mapping.relevance, windows)
     lists = pl.concat([drafted_lists(table, relevance) for table in tables])
     report = _Report(

@@ -9,9 +9,11 @@ from rich.markup import escape
 from ltr_pipeline import registry
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.report.wording import figure
+from ltr_pipeline.settings import load_settings
+from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.versions.ledger import Move
 
-__all__ = ["history", "pin", "prune", "rollback", "show", "unpin", "verify", "versions"]
+__all__ = ["history", "keys", "pin", "prune", "repair", "rollback", "show", "unpin", "verify", "versions"]
 
 
 def versions(as_json: bool) -> None:
@@ -63,14 +65,35 @@ def history(as_json: bool) -> None:
     print_table(("#", "When (UTC)", "Move", "Version", "latest", "Pin", "Who", "Why"), rows)
 
 
-def verify() -> None:
-    """Check that every version loads and its golden requests score as recorded; exit with 1 if one does not."""
-    verified = registry.open_registry().verify()
-    print_table(
-        ("Version", "", ""), [(v.version, "ok" if v.ok else "BROKEN", escape(v.problem or "")) for v in verified]
-    )
-    if not all(v.ok for v in verified):
+def verify(data: bool) -> None:
+    """Print whether the registry, and with `data` all that has landed, is as it was written; exit with 1 if not."""
+    settings = load_settings()
+    rows = [(v.version, v.problem or "") for v in registry.open_registry(settings).verify()]
+    if data:
+        from ltr_pipeline.events.chain import Chain  # with all that reads tables
+
+        chain = Chain(settings.data, settings.trusted_keys)
+        problems = list(chain.problems())
+        rows += problems or [("landed partitions", "")]
+    print_table(("What", "", ""), [(what, "BROKEN" if problem else "ok", escape(problem)) for what, problem in rows])
+    if any(problem for _, problem in rows):
         raise typer.Exit(1)
+
+
+def repair() -> None:
+    """Complete a move of `latest` that was killed."""
+    moved = registry.open_registry().repair()
+    console.print("latest was moved to where the ledger has it." if moved else "latest is where the ledger has it.")
+
+
+def keys() -> None:
+    """Print the public keys that go with LTR_SIGNING_KEY; without one, a new private key and its public one."""
+    mine = load_settings().signing_key
+    made = mine or make_private_key()
+    if not mine:
+        console.print(f"LTR_SIGNING_KEY={made}", markup=False, soft_wrap=True)
+    for key in public_keys(signing_keys(made)):
+        console.print(f"LTR_VERIFY_KEYS={key}", markup=False, soft_wrap=True)
 
 
 def rollback(version: str | None, reason: str) -> None:

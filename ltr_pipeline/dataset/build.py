@@ -12,6 +12,7 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Partitions
 from collections.abc import Mapping as Relevance
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,7 +27,8 @@ from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impre
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
-from ltr_pipeline.events.manifest import manifest_of
+from ltr_pipeline.events.chain import Chain
+from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
@@ -49,7 +51,9 @@ _WORKERS: Final = 2  # buckets at a time; their tables are too small to keep mor
 _ROW_GROUP: Final = 2**14  # rows; tables are in order of time, so a part reads only its own row groups
 
 
-def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mapping, windows: Windows) -> DatasetManifest:
+def build(
+    data: Storage, folder: str, partitions: Partitions[str, str], mapping: Mapping, windows: Windows
+) -> DatasetManifest:
     """Label everything in the landed `partitions` and split it by time.
 
     Writes one labelled table a bucket below `folder`. The same landed tables give the same bytes again. Partitions
@@ -59,12 +63,13 @@ def build(data: Storage, folder: str, partitions: Sequence[str], mapping: Mappin
     Parameters
     ----------
     partitions
-        Folders of landed tables, such as ``events/date=2025-07-15``.
+        Folders of landed tables, such as ``events/date=2025-07-15``, and the SHA-256 of the manifest of each; empty =
+        any.
 
     Raises
     ------
     DatasetError
-        No partition is given, one has not landed whole, or a landed table cannot be read.
+        No partition is given, one has not landed whole, or a landed table cannot be read or was altered.
     """
     if not partitions:
         days = f"the {windows.window_days} days before {windows.cutoff:%Y-%m-%d}"
@@ -117,7 +122,7 @@ def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapp
 
 
 def rankings(
-    data: Storage, partitions: Sequence[str], relevance: Relevance[str, int], windows: Windows
+    data: Storage, partitions: Partitions[str, str], relevance: Relevance[str, int], windows: Windows
 ) -> Iterator[pl.DataFrame]:
     """Yield the labelled rankings of the landed `partitions`, without features, bucket after bucket.
 
@@ -132,7 +137,7 @@ def rankings(
     Raises
     ------
     DatasetError
-        A partition has not landed whole, or a landed table cannot be read.
+        A partition has not landed whole, or a landed table cannot be read or was altered.
     """
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
@@ -158,13 +163,18 @@ class _LandedTables:
     belongs to a single bucket here.
     """
 
-    def __init__(self, data: Storage, partitions: Sequence[str]) -> None:
+    def __init__(self, data: Storage, partitions: Partitions[str, str]) -> None:
         self.data = data
-        self._buckets = {partition: _bucket_count(data, partition) for partition in partitions}
+        self._buckets: dict[str, int] = {}
+        self._sha256: dict[str, str] = {}
+        for partition, sha256 in partitions.items():
+            manifest = _manifest(data, partition, sha256)
+            self._buckets[partition] = manifest.buckets
+            self._sha256 |= {f"{partition}/{info.name}": info.sha256 for info in manifest.files}
         self.buckets = math.gcd(*self._buckets.values())
 
     def read(self, table: str, bucket: int, types: dict[str, Any]) -> pl.DataFrame:
-        """Read all rows of one bucket, partition after partition."""
+        """Read all rows of one bucket, partition after partition, as they landed."""
         keys = [
             table_key(partition, table, landed)
             for partition, count in self._buckets.items()
@@ -173,7 +183,7 @@ class _LandedTables:
         try:
             with ExitStack() as files:
                 return pl.scan_parquet(
-                    [files.enter_context(self.data.local_file(key)) for key in keys],
+                    [self._checked(key, files.enter_context(self.data.local_file(key))) for key in keys],
                     schema=types,
                     missing_columns="insert",
                     extra_columns="ignore",
@@ -184,12 +194,28 @@ class _LandedTables:
                 f"bucket {bucket} of the landed {table} cannot be read: {error}; land the partition again"
             ) from error
 
+    def _checked(self, key: str, path: Path) -> Path:
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self._sha256.get(key):
+                raise DatasetError(
+                    f"{self.data.uri(key)} was altered since it landed; restore it from a copy, or accept what is "
+                    "there by `ltr amend DATE --reason …`"
+                )
+        return path
 
-def _bucket_count(data: Storage, partition: str) -> int:
+
+def _manifest(data: Storage, partition: str, sha256: str) -> Manifest:
+    """Read the manifest of a partition, which must have this hash or have been amended since."""
+    chain = Chain(data)
     try:
-        return manifest_of(data, partition).buckets
+        link = chain.link(partition)
+        if sha256 and link.sha256 not in (sha256, chain.current(sha256)):
+            raise DatasetError(
+                f"the manifest of {data.uri(partition)} was altered since the run began; restore it from a copy"
+            )
     except (NotFoundError, SourceError) as error:
         raise DatasetError(f"{data.uri(partition)} has not landed whole: {error}; land the partition again") from error
+    return link.manifest
 
 
 def _write(data: Storage, key: str, table: pl.DataFrame) -> str:

@@ -22,12 +22,14 @@ import pyarrow.compute as pc
 import structlog
 
 from ltr_pipeline.errors import AlreadyExistsError, SourceError
+from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.decoding.checks import feedback_schema, impression_schema
 from ltr_pipeline.events.decoding.decode import Decoded, Decoder
 from ltr_pipeline.events.manifest import (
     MANIFEST,
     QUARANTINE,
     Manifest,
+    encoded,
     folder_of,
     landed_dates,
     read_manifest,
@@ -36,7 +38,8 @@ from ltr_pipeline.events.manifest import (
 from ltr_pipeline.events.source import Block, Range, Segment, Source
 from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info, in_buckets
 from ltr_pipeline.mapping import Mapping
-from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, table_key
+from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, file_name
+from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 
 __all__ = ["cursor", "land"]
@@ -65,6 +68,7 @@ def land(
     buckets: int,
     since: dt.datetime,
     fallback: str = "",
+    keys: Sequence[Key] = (),
     threads: int | None = None,
 ) -> Manifest:
     """Land what arrived between the last partition's end and now; a partition that has landed is returned as it is.
@@ -83,6 +87,8 @@ def land(
         Records of an event time before are ignored: the beginning of the training window, UTC.
     fallback
         Why another source than the configured one is read; goes into the manifest.
+    keys
+        The first that can sign signs the manifest.
     threads
         Blocks decoded at once; default: one for each processor, at most 4.
 
@@ -104,7 +110,7 @@ def land(
     plan = _plan(storage, date, source, since)
     threads = threads or min(4, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch:
-        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since))
+        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan.range.lost)
         writers.add(source.read(plan.range), threads)
         manifest = Manifest(
             date=date,
@@ -116,6 +122,7 @@ def land(
             files=writers.close(),
             **writers.account(),
         )
+        manifest = Chain(storage, keys).sealed(manifest)
         if storage.exists(f"{folder_of(date)}/{MANIFEST}"):
             return read_manifest(storage, date)  # another attempt of the same run was faster
         _store(storage, manifest, Path(scratch))
@@ -172,13 +179,13 @@ def _store(storage: Storage, manifest: Manifest, scratch: Path) -> None:
         storage.delete(key)
     for info in manifest.files:
         storage.put_file(f"{folder}/{info.name}", scratch / info.name)
-    storage.put(f"{folder}/{MANIFEST}", msgspec.json.format(msgspec.json.encode(manifest)))
+    storage.put(f"{folder}/{MANIFEST}", encoded(manifest))
 
 
 class _Writers:
     """The files of a partition while they are written, and their account."""
 
-    def __init__(self, scratch: Path, buckets: int, decoder: Decoder) -> None:
+    def __init__(self, scratch: Path, buckets: int, decoder: Decoder, lost: Sequence[Segment]) -> None:
         self._decoder = decoder
         self._impressions = BucketWriter(_paths(scratch, IMPRESSIONS, buckets), impression_schema(decoder.shape))
         self._feedback = BucketWriter(_paths(scratch, FEEDBACK, buckets), feedback_schema())
@@ -189,7 +196,7 @@ class _Writers:
         self._times: list[dt.datetime] = []
         self._unknown_features: set[str] = set()
         self._unknown_kinds: set[str] = set()
-        self._lost: list[Segment] = []
+        self._lost: list[Segment] = list(lost)
 
     def add(self, blocks: Iterable[Block], threads: int) -> None:
         """Add the records of blocks, decoding only a few of them at a time."""
@@ -247,4 +254,4 @@ class _Writers:
 
 
 def _paths(scratch: Path, table: str, buckets: int) -> list[Path]:
-    return [scratch / Path(table_key("", table, bucket)).name for bucket in range(buckets)]
+    return [scratch / file_name(table, bucket) for bucket in range(buckets)]

@@ -16,13 +16,17 @@ from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage.base import Storage
 
 __all__ = [
+    "EVENTS",
+    "MANIFEST",
     "Landed",
     "Manifest",
+    "dates",
+    "decoded",
+    "encoded",
     "folder_of",
     "is_backfill",
     "landed_dates",
     "manifest_of",
-    "partitions_for",
     "read_manifest",
     "read_quarantine",
     "verify",
@@ -37,7 +41,7 @@ _AGAIN: Final = "delete the partition's manifest.json and rerun the day to land 
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One partition. In expanded records, ``read = impressions + feedback + quarantined + ignored``.
+    """One partition. In expanded records, ``read = impressions + feedback + quarantined + ignored + forgotten``.
 
     Attributes
     ----------
@@ -65,6 +69,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Why another source than the configured one was read; empty when it was not.
     lost
         What was gone from the source before it could be read; not among the records read.
+    forgotten
+        Records that were removed to forget a person (`forget`).
+    previous
+        SHA-256 of the manifest of the partition before, as it landed; empty in the first. None in manifests of releases
+        before 0.2.
+    signature
+        Of the manifest without this field; None where no key is set.
     """
 
     date: dt.date
@@ -86,11 +97,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: list[FileInfo]
     fallback: str = ""
     lost: list[Segment] = []
+    forgotten: int = 0
+    previous: str | None = None
+    signature: str | None = None
 
     @property
     def records_lost(self) -> int:
-        """Return how many records are lost, at most: some offsets of a topic hold none."""
-        return sum(segment.end - segment.start for segment in self.lost)
+        """Return how many records are lost: at most, as some offsets of a topic hold none; of files, by an estimate."""
+        return sum(segment.end - segment.start if segment.records is None else segment.records for segment in self.lost)
 
 
 class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -158,7 +172,7 @@ def read_manifest(storage: Storage, date: dt.date) -> Manifest:
     try:
         return manifest_of(storage, folder_of(date))
     except NotFoundError as error:
-        raise SourceError(f"no events have landed for {date}; dates that have: {_dates(storage)}") from error
+        raise SourceError(f"no events have landed for {date}; dates that have: {dates(storage)}") from error
 
 
 def manifest_of(storage: Storage, folder: str) -> Manifest:
@@ -172,13 +186,24 @@ def manifest_of(storage: Storage, folder: str) -> Manifest:
         The manifest was altered.
     """
     key = f"{folder}/{MANIFEST}"
+    return decoded(storage, key, storage.get(key))
+
+
+def decoded(storage: Storage, key: str, data: bytes) -> Manifest:
+    """Parse the data of a manifest; SourceError when it was altered."""
     try:
-        return msgspec.json.decode(storage.get(key), type=Manifest)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(data, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SourceError(f"{storage.uri(key)} was altered ({error}); {_AGAIN}") from error
 
 
-def _dates(storage: Storage) -> str:
+def encoded(manifest: Manifest) -> bytes:
+    """Return the manifest as it is stored."""
+    return msgspec.json.format(msgspec.json.encode(manifest))
+
+
+def dates(storage: Storage) -> str:
+    """Say which dates have landed, for messages."""
     landed = landed_dates(storage)
     return f"{landed[0]} to {landed[-1]} ({len(landed)})" if landed else "none"
 
@@ -221,32 +246,3 @@ def verify(storage: Storage, manifest: Manifest) -> None:
 def is_backfill(storage: Storage, date: dt.date) -> bool:
     """Tell whether a later partition has landed, so that a run of `date` reads no source and moves no cursor."""
     return any(landed > date for landed in landed_dates(storage))
-
-
-def partitions_for(storage: Storage, date: dt.date, start: dt.datetime | None = None) -> list[str]:
-    """Return the folders of the partitions that a run of `date` builds from, in order of arrival.
-
-    These are all with an event before the run's cutoff, midnight UTC of `date`, and after `start`, whenever they
-    arrived; later partitions too, for what came late.
-
-    Raises
-    ------
-    SourceError
-        Nothing has landed, the run's own day has not and no later one either, or all that landed is younger.
-    """
-    cutoff = dt.datetime.combine(date, dt.time(), dt.UTC)
-    landed = [read_manifest(storage, day) for day in landed_dates(storage)]
-    if not landed or landed[-1].date < date:
-        raise SourceError(f"no landed range covers {date}; dates that have landed: {_dates(storage)}")
-    if landed[0].since >= cutoff:
-        raise SourceError(
-            f"no landed range covers {date}: the first, of {landed[0].date}, goes back to {landed[0].since:%Y-%m-%d}"
-        )
-    wanted = (manifest for manifest in landed if manifest.date == date or _within(manifest, start, cutoff))
-    return [folder_of(manifest.date) for manifest in wanted]
-
-
-def _within(manifest: Manifest, start: dt.datetime | None, cutoff: dt.datetime) -> bool:
-    if manifest.first_time is None or manifest.last_time is None:
-        return False
-    return manifest.first_time < cutoff and (start is None or manifest.last_time >= start)

@@ -37,6 +37,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Byte offsets (files), or message offsets.
     identity
         How the source recognises the part again; its own business.
+    records
+        How many records a lost stretch held, by an estimate; None where each offset is one.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     start: int
     end: int
     identity: dict[str, str | int] = {}
+    records: int | None = None
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,10 +58,13 @@ class Range(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Name of the kind of source, ``"files"`` or ``"kafka"``.
     segments
         One for each part of it.
+    lost
+        Stretches that were gone when the range was looked for.
     """
 
     source: str
     segments: tuple[Segment, ...]
+    lost: tuple[Segment, ...] = ()
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -52,7 +52,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     reason: str
 
 
-class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """The gate's verdict, the checks it rests on, and the policy that was applied.
 
     Attributes
@@ -65,6 +65,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Why the former model is kept, in plain words; empty when publishing.
     mode, policy
         What was applied.
+    document
+        SHA-256 of the frozen document that was judged, and that alone may be published; None when there is none, and
+        in the document itself.
     """
 
     verdict: Literal["publish", "keep"]
@@ -72,6 +75,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reasons: list[str]
     mode: str
     policy: Policy
+    document: str | None = None
 
 
 def decide(evidence: Evidence, policy: Policy) -> Decision:

@@ -20,6 +20,7 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.ranker.train import Trained, label_gain
 from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.signing import Key
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.weights import Weights
 
@@ -86,7 +87,7 @@ def libraries() -> dict[str, str]:
     return {name: library_version(name) for name in LIBRARIES}
 
 
-def frozen(former: bytes | None, new: Weights, keys: Sequence[bytes] = ()) -> bytes:
+def frozen(former: bytes | None, new: Weights, keys: Sequence[Key] = ()) -> bytes:
     """Return the bytes of `new`, or of an earlier attempt's document that is the same result, judged the same way.
 
     Measurements and times differ from attempt to attempt; keeping the first bytes makes a retried publish publish

@@ -15,6 +15,7 @@ from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.trial import try_model
 
 __all__ = ["Rival", "Rivals", "load_rival", "rivals"]
 
@@ -95,6 +96,7 @@ def load_rival(registry: Registry, version: str | None) -> Rival | None:
         return None
     try:
         document = registry.documents.stored(version).weights
+        try_model(document)
         scorer = check_golden(document)
     except LtrError as error:
         log.warning("rival cannot be compared", version=version, error=str(error))

@@ -6,7 +6,8 @@ import datetime as dt
 
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates, partitions_for
+from ltr_pipeline.events.chain import partitions_for
+from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate.rivals import rivals
 from ltr_pipeline.runs import extract
@@ -26,13 +27,15 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
     if not is_backfill(settings.data, date):
         manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed.of(manifest)
+    manifests = partitions_for(settings.data, date, start, settings.trusted_keys)
     champion, best_recent = rivals(settings.registry, moment)
     return Inputs(
         run=run.name,
         date=date,
         window_days=window_days,
         dry_run=asked.dry_run,
-        partitions=partitions_for(settings.data, date, start),
+        partitions=list(manifests),
+        manifests=manifests,
         landed=landed,
         champion=champion,
         best_recent=best_recent,

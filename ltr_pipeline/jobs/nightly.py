@@ -9,6 +9,7 @@ gives the same result: what the run reads is frozen in ``inputs.json`` when it s
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -118,7 +119,8 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
     """
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
         days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
-        manifest = build(run.storage, run.key(TABLES), asked.partitions, run.settings.mapping, days)
+        partitions = {folder: asked.manifests.get(folder, "") for folder in asked.partitions}
+        manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days)
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
         log.info("dataset built", **counts)
         return run.write(DATASET, manifest, counts=counts)
@@ -214,7 +216,9 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
         decision = decide(found, policy)
         manifest = run.read(DATASET)
         if found.trees and manifest.test.rankings:  # else there is nothing to publish, and the gate keeps
-            run.write(WEIGHTS, _frozen_document(run, manifest, found, decision))
+            document = _frozen_document(run, manifest, found, decision)
+            run.write(WEIGHTS, document)
+            decision = msgspec.structs.replace(decision, document=hashlib.sha256(document).hexdigest())
         log.info("gate decided", verdict=decision.verdict, reasons=decision.reasons)
         return run.write(DECISION, decision, verdict=decision.verdict)
 
@@ -254,6 +258,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
     ------
     RegistryError
         The gate's verdict is not "publish".
+    SourceError
+        The document is no longer the one that was judged.
     WeightsError
         The document does not score here as it did when it was frozen.
     """
@@ -261,7 +267,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         if decision.verdict != "publish":
             raise RegistryError(f"run {run.name} was judged {decision.verdict!r}, so it is not published")
         registry = run.settings.registry
-        document = weights.decode(run.read(WEIGHTS), where=run.uri(WEIGHTS), keys=registry.documents.keys)
+        data = run.verified(WEIGHTS, decision.document) if decision.document else run.read(WEIGHTS)
+        document = weights.decode(data, where=run.uri(WEIGHTS), keys=registry.documents.keys)
         published = registry.publish(
             document, who=who, why="passed the gate", move_id=f"{who}:{run.name}:{document.identity}"
         )

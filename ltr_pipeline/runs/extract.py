@@ -54,6 +54,7 @@ def land(settings: Settings, date: dt.date, since: dt.datetime, *, last_try: boo
             buckets=settings.buckets,
             since=since,
             fallback=fallback,
+            keys=settings.trusted_keys,
         )
 
     files = FileSource(settings.events_path)

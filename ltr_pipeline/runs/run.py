@@ -84,6 +84,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Name of the run, its folder and its version: ``YYYYMMDD_HHMM``.
     partitions
         Folders of the landed partitions the dataset is built from.
+    manifests
+        SHA-256 of each partition's manifest; empty in runs of releases before 0.2.
     landed
         What arrived for this run; None for a backfill, which reads no source.
     champion, best_recent
@@ -98,6 +100,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     landed: Landed | None
     champion: str | None
     best_recent: str | None
+    manifests: dict[str, str] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

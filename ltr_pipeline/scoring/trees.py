@@ -70,11 +70,13 @@ def read_trees(model_text: str) -> Trees:
     header = _fields(head)
     features = len(header.get("feature_names", "").split(" "))
     trees = []
+    if problem := next(_text_problems(model_text, header), None):
+        raise RankerError(f"the model's text {problem}; take it from a weights document again")
     for number, part in enumerate(parts):
         try:
             fields = _fields(part)
             tree = _tree(fields)
-            problem = next(_problems(tree, int(fields.get("num_leaves", 0)), features), None)
+            problem = next(_all_problems(part, fields, tree, features), None)
         except ValueError as error:
             problem = f"has a node or a leaf that cannot be read: {error}"
         if problem:
@@ -102,6 +104,39 @@ def _tree(fields: Mapping[str, str]) -> Tree:
         leaves=real("leaf_value"),
         constant_leaves=fields.get("is_linear", "0") == "0",
     )
+
+
+def _text_problems(text: str, header: Mapping[str, str]) -> Iterator[str]:
+    """Yield what LightGBM would read otherwise than this module, or not survive."""
+    if "\r" in text:
+        yield "has a carriage return, which LightGBM takes for the end of a line"
+    for name in ("num_class", "num_tree_per_iteration"):
+        if header.get(name) != "1":
+            yield f"has {name}={header.get(name, 'nothing')}, where a ranker has 1"
+
+
+def _all_problems(part: str, fields: Mapping[str, str], tree: Tree, features: int) -> Iterator[str]:
+    """Yield what is wrong with a tree's text, with its nodes, with its categories and with its linear leaves."""
+    lines = part.partition("\n\n")[0].split("\n")[1:]
+    if len(lines) != len(fields) - 1:
+        yield "has a field twice"
+    yield from _problems(tree, int(fields.get("num_leaves", 0)), features)
+    yield from _category_problems(fields, tree)
+    leaf_features = list(map(int, fields.get("leaf_features", "").split()))
+    if leaf_features and not 0 <= min(leaf_features) <= max(leaf_features) < features:
+        yield f"has a leaf that uses a feature beyond the {features} there are"
+
+
+def _category_problems(fields: Mapping[str, str], tree: Tree) -> Iterator[str]:
+    """Yield what is wrong with the sets of categories: node n's set is the words from boundary t to boundary t + 1."""
+    count = int(fields.get("num_cat", 0))
+    bounds = list(map(int, fields.get("cat_boundaries", "").split()))
+    words = fields.get("cat_threshold", "").split()
+    if count and (len(bounds) != count + 1 or bounds[0] != 0 or bounds != sorted(bounds) or bounds[-1] != len(words)):
+        yield "has sets of categories that do not fit together"
+    chosen = [t for t, decision in zip(tree.thresholds, tree.decisions, strict=False) if decision & 1]
+    if any(not 0 <= threshold < count or threshold != int(threshold) for threshold in chosen):
+        yield "asks for a set of categories that is not there"
 
 
 def _problems(tree: Tree, leaves: int, features: int) -> Iterator[str]:

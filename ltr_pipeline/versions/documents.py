@@ -20,11 +20,21 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, UnknownVersionError, WeightsError
+from ltr_pipeline.signing import Key, as_keys
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.weights import Weights, decode, encode
 
-__all__ = ["DOCUMENT", "Documents", "Stored", "Tombstone", "document_key", "half_pruned_ids", "stored_ids"]
+__all__ = [
+    "DOCUMENT",
+    "Documents",
+    "Stored",
+    "Tombstone",
+    "document_key",
+    "half_pruned_ids",
+    "is_id",
+    "stored_ids",
+]
 
 DOCUMENT: Final = "ltr_weights.json"
 PRUNED: Final = "pruned.json"
@@ -62,9 +72,9 @@ class Documents:
         With keys the first signs every document, and a document that none of them signed is refused (`weights.decode`).
     """
 
-    def __init__(self, storage: Storage, keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, storage: Storage, keys: Sequence[Key | bytes] = ()) -> None:
         self.storage = storage
-        self.keys = tuple(keys)
+        self.keys = as_keys(keys)
 
     def create(self, document: Weights) -> tuple[str, bool]:
         """Store a document under its version, or under ``_2``, ``_3``, ... when another document has that one.
@@ -166,19 +176,20 @@ def document_key(version: str) -> str:
 
 def stored_ids(keys: Sequence[str]) -> list[str]:
     """Return the versions that have a document among the keys of a registry, newest first."""
-    return sorted(filter(_is_id, _folders(keys, DOCUMENT) - _folders(keys, PRUNED)), key=Version.parse, reverse=True)
+    return sorted(filter(is_id, _folders(keys, DOCUMENT) - _folders(keys, PRUNED)), key=Version.parse, reverse=True)
 
 
 def half_pruned_ids(keys: Sequence[str]) -> list[str]:
     """Return the pruned versions that still have a document among the keys, left by a prune that was killed."""
-    return sorted(filter(_is_id, _folders(keys, DOCUMENT) & _folders(keys, PRUNED)))
+    return sorted(filter(is_id, _folders(keys, DOCUMENT) & _folders(keys, PRUNED)))
 
 
 def _folders(keys: Sequence[str], name: str) -> set[str]:
     return {key.removesuffix(f"/{name}") for key in keys if key.endswith(f"/{name}")}
 
 
-def _is_id(name: str) -> bool:
+def is_id(name: str) -> bool:
+    """Return whether a folder of this name is a version's."""
     try:
         Version.parse(name)
     except UnknownVersionError:

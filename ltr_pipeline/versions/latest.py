@@ -1,7 +1,8 @@
 """The `latest` pointer, which follows the ledger's newest entry, and the mirror: its copy on this machine.
 
-A process that moves `latest` reads the ledger again afterwards, and any later command completes the move of a process
-that was killed.
+A process that moves `latest` reads the ledger again afterwards, and any later command that writes completes the move of
+a process that was killed. Only a document that is whole and is the one that was published gets there: where the version
+itself was damaged, `latest` may be the last good copy of it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from typing import Final
 
 import structlog
 
-from ltr_pipeline.errors import LtrError, NotFoundError, UnknownVersionError
+from ltr_pipeline.errors import LtrError, NotFoundError, UnknownVersionError, WeightsError
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.documents import DOCUMENT, Documents, document_key
 from ltr_pipeline.versions.ledger import Ledger
 
-__all__ = ["LATEST", "Latest", "mirror_file"]
+__all__ = ["LATEST", "Latest", "mirror_file", "replaced"]
 
 LATEST: Final = f"latest/{DOCUMENT}"
 
@@ -30,6 +31,11 @@ def mirror_file(path: Path) -> Path:
     (PosixPath('ltr_weights.json'), PosixPath('models/ltr_weights.json'))
     """
     return path if path.suffix == ".json" else path / DOCUMENT
+
+
+def replaced(version: str) -> str:
+    """Say that a version's document is another than the one that was published."""
+    return f"{version} is not the document that was published: its sha256 differs from the ledger's; restore it"
 
 
 class Latest:
@@ -56,12 +62,18 @@ class Latest:
         """Point `latest` at the promoted version, and return whether it had to move.
 
         The ledger is read again afterwards, until it agrees; the mirror follows `latest`.
+
+        Raises
+        ------
+        WeightsError
+            The promoted version's document is damaged or was replaced; `latest` and the mirror stay as they are.
         """
         moved = False
         while version := self._ledger.promoted():
             try:
                 document = self._documents.read(version)
                 if not self._is_latest(document):
+                    self._check(version, document)
                     self._storage.point(LATEST, document_key(version))
                     log.info("latest_moved", version=version)
                     moved = True
@@ -72,12 +84,22 @@ class Latest:
                     raise
         return moved
 
-    def try_repair(self) -> None:
-        """Repair if possible: a reader that cannot write, or a damaged registry, only logs a warning."""
+    def problem(self) -> str | None:
+        """Say why `latest` is not the promoted version's document, without changing anything; None when it is."""
+        version = self._ledger.promoted()
         try:
-            self.repair()
+            if version is None or self._is_latest(self._documents.read(version)):
+                return None
         except LtrError as error:
-            log.warning("latest_not_repaired", error=str(error))
+            return str(error)
+        return f"{self._storage.uri(LATEST)} is not {version}, as the ledger has it; `ltr repair` points it there"
+
+    def _check(self, version: str, document: bytes) -> None:
+        """Check that a document is whole, and the one that was published."""
+        sha256 = self._documents.parsed(version, document).sha256
+        entry = self._ledger.published_or_pruned(self._ledger.head(), version)
+        if entry and entry.move == "publish" and entry.sha256 != sha256:
+            raise WeightsError(replaced(version))
 
     def _is_latest(self, document: bytes) -> bool:
         try:
@@ -93,7 +115,7 @@ class Latest:
         try:
             if folder.exists(self.mirror.name) and folder.get(self.mirror.name) == document:
                 return True
-            self._documents.parsed(version, document)
+            self._check(version, document)
             folder.put(self.mirror.name, document)
         except LtrError as error:
             log.warning("mirror_not_written", version=version, path=str(self.mirror), error=str(error))

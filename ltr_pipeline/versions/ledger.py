@@ -3,28 +3,37 @@
 Each of ``history/00000001.json``, ``history/00000002.json``, ... is created only if it is not there. That one operation
 decides every race: of several processes that see the same newest entry exactly one creates the next; the others read
 again and decide again. The newest entry is the whole state.
+
+Each entry carries the SHA-256 of the one before it, so that an entry which was edited or removed is noticed by its
+successor. The newest has none: ``history/newest.json`` says its number and hash. That file is written after the entry,
+so it may be behind, when a process was killed in between or two wrote at once; then the entries from there on have to
+follow each other. It is never ahead.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Final, Literal, NamedTuple
 from uuid import uuid4
 
 import msgspec
 import structlog
 
+from ltr_pipeline import signing
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError
+from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["Act", "Ledger", "Move"]
+__all__ = ["HISTORY", "Act", "Ledger", "Move"]
 
 HISTORY: Final = "history"
+NEWEST: Final = f"{HISTORY}/newest.json"
+LISTED: Final = re.compile(rf"{HISTORY}/([0-9]{{8}})\.json")
 Kind = Literal["publish", "rollback", "pin", "unpin", "prune"]
 
 log = structlog.get_logger(__name__)
@@ -61,6 +70,10 @@ class Move(
         Hash of the version's document, where the move read it.
     pruned
         Versions that are gone for good from this entry on; their ids are never used again.
+    previous
+        SHA-256 of the entry before, as it is stored; empty in the first. None in entries of releases before 0.2.
+    signature
+        Of the entry without this field; None where no key is set.
     """
 
     seq: int
@@ -76,6 +89,8 @@ class Move(
     move_id: str
     sha256: str | None
     pruned: tuple[str, ...] = ()
+    previous: str | None = None
+    signature: str | None = None
 
     @property
     def moved(self) -> bool:
@@ -125,18 +140,77 @@ class Act(NamedTuple):
         )
 
 
-class Ledger:
-    """Reads and appends the entries below ``history/`` in a storage."""
+class _Newest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry that was the newest when this was written."""
 
-    def __init__(self, storage: Storage) -> None:
+    seq: int
+    sha256: str
+
+
+class _Entry(NamedTuple):
+    """An entry as it is stored."""
+
+    move: Move
+    sha256: str
+
+
+class Ledger:
+    """Reads and appends the entries below ``history/`` in a storage.
+
+    Parameters
+    ----------
+    storage
+        Storage whose root is the model's folder.
+    keys
+        The first that can sign signs every entry. With keys an entry that none of them signed is refused, unless no
+        entry before it is signed either: then it is older than the keys.
+    """
+
+    def __init__(self, storage: Storage, keys: Sequence[Key] = ()) -> None:
         self.storage = storage
-        self._seen: dict[int, Move] = {}
+        self._keys = keys
+        self._seen: dict[int, _Entry] = {}
 
     def head(self) -> Move | None:
-        """Return the newest entry, by one listing and one read; None when there is none yet."""
-        found = (re.fullmatch(rf"{HISTORY}/([0-9]{{8}})\.json", key) for key in self.storage.keys(HISTORY))
-        newest = max((int(match[1]) for match in found if match), default=0)
-        return self._read(newest) if newest else None
+        """Return the newest entry, by one listing and three reads; None when there is none yet.
+
+        Raises
+        ------
+        RegistryError
+            It was altered or removed, or does not follow the entry before it.
+        """
+        recorded = self._recorded()
+        newest = self._listed()
+        if not newest and not recorded:
+            return None
+        if recorded and recorded.seq > newest:
+            raise RegistryError(
+                f"the ledger's newest entry is gone: {self.storage.uri(NEWEST)} names entry {recorded.seq}, but "
+                f"{newest or 'none'} is the last there; restore it from a copy"
+            )
+        entry = self._read(newest)
+        older = entry
+        while recorded and older.move.seq > recorded.seq:
+            older = self._read_before(older)
+        if recorded and older.sha256 != recorded.sha256:
+            raise RegistryError(f"{self._uri(recorded.seq)} was altered: {_RESTORE}")
+        if older is entry and newest > 1:
+            self._read_before(entry)
+        self._check_signed(entry.move)
+        return entry.move
+
+    def _listed(self) -> int:
+        """Return the highest number of an entry; 0 without any."""
+        return max((int(match[1]) for key in self.storage.keys(HISTORY) if (match := LISTED.fullmatch(key))), default=0)
+
+    def _recorded(self) -> _Newest | None:
+        """Read what is known of the newest entry; None in a ledger of a release before 0.2."""
+        try:
+            return msgspec.json.decode(self.storage.get(NEWEST), type=_Newest)
+        except NotFoundError:
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise RegistryError(f"{self.storage.uri(NEWEST)} was altered: {error}; {_RESTORE}") from error
 
     def promoted(self) -> str | None:
         """Return the version that `latest` is by the newest entry; None when nothing was published yet."""
@@ -151,11 +225,16 @@ class Ledger:
         while True:
             head = self.head()
             move = decide(head)
-            if move.seq <= _seq(head) or self._create(move):
+            if move.seq <= _seq(head):
                 return move
+            if self._create(self._sealed(move, head)):
+                return self._noted(move.seq)
 
-    def backwards(self, head: Move | None, after: int = 0) -> Iterator[Move]:
+    def backwards(self, head: Move | None, after: int = 0, *, anew: bool = True) -> Iterator[Move]:
         """Yield the entries from `head` down to the one after entry `after`, reading them one by one.
+
+        Unless they are to be read `anew`, an entry this object has read before is not read again: entries are never
+        edited.
 
         Raises
         ------
@@ -163,18 +242,15 @@ class Ledger:
             An entry is missing or altered.
         """
         if head and head.seq > after:
-            yield head
-            yield from map(self._read, range(head.seq - 1, after, -1))
+            entry = self._read(head.seq) if anew else self._seen.get(head.seq) or self._read(head.seq)
+            yield entry.move
+            while entry.move.seq > after + 1:
+                entry = self._read_before(entry, anew=anew)
+                yield entry.move
 
     def find(self, head: Move | None, wanted: Callable[[Move], bool], after: int = 0) -> Move | None:
-        """Return the newest entry that is `wanted`, from `head` down to the one after entry `after`; None without one.
-
-        An entry this object has read before is not read again: entries are never edited.
-        """
-        if head is None or head.seq <= after:
-            return None
-        older = (self._seen.get(seq) or self._read(seq) for seq in range(head.seq - 1, after, -1))
-        return next((move for move in chain([head], older) if wanted(move)), None)
+        """Find the newest entry that is `wanted`, from `head` down to the one after entry `after`; None without one."""
+        return next((move for move in self.backwards(head, after, anew=False) if wanted(move)), None)
 
     def former(self, head: Move) -> str:
         """Return the version that was promoted before the present one.
@@ -224,12 +300,13 @@ class Ledger:
 
     def _create(self, move: Move) -> bool:
         """Create an entry, and return whether it is ours; after a lost answer the move id tells."""
+        data = msgspec.json.encode(move)
         try:
-            self.storage.create(_key(move.seq), msgspec.json.encode(move))
+            self.storage.create(_key(move.seq), data)
         except StorageError as error:
             if not self.storage.exists(_key(move.seq)):
                 raise
-            if self._read(move.seq).move_id == move.move_id:
+            if self._read(move.seq).move.move_id == move.move_id:
                 return True
             if isinstance(error, AlreadyExistsError):
                 return False
@@ -237,18 +314,71 @@ class Ledger:
         log.info("ledger_entry", seq=move.seq, move=move.move, version=move.version, latest=move.to, pinned=move.pin)
         return True
 
-    def _read(self, seq: int) -> Move:
-        uri = self.storage.uri(_key(seq))
+    def _noted(self, seq: int) -> Move:
+        """Return an entry that is there now, once the newest is known to be that far."""
+        entry = self._read(seq)
+        self.storage.put(NEWEST, msgspec.json.encode(_Newest(seq, entry.sha256)))
+        return entry.move
+
+    def _sealed(self, move: Move, head: Move | None) -> Move:
+        """Return the entry with the hash of the one before it, and signed."""
+        previous = self._seen[head.seq].sha256 if head else ""
+        move = msgspec.structs.replace(move, previous=previous)
+        return msgspec.structs.replace(move, signature=signing.sign(msgspec.json.encode(move), self._keys))
+
+    def _read(self, seq: int) -> _Entry:
         try:
-            move = msgspec.json.decode(self.storage.get(_key(seq)), type=Move)
+            data = self.storage.get(_key(seq))
+            move = msgspec.json.decode(data, type=Move)
         except NotFoundError as error:
-            raise RegistryError(f"the ledger has a gap: {uri} is missing; restore it from a copy") from error
+            raise RegistryError(
+                f"the ledger has a gap: {self._uri(seq)} is missing; restore it from a copy, or remove what stands "
+                "behind the gap if it is no entry of yours"
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise RegistryError(f"{uri} was altered or truncated: {error}; restore it from a copy") from error
+            raise RegistryError(f"{self._uri(seq)} was altered or truncated: {error}; {_RESTORE}") from error
         if move.seq != seq:
-            raise RegistryError(f"{uri} holds entry {move.seq}; restore it from a copy")
-        self._seen[seq] = move
-        return move
+            raise RegistryError(f"{self._uri(seq)} holds entry {move.seq}; {_RESTORE}")
+        self._check_signature(move)
+        self._seen[seq] = _Entry(move, _sha256(data))
+        return self._seen[seq]
+
+    def _read_before(self, entry: _Entry, *, anew: bool = True) -> _Entry:
+        """Read the entry before, and check that the given one follows it."""
+        seq = entry.move.seq - 1
+        before = self._read(seq) if anew else self._seen.get(seq) or self._read(seq)
+        chained, signed = before.move.previous is not None, before.move.signature is not None
+        if entry.move.previous is None and not chained:  # both of a release before 0.2
+            return before
+        if entry.move.previous != before.sha256:
+            raise RegistryError(
+                f"{self._uri(before.move.seq)} is not the entry that {self._uri(entry.move.seq)} follows: one of them "
+                f"was altered; {_RESTORE}"
+            )
+        if self._keys and signed and entry.move.signature is None:
+            raise RegistryError(f"{self._uri(entry.move.seq)} is not signed, but the one before it is; {_RESTORE}")
+        return before
+
+    def _check_signature(self, move: Move) -> None:
+        unsigned = msgspec.json.encode(msgspec.structs.replace(move, signature=None))
+        if self._keys and move.signature and not signing.signed(unsigned, move.signature, self._keys):
+            raise RegistryError(f"{self._uri(move.seq)} is signed by none of the {signing.KEYS_SET}; {_RESTORE}")
+
+    def _check_signed(self, head: Move) -> None:
+        """Refuse an unsigned head when any entry before it is signed."""
+        if self._keys and head.signature is None:
+            for _ in self.backwards(head):  # compares each entry with its neighbour
+                pass
+
+    def _uri(self, seq: int) -> str:
+        return self.storage.uri(_key(seq))
+
+
+_RESTORE: Final = "restore it from a copy"
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _key(seq: int) -> str:

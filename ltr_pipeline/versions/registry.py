@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
+from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
-from ltr_pipeline.versions.documents import Documents, Stored, Tombstone, half_pruned_ids, stored_ids
-from ltr_pipeline.versions.golden import check_golden
+from ltr_pipeline.versions.documents import Documents, Stored, Tombstone, half_pruned_ids, is_id, stored_ids
 from ltr_pipeline.versions.ids import Version
-from ltr_pipeline.versions.latest import Latest, mirror_file
-from ltr_pipeline.versions.ledger import Act, Ledger, Move
+from ltr_pipeline.versions.latest import LATEST, Latest, mirror_file, replaced
+from ltr_pipeline.versions.ledger import HISTORY, Act, Ledger, Move
+from ltr_pipeline.versions.trial import try_model
 from ltr_pipeline.versions.weights import Weights
 
 __all__ = ["Listed", "Published", "Registry", "Verified"]
@@ -51,7 +52,10 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of verifying a version: it loads, scores as recorded and is what was published, or has a `problem`."""
+    """The result of verifying a version: it loads, scores as recorded and is what was published, or has a `problem`.
+
+    With a problem, `version` may also be ``ledger``, ``latest`` or the name of a folder.
+    """
 
     version: str
     ok: bool
@@ -76,10 +80,10 @@ class Registry:
         it. When it cannot be written, the log has a warning, and the next command repairs it.
     """
 
-    def __init__(self, storage: Storage, *, keys: Sequence[bytes] = (), mirror: Path | None = None) -> None:
+    def __init__(self, storage: Storage, *, keys: Sequence[Key | bytes] = (), mirror: Path | None = None) -> None:
         self.storage = storage
         self.documents = Documents(storage, keys)
-        self.ledger = Ledger(storage)
+        self.ledger = Ledger(storage, self.documents.keys)
         self.latest = Latest(self.documents, self.ledger, mirror_file(mirror) if mirror else None)
 
     def publish(self, document: Weights, *, who: str, why: str, move_id: str | None = None) -> Published:
@@ -94,7 +98,7 @@ class Registry:
             The document contradicts itself or its golden requests score differently here; nothing is promoted.
         """
         act = Act.of(who, why, move_id)
-        check_golden(document)
+        try_model(document)
         seen = self.ledger.head()
         version, new = self.documents.create(document)
         if not new and (tombstone := self.documents.tombstone(version)):
@@ -205,16 +209,12 @@ class Registry:
 
     def history(self) -> list[Move]:
         """Return the whole ledger, oldest entry first; RegistryError when an entry is missing or altered."""
-        self.latest.try_repair()
         return [*self.ledger.backwards(self.ledger.head())][::-1]
 
-    def versions(self) -> list[Listed]:
-        """List every version, newest first, including those that cannot be read, but no pruned ones."""
-        self.latest.try_repair()
-        return self.listing()
+    def versions(self, known: Sequence[Listed] = ()) -> list[Listed]:
+        """List every version, newest first, including those that cannot be read, but no pruned ones.
 
-    def listing(self, known: Sequence[Listed] = ()) -> list[Listed]:
-        """List the versions without repairing anything, and without reading again those that are `known` from before.
+        Those that are `known` from before are not read again.
 
         A version is never overwritten, so only `is_latest` and `pinned` can have changed. A version with a problem is
         read again.
@@ -249,13 +249,39 @@ class Registry:
         """
         return self._verified(version).weights
 
+    def repair(self) -> bool:
+        """Point `latest` and the mirror at the promoted version, and return whether `latest` had to move.
+
+        Every command that writes does so as well; this is for a registry in which one was killed.
+
+        Raises
+        ------
+        RegistryError
+            The ledger was altered.
+        WeightsError
+            The promoted version's document is damaged; `latest` stays as it is.
+        """
+        return self.latest.repair()
+
     def verify(self) -> list[Verified]:
-        """Verify every version that is stored or in the ledger and not pruned, newest first."""
-        history = self.history()
+        """Verify all there is, and change nothing: the ledger, `latest`, every version, and what else lies there.
+
+        The versions that are stored or in the ledger and not pruned come first, newest first. Then come the ledger and
+        `latest` when they have a problem, and every folder that is none of the registry's.
+        """
+        keys = self.storage.keys("")
+        ledger = Ledger(self.storage, self.documents.keys)  # it reads every entry anew
+        history, problems = _history(ledger)
         recorded = {move.version: move.sha256 for move in history if move.move == "publish"}
         pruned = {version for move in history for version in move.pruned}
-        versions = sorted({*stored_ids(self.storage.keys("")), *recorded} - pruned, key=Version.parse, reverse=True)
-        return [self._verdict(version, recorded.get(version)) for version in versions]
+        versions = sorted({*stored_ids(keys), *recorded} - pruned, key=Version.parse, reverse=True)
+        if not problems and (problem := self.latest.problem()):
+            problems["latest"] = problem
+        problems |= dict.fromkeys(_strays(keys), "is nothing of the registry's; move it away")
+        return [
+            *(self._verdict(version, recorded.get(version)) for version in versions),
+            *(Verified(version=name, ok=False, problem=problem) for name, problem in problems.items()),
+        ]
 
     def _do(self, decide: Callable[[Move | None], Move]) -> Move:
         entry = self.ledger.append(decide)
@@ -290,15 +316,15 @@ class Registry:
         return self._do(decide)
 
     def _verified(self, version: str, head: Move | None = None) -> Stored:
-        """Load and score a version; with a `head`, also check that it is the one published, and not pruned."""
+        """Try a version; with a `head`, also check that it is the one published, and not pruned."""
         stored = self.documents.stored(version)
-        check_golden(stored.weights)
+        try_model(stored.weights)
         entry = self.ledger.published_or_pruned(head, version)
         if entry and entry.move == "prune":
             tombstone = Tombstone(version=version, identity=None, when=entry.when, who=entry.who)
             raise UnknownVersionError(f"{tombstone}; choose one of `ltr versions`")
         if entry and entry.sha256 != stored.sha256:
-            raise WeightsError(_replaced(version))
+            raise WeightsError(replaced(version))
         return stored
 
     def _listed(self, version: str) -> Listed:
@@ -323,7 +349,7 @@ class Registry:
         except LtrError as error:
             return Verified(version=version, ok=False, problem=str(error))
         if published and published != stored.sha256:
-            return Verified(version=version, ok=False, problem=_replaced(version))
+            return Verified(version=version, ok=False, problem=replaced(version))
         return Verified(version=version, ok=True)
 
 
@@ -333,6 +359,23 @@ def _published(entry: Move, act: Act) -> Published:
         return Published(version=entry.version, moved=False, reason=reason)
     reason = f"latest moved from {entry.before or 'nothing'} to {entry.to}"
     return Published(version=entry.version, moved=entry.moved, reason=entry.note or reason)
+
+
+def _strays(keys: Sequence[str]) -> list[str]:
+    """Return the first folders of keys that are none of a registry's."""
+    ours = {HISTORY, PurePosixPath(LATEST).parts[0]}
+    return sorted({name for key in keys if (name := PurePosixPath(key).parts[0]) not in ours and not is_id(name)})
+
+
+def _history(ledger: Ledger) -> tuple[list[Move], dict[str, str]]:
+    """Read the ledger as far as it can be read, newest entry first, and the problem where it ends early."""
+    moves: list[Move] = []
+    try:
+        for move in ledger.backwards(ledger.head()):
+            moves.append(move)  # noqa: PERF402 - those before an altered one stay
+    except LtrError as error:
+        return moves, {"ledger": str(error)}
+    return moves, {}
 
 
 def _marked(listed: Listed, head: Move | None) -> Listed:
@@ -345,7 +388,3 @@ def _known(head: Move | None) -> Move:
     if head is None:
         raise RegistryError("nothing was published yet, so there is nothing to roll back, pin or unpin")
     return head
-
-
-def _replaced(version: str) -> str:
-    return f"{version} is not the document that was published: its sha256 differs from the ledger's; restore it"

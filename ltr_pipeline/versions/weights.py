@@ -7,19 +7,17 @@ noticed; anybody can check it by cutting the end off::
     {"schema_version":1, ... }                            hashed
     {"schema_version":1, ... ,"content_sha256":"<hex>"}   written
 
-The hash protects against accidents, not against an attacker, who can compute one. With a key the document is signed as
-well, by the HMAC-SHA256 of the same bytes::
+The hash protects against accidents, not against an attacker, who can compute one. With a key (`signing`) the same bytes
+are signed as well::
 
-    {"schema_version":1, ... ,"content_sha256":"<hex>","signature":"hmac-sha256:<hex>"}
+    {"schema_version":1, ... ,"content_sha256":"<hex>","signature":"ed25519:<hex>"}
 
-A reader with keys refuses a document that none of them has signed; a reader without keys ignores signatures. Several
-keys make it possible to change them: the first signs, all verify.
+A reader with keys refuses a document that none of them has signed; a reader without keys ignores signatures.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -28,7 +26,9 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from ltr_pipeline.errors import SettingsError, WeightsError
+from ltr_pipeline import signing
+from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.signing import Key, as_keys, signing_keys
 from ltr_pipeline.versions.ids import PATTERN
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION: Final = 1
-SHORTEST_KEY: Final = 16  # bytes
 SUM_TOLERANCE: Final = 1e-9  # of the linear weights' sum: a thousand rounded doubles are off by less
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
@@ -202,31 +201,13 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return hashlib.sha256(_encode(parts)).hexdigest()
 
 
-def signing_keys(text: str) -> tuple[bytes, ...]:
-    """Return the keys of ``LTR_SIGNING_KEY``, separated by white space: the first signs, all verify.
-
-    Raises
-    ------
-    SettingsError
-        A key is too short to protect anything; the message does not show it.
-    """
-    keys = tuple(part.encode() for part in text.split())
-    for number, key in enumerate(keys, start=1):
-        if len(key) < SHORTEST_KEY:
-            raise SettingsError(
-                f"LTR_SIGNING_KEY: key {number} of {len(keys)} is shorter than {SHORTEST_KEY} bytes; make one with "
-                "`openssl rand -hex 32`"
-            )
-    return keys
-
-
-def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
+def encode(weights: Weights, keys: Sequence[Key | bytes] = ()) -> bytes:
     """Write a document as canonical bytes with its hash at the end; equal documents and keys give equal bytes.
 
     Parameters
     ----------
     keys
-        The first one signs.
+        The first one that can sign signs; bytes are a shared secret.
 
     Raises
     ------
@@ -239,12 +220,15 @@ def encode(weights: Weights, keys: Sequence[bytes] = ()) -> bytes:
         content = _encode(weights)
     except (TypeError, RecursionError, msgspec.MsgspecError) as error:
         raise WeightsError(f"{weights.version}: {error}; use plain JSON values only") from error
-    data = content[:-1] + _tail(content, keys[0] if keys else None)
+    signature = signing.sign(content, as_keys(keys))
+    if keys and signature is None:
+        raise WeightsError(f"{weights.version} cannot be signed: LTR_VERIFY_KEYS only verify; set LTR_SIGNING_KEY")
+    data = content[:-1] + _tail(content, signature)
     decode(data, where=weights.version, keys=keys)
     return data
 
 
-def decode(data: bytes, *, where: str = "weights document", keys: Sequence[bytes] = ()) -> Weights:
+def decode(data: bytes, *, where: str = "weights document", keys: Sequence[Key | bytes] = ()) -> Weights:
     """Read a document from `data` and check it whole, except for the scores of its golden requests (`golden`).
 
     Parameters
@@ -262,7 +246,7 @@ def decode(data: bytes, *, where: str = "weights document", keys: Sequence[bytes
         The bytes were altered or cut, are no weights document or one of another schema, or none of the keys signed
         them, or the parts of the document contradict each other.
     """
-    content = _content(data, where, keys)
+    content = _content(data, where, as_keys(keys))
     try:
         schema_version = msgspec.json.decode(content, type=_Envelope).schema_version
         if schema_version != SCHEMA_VERSION:
@@ -286,23 +270,17 @@ class _Envelope(msgspec.Struct):
 
 _encode = msgspec.json.Encoder(order="deterministic").encode
 _TAIL = re.compile(
-    rb',"content_sha256":"(?P<sha256>[0-9a-f]{64})"(?:,"signature":"hmac-sha256:(?P<hmac>[0-9a-f]{64})")?}\Z'
+    rf',"content_sha256":"(?P<sha256>[0-9a-f]{{64}})"(?:,"signature":"(?P<signature>{signing.SIGNATURE})")?}}\Z'.encode()
 )
+_LONGEST_TAIL: Final = 400
 
 
-def _tail(content: bytes, key: bytes | None) -> bytes:
-    signature = f',"signature":"hmac-sha256:{_hmac(key, content)}"' if key is not None else ""
-    return f',"content_sha256":"{hashlib.sha256(content).hexdigest()}"{signature}}}'.encode()
+def _tail(content: bytes, signature: str | None) -> bytes:
+    signed = f',"signature":"{signature}"' if signature else ""
+    return f',"content_sha256":"{hashlib.sha256(content).hexdigest()}"{signed}}}'.encode()
 
 
-def _hmac(key: bytes, content: bytes) -> str:
-    return hmac.new(key, content, hashlib.sha256).hexdigest()
-
-
-_LONGEST_TAIL = len(_tail(b"", b""))
-
-
-def _content(data: bytes, where: str, keys: Sequence[bytes]) -> bytes:
+def _content(data: bytes, where: str, keys: Sequence[Key]) -> bytes:
     """Check the tail, which has the hash of the rest and, with keys, a signature, and return the rest."""
     tail = _TAIL.search(data[-_LONGEST_TAIL:])
     content = data[: len(data) - len(tail[0])] + b"}" if tail else b""
@@ -311,12 +289,14 @@ def _content(data: bytes, where: str, keys: Sequence[bytes]) -> bytes:
             f"{where} was altered or truncated, or is no weights document: it does not end with the content_sha256 of "
             "its bytes; restore it from a copy or use another version"
         )
-    if keys and not tail["hmac"]:
-        raise WeightsError(f"{where} is not signed, but LTR_SIGNING_KEY is set; use a version that was published since")
-    if keys and not any(hmac.compare_digest(_hmac(key, content), tail["hmac"].decode()) for key in keys):
+    if keys and not tail["signature"]:
         raise WeightsError(
-            f"{where} is signed by no key of LTR_SIGNING_KEY: do not use it unless you know whose key it was; when "
-            "keys were changed, add the former one behind the new one"
+            f"{where} is not signed, but there are {signing.KEYS_SET}; use a version that was published since"
+        )
+    if keys and not signing.signed(content, tail["signature"].decode(), keys):
+        raise WeightsError(
+            f"{where} is signed by none of the {signing.KEYS_SET}: do not use it unless you know whose key it was; "
+            "when keys were changed, add the former one behind the new one"
         )
     return content
 

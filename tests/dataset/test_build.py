@@ -14,9 +14,10 @@ from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land as land_events
-from ltr_pipeline.events.manifest import partitions_for
 from ltr_pipeline.events.sources.files import FileSource
+from ltr_pipeline.events.tables import file_info
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
@@ -62,11 +63,14 @@ def land(storage, impressions, feedback, buckets=4, date="2025-07-15"):
     folder = f"events/date={date}"
     path = storage.root / folder
     path.mkdir(parents=True, exist_ok=True)
+    files = []
     for name, table in (("impressions", impressions), ("feedback", feedback)):
         bucket = pl.Series([zlib.crc32(query.encode()) % buckets for query in table["query_id"]], dtype=pl.Int64)
         for index in range(buckets):
-            table.filter(bucket == index).write_parquet(path / f"{name}-{index:03d}.parquet")
-    storage.put(f"{folder}/manifest.json", msgspec.json.encode(replace(LANDING, buckets=buckets)))
+            file = path / f"{name}-{index:03d}.parquet"
+            table.filter(bucket == index).write_parquet(file)
+            files.append(file_info(file, 0))
+    storage.put(f"{folder}/manifest.json", msgspec.json.encode(replace(LANDING, buckets=buckets, files=files)))
     return folder
 
 
@@ -76,7 +80,7 @@ def storage(tmp_path):
 
 
 def built(storage, *partitions, folder="runs/r/dataset", windows=WINDOWS):
-    return build(storage, folder, partitions, MAPPING, windows)
+    return build(storage, folder, dict.fromkeys(partitions, ""), MAPPING, windows)
 
 
 def rows(storage, manifest, folder="runs/r/dataset"):
@@ -227,7 +231,7 @@ def test_what_has_not_landed_whole_is_an_error(storage):
             built(storage, folder)
     storage.put(f"{folder}/manifest.json", whole)
     storage.put(f"{folder}/impressions-001.parquet", b"torn")
-    with pytest.raises(DatasetError, match="bucket 1 of the landed impressions cannot be read"):
+    with pytest.raises(DatasetError, match=r"impressions-001\.parquet was altered since it landed"):
         built(storage, folder)
     storage.delete(f"{folder}/impressions-001.parquet")
     with pytest.raises(DatasetError, match=r"impressions-001\.parquet does not exist"):

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SourceError
+from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import (
     Manifest,
     folder_of,
     is_backfill,
     landed_dates,
-    partitions_for,
     read_manifest,
     read_quarantine,
 )
@@ -143,7 +143,10 @@ def test_an_empty_day_is_a_partition(place: Place) -> None:
     assert (manifest.read, manifest.quarantined, manifest.first_time) == (0, 0, None)
     assert place.table(17).height == 0
     assert len(place.table(17).columns) == 26
-    assert partitions_for(place.data, dt.date(2025, 7, 17)) == ["events/date=2025-07-16", "events/date=2025-07-17"]
+    assert list(partitions_for(place.data, dt.date(2025, 7, 17))) == [
+        "events/date=2025-07-16",
+        "events/date=2025-07-17",
+    ]
 
 
 def test_a_landed_partition_is_returned_as_it_is(place: Place) -> None:
@@ -203,7 +206,7 @@ def test_what_else_lies_beside_the_partitions_is_none(place: Place) -> None:
     place.data.put("events/manifest.json", b"{}")
     assert landed_dates(place.data) == [DAY]
     assert not is_backfill(place.data, DAY)
-    assert partitions_for(place.data, DAY) == [folder_of(DAY)]
+    assert list(partitions_for(place.data, DAY)) == [folder_of(DAY)]
     place.append(shown())
     assert place.land(17).range.segments[0].start == manifest.range.segments[0].end
 

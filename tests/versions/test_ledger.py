@@ -1,13 +1,19 @@
+import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import AlreadyExistsError, RegistryError, StorageError, UnknownVersionError
+from ltr_pipeline.signing import Key, signing_keys
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Act, Ledger, Move
+
+SIGNING = "a-signing-key-of-some-length"
 
 versions = st.builds(
     Version,
@@ -57,8 +63,8 @@ def entry(head: Move | None, move_id: str = "") -> Move:
     return Act.of("ann", "test", move_id or None).entry(head, "publish", "20250714_0215", to="20250714_0215", pin=False)
 
 
-def filled(storage: Storage, entries: int) -> Ledger:
-    ledger = Ledger(storage)
+def filled(storage: Storage, entries: int, keys: Sequence[Key] = ()) -> Ledger:
+    ledger = Ledger(storage, keys)
     for _ in range(entries):
         ledger.append(entry)
     return ledger
@@ -136,3 +142,111 @@ def test_a_damaged_ledger_is_not_read_over(storage, damage, message):
         storage.put("history/00000002.json", damaged)
     with pytest.raises(RegistryError, match=message):
         list(ledger.backwards(ledger.head()))
+
+
+def edited(storage: Storage, seq: int, /, **fields: object) -> None:
+    key = f"history/{seq:08}.json"
+    storage.put(key, msgspec.json.encode(msgspec.json.decode(storage.get(key)) | fields))
+
+
+ALTERED = {
+    "the head was edited": (lambda storage: edited(storage, 3, to="20250101_0215"), "00000003.json was altered"),
+    "the head was removed": (
+        lambda storage: storage.delete("history/00000003.json"),
+        "newest entry is gone: .* names entry 3, but 2 is the last there",
+    ),
+    "all entries were removed": (
+        lambda storage: [storage.delete(f"history/{seq:08}.json") for seq in (1, 2, 3)],
+        "names entry 3, but none is the last",
+    ),
+    "an entry before was edited": (
+        lambda storage: edited(storage, 2, who="nobody"),
+        "00000002.json is not the entry that .*00000003.json follows",
+    ),
+    "the first was edited": (
+        lambda storage: edited(storage, 1, pin=True),
+        "00000001.json is not the entry that .*00000002.json follows",
+    ),
+    "the record of the newest was edited": (
+        lambda storage: storage.put("history/newest.json", b'{"seq":3,"sha256":"0"}'),
+        "00000003.json was altered",
+    ),
+    "the record of the newest is no record": (
+        lambda storage: storage.put("history/newest.json", b"{}"),
+        "newest.json was altered",
+    ),
+    "an entry far ahead was planted": (
+        lambda storage: storage.put("history/99999999.json", storage.get("history/00000003.json")),
+        "holds entry 3",
+    ),
+    "an entry far ahead with its number was planted": (
+        lambda storage: (
+            storage.put("history/99999999.json", storage.get("history/00000003.json")),
+            edited(storage, 99999999, seq=99999999),
+        ),
+        "gap: .*99999998.json is missing; .*remove what stands behind the gap",
+    ),
+    "the next entry was planted": (
+        lambda storage: (
+            storage.put("history/00000004.json", storage.get("history/00000003.json")),
+            edited(storage, 4, seq=4),
+        ),
+        "00000003.json is not the entry that .*00000004.json follows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALTERED)
+@pytest.mark.parametrize("same", [True, False], ids=["a ledger that has read it", "another"])
+def test_what_was_altered_is_noticed_by_readers_and_writers(storage, case, same):
+    ledger = filled(storage, 3)
+    alter, message = ALTERED[case]
+    alter(storage)
+    ledger = ledger if same else Ledger(storage)
+    with pytest.raises(RegistryError, match=message):
+        list(ledger.backwards(ledger.head()))
+    if case != "the first was edited":  # a writer looks at the end
+        with pytest.raises(RegistryError, match=message):
+            ledger.append(entry)
+
+
+def test_a_process_killed_between_entry_and_record_leaves_a_ledger_that_goes_on(storage):
+    ledger = filled(storage, 2)
+    behind = storage.get("history/newest.json")
+    for _ in range(3):
+        ledger.append(entry)
+    storage.put("history/newest.json", behind)
+    assert Ledger(storage).head().seq == 5
+    edited(storage, 4, who="nobody")
+    with pytest.raises(RegistryError, match=r"00000004\.json is not the entry that"):
+        Ledger(storage).head()
+
+
+def test_a_ledger_of_a_former_release_is_read_and_goes_on(storage):
+    filled(storage, 3)
+    storage.delete("history/newest.json")
+    for seq in (1, 2, 3):
+        fields = msgspec.json.decode(storage.get(f"history/{seq:08}.json"))
+        storage.put(f"history/{seq:08}.json", msgspec.json.encode({k: v for k, v in fields.items() if k != "previous"}))
+    ledger = Ledger(storage, signing_keys(SIGNING))
+    assert ledger.head().seq == 3
+    assert ledger.append(entry).seq == 4
+    assert [move.signature is None for move in ledger.backwards(ledger.head())] == [False, True, True, True]
+    edited(storage, 3, pin=True)
+    with pytest.raises(RegistryError, match=r"00000003\.json is not the entry"):
+        ledger.head()
+
+
+@pytest.mark.parametrize("forged", [{"signature": None}, {"who": "nobody"}])
+def test_an_entry_that_no_key_has_signed_is_refused(storage, forged):
+    """Whoever writes without the key can follow the chain, but not sign."""
+    filled(storage, 2, keys=signing_keys(SIGNING))
+    writer = Ledger(storage)
+    writer.append(lambda head: msgspec.structs.replace(entry(head), signature="hmac-sha256:" + "0" * 64))
+    edited(storage, 3, **forged)
+    data = storage.get("history/00000003.json")
+    record = {"seq": 3, "sha256": hashlib.sha256(data).hexdigest()}
+    storage.put("history/newest.json", msgspec.json.encode(record))
+    with pytest.raises(RegistryError, match="signed"):
+        Ledger(storage, signing_keys(SIGNING)).head()
+    assert Ledger(storage).head().seq == 3  # who has no keys sees no signatures

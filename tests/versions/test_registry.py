@@ -166,12 +166,12 @@ def test_a_machine_leaves_latest_alone_where_somebody_has_moved_or_pinned_it(reg
 def test_a_listing_does_not_read_again_what_is_known(registry):
     publish(registry, A, B)
     registry.storage.put(f"{C}/ltr_weights.json", b"{}")
-    known = registry.listing()
+    known = registry.versions()
     assert known == registry.versions()
     registry.rollback(A, **BY)
     registry.storage.put(f"{B}/ltr_weights.json", b"{}")  # nobody does: so it can be seen that it was not read
     registry.storage.put(f"{C}/ltr_weights.json", encode(document(C)))
-    rows = registry.listing(known)
+    rows = registry.versions(known)
     assert [(row.version, row.is_latest, bool(row.problem)) for row in rows] == [
         (C, False, False),
         (B, False, False),

@@ -132,7 +132,7 @@ class Catalogue:
 
     def _ask(self) -> None:
         try:
-            self._listed, self._problem = self._registry.listing(self._listed or ()), None
+            self._listed, self._problem = self._registry.versions(self._listed or ()), None
         except LtrError as error:
             self._problem = str(error)
         self._until = self._clock() + FRESH_SECONDS

@@ -16,8 +16,10 @@ from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.guard import Traffic
 from ltr_pipeline.serving.settings import LEGACY
 from ltr_pipeline.serving.weights.workers import Refused
+from ltr_pipeline.signing import Key
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.golden import check_golden
+from ltr_pipeline.versions.trial import end_trials, try_model
 from ltr_pipeline.versions.weights import Weights
 
 __all__ = ["Loaded", "Models", "legacy", "load"]
@@ -60,8 +62,10 @@ class Loaded:
     traffic: Traffic = field(default_factory=Traffic)
 
 
-def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
+def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = False) -> Loaded:
     """Load the model of a weights document, verify it whole and warm it up.
+
+    Unless it was `tried` before, it is loaded in a child process first, which it may bring down.
 
     Raises
     ------
@@ -73,6 +77,9 @@ def load(data: bytes, *, where: str, keys: Sequence[bytes] = ()) -> Loaded:
     """
     with resting():
         document = weights.decode(data, where=where, keys=keys)
+        if not tried:
+            try_model(document)
+            end_trials()
         scorer = check_golden(document)
         seconds_a_row = _warm(scorer, document)
     return Loaded(

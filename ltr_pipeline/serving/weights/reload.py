@@ -18,6 +18,7 @@ from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.guard import Guard, Watch
 from ltr_pipeline.serving.weights.models import Loaded, Models, load
 from ltr_pipeline.serving.weights.workers import Refused, Workers
+from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 
 __all__ = ["Polls", "Reloader"]
@@ -116,7 +117,7 @@ class Reloader:
         *,
         seconds: float,
         guard: Guard,
-        keys: Sequence[bytes] = (),
+        keys: Sequence[Key] = (),
         workers: Workers | None = None,
         roll_back: Callable[[Loaded, str], str] | None = None,
     ) -> None:
@@ -130,6 +131,7 @@ class Reloader:
         self._due: tuple[Loaded, str] | None = None
         self._tag = self._found = ""
         self._left: Loaded | None = None
+        self._tried: set[str] = set()
         self._lock = threading.RLock()
         self._looked, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
@@ -210,7 +212,8 @@ class Reloader:
 
     def _take(self, data: bytes, sha256: str) -> None:
         try:
-            model = load(data, where=self.state.source, keys=self._keys)
+            tried = sha256 in self._tried or self._workers.tried(sha256)
+            model = load(data, where=self.state.source, keys=self._keys, tried=tried)
         except (MemoryError, OSError):  # not the document's fault
             raise
         except Exception as error:
@@ -218,6 +221,8 @@ class Reloader:
             prometheus.RELOADS.labels("refused").inc()
             log.warning("weights refused", source=self.state.source, sha256=sha256, error=str(error))
             return
+        self._tried.add(sha256)
+        self._workers.try_passed(sha256)
         self._left = self._models.take(model)  # let go of at the next tick, off every request's path
         former = self._models.former
         self._guard.begin(model.version, sha256, model.traffic, former.traffic if former else None)

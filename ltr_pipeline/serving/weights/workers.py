@@ -7,6 +7,7 @@ that are known already.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -24,6 +25,7 @@ FOLDER: Final = "LTR_SERVE_WORKERS_FOLDER"
 
 CALL: Final = "call"
 REFUSED: Final = "refused"
+TRIED: Final = "tried"
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +93,16 @@ class Workers:
             self._notes.put(f"{REFUSED}/{sha256}", msgspec.json.encode(refused))
         except StorageError as error:
             log.warning("other workers were not told of bad weights", sha256=sha256, error=str(error))
+
+    def try_passed(self, sha256: str) -> None:
+        """Tell every worker that a document need not be tried again; when the note cannot be written, they try it."""
+        if self._notes is not None and not self.tried(sha256):
+            with suppress(StorageError):
+                self._notes.put(f"{TRIED}/{sha256}", b"")
+
+    def tried(self, sha256: str) -> bool:
+        """Return whether a worker has tried a document, and it is good."""
+        return self._notes is not None and self._notes.exists(f"{TRIED}/{sha256}")
 
     def refused(self) -> dict[str, Refused]:
         """Return the documents that any worker has refused, by sha256."""

@@ -1,0 +1,24 @@
+"""What runs keep of a person: labelled tables name users."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ltr_pipeline.schema import LABELLED, USER_ID
+from ltr_pipeline.storage.base import Storage
+
+__all__ = ["forget_in_runs"]
+
+
+def forget_in_runs(storage: Storage, user_id: str) -> int:
+    """Delete the labelled tables that hold a user, and return how many; a run that needs them is built again."""
+    gone = 0
+    for key in storage.keys("runs"):
+        if key.endswith(".parquet") and f"/{LABELLED}-" in key:
+            with storage.local_file(key) as path:
+                rows = pl.scan_parquet(path, hive_partitioning=False).filter(pl.col(USER_ID) == user_id)
+                holds = rows.select(pl.len()).collect().item() > 0
+            if holds:
+                storage.delete(key)
+                gone += 1
+    return gone
