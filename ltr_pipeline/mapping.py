@@ -39,6 +39,9 @@ from ltr_pipeline.schema import (
 __all__ = ["MAX_RELEVANCE", "Mapping", "load_mapping"]
 
 MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+MESSAGE: Final = "$."
+"""How a path begins that is the message's even where an item of its list has a field of that name."""
+
 FEATURES = "features"  # the field that holds the object of features
 _HASHED: Final = (
     *(QUERY_ID, ITEM_ID, TIME, FEATURES, USER_ID, POSITION, ACTION, LABEL, EVENT_ID, RANKING_ID, PROTECTED_GROUP),
@@ -64,7 +67,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Allow-list of feature names, in model order.
     fields
         Dotted paths of each column of `schema.COLUMNS`, and of the object of features, tried in order; one that is not
-        there is not in these messages.
+        there is not in these messages. In a message that shows a list each is looked for in the item and then in the
+        message, and one that begins with ``$.`` in the message alone.
     relevance
         Graded relevance of each feedback action.
     legacy_weights
@@ -135,6 +139,9 @@ def _fields_problems(fields: dict[str, tuple[str, ...]]) -> Iterator[str]:
         yield f"fields has {unknown}, which are no columns; there are {', '.join(sorted(known))}"
     if missing := [name for name in needed if name not in fields]:
         yield f"fields lacks {missing}; say where they are"
+    own = {FEATURES, *(column.name for column in COLUMNS if not column.inherited)}
+    if wrong := sorted(name for name in own if any(path.startswith(MESSAGE) for path in fields.get(name, ()))):
+        yield f"{wrong} belong to each item, so that their paths cannot begin with {MESSAGE}"
 
 
 def _contradictions(mapping: Mapping) -> list[str]:

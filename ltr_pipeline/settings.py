@@ -206,6 +206,13 @@ class Settings(Channels):
         ge=1,
         le=60,
     )
+    feedback_skew_seconds: float = env(
+        "LTR_FEEDBACK_SKEW_SECONDS",
+        5.0,
+        "Feedback stamped up to this long before its impression counts for it: the two may be stamped by two clocks.",
+        ge=0,
+        le=3600,
+    )
     valid_days: int = env(
         "LTR_VALID_DAYS", 2, "Number of validation days before them, for early stopping.", ge=1, le=60
     )

@@ -131,7 +131,8 @@ def label_bucket(
     Duplicates go first: the same `event_id` for the same candidate, else the same parsed fields; the first (partition,
     source, offset, item_index) stays, then the first row. Feedback that names a ranking belongs to the latest
     impression of its item in that ranking that is not newer than the feedback, other feedback to the latest such
-    impression of that item for that query. The relevance of a candidate is the largest of: its interactions not later
+    impression of that item for that query. Where there is none, the first one that is newer by no more than
+    `Windows.skew_seconds` takes its place. The relevance of a candidate is the largest of: its interactions not later
     than `attribution_days` after the impression they belong to, the label it was logged with, 0.
 
     Parameters
@@ -148,7 +149,7 @@ def label_bucket(
     once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
     candidates = once.filter(pl.col(_REASON).is_null())
     seen = shown.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "unavailable"))
-    joined = _with_impression(_deduplicated(_typed(feedback, FEEDBACK_TYPES)), seen)
+    joined = _with_impression(_deduplicated(_typed(feedback, FEEDBACK_TYPES)), seen, windows.skew_seconds)
     judged = _feedback_reasons(joined, candidates, relevance, windows)
     table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
     repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
@@ -270,22 +271,27 @@ def _feedback_reasons(
     )
 
 
-def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame, skew_seconds: float) -> pl.DataFrame:
     """Add to feedback the ranking it belongs to and the times of the impressions just before and after it."""
     names_ranking = pl.col(RANKING_ID).is_not_null()
-    return pl.concat(
+    nearest = pl.concat(
         [
             _nearest(feedback.filter(names_ranking), seen, [*_CANDIDATE]),
             _nearest(feedback.filter(~names_ranking).drop(RANKING_ID), seen, [QUERY_ID, ITEM_ID]),
         ],
         how="diagonal",
     )
+    skewed = pl.col("shown_at").is_null() & (pl.col("shown_later_at") - pl.col(TIME) <= timedelta(seconds=skew_seconds))
+    return nearest.with_columns(
+        pl.when(skewed).then("shown_later_at").otherwise("shown_at").alias("shown_at"),
+        pl.when(skewed).then("ranking_later").otherwise(RANKING_ID).alias(RANKING_ID),
+    )
 
 
 def _nearest(feedback: pl.DataFrame, seen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     shown = seen.join(feedback, on=keys, how="semi", maintain_order="left")
     before = shown.select(*_CANDIDATE, TIME, pl.col(TIME).alias("shown_at"))
-    after = shown.select(*keys, TIME, pl.col(TIME).alias("shown_later_at"))
+    after = shown.select(*keys, TIME, pl.col(TIME).alias("shown_later_at"), pl.col(RANKING_ID).alias("ranking_later"))
     return feedback.join_asof(before, on=TIME, by=keys, strategy="backward", check_sortedness=False).join_asof(
         after, on=TIME, by=keys, strategy="forward", check_sortedness=False
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ltr_pipeline.dataset.labels import Account
 from ltr_pipeline.dataset.windows import Span, Windows
 
-__all__ = ["DatasetManifest", "Part"]
+__all__ = ["UNJOINED", "DatasetManifest", "Part"]
+
+UNJOINED: Final = ("no_impression", "before_impression", "too_late")
+"""Reasons why feedback belongs to no impression: no such item was shown, not yet, or its time was over."""
 
 
 class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,3 +70,19 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     vanished: list[str]
     appeared: list[str]
     tables: dict[str, str]
+
+    @property
+    def unjoined(self) -> dict[str, int]:
+        """How many interactions belong to no impression, by reason."""
+        return {reason: self.feedback.dropped[reason] for reason in UNJOINED if reason in self.feedback.dropped}
+
+    @property
+    def joined_share(self) -> float | None:
+        """Share of the interactions of the window that belong to an impression; None without any.
+
+        Duplicates, later ones and those whose action means nothing are left out.
+        """
+        feedback = self.feedback
+        others = sum(feedback.dropped.get(reason, 0) for reason in ("after_cutoff", "unknown_action"))
+        asked = feedback.landed - feedback.duplicates - others
+        return 1 - sum(self.unjoined.values()) / asked if asked else None

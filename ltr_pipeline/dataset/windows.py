@@ -27,6 +27,9 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         immature.
     test_days, valid_days
         Length of the parts that are held out.
+    skew_seconds
+        An interaction that seems to be older than its impression by up to this is taken for one at that moment: the two
+        may be stamped by two clocks.
     min_queries
         Eligible test rankings that the test part grows back for, by the gate's policy; it does not grow for 0.
 
@@ -42,11 +45,12 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     test_days: int = 3
     valid_days: int = 2
     min_queries: int = 0
+    skew_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cutoff.utcoffset() != timedelta(0) or self.cutoff.timetz() != time(tzinfo=UTC):
             raise DatasetError(f"the cutoff {self.cutoff.isoformat()} is not a midnight in UTC; give the day's start")
-        if min(self.attribution_days, self.valid_days, self.min_queries) < 0 or self.test_days < 1:
+        if min(self.attribution_days, self.valid_days, self.min_queries, self.skew_seconds) < 0 or self.test_days < 1:
             raise DatasetError(f"{self}: days and counts must not be negative, and test_days at least 1")
         if self.window_days <= self.attribution_days:
             raise DatasetError(

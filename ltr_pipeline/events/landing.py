@@ -48,6 +48,9 @@ log = structlog.get_logger(__name__)
 
 RANGE: Final = "range.json"
 MOST_KINDS: Final = 20
+MOST_FEATURES: Final = 100
+FUTURE: Final = dt.timedelta(days=2)
+"""An event that is later than the end of the run's date by a day is of the future: some clock was wrong."""
 
 Buckets = list[pa.Table]  # one for each bucket
 
@@ -110,7 +113,7 @@ def land(
     plan = _plan(storage, date, source, since)
     threads = threads or min(4, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch:
-        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan.range.lost)
+        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan, date)
         writers.add(source.read(plan.range), threads)
         manifest = Manifest(
             date=date,
@@ -185,8 +188,9 @@ def _store(storage: Storage, manifest: Manifest, scratch: Path) -> None:
 class _Writers:
     """The files of a partition while they are written, and their account."""
 
-    def __init__(self, scratch: Path, buckets: int, decoder: Decoder, lost: Sequence[Segment]) -> None:
+    def __init__(self, scratch: Path, buckets: int, decoder: Decoder, plan: _Plan, date: dt.date) -> None:
         self._decoder = decoder
+        self._end = dt.datetime.combine(date, dt.time(), dt.UTC) + FUTURE
         self._impressions = BucketWriter(_paths(scratch, IMPRESSIONS, buckets), impression_schema(decoder.shape))
         self._feedback = BucketWriter(_paths(scratch, FEEDBACK, buckets), feedback_schema())
         self._quarantine = (scratch / QUARANTINE).open("wb")
@@ -196,7 +200,9 @@ class _Writers:
         self._times: list[dt.datetime] = []
         self._unknown_features: set[str] = set()
         self._unknown_kinds: set[str] = set()
-        self._lost: list[Segment] = list(lost)
+        self._shadowed: Counter[str] = Counter()
+        self._future = 0
+        self._lost: list[Segment] = list(plan.range.lost)
 
     def add(self, blocks: Iterable[Block], threads: int) -> None:
         """Add the records of blocks, decoding only a few of them at a time."""
@@ -219,15 +225,24 @@ class _Writers:
         self._impressions.write(impressions)
         self._feedback.write(feedback)
         for table in (decoded.impressions, decoded.feedback):
-            if table.num_rows:
-                seen = pc.min_max(table[TIME]).as_py()
-                self._times = [min([*self._times, seen["min"]]), max([*self._times, seen["max"]])]
+            self._note_times(table[TIME])
         self._quarantine.writelines(msgspec.json.encode(record) + b"\n" for record in decoded.quarantined)
         self._read += decoded.read
         self._reasons.update(record.reason for record in decoded.quarantined)
         self._ignored.update(decoded.ignored)
-        self._unknown_features.update(decoded.unknown_features)
-        self._unknown_kinds.update(decoded.unknown_kinds)
+        self._unknown_features = _first_few(self._unknown_features | decoded.unknown_features, MOST_FEATURES)
+        self._unknown_kinds = _first_few(self._unknown_kinds | decoded.unknown_kinds, MOST_KINDS)
+        self._shadowed.update(decoded.shadowed)
+
+    def _note_times(self, times: pa.ChunkedArray) -> None:
+        """Note first and last time, but for those of the future, which would keep the partition in every window."""
+        seen = pc.min_max(times).as_py()
+        if seen["max"] and seen["max"] >= self._end:
+            past = times.filter(pc.less(times, pa.scalar(self._end, times.type)))
+            self._future += len(times) - len(past)
+            seen = pc.min_max(past).as_py()
+        if seen["max"]:
+            self._times = [min([*self._times, seen["min"]]), max([*self._times, seen["max"]])]
 
     def close(self) -> list[FileInfo]:
         """Finish the files; what they are."""
@@ -248,9 +263,16 @@ class _Writers:
             "first_time": self._times[0] if self._times else None,
             "last_time": self._times[1] if self._times else None,
             "unknown_features": sorted(self._unknown_features),
-            "unknown_kinds": sorted(self._unknown_kinds)[:MOST_KINDS],
+            "unknown_kinds": sorted(self._unknown_kinds),
+            "shadowed": dict(sorted(self._shadowed.items())),
+            "future": self._future,
             "lost": self._lost,
         }
+
+
+def _first_few(names: set[str], most: int) -> set[str]:
+    """Return the first of some names in their order, the same whatever order they are met in."""
+    return names if len(names) <= most else set(sorted(names)[:most])
 
 
 def _paths(scratch: Path, table: str, buckets: int) -> list[Path]:

@@ -60,7 +60,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     quarantine_reasons, ignored_reasons
         The last two by reason.
     first_time, last_time
-        Event times of the earliest and the latest landed record; None when nothing landed.
+        Event times of the earliest and the latest landed record, but for those of the future; None without any.
     unknown_features, unknown_kinds
         Features seen (in a sample) that are not on the allow-list, and kinds of message that were ignored.
     files
@@ -69,6 +69,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Why another source than the configured one was read; empty when it was not.
     lost
         What was gone from the source before it could be read; not among the records read.
+    shadowed
+        How many items of lists have another value than their message, by column that a list shares: see docs/events.md.
+    future
+        Records of an event time more than a day after the run's date. They landed, and count in no window.
     forgotten
         Records that were removed to forget a person (`forget`).
     previous
@@ -97,6 +101,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: list[FileInfo]
     fallback: str = ""
     lost: list[Segment] = []
+    shadowed: dict[str, int] = {}
+    future: int = 0
     forgotten: int = 0
     previous: str | None = None
     signature: str | None = None

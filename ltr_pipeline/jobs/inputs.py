@@ -67,4 +67,5 @@ def windows(date: dt.date, window_days: int, settings: Settings, min_queries: in
         test_days=settings.test_days,
         valid_days=settings.valid_days,
         min_queries=min_queries,
+        skew_seconds=settings.feedback_skew_seconds,
     )

@@ -46,6 +46,8 @@ class Decoded:
         Expanded records.
     unknown_features, unknown_kinds
         Features that are not on the allow-list and kinds of message that are ignored, seen in a sample of the lines.
+    shadowed
+        How many items have another value than their message in a column that a list shares, by column.
     """
 
     impressions: pa.Table
@@ -55,6 +57,7 @@ class Decoded:
     read: int
     unknown_features: frozenset[str]
     unknown_kinds: frozenset[str]
+    shadowed: Counter[str]
 
 
 class Decoder:
@@ -93,6 +96,7 @@ class Decoder:
             read=raw.read + len(block.rejected) + sum(block.ignored.values()),
             unknown_features=unknown_features(sample, self.shape),
             unknown_kinds=unknown_kinds(sample, self.shape),
+            shadowed=raw.shadowed,
         )
 
     def _parts(self, lines: Lines) -> Iterator[Raw]:

@@ -41,12 +41,15 @@ class Raw:
         Records that cannot be in the table.
     ignored
         How many records do not concern us, by reason.
+    shadowed
+        How many items have another value than their message in a column that a list shares, by column.
     """
 
     table: pa.Table
     read: int
     refused: list[Refusal] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    shadowed: Counter[str] = field(default_factory=Counter)
 
 
 def merged(parts: Sequence[Raw], schema: pa.Schema) -> Raw:
@@ -60,6 +63,7 @@ def merged(parts: Sequence[Raw], schema: pa.Schema) -> Raw:
         read=sum(part.read for part in parts),
         refused=sorted(refusal for part in parts for refusal in part.refused),
         ignored=sum((part.ignored for part in parts), Counter()),
+        shadowed=sum((part.shadowed for part in parts), Counter()),
     )
 
 

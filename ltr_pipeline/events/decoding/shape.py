@@ -13,10 +13,32 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.mapping import FEATURES, Mapping
-from ltr_pipeline.schema import COLUMNS, FEEDBACK, IMPRESSIONS, ITEM_INDEX, Column, feature_column
+from ltr_pipeline.mapping import FEATURES, MESSAGE, Mapping
+from ltr_pipeline.schema import (
+    COLUMNS,
+    FEEDBACK,
+    IMPRESSIONS,
+    ITEM_INDEX,
+    QUERY_ID,
+    RANKING_ID,
+    TIME,
+    USER_ID,
+    Column,
+    feature_column,
+)
 
-__all__ = ["FROM_ITEM", "HAS_FEATURES", "IS_FEEDBACK", "LINE", "READ", "TYPES", "FieldPath", "Shape", "shape_of"]
+__all__ = [
+    "FROM_ITEM",
+    "HAS_FEATURES",
+    "IS_FEEDBACK",
+    "LINE",
+    "OF_LIST",
+    "READ",
+    "TYPES",
+    "FieldPath",
+    "Shape",
+    "shape_of",
+]
 
 FieldPath = tuple[str, ...]
 
@@ -48,6 +70,9 @@ READ: Final[dict[str, tuple[Column, ...]]] = {
 }
 """Columns of messages that a landed table has; of two wrong ones a record is refused for the first."""
 
+OF_LIST: Final = (QUERY_ID, RANKING_ID, USER_ID, TIME)
+"""Columns that all items of a list share; an item that has another value of its own probably means something else."""
+
 FROM_ITEM: Final = frozenset(column.name for column in COLUMNS if not column.inherited)
 """In a list message these are the item's own or absent; everything else an item takes from its message."""
 
@@ -60,8 +85,8 @@ class Shape:
     ----------
     mapping
         What it was made of.
-    paths
-        Paths of each column.
+    paths, item_paths
+        Paths of each column in a message, and in an item of its list: all but those that are said to be the message's.
     kind, items, features
         Paths of the message's kind, of its list of items, of its object of features.
     wire
@@ -72,6 +97,7 @@ class Shape:
 
     mapping: Mapping
     paths: dict[str, tuple[FieldPath, ...]]
+    item_paths: dict[str, tuple[FieldPath, ...]]
     kind: tuple[FieldPath, ...]
     items: tuple[FieldPath, ...]
     features: tuple[FieldPath, ...]
@@ -103,16 +129,22 @@ def shape_of(mapping: Mapping) -> Shape:
     >>> shape_of(load_mapping()).paths["query_id"]
     (('context', 'case_id'), ('case_id',))
     """
-    paths = {column: _split(mapping.paths(column)) for column in TYPES}
+    paths = {column: _split(path.removeprefix(MESSAGE) for path in mapping.paths(column)) for column in TYPES}
+    of_items = {column: [p for p in mapping.paths(column) if not p.startswith(MESSAGE)] for column in TYPES}
+    item_paths = {column: _split(found) for column, found in of_items.items()}
     kind, items, features = _split(mapping.kind), _split(mapping.items), _split(mapping.paths(FEATURES))
-    record = [(path, kind) for column, kind in TYPES.items() for path in paths[column]]
-    record += [((*path, name), pa.float64()) for path in features for name in mapping.features]
-    message = [*record, *((path, pa.string()) for path in kind)]
-    message += [(path, pa.list_(_struct(_tree(record)))) for path in items]
+    numbers = [((*path, name), pa.float64()) for path in features for name in mapping.features]
+    message = [*_leaves(paths), *numbers, *((path, pa.string()) for path in kind)]
+    item = _struct(_tree([*_leaves(item_paths), *numbers]))
+    message += [(path, pa.list_(item)) for path in items]
     raw = {LINE: pa.int32(), ITEM_INDEX: pa.int32(), IS_FEEDBACK: pa.bool_(), HAS_FEATURES: pa.bool_(), **TYPES}
     raw |= {feature_column(name): pa.float64() for name in mapping.features}
     wire = pa.schema(_struct(_tree(message)))
-    return Shape(mapping, paths, kind, items, features, wire, pa.schema(raw))
+    return Shape(mapping, paths, item_paths, kind, items, features, wire, pa.schema(raw))
+
+
+def _leaves(paths: dict[str, tuple[FieldPath, ...]]) -> list[tuple[FieldPath, pa.DataType]]:
+    return [(path, kind) for column, kind in TYPES.items() for path in paths[column]]
 
 
 def _split(paths: Iterable[str]) -> tuple[FieldPath, ...]:

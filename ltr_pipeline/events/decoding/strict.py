@@ -17,7 +17,17 @@ import pyarrow as pa
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.lines import MAX_DEPTH, NOT_NUMBERS, Lines, is_deep, is_utf8
 from ltr_pipeline.events.decoding.raw import Raw, Refusal
-from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, READ, TYPES, FieldPath, Shape
+from ltr_pipeline.events.decoding.shape import (
+    FROM_ITEM,
+    HAS_FEATURES,
+    IS_FEEDBACK,
+    LINE,
+    OF_LIST,
+    READ,
+    TYPES,
+    FieldPath,
+    Shape,
+)
 from ltr_pipeline.events.source import MAX_LINE_BYTES
 from ltr_pipeline.schema import EVENT_ID, FEEDBACK, IMPRESSIONS, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
@@ -49,22 +59,34 @@ def read_strict(lines: Lines, shape: Shape) -> Raw:
     rows: list[Fields] = []
     refused: list[Refusal] = []
     ignored: Counter[str] = Counter()
+    shadowed: Counter[str] = Counter()
     for number, line in zip(lines.number.tolist(), lines, strict=True):
         if line.isspace():
             continue
         try:
-            for index, record in enumerate(_records(_message(line), shape)):
+            message = _message(line)
+            for index, record in enumerate(_records(message, shape)):
                 if isinstance(record, _Refusal):
                     refused.append(Refusal(number, index, record.reason, record.detail))
                 else:
                     rows.append({LINE: number, ITEM_INDEX: index, **record})
+                    shadowed.update(_shadowed(record, message, shape))
         except _Refusal as error:
             refused.append(Refusal(number, 0, error.reason, error.detail))
         except _Ignored as why:
             ignored[str(why)] += 1
     columns = [pa.array([row.get(column.name) for row in rows], column.type) for column in shape.raw]
     table = pa.table(columns, schema=shape.raw)
-    return Raw(table, len(rows) + len(refused) + ignored.total(), refused, ignored)
+    return Raw(table, len(rows) + len(refused) + ignored.total(), refused, ignored, shadowed)
+
+
+def _shadowed(record: Fields, message: Fields, shape: Shape) -> Iterator[str]:
+    """Yield the columns that a list shares and in which this record has another value than its message."""
+    if _first([message], shape.items) is not None and not record[IS_FEEDBACK]:
+        for name in OF_LIST:
+            shared = _first([message], shape.paths[name])
+            if shared is not None and record[name] != shared:
+                yield name
 
 
 def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
@@ -134,13 +156,13 @@ def _records(message: Fields, shape: Shape) -> Iterator[Fields | _Refusal]:
     """Give the records of a message, each typed or refused."""
     kind = _first([message], shape.kind)
     if kind in shape.mapping.feedback_kinds:
-        yield _tried([message], FEEDBACK, shape)
+        yield _tried(None, message, FEEDBACK, shape)
         return
     if kind not in shape.mapping.impression_kinds:
         raise _Ignored(reasons.UNRELATED)
     items = _first([message], shape.items)
     if items is None:
-        yield _tried([message], IMPRESSIONS, shape)
+        yield _tried(None, message, IMPRESSIONS, shape)
         return
     for index, item in enumerate(_checked_list(items)):
         yield _item(index, item, message, shape)
@@ -161,31 +183,31 @@ def _item(index: int, item: object, message: Fields, shape: Shape) -> Fields | _
         item = {}
     if not isinstance(item, dict):
         return _Refusal(reasons.WRONG_TYPE, f"the item is {_kind_of(item)}, not an object")
-    record = _tried([item, message], IMPRESSIONS, shape)
+    record = _tried(item, message, IMPRESSIONS, shape)
     if isinstance(record, dict):
         if record[POSITION] is None:
             record[POSITION] = index + 1.0
-        if record[EVENT_ID] and _first([item], shape.paths[EVENT_ID]) is None:
+        if record[EVENT_ID] and _first([item], shape.item_paths[EVENT_ID]) is None:
             record[EVENT_ID] += f"#{index}"
     return record
 
 
-def _tried(levels: list[Fields], table: str, shape: Shape) -> Fields | _Refusal:
+def _tried(item: Fields | None, message: Fields, table: str, shape: Shape) -> Fields | _Refusal:
     try:
-        return _record(levels, table, shape)
+        return _record(item, message, table, shape)
     except _Refusal as refused:
         return refused
 
 
-def _record(levels: list[Fields], table: str, shape: Shape) -> Fields:
-    """Return the columns of a record, from the item and then from its message."""
+def _record(item: Fields | None, message: Fields, table: str, shape: Shape) -> Fields:
+    """Return the columns of a record: of an item of a list, or of a message that is one record."""
     record: Fields = {IS_FEEDBACK: table == FEEDBACK, HAS_FEATURES: False}
     for name in (column.name for column in READ[table]):
-        value = _first(levels[:1] if name in FROM_ITEM else levels, shape.paths[name])
+        value = _value(item, message, name, shape)
         record[name] = None if value is None else _typed(value, TYPES[name], name)
     if record[IS_FEEDBACK]:
         return record
-    features = _first(levels, shape.features)
+    features = _first([message] if item is None else [item, message], shape.features)
     if features is not None:
         if not isinstance(features, dict):
             raise _Refusal(reasons.WRONG_TYPE, f"the features are {_kind_of(features)}, not an object")
@@ -194,6 +216,14 @@ def _record(levels: list[Fields], table: str, shape: Shape) -> Fields:
             value = features.get(name)
             record[feature_column(name)] = None if value is None else _typed(value, pa.float64(), f"feature {name}")
     return record
+
+
+def _value(item: Fields | None, message: Fields, name: str, shape: Shape) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the value of a column: the item's, else the message's, but for what only an item can have."""
+    own = None if item is None else _first([item], shape.item_paths[name])
+    if own is not None or (item is not None and name in FROM_ITEM):
+        return own
+    return _first([message], shape.paths[name])
 
 
 def _first(levels: Iterable[Fields], paths: tuple[FieldPath, ...]) -> Any:  # noqa: ANN401 - any JSON value

@@ -7,7 +7,7 @@ narrows them down; so the result never depends on which reader a line went throu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,16 @@ import pyarrow.compute as pc
 from ltr_pipeline.events.decoding.arrow import Misfit
 from ltr_pipeline.events.decoding.lines import Lines
 from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered, merged
-from ltr_pipeline.events.decoding.shape import FROM_ITEM, HAS_FEATURES, IS_FEEDBACK, LINE, TYPES, FieldPath, Shape
+from ltr_pipeline.events.decoding.shape import (
+    FROM_ITEM,
+    HAS_FEATURES,
+    IS_FEEDBACK,
+    LINE,
+    OF_LIST,
+    TYPES,
+    FieldPath,
+    Shape,
+)
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
 from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
@@ -42,7 +51,7 @@ def read_fast(lines: Lines, shape: Shape, parse: Parse) -> Raw:
     kind, items = _first(messages, shape.kind), _first(messages, shape.items)
     shown = _is_one_of(kind, shape.mapping.impression_kinds, len(messages))
     answered = _is_one_of(kind, shape.mapping.feedback_kinds, len(messages))
-    columns = _columns(messages, shape) | {LINE: pa.array(lines.number, pa.int32()), IS_FEEDBACK: answered}
+    columns = _columns(messages, shape, shape.paths) | {LINE: pa.array(lines.number, pa.int32()), IS_FEEDBACK: answered}
     if items is None:
         return _singles(columns, pc.or_(shown, answered), len(messages), shape)
     listed = pc.and_(shown, pc.is_valid(items))
@@ -83,8 +92,8 @@ def _is_one_of(kind: pa.Array | None, kinds: tuple[str, ...], count: int) -> pa.
     return pc.is_in(kind, value_set=pa.array(kinds, pa.string()))
 
 
-def _columns(messages: pa.StructArray, shape: Shape) -> Columns:
-    columns = {name: values for name in TYPES if (values := _first(messages, shape.paths[name])) is not None}
+def _columns(messages: pa.StructArray, shape: Shape, paths: Mapping[str, Iterable[FieldPath]]) -> Columns:
+    columns = {name: values for name in TYPES if (values := _first(messages, paths[name])) is not None}
     features: Columns = {}
     for path in shape.features:
         if (found := _leaf(messages, path)) is not None:
@@ -130,13 +139,16 @@ def _expanded(items: pa.ListArray, messages: Columns, shape: Shape) -> Raw:
         for line, length in zip(messages[LINE].filter(pa.array(many)).to_pylist(), lengths[many].tolist(), strict=True)
     ]
     usable = pa.array((lengths > 0) & ~many)
-    table = _items(items.filter(usable), filtered(messages, usable), shape)
+    table, shadowed = _items(items.filter(usable), filtered(messages, usable), shape)
     empty = int((lengths == 0).sum())
-    return Raw(table, table.num_rows + len(refused) + empty, refused, +Counter({EMPTY_LIST: empty}))
+    return Raw(table, table.num_rows + len(refused) + empty, refused, +Counter({EMPTY_LIST: empty}), shadowed)
 
 
-def _items(lists: pa.ListArray, messages: Columns, shape: Shape) -> pa.Table:
-    """Return the items' columns: an item's fields win over its message's, but for those that only an item can have."""
+def _items(lists: pa.ListArray, messages: Columns, shape: Shape) -> tuple[pa.Table, Counter[str]]:
+    """Return the items' columns: an item's fields win over its message's, but for those that only an item can have.
+
+    Also count the items that have another value than their message, of each column that a list shares.
+    """
     lengths = lists.value_lengths().to_numpy()
     message = np.repeat(np.arange(len(lists)), lengths)
     index = pa.array(np.arange(len(message)) - np.repeat(np.cumsum(lengths) - lengths, lengths), pa.int32())
@@ -144,11 +156,17 @@ def _items(lists: pa.ListArray, messages: Columns, shape: Shape) -> pa.Table:
     if EVENT_ID in inherited:
         event_ids = blank_to_null(inherited[EVENT_ID])
         inherited[EVENT_ID] = pc.binary_join_element_wise(event_ids, index.cast(pa.string()), "#")
-    own = _columns(lists.flatten(), shape) if len(message) else {}
+    own = _columns(lists.flatten(), shape, shape.item_paths) if len(message) else {}
+    both = [name for name in OF_LIST if name in own and name in inherited]
+    shadowed: Counter[str] = Counter({name: _differing(own[name], inherited[name]) for name in both})
     own[POSITION] = _or_else(own.get(POSITION), pc.cast(pc.add(index, 1), pa.float64()))
     features = _preferred(_only_features(own), _only_features(inherited))
     columns = {name: _or_else(own.get(name), inherited.get(name)) for name in {**inherited, **own}}
-    return _table(columns | features | {ITEM_INDEX: index}, len(message), shape)
+    return _table(columns | features | {ITEM_INDEX: index}, len(message), shape), +shadowed
+
+
+def _differing(values: pa.Array, others: pa.Array) -> int:
+    return pc.sum(pc.not_equal(values, others)).as_py() or 0
 
 
 def _or_else(values: pa.Array | None, others: pa.Array | None) -> pa.Array:
