@@ -10,7 +10,7 @@ SECRET = "a-shared-secret-of-some-length"
 KINDS = [PRIVATE, SECRET]
 
 
-@pytest.mark.parametrize("text", KINDS)
+@pytest.mark.parametrize("text", KINDS, ids=["ed25519", "secret"])
 @given(content=st.binary(), other=st.binary())
 def test_a_signature_holds_for_its_content_alone(text, content, other):
     keys = signing_keys(text)
@@ -41,7 +41,7 @@ def test_a_team_can_move_from_a_secret_to_a_pair():
 @pytest.mark.parametrize(
     "signature", ["", "ed25519:", "ed25519:zz", f"ed25519:{'0' * 128}", "hmac-sha256:", "é", "none"]
 )
-@pytest.mark.parametrize("text", KINDS)
+@pytest.mark.parametrize("text", KINDS, ids=["ed25519", "secret"])
 def test_what_is_no_signature_is_refused(text, signature):
     assert not signed(b"x", signature, signing_keys(text))
 

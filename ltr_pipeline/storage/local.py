@@ -142,6 +142,8 @@ def _storage_errors(uri: str) -> Iterator[None]:
     except FileExistsError as error:
         raise AlreadyExistsError(f"{uri} exists already and is never overwritten") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotFoundError(f"{uri} is a link to itself; remove it") from error
         raise StorageError(
             f"{uri}: {error.strerror or error}; check the path, its permissions and free space"
         ) from error
@@ -157,8 +159,15 @@ def _objects(folder: Path, prefix: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _objects(Path(entry.path), f"{prefix}{entry.name}/")
-        elif entry.is_file() and not entry.name.startswith(_STAGED):
+        elif _is_file(entry) and not entry.name.startswith(_STAGED):
             yield prefix + entry.name
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _make_folder(folder: Path) -> None:

@@ -179,10 +179,15 @@ class Ledger:
         RegistryError
             It was altered or removed, or does not follow the entry before it.
         """
+        head, _ = self._head()
+        return head.move if head else None
+
+    def _head(self) -> tuple[_Entry | None, bool]:
+        """Read the newest entry, and whether it is known to be the newest."""
         recorded = self._recorded()
         newest = self._listed()
         if not newest and not recorded:
-            return None
+            return None, True
         if recorded and recorded.seq > newest:
             raise RegistryError(
                 f"the ledger's newest entry is gone: {self.storage.uri(NEWEST)} names entry {recorded.seq}, but "
@@ -197,7 +202,7 @@ class Ledger:
         if older is entry and newest > 1:
             self._read_before(entry)
         self._check_signed(entry.move)
-        return entry.move
+        return entry, recorded is not None and recorded.seq == newest
 
     def _listed(self) -> int:
         """Return the highest number of an entry; 0 without any."""
@@ -223,9 +228,12 @@ class Ledger:
         When nothing is left to do, `decide` returns an entry that is there already.
         """
         while True:
-            head = self.head()
+            entry, known = self._head()
+            head = entry.move if entry else None
             move = decide(head)
             if move.seq <= _seq(head):
+                if not known and head:  # a process was killed after it had created that
+                    self._noted(head.seq)
                 return move
             if self._create(self._sealed(move, head)):
                 return self._noted(move.seq)

@@ -275,11 +275,13 @@ class Registry:
         recorded = {move.version: move.sha256 for move in history if move.move == "publish"}
         pruned = {version for move in history for version in move.pruned}
         versions = sorted({*stored_ids(keys), *recorded} - pruned, key=Version.parse, reverse=True)
-        if not problems and (problem := self.latest.problem()):
+        verdicts = [self._verdict(version, recorded.get(version)) for version in versions]
+        broken = {verdict.version for verdict in verdicts if not verdict.ok}
+        if history and history[0].to not in broken and (problem := self.latest.problem()):
             problems["latest"] = problem
         problems |= dict.fromkeys(_strays(keys), "is nothing of the registry's; move it away")
         return [
-            *(self._verdict(version, recorded.get(version)) for version in versions),
+            *verdicts,
             *(Verified(version=name, ok=False, problem=problem) for name, problem in problems.items()),
         ]
 
