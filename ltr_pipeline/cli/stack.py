@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from ltr_pipeline.cli.console import console
-from ltr_pipeline.cli.results import print_growth
 from ltr_pipeline.local import standalone
 from ltr_pipeline.local.ports import check_free
 from ltr_pipeline.local.programs import Program, stop, wait
-from ltr_pipeline.settings import load_settings
-from ltr_pipeline.simulate import growing
 
 __all__ = ["down", "serve", "up"]
 
@@ -23,6 +20,11 @@ START_SECONDS: Final = 300  # on a busy machine; a program that ends is noticed 
 
 def up() -> None:
     """Start Airflow and the service in the background and wait until they are healthy."""
+    # Only here: what simulates takes seconds to import, and neither to serve nor to stop needs it.
+    from ltr_pipeline.cli.results import print_growth
+    from ltr_pipeline.settings import load_settings
+    from ltr_pipeline.simulate import growing
+
     with console.status("simulating"):
         print_growth(growing.catch_up(load_settings()))
     home = standalone.airflow_home()

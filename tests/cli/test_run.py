@@ -69,11 +69,16 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     ("arguments", "more", "says"),
     [
         (["--date", "tomorrow"], {}, "'tomorrow' is no day"),
-        (["--date", "2090-01-01"], {}, "is in the future"),
         ([], {"AIRFLOW_VAR_LTR_FAIRNESS_MAX": "1.7"}, "ltr_fairness_max is '1.7'"),
-        ([], {"LTR_WINDOW_DAYS": "soon"}, "LTR_WINDOW_DAYS"),
-        ([], {"LTR_PARAMETERS": '{"num_leaves": -1}'}, "num_leaves"),
-        ([], {"LTR_EVENTS_PATH": "nowhere.log", "LTR_DATA_URI": "other"}, "nowhere.log: no event log there"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                (["--date", "2090-01-01"], {}, "is in the future"),
+                ([], {"LTR_WINDOW_DAYS": "soon"}, "LTR_WINDOW_DAYS"),
+                ([], {"LTR_PARAMETERS": '{"num_leaves": -1}'}, "num_leaves"),
+                ([], {"LTR_EVENTS_PATH": "nowhere.log", "LTR_DATA_URI": "other"}, "nowhere.log: no event log there"),
+            )
+        ),
     ],
 )
 def test_what_cannot_be_run_is_one_clear_line(

@@ -149,7 +149,7 @@ def test_storage_that_comes_back_is_found_by_the_next_try(
     assert settings.registry.promoted() == "20261001_0215"
 
 
-@pytest.mark.parametrize("outage", ["silent", "no_feedback"])
+@pytest.mark.parametrize("outage", ["no_feedback", pytest.param("silent", marks=pytest.mark.long)])
 def test_a_day_that_teaches_nothing_keeps_the_former_model(
     run: Run, settings: Settings, outage: Literal["silent", "no_feedback"]
 ) -> None:

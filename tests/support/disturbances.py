@@ -50,10 +50,13 @@ class Scene:
         return self.night.attempt(self.task, **about)
 
     @contextlib.contextmanager
-    def in_mid_transfer(self, server: str, **about: Any) -> Iterator[Attempt]:
-        """The task, while everything between it and a server stands still, unless it ended before."""
+    def in_mid_transfer(self, server: str, *, latest: float = 0.95, **about: Any) -> Iterator[Attempt]:
+        """The task, while everything between it and a server stands still, unless it ended before.
+
+        That is after a share of the bytes that a calm night transfers, up to `latest`.
+        """
         proxy = self.site.proxies[server]
-        proxy.hold(after=int(self.chance.uniform(0.05, 0.95) * self.calm.passed[self.task, server]))
+        proxy.hold(after=int(self.chance.uniform(0.05, latest) * self.calm.passed[self.task, server]))
         attempt = self.start(**about)
         try:
             while not proxy.held.wait(0.01) and not attempt.ended(0):
@@ -76,9 +79,12 @@ def killed(scene: Scene) -> Injected:
 
 
 def broker_stopped(scene: Scene) -> Injected:
-    """Stopped, in an orderly way or by a power cut, until the task has given up."""
+    """Stopped, in an orderly way or by a power cut, until the task has given up.
+
+    Early on, for a task that has all it needs does not notice.
+    """
     kafka = scene.site.kafka
-    with scene.in_mid_transfer("kafka") as attempt:
+    with scene.in_mid_transfer("kafka", latest=0.5) as attempt:
         happens = not attempt.ended(0)
         if happens:
             scene.chance.choice((kafka.stop, kafka.kill))()
@@ -150,7 +156,7 @@ def s3_restarted(scene: Scene) -> Injected:
 def s3_stopped(scene: Scene) -> Injected:
     """Stopped until the task has given up."""
     s3 = scene.site.s3
-    with scene.in_mid_transfer("s3") as attempt:
+    with scene.in_mid_transfer("s3", latest=0.5) as attempt:
         happens = not attempt.ended(0)
         if happens:
             s3.stop(scene.chance.choice((signal.SIGTERM, signal.SIGKILL)))

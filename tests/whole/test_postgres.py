@@ -44,6 +44,7 @@ def rows(server: PostgresServer, query: str) -> list[tuple[object, ...]]:
         return found
 
 
+@pytest.mark.long  # tests/native/test_stack.py runs it over PostgreSQL, too, by a scheduler
 def test_dag_runs_green_over_postgresql(postgres: PostgresServer, tmp_path: Path) -> None:
     environment = os.environ | {
         "AIRFLOW_HOME": str(tmp_path),

@@ -125,7 +125,14 @@ NIGHTS: dict[Callable[[Environment], Environment], tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("change", NIGHTS, ids=lambda change: change.__name__)
+FIRST, *MORE = NIGHTS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [FIRST, *(pytest.param(change, marks=pytest.mark.long) for change in MORE)],
+    ids=lambda change: change.__name__,
+)
 def test_no_secret_is_left_anywhere(
     change: Callable[[Environment], Environment],
     dag: DAG,

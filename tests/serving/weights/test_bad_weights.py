@@ -60,8 +60,10 @@ def last_move(place: Place) -> Move:
 
 @pytest.mark.parametrize(
     ("make", "environment", "items", "said"),
-    [(slow, PATIENT, MANY, "took longer than 40 ms"), (infinite, WATCHED, 2, "failed or fell back")],
-    ids=["slow", "throws"],
+    [
+        pytest.param(slow, PATIENT, MANY, "took longer than 40 ms", id="slow", marks=pytest.mark.long),
+        pytest.param(infinite, WATCHED, 2, "failed or fell back", id="throws"),
+    ],
 )
 def test_a_bad_version_is_left_and_latest_rolled_back_and_pinned(
     make: Callable[[str], Weights], environment: dict[str, str], items: int, said: str, place: Place, tmp_path: Path
