@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -36,7 +36,7 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 
-__all__ = ["MAX_RELEVANCE", "Mapping", "load_mapping"]
+__all__ = ["MAX_RELEVANCE", "Mapping", "TimeUnit", "load_mapping"]
 
 MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
 MESSAGE: Final = "$."
@@ -50,6 +50,11 @@ _HASHED: Final = (
 """Fields that have always been hashed, in that order: so a mapping keeps its hash when columns are added."""
 
 _FEATURE_NAME = re.compile(r"[\w.-]+")
+
+OPTIONS: Final = ("ids", "time_unit", "features_as", "flags")
+"""Fields of a mapping that say how other domains write; at its default an option is not hashed."""
+
+TimeUnit = Literal["RFC 3339", "seconds", "milliseconds"]
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,6 +78,14 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Graded relevance of each feedback action.
     legacy_weights
         Weights of the linear ranker this one replaces, by feature; empty when there was none.
+    ids
+        Whether ids (`schema.Column.may_be_number`) are text alone, or also whole numbers, which stand for their text.
+    time_unit
+        How times are written: as RFC 3339 text, or as a number of seconds or milliseconds since 1970.
+    features_as
+        How features are written: as one object, or as a list of ``{"name": ..., "value": ...}``.
+    flags
+        What true and false are as the value of a feature: refused, or 1 and 0.
     """
 
     kind: tuple[str, ...]
@@ -83,12 +96,22 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     relevance: dict[str, int]
     items: tuple[str, ...] = ()
     legacy_weights: dict[str, float] = {}
+    ids: Literal["text", "text or number"] = "text"
+    time_unit: TimeUnit = "RFC 3339"
+    features_as: Literal["object", "pairs"] = "object"
+    flags: Literal["refused", "1 or 0"] = "refused"
 
     @property
     def sha256(self) -> str:
-        """Of its content, whatever the order of the keys; a column that is not in these messages adds nothing."""
+        """Of its content, whatever the order of the keys.
+
+        A column that is not in these messages adds nothing, and neither does an option that has its default.
+        """
         named = sorted(name for name, paths in self.fields.items() if paths)
-        content = msgspec.structs.asdict(self) | {
+        fields = msgspec.structs.fields(self)
+        plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in plain}
+        content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
             "relevance": dict(sorted(self.relevance.items())),
             "legacy_weights": dict(sorted(self.legacy_weights.items())),
@@ -160,4 +183,6 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"legacy_weights names {sorted(unknown)}, which are not features")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
+    if mapping.features_as == "pairs" and "" in mapping.paths(FEATURES):
+        problems.append('features_as = "pairs" needs the path of the list; features has the empty path, the message')
     return problems
