@@ -43,6 +43,9 @@ MESSAGE: Final = "$."
 """How a path begins that is the message's even where an item of its list has a field of that name."""
 
 FEATURES = "features"  # the field that holds the object of features
+PAIR: Final = ("name", "value")
+"""Fields of a feature that is written as a pair."""
+
 _HASHED: Final = (
     *(QUERY_ID, ITEM_ID, TIME, FEATURES, USER_ID, POSITION, ACTION, LABEL, EVENT_ID, RANKING_ID, PROTECTED_GROUP),
     *(AVAILABLE, POLICY, PROPENSITY, TEAM, SHADOW),

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.mapping import FEATURES, MESSAGE, Mapping
+from ltr_pipeline.mapping import FEATURES, MESSAGE, PAIR, Mapping
 from ltr_pipeline.schema import (
     COLUMNS,
     FEEDBACK,
@@ -33,7 +33,6 @@ __all__ = [
     "IS_FEEDBACK",
     "LINE",
     "OF_LIST",
-    "PAIR",
     "READ",
     "TYPES",
     "FieldPath",
@@ -65,9 +64,6 @@ _IN_ORDER: Final = sorted(COLUMNS, key=_judged)
 
 TYPES: Final[dict[str, pa.DataType]] = {column.name: _WIRE[column.wire] for column in _IN_ORDER}
 """Type of each column in JSON, where no option of the mapping says otherwise; see `Shape.types`."""
-
-PAIR: Final = ("name", "value")
-"""Fields of a feature that is written as a pair."""
 
 READ: Final[dict[str, tuple[Column, ...]]] = {
     table: tuple(column for column in _IN_ORDER if table in column.tables) for table in (IMPRESSIONS, FEEDBACK)

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.message import LONGEST_WHOLE, Fields, Refused, kind_of
-from ltr_pipeline.events.decoding.shape import PAIR, FieldPath, Shape
+from ltr_pipeline.events.decoding.shape import FieldPath, Shape
+from ltr_pipeline.mapping import PAIR
 from ltr_pipeline.schema import COLUMNS, TIME
 
 __all__ = ["column_value", "feature_value", "features_of", "first"]

@@ -22,11 +22,11 @@ from ltr_pipeline.events.decoding.shape import (
     IS_FEEDBACK,
     LINE,
     OF_LIST,
-    PAIR,
     FieldPath,
     Shape,
 )
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
+from ltr_pipeline.mapping import PAIR
 from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
 __all__ = ["read_fast"]
