@@ -40,6 +40,7 @@ from ltr_pipeline.versions.latest import LATEST
 __all__ = ["publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
+LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
 
 
 def run(date: str | None) -> None:
@@ -169,7 +170,7 @@ def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
+        land(open_storage(folder), LAST_DATE, source, settings.mapping, buckets=1, since=since)
         landed = [pl.read_parquet(path, columns=[TIME])[TIME] for path in Path(folder).rglob("*.parquet")]
     times = pl.concat(landed)
     past = times.filter(times <= now)
