@@ -77,6 +77,8 @@ FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
     [
         (edited(FEATURES, "features = []"), "at least one feature"),
         ('ids = "number"\n' + DEFAULT, "Invalid enum value 'number' - at `\\$.ids`"),
+        ("session_gap_minutes = 0\n" + DEFAULT, "above 0 and at most 1440"),
+        ("session_gap_minutes = 30\n" + edited('["context.user_id", "user_id"]', "[]"), "needs the path of user_id"),
         ('features_as = "pairs"\n' + edited('["context.features", "features"]', '[""]'), "needs the path of the list"),
         (edited(FEATURES, FEATURES.replace('"S"', '"A"')), "each once"),
         (edited(FEATURES, FEATURES.replace('"S"', '"S S"')), r"\['S S'\] cannot be names in a LightGBM model"),
