@@ -91,12 +91,16 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return {reason: self.feedback.dropped[reason] for reason in UNJOINED if reason in self.feedback.dropped}
 
     @property
-    def joined_share(self) -> float | None:
-        """Share of the interactions of the window that belong to an impression; None without any.
+    def joinable(self) -> int:
+        """Return how many interactions of the window could belong to an impression.
 
         Duplicates, later ones and those whose action means nothing are left out.
         """
         feedback = self.feedback
         others = sum(feedback.dropped.get(reason, 0) for reason in ("after_cutoff", "unknown_action"))
-        asked = feedback.landed - feedback.duplicates - others
-        return 1 - sum(self.unjoined.values()) / asked if asked else None
+        return feedback.landed - feedback.duplicates - others
+
+    @property
+    def joined_share(self) -> float | None:
+        """Share of the `joinable` interactions that belong to an impression; None without any."""
+        return 1 - sum(self.unjoined.values()) / self.joinable if self.joinable else None
