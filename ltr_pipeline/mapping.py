@@ -10,9 +10,10 @@ import hashlib
 import math
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -36,13 +37,17 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 
-__all__ = ["MAX_RELEVANCE", "Mapping", "load_mapping"]
+__all__ = ["MAX_RELEVANCE", "Mapping", "TimeUnit", "load_mapping"]
 
 MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+MAX_GAP: Final = 24 * 60  # minutes; a longer gap would join the days that it is there to tell apart
 MESSAGE: Final = "$."
 """How a path begins that is the message's even where an item of its list has a field of that name."""
 
 FEATURES = "features"  # the field that holds the object of features
+PAIR: Final = ("name", "value")
+"""Fields of a feature that is written as a pair."""
+
 _HASHED: Final = (
     *(QUERY_ID, ITEM_ID, TIME, FEATURES, USER_ID, POSITION, ACTION, LABEL, EVENT_ID, RANKING_ID, PROTECTED_GROUP),
     *(AVAILABLE, POLICY, PROPENSITY, TEAM, SHADOW),
@@ -50,6 +55,11 @@ _HASHED: Final = (
 """Fields that have always been hashed, in that order: so a mapping keeps its hash when columns are added."""
 
 _FEATURE_NAME = re.compile(r"[\w.-]+")
+
+OPTIONS: Final = ("ids", "time_unit", "features_as", "flags", "session_gap_minutes")
+"""Fields of a mapping that say how other domains write; at its default an option is not hashed."""
+
+TimeUnit = Literal["RFC 3339", "seconds", "milliseconds"]
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,6 +83,17 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Graded relevance of each feedback action.
     legacy_weights
         Weights of the linear ranker this one replaces, by feature; empty when there was none.
+    ids
+        Whether ids (`schema.Column.may_be_number`) are text alone, or also whole numbers, which stand for their text.
+    time_unit
+        How times are written: as RFC 3339 text, or as a number of seconds or milliseconds since 1970.
+    features_as
+        How features are written: as one object, or as a list of ``{"name": ..., "value": ...}``.
+    flags
+        What true and false are as the value of a feature: refused, or 1 and 0.
+    session_gap_minutes
+        Where a message names no ranking, a ranking is what one user was shown for one query without a longer gap; None:
+        all that was shown for the query on that day (UTC).
     """
 
     kind: tuple[str, ...]
@@ -83,12 +104,23 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     relevance: dict[str, int]
     items: tuple[str, ...] = ()
     legacy_weights: dict[str, float] = {}
+    ids: Literal["text", "text or number"] = "text"
+    time_unit: TimeUnit = "RFC 3339"
+    features_as: Literal["object", "pairs"] = "object"
+    flags: Literal["refused", "1 or 0"] = "refused"
+    session_gap_minutes: float | None = None
 
     @property
     def sha256(self) -> str:
-        """Of its content, whatever the order of the keys; a column that is not in these messages adds nothing."""
+        """Of its content, whatever the order of the keys.
+
+        A column that is not in these messages adds nothing, and neither does an option that has its default.
+        """
         named = sorted(name for name, paths in self.fields.items() if paths)
-        content = msgspec.structs.asdict(self) | {
+        fields = msgspec.structs.fields(self)
+        plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in plain}
+        content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
             "relevance": dict(sorted(self.relevance.items())),
             "legacy_weights": dict(sorted(self.legacy_weights.items())),
@@ -99,6 +131,11 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def max_relevance(self) -> int:
         """Highest relevance any action has."""
         return max(self.relevance.values())
+
+    @property
+    def session_gap(self) -> timedelta | None:
+        """Return the longest time between two impressions of one unnamed ranking; None when its day is what counts."""
+        return None if self.session_gap_minutes is None else timedelta(minutes=self.session_gap_minutes)
 
     def paths(self, column: str) -> tuple[str, ...]:
         """Return the dotted paths of a column; none when it is not in these messages."""
@@ -144,6 +181,16 @@ def _fields_problems(fields: dict[str, tuple[str, ...]]) -> Iterator[str]:
         yield f"{wrong} belong to each item, so that their paths cannot begin with {MESSAGE}"
 
 
+def _option_problems(mapping: Mapping) -> Iterator[str]:
+    gap = mapping.session_gap_minutes
+    if gap is not None and not 0 < gap <= MAX_GAP:
+        yield f"session_gap_minutes must be above 0 and at most {MAX_GAP}"
+    if gap is not None and not mapping.paths(USER_ID):
+        yield "session_gap_minutes needs the path of user_id: a session is one user's"
+    if mapping.features_as == "pairs" and "" in mapping.paths(FEATURES):
+        yield 'features_as = "pairs" needs the path of the list; features has the empty path, the message'
+
+
 def _contradictions(mapping: Mapping) -> list[str]:
     problems = [*_fields_problems(mapping.fields)]
     if not mapping.features or len(set(mapping.features)) != len(mapping.features):
@@ -160,4 +207,4 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"legacy_weights names {sorted(unknown)}, which are not features")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
-    return problems
+    return [*problems, *_option_problems(mapping)]

@@ -63,6 +63,8 @@ class Column(NamedTuple):
         does.
     absent
         A flag's value where a message has none; None leaves it null.
+    may_be_number
+        Other domains write this text as a whole number; the mapping's `ids` says whether that is read.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Column(NamedTuple):
     inherited: bool = True
     written: Level | None = None
     absent: bool | None = None
+    may_be_number: bool = False
 
 
 _EVENTS: Final = (IMPRESSIONS, FEEDBACK)
@@ -80,15 +83,15 @@ _KEPT: Final = (IMPRESSIONS, LABELLED)
 _ALL: Final = (IMPRESSIONS, FEEDBACK, LABELLED)
 
 COLUMNS: Final = (
-    Column(QUERY_ID, "text", "text", _ALL, needed=True, written="list"),
-    Column(RANKING_ID, "text", "text", _ALL, written="list"),
-    Column(ITEM_ID, "text", "text", _ALL, needed=True, inherited=False, written="item"),
-    Column(USER_ID, "text", "text", _ALL, written="list"),
-    Column(EVENT_ID, "text", "text", _EVENTS, written="list"),
+    Column(QUERY_ID, "text", "text", _ALL, needed=True, written="list", may_be_number=True),
+    Column(RANKING_ID, "text", "text", _ALL, written="list", may_be_number=True),
+    Column(ITEM_ID, "text", "text", _ALL, needed=True, inherited=False, written="item", may_be_number=True),
+    Column(USER_ID, "text", "text", _ALL, written="list", may_be_number=True),
+    Column(EVENT_ID, "text", "text", _EVENTS, written="list", may_be_number=True),
     Column(TIME, "text", "time", _ALL, needed=True, written="list"),
     Column(ACTION, "text", "text", (FEEDBACK,), written="list"),
     Column(POSITION, "whole", "int32", _KEPT, inherited=False, written="item"),
-    Column(PROTECTED_GROUP, "text", "text", _KEPT, written="item"),
+    Column(PROTECTED_GROUP, "text", "text", _KEPT, written="item", may_be_number=True),
     Column(AVAILABLE, "flag", "flag", (IMPRESSIONS,), absent=True),
     Column(POLICY, "text", "text", _KEPT, written="list"),
     Column(PROPENSITY, "number", "float32", _KEPT, inherited=False, written="item"),

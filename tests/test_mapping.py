@@ -64,6 +64,9 @@ def test_a_mapping_keeps_its_hash(tmp_path: Path) -> None:
     assert load(tmp_path, "\n".join([head, relevance, *rest, fields])).sha256 == known
     assert load(tmp_path, edited("won = 3", "won = 2")).sha256 != known
     assert load(tmp_path, edited('"context.team", ', "")).sha256 != known
+    plain = 'ids = "text"\ntime_unit = "RFC 3339"\nfeatures_as = "object"\nflags = "refused"\n'
+    assert load(tmp_path, plain + DEFAULT).sha256 == known
+    assert load(tmp_path, plain.replace('"text"', '"text or number"') + DEFAULT).sha256 != known
 
 
 FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
@@ -73,6 +76,10 @@ FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
     ("text", "problem"),
     [
         (edited(FEATURES, "features = []"), "at least one feature"),
+        ('ids = "number"\n' + DEFAULT, "Invalid enum value 'number' - at `\\$.ids`"),
+        ("session_gap_minutes = 0\n" + DEFAULT, "above 0 and at most 1440"),
+        ("session_gap_minutes = 30\n" + edited('["context.user_id", "user_id"]', "[]"), "needs the path of user_id"),
+        ('features_as = "pairs"\n' + edited('["context.features", "features"]', '[""]'), "needs the path of the list"),
         (edited(FEATURES, FEATURES.replace('"S"', '"A"')), "each once"),
         (edited(FEATURES, FEATURES.replace('"S"', '"S S"')), r"\['S S'\] cannot be names in a LightGBM model"),
         (edited('"match_recommendation", "match"', ""), "no message would be an impression"),

@@ -8,13 +8,14 @@ from itertools import islice
 from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_json, print_table
-from ltr_pipeline.cli.results import print_manifest
+from ltr_pipeline.cli.results import print_findings, print_manifest
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events import forget as partitions
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest, read_quarantine
 from ltr_pipeline.events.source import Segment
 from ltr_pipeline.registry import me
+from ltr_pipeline.report.diagnosis import diagnose
 from ltr_pipeline.runs.forget import forget_in_runs
 from ltr_pipeline.settings import Settings, load_settings
 
@@ -31,7 +32,8 @@ def day(text: str) -> dt.date:
 
 def show_events(date: str | None, limit: int, as_json: bool) -> None:
     """Print the manifest of a night and its first `limit` quarantined records; without a date, all landed days."""
-    data = load_settings().data
+    settings = load_settings()
+    data = settings.data
     if date is None:
         _print_days([read_manifest(data, landed) for landed in landed_dates(data)])
         return
@@ -40,6 +42,8 @@ def show_events(date: str | None, limit: int, as_json: bool) -> None:
         print_json(manifest)
         return
     print_manifest(manifest)
+    print_findings(diagnose(manifest, read_quarantine(data, manifest.date), None, settings), examples=False)
+    console.print()
     for segment in manifest.range.segments:
         console.print(f"read {_stretch(segment, manifest.range.source)}", markup=False)
     for segment in manifest.lost:

@@ -36,7 +36,7 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
     settings = load_settings()
     windows = _windows(settings, since, until)
     partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start, settings.trusted_keys)
-    tables = build.rankings(settings.data, partitions, settings.mapping.relevance, windows)
+    tables = build.rankings(settings.data, partitions, settings.mapping, windows)
     lists = pl.concat([drafted_lists(table, relevance) for table in tables])
     report = _Report(
         since=windows.start.date(),

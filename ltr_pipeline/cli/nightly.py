@@ -16,7 +16,7 @@ import typer
 
 from ltr_pipeline.cli.console import console
 from ltr_pipeline.cli.events import day as day_of
-from ltr_pipeline.cli.results import print_gate, print_growth, print_manifest
+from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, print_manifest
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -26,6 +26,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.registry import me
+from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
 from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.runs.names import run_name
@@ -40,6 +41,7 @@ from ltr_pipeline.versions.latest import LATEST
 __all__ = ["publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
+LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
 
 
 def run(date: str | None) -> None:
@@ -114,6 +116,7 @@ def _print_run(name: str, settings: Settings) -> None:
     if landed and landed.fallback:
         console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
     print_gate(decision)
+    print_findings(diagnosis.of_run(night))
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if latest := settings.registry.promoted():
         console.print(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
@@ -140,6 +143,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
     night = _tried_run(settings, variables)
     decision = night.read(DECISION)
     print_gate(decision)
+    print_findings(diagnosis.of_run(night))
     console.print(f"\nreport:  {night.uri(REPORT)}")
     if decision.verdict != "publish":
         raise typer.Exit(1)
@@ -152,13 +156,18 @@ def _tried_run(settings: Settings, variables: dict[str, str]) -> Run:
         newest, future = _newest(source, settings)
         moment = night_of(newest.date() + dt.timedelta(days=1))
         inputs = nightly.extract_events({"moment": moment.isoformat()}, variables, settings, source)
-    print_manifest(read_manifest(settings.data, moment.date()))
-    if future:
+    manifest = read_manifest(settings.data, moment.date())
+    print_manifest(manifest)
+    if future > manifest.future:  # else it is among what stands out
         console.print(f"{future:,} of these are from the future and are not used")
     console.print()
+    night = Run(run_name(moment), settings)
     with console.status("training and judging"):
-        chain.judge(inputs, variables, settings, after="extract_events")
-        night = Run(run_name(moment), settings)
+        try:
+            chain.judge(inputs, variables, settings, after="extract_events")
+        except LtrError:
+            print_findings(diagnosis.of_run(night))
+            raise
         reason = "tried only, nothing is published"
         write_outcome(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
     return night
@@ -169,7 +178,7 @@ def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        land(open_storage(folder), dt.date.max, source, settings.mapping, buckets=1, since=since)
+        land(open_storage(folder), LAST_DATE, source, settings.mapping, buckets=1, since=since)
         landed = [pl.read_parquet(path, columns=[TIME])[TIME] for path in Path(folder).rglob("*.parquet")]
     times = pl.concat(landed)
     past = times.filter(times <= now)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.wording import GATE_COLUMNS, gate_rows
 from ltr_pipeline.simulate.growing import Growth
 
-__all__ = ["print_gate", "print_growth", "print_manifest"]
+__all__ = ["print_findings", "print_gate", "print_growth", "print_manifest"]
 
 _COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow", "not evaluable": "yellow", "skipped": "dim"}
 
@@ -31,15 +34,21 @@ def print_manifest(manifest: Manifest) -> None:
         f"{manifest.read:,} records read: {manifest.impressions:,} impressions, {manifest.feedback:,} interactions, "
         f"{manifest.quarantined:,} quarantined, {manifest.ignored:,} ignored"
     )
-    if manifest.unknown_features:
-        console.print(f"features that the mapping does not list: {', '.join(manifest.unknown_features)}", markup=False)
-    if not manifest.impressions:
-        seen = f" Kinds of message seen: {', '.join(manifest.unknown_kinds)}." if manifest.unknown_kinds else ""
-        console.print(f"No record is an impression: does LTR_MAPPING fit this log?{seen}", markup=False)
     reasons = [("quarantined", *item) for item in sorted(manifest.quarantine_reasons.items())]
     reasons += [("ignored", *item) for item in sorted(manifest.ignored_reasons.items())]
     if reasons:
         print_table(("Outcome", "Because", "Records"), [(what, escape(why), f"{n:,}") for what, why, n in reasons])
+
+
+def print_findings(findings: Sequence[Finding], *, examples: bool = True) -> None:
+    """Print what stands out in the events, and what to do about it; where `examples`, also how their records begin."""
+    if findings:
+        console.print("\nWhat to look at first:")
+    for finding in findings:
+        console.print(f"  - {finding}", markup=False)
+        if finding.place and examples:
+            begins = "".join(sign if sign.isprintable() else "·" for sign in finding.excerpt)
+            console.print(f"    first at {finding.place}: {begins}", style="dim", markup=False)
 
 
 def print_growth(growth: Growth | None) -> None:

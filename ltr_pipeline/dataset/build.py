@@ -13,7 +13,6 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Partitions
-from collections.abc import Mapping as Relevance
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from ltr_pipeline.schema import (
     RANKING_ID,
     RELEVANCE,
     TIME,
+    USER_ID,
     feature_column,
     table_key,
 )
@@ -95,6 +95,9 @@ def build(
         vanished=_without_value(newest),
         appeared=[name for name in _without_value(train) if newest.feature_missing[name] < 1],
         tables={bucket.table: bucket.sha256 for bucket in built},
+        repeated_positions=_total(counts, "repeated_positions"),
+        several_users=_total(counts, "several_users"),
+        differ_in_case=sum(bucket.differ_in_case for bucket in built),
     )
 
 
@@ -107,10 +110,11 @@ class _Bucket:
     counts: pl.DataFrame
     impressions: Account
     feedback: Account
+    differ_in_case: int
 
 
 def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
-    labelled = _label(landed, bucket, mapping.relevance, mapping.features, windows)
+    labelled = _label(landed, bucket, mapping, mapping.features, windows)
     key = table_key(folder, LABELLED, bucket)
     return _Bucket(
         table=key.removeprefix(f"{folder}/"),
@@ -118,11 +122,12 @@ def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapp
         counts=_counts(labelled.table, mapping.features, windows.start),
         impressions=labelled.impressions,
         feedback=labelled.feedback,
+        differ_in_case=labelled.differ_in_case,
     )
 
 
 def rankings(
-    data: Storage, partitions: Partitions[str, str], relevance: Relevance[str, int], windows: Windows
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping, windows: Windows
 ) -> Iterator[pl.DataFrame]:
     """Yield the labelled rankings of the landed `partitions`, without features, bucket after bucket.
 
@@ -131,8 +136,8 @@ def rankings(
 
     Parameters
     ----------
-    relevance
-        Relevance of each action.
+    mapping
+        Its relevance of each action, and what it takes for one ranking.
 
     Raises
     ------
@@ -141,18 +146,17 @@ def rankings(
     """
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
-        yield _label(landed, bucket, relevance, (), windows).table
+        yield _label(landed, bucket, mapping, (), windows).table
 
 
-def _label(
-    landed: _LandedTables, bucket: int, relevance: Relevance[str, int], features: Sequence[str], windows: Windows
-) -> Labelled:
+def _label(landed: _LandedTables, bucket: int, mapping: Mapping, features: Sequence[str], windows: Windows) -> Labelled:
     return label_bucket(
         landed.read(IMPRESSIONS, bucket, impression_types(features)),
         landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
-        relevance=relevance,
+        relevance=mapping.relevance,
         features=features,
         windows=windows,
+        session_gap=mapping.session_gap,
     )
 
 
@@ -231,12 +235,20 @@ def _write(data: Storage, key: str, table: pl.DataFrame) -> str:
 def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl.DataFrame:
     """Count what the manifest tells by day, additive over buckets and days: columns (day, measure, value, n)."""
     rows = table.with_columns(((pl.col(TIME) - start).dt.total_days()).alias("day"))
-    rankings = rows.group_by(QUERY_ID, RANKING_ID, "day").agg((pl.col(RELEVANCE).max() > 0).alias("eligible"))
+    positions, users = pl.col(POSITION).drop_nulls(), pl.col(USER_ID).drop_nulls()
+    rankings = rows.group_by(QUERY_ID, RANKING_ID, "day").agg(
+        (pl.col(RELEVANCE).max() > 0).alias("eligible"),
+        (positions.n_unique() < positions.len()).alias("repeated_positions"),
+        (users.n_unique() > 1).alias("several_users"),
+    )
     missing = rows.group_by("day").agg(pl.col(feature_column(name)).is_nan().sum().alias(name) for name in features)
     measures = [
         rows.group_by("day", value=pl.lit("")).agg(n=pl.len(), measure=pl.lit("rows")),
         rankings.group_by("day", value=pl.lit("")).agg(n=pl.len(), measure=pl.lit("rankings")),
-        rankings.group_by("day", value=pl.lit("")).agg(n=pl.col("eligible").sum(), measure=pl.lit("eligible")),
+        *(
+            rankings.group_by("day", value=pl.lit("")).agg(n=pl.col(measure).sum(), measure=pl.lit(measure))
+            for measure in ("eligible", "repeated_positions", "several_users")
+        ),
         rows.group_by("day", value=RELEVANCE).agg(n=pl.len(), measure=pl.lit("labels")),
         rows.group_by("day", value=POSITION).agg(n=pl.len(), measure=pl.lit("positions")),
         missing.unpivot(index="day", variable_name="value", value_name="n").with_columns(measure=pl.lit("missing")),
@@ -272,6 +284,10 @@ def _part(counts: pl.DataFrame, span: Span, start: datetime, features: Sequence[
         positions=_histogram(found["positions"]),
         feature_missing={name: found["missing"].get(name, 0) / max(rows, 1) for name in features},
     )
+
+
+def _total(counts: pl.DataFrame, measure: str) -> int:
+    return int(counts.filter(pl.col("measure") == measure)["n"].sum())
 
 
 def _histogram(found: dict[str | None, int]) -> dict[str, int]:

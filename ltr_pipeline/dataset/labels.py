@@ -37,6 +37,7 @@ from ltr_pipeline.schema import (
     SHADOW,
     SOURCE,
     TIME,
+    USER_ID,
     columns_of,
     feature_column,
 )
@@ -111,11 +112,14 @@ class Labelled:
         nothing about the order they were shown in.
     impressions, feedback
         Accounts of both inputs.
+    differ_in_case
+        Interactions without an impression for which there is one of the same item id but for case and white space.
     """
 
     table: pl.DataFrame
     impressions: Account
     feedback: Account
+    differ_in_case: int = 0
 
 
 def label_bucket(
@@ -125,6 +129,7 @@ def label_bucket(
     relevance: Mapping[str, int],
     features: Sequence[str],
     windows: Windows,
+    session_gap: timedelta | None = None,
 ) -> Labelled:
     """Label the rankings of one bucket.
 
@@ -143,13 +148,18 @@ def label_bucket(
         Relevance of each action.
     features
         Names of the features to keep, in model order; null becomes NaN.
+    session_gap
+        Where no ranking was named, what a user was shown for a query without a longer gap is one, and feedback of a
+        user that names none belongs to an impression of that user; None leaves it at the pair (query, UTC day).
     """
-    shown = _shown(_deduplicated(_typed(impressions, impression_types(features))), windows.cutoff)
+    once_each = _deduplicated(_typed(impressions, impression_types(features)))
+    shown = _shown(_in_sessions(once_each, session_gap) if session_gap else once_each, windows.cutoff)
     live = shown.filter(pl.col(_REASON).is_null())
     once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
     candidates = once.filter(pl.col(_REASON).is_null())
     seen = shown.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "unavailable"))
-    joined = _with_impression(_deduplicated(_typed(feedback, FEEDBACK_TYPES)), seen, windows.skew_seconds)
+    answers = _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+    joined = _with_impression(answers, seen, windows.skew_seconds, by_user=session_gap is not None)
     judged = _feedback_reasons(joined, candidates, relevance, windows)
     table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
     repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
@@ -158,6 +168,7 @@ def label_bucket(
         table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
         impressions=_account(impressions.height, reasons),
         feedback=_account(feedback.height, judged[_REASON]),
+        differ_in_case=_differ_in_case(judged.filter(pl.col(_REASON) == "no_impression"), seen),
     )
 
 
@@ -210,6 +221,22 @@ def _first_of(table: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """Keep the first row of each key, in order, as `unique` does, but copy other columns only if any row goes."""
     kept = table.select(*keys, pl.row_index("row")).unique(keys, keep="first")["row"]
     return table if len(kept) == table.height else table[kept.sort()]
+
+
+def _in_sessions(impressions: pl.DataFrame, gap: timedelta) -> pl.DataFrame:
+    """Give what a user was shown for a query, in rankings that nobody named, rankings by its gaps.
+
+    Such a ranking has the id that landing made of the query and the day. That of a session is made of the query, the
+    user and the time it began, so it does not depend on what else is in the window.
+    """
+    made = pl.concat_str(QUERY_ID, pl.lit("|"), pl.col(TIME).dt.strftime("%Y-%m-%d"))
+    unnamed = (pl.col(RANKING_ID) == made) & pl.col(USER_ID).is_not_null()
+    keys = [QUERY_ID, USER_ID]
+    begins = (pl.col(TIME).diff() > gap).fill_null(value=True).over(keys)
+    began = pl.when(begins).then(TIME).forward_fill().over(keys)
+    ranking = pl.concat_str(QUERY_ID, pl.lit("|"), USER_ID, pl.lit("|"), began.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    sessions = impressions.filter(unnamed).with_columns(ranking.alias(RANKING_ID))
+    return pl.concat([impressions.filter(~unnamed), sessions]).sort(TIME, *_PLACE, maintain_order=True)
 
 
 def _shown(impressions: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
@@ -271,13 +298,15 @@ def _feedback_reasons(
     )
 
 
-def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame, skew_seconds: float) -> pl.DataFrame:
+def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame, skew_seconds: float, *, by_user: bool) -> pl.DataFrame:
     """Add to feedback the ranking it belongs to and the times of the impressions just before and after it."""
     names_ranking = pl.col(RANKING_ID).is_not_null()
+    of_user = ~names_ranking & pl.col(USER_ID).is_not_null() & by_user
     nearest = pl.concat(
         [
             _nearest(feedback.filter(names_ranking), seen, [*_CANDIDATE]),
-            _nearest(feedback.filter(~names_ranking).drop(RANKING_ID), seen, [QUERY_ID, ITEM_ID]),
+            _nearest(feedback.filter(of_user).drop(RANKING_ID), seen, [QUERY_ID, ITEM_ID, USER_ID]),
+            _nearest(feedback.filter(~names_ranking & ~of_user).drop(RANKING_ID), seen, [QUERY_ID, ITEM_ID]),
         ],
         how="diagonal",
     )
@@ -290,11 +319,20 @@ def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame, skew_seconds: f
 
 def _nearest(feedback: pl.DataFrame, seen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     shown = seen.join(feedback, on=keys, how="semi", maintain_order="left")
-    before = shown.select(*_CANDIDATE, TIME, pl.col(TIME).alias("shown_at"))
+    before = shown.select(*dict.fromkeys((*_CANDIDATE, *keys)), TIME, pl.col(TIME).alias("shown_at"))
     after = shown.select(*keys, TIME, pl.col(TIME).alias("shown_later_at"), pl.col(RANKING_ID).alias("ranking_later"))
     return feedback.join_asof(before, on=TIME, by=keys, strategy="backward", check_sortedness=False).join_asof(
         after, on=TIME, by=keys, strategy="forward", check_sortedness=False
     )
+
+
+def _differ_in_case(alone: pl.DataFrame, seen: pl.DataFrame) -> int:
+    """Count feedback whose item was shown for its query under another spelling."""
+    if alone.is_empty():
+        return 0
+    alike = pl.col(ITEM_ID).str.strip_chars().str.to_lowercase().alias("alike")
+    others = alone.join(seen, on=[QUERY_ID, ITEM_ID], how="anti").select(QUERY_ID, alike)
+    return others.join(seen.select(QUERY_ID, alike), on=[QUERY_ID, "alike"], how="semi").height
 
 
 def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:

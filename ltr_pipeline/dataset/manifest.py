@@ -57,6 +57,12 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Features without a single value in the training part, but with some later.
     tables
         SHA-256 of each labelled table, by file name.
+    repeated_positions, several_users
+        Rankings of all parts in which two items have one position, and that more than one user was shown: they may be
+        several lists.
+    differ_in_case
+        Interactions that belong to no impression while one of their query has the same item id but for case and white
+        space.
     """
 
     windows: Windows
@@ -70,6 +76,14 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     vanished: list[str]
     appeared: list[str]
     tables: dict[str, str]
+    repeated_positions: int = 0
+    several_users: int = 0
+    differ_in_case: int = 0
+
+    @property
+    def rankings(self) -> int:
+        """Return the number of rankings of all parts."""
+        return sum(part.rankings for part in (self.train, self.valid, self.test))
 
     @property
     def unjoined(self) -> dict[str, int]:
@@ -77,12 +91,16 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         return {reason: self.feedback.dropped[reason] for reason in UNJOINED if reason in self.feedback.dropped}
 
     @property
-    def joined_share(self) -> float | None:
-        """Share of the interactions of the window that belong to an impression; None without any.
+    def joinable(self) -> int:
+        """Return how many interactions of the window could belong to an impression.
 
         Duplicates, later ones and those whose action means nothing are left out.
         """
         feedback = self.feedback
         others = sum(feedback.dropped.get(reason, 0) for reason in ("after_cutoff", "unknown_action"))
-        asked = feedback.landed - feedback.duplicates - others
-        return 1 - sum(self.unjoined.values()) / asked if asked else None
+        return feedback.landed - feedback.duplicates - others
+
+    @property
+    def joined_share(self) -> float | None:
+        """Share of the `joinable` interactions that belong to an impression; None without any."""
+        return 1 - sum(self.unjoined.values()) / self.joinable if self.joinable else None

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from ltr_pipeline.events.forms import form_of
 from ltr_pipeline.events.source import MAX_LINE_BYTES, Quarantined, Segment, excerpt
 from ltr_pipeline.schema import MAX_GROUP_ROWS
+
+FIRST_BYTES: Final = 1000  # of a line too long to be looked at whole
 
 LONG_LINE: Final = "line over 1 MiB"
 NOT_UTF8: Final = "not UTF-8"
@@ -39,9 +42,9 @@ def impossible(column: str) -> str:
     return f"impossible {column}"
 
 
-def too_long() -> str:
-    """Say what is wrong with a line over the limit."""
-    return f"the line is longer than {MAX_LINE_BYTES} bytes"
+def too_long(begin: bytes) -> str:
+    """Say what is wrong with a line over the limit that begins so."""
+    return f"the line is longer than {MAX_LINE_BYTES} bytes; {form_of(begin[:FIRST_BYTES])}".removesuffix("; ")
 
 
 def long_line(segment: Segment, offset: int, message: bytes) -> Quarantined:
@@ -51,7 +54,7 @@ def long_line(segment: Segment, offset: int, message: bytes) -> Quarantined:
         partition=segment.partition,
         offset=offset,
         reason=LONG_LINE,
-        detail=too_long(),
+        detail=too_long(message),
         excerpt=excerpt(message),
     )
 

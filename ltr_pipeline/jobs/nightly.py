@@ -28,6 +28,7 @@ from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
+from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import (
     DATASET,
     DECISION,
@@ -149,11 +150,17 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
                 debias=settings.debias,
             )
         except NothingToLearnError as error:
-            log.info("nothing to learn from", reason=str(error))
-            text, trained = untrained(error)
+            why = _with_cause(error, run)
+            log.info("nothing to learn from", reason=why)
+            text, trained = untrained(NothingToLearnError(why))
         run.write(MODEL, text.encode())
         log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
         return run.write(TRAINED, trained, counts={"trees": trained.trees})
+
+
+def _with_cause(error: NothingToLearnError, run: Run) -> str:
+    """Say why there is nothing to learn, by what stands out in the events."""
+    return ". ".join([str(error), *map(str, diagnosis.serious(diagnosis.of_run(run))[:1])])
 
 
 def _part(run: Run, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS) -> Dataset:

@@ -269,11 +269,10 @@ def _preferences(data: TrainingData) -> int:
 def _check(train: TrainingData) -> None:
     rankings = len(train.group)
     if not rankings:
-        raise NothingToLearnError("there is no training ranking; wait for more days of events or widen the window")
+        raise NothingToLearnError("there is no training ranking")
     if (found := _preferences(train)) < 2:
         raise NothingToLearnError(
-            f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from; "
-            "is feedback logged, and does the mapping give its actions a relevance?"
+            f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from"
         )
     first = np.repeat(starts(train.group), train.group)
     if not any(_differ(column, column[first]) for column in train.features.T):

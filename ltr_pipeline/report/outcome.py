@@ -11,7 +11,7 @@ from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import document
 from ltr_pipeline.ranker.train import Trained
-from ltr_pipeline.report import notify
+from ltr_pipeline.report import diagnosis, notify
 from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.runs.logs import run_log
@@ -52,6 +52,7 @@ def _night(run: Run, outcome: Outcome) -> Night:
         version=outcome.version,
         promoted=outcome.moved,
         latest=outcome.latest,
+        findings=diagnosis.of_run(run),
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
         former=_champion_document(settings.registry, champion),
         yesterday=yesterday.read_if_readable(EVIDENCE),
@@ -78,11 +79,13 @@ def tell(run: Run) -> None:
     """Tell the channels how the run ended; a dead channel never fails it."""
     outcome, decision, landed = run.read(OUTCOME), run.read(DECISION), run.read(INPUTS).landed
     fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
+    notes = [*map(str, diagnosis.serious(diagnosis.of_run(run))[:1]), fallback]
     if outcome.version is None:
-        message = notify.rejection(run.name, decision, latest=outcome.latest, note=fallback, report=run.uri(REPORT))
+        note = "\n\n".join(filter(None, notes))
+        message = notify.rejection(run.name, decision, latest=outcome.latest, note=note, report=run.uri(REPORT))
     else:
         said = _since(outcome, _promoted(run.settings.registry))
-        note = "\n\n".join(filter(None, [said, fallback]))
+        note = "\n\n".join(filter(None, [said, *notes]))
         message = notify.success(outcome.version, decision, promoted=not said, note=note, report=run.uri(REPORT))
     notify.send(run.settings.notify_urls, message)
 

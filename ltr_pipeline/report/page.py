@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final, NamedTuple
@@ -19,6 +19,7 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
+from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, label, limit, observed, side
@@ -49,6 +50,8 @@ class Night:
         Whether ``latest`` moved to it.
     latest
         The version in use after the run.
+    findings
+        What stands out in the events, the largest first.
     note
         One sentence for the reader, such as why `latest` did not move or why nothing could be judged.
     former
@@ -69,6 +72,7 @@ class Night:
     version: str | None = None
     promoted: bool = False
     latest: str | None = None
+    findings: Sequence[Finding] = ()
     note: str = ""
     former: Weights | None = None
     yesterday: Evidence | None = None
@@ -183,6 +187,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
     evidence, dataset = night.evidence, night.dataset
     measured = evidence if evidence and not evidence.untrained else None
     present = {
+        "findings": ("What to look at first", night.findings),
         "gate": ("The gate", night.decision),
         "quality": ("Ranking quality", measured),
         "changes": ("Since the run before", list(_changes(night))),

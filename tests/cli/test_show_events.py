@@ -49,7 +49,7 @@ def test_a_night_shows_its_manifest_and_its_quarantine(manifest: Manifest, tmp_p
     done = ltr("events", "2025-07-16")
     assert (done.code, done.err) == (0, "")
     assert "4 records read: 1 impressions, 0 interactions, 2 quarantined, 1 ignored" in done.out
-    assert "features that the mapping does not list: new" in done.out
+    assert "The mapping does not list these features: new." in done.out
     assert ["quarantined", "not", "JSON", "1"] in done.words
     assert ["ignored", "unrelated", "message", "1"] in done.words
     log = str(tmp_path / "logs" / "audit.log")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_an_event_from_the_future_does_not_move_the_day_that_is_judged(tmp_path:
     ahead = tmp_path / "ahead.jsonl"
     ahead.write_text(log.read_text() + json.dumps(message | {"timestamp": "2090-01-01T00:00:00Z"}))
     code, said = tried(ahead, *FAIR)
-    assert (code, "1 of these are from the future" in said) == (0, True)
+    assert (code, " landed records are from the future" in said) == (0, True)
     assert manifest()["date"] == "2026-09-21"
 
 
@@ -80,7 +81,7 @@ def test_a_log_without_feedback_gets_a_verdict_and_a_report(tmp_path: Path, log:
     silent.write_text("".join(line for line in log.open() if '"offer_feedback"' not in line))
     code, said = tried(silent)
     assert (code, "Verdict: keep" in said) == (1, True)
-    assert "is feedback logged" in said
+    assert "Is feedback logged?" in said
     assert list(Path("scratch").rglob("report.html"))
 
 
@@ -89,7 +90,8 @@ def test_a_log_without_feedback_gets_a_verdict_and_a_report(tmp_path: Path, log:
     [
         ('{"type": "search", "message": "search.results"}\n' * 3, "Kinds of message seen: search.results"),
         ("\x00\xff not JSON at all\n", "not UTF-8"),
-        ("", "does LTR_MAPPING fit this log?"),
+        ("timestamp,message,case_id\n", "comma-separated values (CSV)"),
+        ("", "No record was read."),
     ],
 )
 def test_a_log_of_something_else_gets_a_verdict_and_a_hint(tmp_path: Path, text: str, hint: str) -> None:
@@ -98,6 +100,22 @@ def test_a_log_of_something_else_gets_a_verdict_and_a_hint(tmp_path: Path, text:
     code, said = tried(other)
     assert (code, hint in said, "Verdict: keep" in said) == (1, True, True)
     assert list(Path("scratch").rglob("report.html"))
+
+
+def test_records_that_were_recognised_and_refused_are_not_taken_for_something_else(tmp_path: Path, log: Path) -> None:
+    whole = (line for line in log.open() if '"match_recommendation"' in line and line.endswith("}}\n"))
+    messages = [json.loads(line) for line in islice(whole, 50)]
+    numbered = tmp_path / "numbered.jsonl"
+    numbered.write_text("".join(json.dumps(m | {"timestamp": 1_788_000_000}) + "\n" for m in messages))
+    code, said = tried(numbered)
+    assert (code, "No record is an impression" in said) == (1, False)
+    told = (
+        "No impression landed: 50 of 50 records were recognised, but refused (wrong type): time is a number, not text."
+    )
+    remedy = 'Set time_unit = "seconds" or "milliseconds" in the mapping if that is meant.'
+    assert f"{told} {remedy}\n    first at {numbered}:0: {{" in said
+    assert f"there is no training ranking. {told} {remedy}" in said
+    assert told in next(Path("scratch").rglob("report.html")).read_text()
 
 
 def test_what_cannot_be_tried_is_a_clear_error(tmp_path: Path, log: Path) -> None:

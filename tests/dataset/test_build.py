@@ -120,6 +120,30 @@ def test_the_manifest_tells_what_each_part_holds(storage):
     assert train.feature_missing == dict.fromkeys(MAPPING.features, 1.0) | {"A": 0.0, "S": 0.0}
 
 
+def test_rankings_that_look_like_several_lists_are_counted(storage):
+    impressions, feedback = events()
+    whole = built(storage, land(storage, impressions, feedback))
+    assert (whole.rankings, whole.repeated_positions, whole.several_users) == (32, 0, 0)
+    first = pl.col("item_id") == "lawyer-0"
+    of_day = pl.col("query_id").str.starts_with("case-3-")
+    merged = impressions.with_columns(
+        position=pl.when(first & of_day).then(2).when(first).then(None).otherwise("position"),
+        user_id=pl.when(first & (pl.col("user_id") == "u-1")).then(pl.lit("w")).otherwise("user_id"),
+    )
+    found = built(storage, land(storage, merged, feedback), folder="runs/m/dataset")
+    assert (found.rankings, found.repeated_positions, found.several_users) == (32, 4, 8)
+
+
+def test_a_mapping_may_tell_the_lists_of_users_apart(storage):
+    impressions, feedback = events()
+    other = impressions.with_columns(pl.concat_str("user_id", pl.lit("b")).alias("user_id"), pl.col("offset") + 1000)
+    folder = land(storage, pl.concat([impressions, other]), feedback)
+    one = build(storage, "runs/o/dataset", {folder: ""}, MAPPING, WINDOWS)
+    two = build(storage, "runs/t/dataset", {folder: ""}, replace(MAPPING, session_gap_minutes=30), WINDOWS)
+    assert (one.rankings, one.several_users, one.impressions.dropped["repeated"]) == (32, 0, 120)
+    assert (two.rankings, two.several_users, two.impressions.dropped) == (64, 0, {"immature": 48})
+
+
 def test_features_that_vanished_or_appeared_are_named(storage):
     manifest = built(storage, land(storage, *events()))
     assert manifest.vanished == [name for name in MAPPING.features if name != "A"]

@@ -34,7 +34,7 @@ def said(item, action, after, query="q", **more):
     return {"query_id": query, "item_id": item, "action": action, "time": NOON + after, **more}
 
 
-def label(impressions, feedback=(), windows=WINDOWS):
+def label(impressions, feedback=(), windows=WINDOWS, session_gap=None):
     """Place every row where it stands, and label them."""
 
     def table(rows, types):
@@ -46,6 +46,7 @@ def label(impressions, feedback=(), windows=WINDOWS):
         relevance=RELEVANCE,
         features=["A"],
         windows=windows,
+        session_gap=session_gap,
     )
 
 
@@ -102,6 +103,66 @@ def test_feedback_without_an_impression_or_a_meaning_is_dropped():
     labelled = label([shown("a"), shown("b")], feedback)
     assert items(labelled) == {"a": 0, "b": 0}
     assert labelled.feedback.dropped == {"no_impression": 2, "unknown_action": 1}
+
+
+def sessions(labelled):
+    """Items and relevance of each ranking, by user and hour it began."""
+    found = {}
+    for ranking, user, item, value in labelled.table.select(
+        "ranking_id", "user_id", "item_id", "relevance"
+    ).iter_rows():
+        began = datetime.fromisoformat(ranking.split("|")[-1])
+        found.setdefault((user, (began - NOON) / HOUR), {})[item] = value
+    return found
+
+
+def test_a_session_is_what_a_user_was_shown_without_a_gap():
+    visits = [("u", 0), ("v", 0), ("u", 0.4), ("u", 0.9), ("u", 2), ("v", 12.2)]
+    impressions = [shown(item, n * HOUR, user_id=user) for user, n in visits for item in (f"a{n}", "b")]
+    feedback = [said("b", "won", 0.6 * HOUR, user_id="v"), said("a0.9", "accepted", 30 * HOUR, user_id="u")]
+    assert sessions(label(impressions, feedback, session_gap=HOUR / 2)) == {
+        ("u", 0): {"a0": 0, "a0.4": 0, "a0.9": 2, "b": 0},
+        ("v", 0): {"a0": 0, "b": 3},
+        ("u", 2): {"a2": 0, "b": 0},
+        ("v", 12.2): {"a12.2": 0, "b": 0},
+    }
+    assert len(label(impressions, feedback).table.unique("ranking_id")) == 2  # a query and a day each
+
+
+def test_a_session_takes_no_part_in_rankings_that_were_named_and_needs_a_user():
+    named = [shown(item, user_id="u", ranking_id="r") for item in "ab"]
+    nobody = [shown(item) for item in "ab"]
+    feedback = [
+        said("a", "won", HOUR, user_id="u", ranking_id="r"),
+        said("b", "won", HOUR),
+        said("a", "won", HOUR, user_id="w"),
+    ]
+    labelled = label([*named, *nobody], feedback, session_gap=HOUR)
+    assert relevance(labelled) == {
+        ("r", "a"): 3,
+        ("r", "b"): 0,
+        ("q|2025-01-10", "a"): 0,
+        ("q|2025-01-10", "b"): 3,
+    }
+    assert labelled.feedback.dropped == {"no_impression": 1}
+
+
+def test_a_session_has_the_same_name_whatever_else_is_in_the_window():
+    impressions = [shown(item, after, user_id="u") for after in (timedelta(), DAY) for item in "ab"]
+    later = label(impressions[2:], session_gap=HOUR).table["ranking_id"].unique().to_list()
+    assert later == ["q|u|2025-01-11T12:00:00.000000Z"]
+    assert set(later) < set(label(impressions, session_gap=HOUR).table["ranking_id"])
+
+
+def test_ids_that_differ_only_in_case_or_white_space_are_counted():
+    feedback = [
+        said("A ", "won", HOUR),
+        said("c", "won", HOUR),
+        said("a", "won", HOUR, ranking_id="r"),
+        said("B", "won", HOUR, query="other"),
+    ]
+    labelled = label([shown("a"), shown("b")], feedback)
+    assert (labelled.feedback.dropped, labelled.differ_in_case) == ({"no_impression": 4}, 1)
 
 
 def test_the_first_place_of_an_event_stays():

@@ -12,6 +12,7 @@ from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import GroupAccuracy
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.report import rows
+from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.page import Night, render
 from ltr_pipeline.report.wording import gate_rows
 from support import servers
@@ -213,6 +214,19 @@ class TestSections:
         assert "Quarantined not JSON 14" in page.text
 
 
+class TestFindings:
+    FINDINGS = (
+        Finding(what="First.", remedy="Do this.", count=9, share=0.9, place="a.log:17", excerpt="never shown"),
+        Finding(what="Second.", remedy="Do that.", count=1, share=0.1),
+    )
+
+    def test_stand_before_the_gate_with_place_and_without_what_users_typed(self):
+        page = outline(night(findings=self.FINDINGS))
+        assert [attrs["id"] for attrs in page.attributes("section")][:2] == ["findings", "gate"]
+        assert "First. Do this. First at a.log:17 Second. Do that." in page.text
+        assert "never shown" not in page.text
+
+
 class TestHostileNames:
     def hostile(self) -> Night:
         evidence = replace(
@@ -225,6 +239,7 @@ class TestHostileNames:
         return night(
             evidence,
             note=EVIL,
+            findings=[Finding(what=EVIL, remedy=EVIL, count=1, share=1, place=EVIL)],
             trained=replace(TRAINED, importance={EVIL: 1.0}, missing_rules={EVIL: EVIL}, parameters={EVIL: EVIL}),
             dataset=replace(DATASET, features=[EVIL], vanished=[EVIL]),
             landing=replace(LANDING, unknown_features=[EVIL], quarantine_reasons={EVIL: 1}, fallback=EVIL),

@@ -19,6 +19,7 @@ from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered
 from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, READ, Shape
 from ltr_pipeline.events.source import Block
+from ltr_pipeline.mapping import TimeUnit
 from ltr_pipeline.schema import (
     ACTION,
     FEEDBACK,
@@ -46,6 +47,12 @@ UTC: Final = pa.timestamp("us", "UTC")
 OLDEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 NEWEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 """Times outside are a broken clock or another unit."""
+
+_EXPECTED: Final[dict[TimeUnit, str]] = {
+    "RFC 3339": "an RFC 3339 time with its offset from UTC",
+    "seconds": "seconds since 1970",
+    "milliseconds": "milliseconds since 1970",
+}
 
 _LANDED: Final[dict[str, pa.DataType]] = {
     "text": pa.string(),
@@ -117,7 +124,8 @@ class _Judge:
         self.records = records = columns | nothing
         self.verdict = np.zeros(len(records[LINE]), np.int16)
         self.findings: list[tuple[str, str, str]] = []
-        self.times = parse_times(records[TIME])
+        self.unit = shape.mapping.time_unit
+        self.times = _times(records[TIME], self.unit)
         self._require_common()
         late = pc.less(self.times, _instant(since)) if since else None
         self.late = _numpy(pc.fill_null(late, False)) if late is not None else np.zeros(len(self.verdict), bool)
@@ -132,9 +140,9 @@ class _Judge:
         for column, reason in ((QUERY_ID, reasons.MISSING_QUERY), (ITEM_ID, reasons.MISSING_ITEM)):
             self.require(pc.is_valid(self.records[column]), reason, column, "text")
         given = pc.is_valid(self.records[TIME])
-        self.require(given, reasons.MISSING_TIME, TIME, "an RFC 3339 time")
+        self.require(given, reasons.MISSING_TIME, TIME, _EXPECTED[self.unit])
         plausible = pc.and_(pc.greater_equal(self.times, _instant(OLDEST)), pc.less(self.times, _instant(NEWEST)))
-        expected = f"an RFC 3339 time with its offset from UTC, {OLDEST.year} to {NEWEST.year - 1}"
+        expected = f"{_EXPECTED[self.unit]}, {OLDEST.year} to {NEWEST.year - 1}"
         self.require(pc.or_(pc.fill_null(plausible, False), pc.invert(given)), reasons.BAD_TIME, TIME, expected)
 
     def refused(self) -> list[Refusal]:
@@ -144,9 +152,8 @@ class _Judge:
     def _refusal(self, index: int) -> Refusal:
         reason, column, expected = self.findings[self.verdict[index] - 1]
         value = self.records[column][index].as_py()
-        found = (
-            "missing" if value is None or value is False else f"{value:g}" if isinstance(value, float) else repr(value)
-        )
+        number = isinstance(value, float)
+        found = "missing" if value is None or value is False else f"{value:.15g}" if number else repr(value)
         line, item = self.records[LINE][index].as_py(), self.records[ITEM_INDEX][index].as_py()
         return Refusal(line, item, reason, f"{column} is {found}; expected {expected}")
 
@@ -230,6 +237,15 @@ def _feedback(judge: _Judge, shape: Shape) -> Columns:
     expected = "one of " + ", ".join(shape.mapping.relevance)
     judge.require(pc.is_in(action, value_set=known), reasons.UNKNOWN_ACTION, ACTION, expected)
     return _converted(judge, READ[FEEDBACK], shape)
+
+
+def _times(values: pa.Array, unit: TimeUnit) -> pa.Array:
+    """Return times as ``timestamp[us, UTC]``, null where a value is none."""
+    if unit == "RFC 3339":
+        return parse_times(values)
+    micros = pc.round(pc.multiply(values, {"seconds": 1e6, "milliseconds": 1e3}[unit]))
+    within = pc.less(pc.abs(micros), 2.0**53)  # also keeps out what is not finite; whole numbers are exact up to there
+    return pc.if_else(within, micros, None).cast(pa.int64()).cast(UTC)
 
 
 def parse_times(texts: pa.Array) -> pa.Array:

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ltr_pipeline.events.forms import ENVELOPE
 from ltr_pipeline.events.source import BYTE_ORDER_MARK, MAX_LINE_BYTES, OPENING, Block
 
 __all__ = ["MAX_DEPTH", "Lines", "is_deep", "is_utf8", "lines_in", "suspicious"]
@@ -81,14 +82,15 @@ def lines_in(block: Block) -> Lines:
 def suspicious(lines: Lines) -> NDArray[np.bool_]:
     """Find lines that the vectorised reader might take for something else than they are; bool, shape (lines,).
 
-    What is left is sure to be UTF-8, to begin with ``{`` and end with ``}``, not to say ``NaN``, and to be neither
-    longer nor deeper than allowed.
+    What is left is sure to be UTF-8, to begin with ``{`` and end with ``}``, not to say ``NaN``, to be no envelope of
+    another line, and to be neither longer nor deeper than allowed.
     """
     raw = np.frombuffer(lines.data, np.uint8)
     odd: NDArray[np.bool_] = (raw[lines.start] != OPENING) | (raw[lines.end - 1] != CLOSING)
     odd |= lines.end - lines.start > MAX_LINE_BYTES
     odd[_lines_with(lines, b"NaN")] = True
     odd[_lines_with(lines, b"Inf")] = True
+    odd[_wrapped(lines, raw)] = True
     odd[_not_utf8(lines)] = True
     odd[_deep(lines, raw)] = True
     return odd
@@ -103,6 +105,14 @@ def _lines_with(lines: Lines, word: bytes) -> NDArray[np.int64]:
         at = lines.data.find(word, at + 1)
     found = np.searchsorted(lines.start, np.array(places, np.int64), side="right") - 1
     return found[found >= 0]
+
+
+def _wrapped(lines: Lines, raw: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Find lines that begin as an envelope; its last bytes first, which few other lines have."""
+    found = np.flatnonzero(lines.end - lines.start >= len(ENVELOPE))
+    for place in reversed(range(len(ENVELOPE))):
+        found = found[raw[lines.start[found] + place] == ENVELOPE[place]]
+    return found
 
 
 def _not_utf8(lines: Lines) -> list[int]:

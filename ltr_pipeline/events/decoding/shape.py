@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ltr_pipeline.errors import MappingError
-from ltr_pipeline.mapping import FEATURES, MESSAGE, Mapping
+from ltr_pipeline.mapping import FEATURES, MESSAGE, PAIR, Mapping
 from ltr_pipeline.schema import (
     COLUMNS,
     FEEDBACK,
@@ -63,7 +63,7 @@ def _judged(column: Column) -> tuple[bool, int]:
 _IN_ORDER: Final = sorted(COLUMNS, key=_judged)
 
 TYPES: Final[dict[str, pa.DataType]] = {column.name: _WIRE[column.wire] for column in _IN_ORDER}
-"""Type of each column in JSON; a field of the mapping has the name of its column."""
+"""Type of each column in JSON, where no option of the mapping says otherwise; see `Shape.types`."""
 
 READ: Final[dict[str, tuple[Column, ...]]] = {
     table: tuple(column for column in _IN_ORDER if table in column.tables) for table in (IMPRESSIONS, FEEDBACK)
@@ -88,7 +88,9 @@ class Shape:
     paths, item_paths
         Paths of each column in a message, and in an item of its list: all but those that are said to be the message's.
     kind, items, features
-        Paths of the message's kind, of its list of items, of its object of features.
+        Paths of the message's kind, of its list of items, of its features.
+    types
+        Type of each column in JSON; a field of the mapping has the name of its column.
     wire
         Arrow schema of a message: what the mapping looks for and nothing else.
     raw
@@ -101,6 +103,7 @@ class Shape:
     kind: tuple[FieldPath, ...]
     items: tuple[FieldPath, ...]
     features: tuple[FieldPath, ...]
+    types: dict[str, pa.DataType]
     wire: pa.Schema
     raw: pa.Schema
 
@@ -133,18 +136,30 @@ def shape_of(mapping: Mapping) -> Shape:
     of_items = {column: [p for p in mapping.paths(column) if not p.startswith(MESSAGE)] for column in TYPES}
     item_paths = {column: _split(found) for column, found in of_items.items()}
     kind, items, features = _split(mapping.kind), _split(mapping.items), _split(mapping.paths(FEATURES))
-    numbers = [((*path, name), pa.float64()) for path in features for name in mapping.features]
-    message = [*_leaves(paths), *numbers, *((path, pa.string()) for path in kind)]
-    item = _struct(_tree([*_leaves(item_paths), *numbers]))
+    types = TYPES | ({} if mapping.time_unit == "RFC 3339" else {TIME: pa.float64()})
+    values = [*_feature_leaves(mapping, features)]
+    message = [*_leaves(paths, types), *values, *((path, pa.string()) for path in kind)]
+    item = _struct(_tree([*_leaves(item_paths, types), *values]))
     message += [(path, pa.list_(item)) for path in items]
-    raw = {LINE: pa.int32(), ITEM_INDEX: pa.int32(), IS_FEEDBACK: pa.bool_(), HAS_FEATURES: pa.bool_(), **TYPES}
+    raw = {LINE: pa.int32(), ITEM_INDEX: pa.int32(), IS_FEEDBACK: pa.bool_(), HAS_FEATURES: pa.bool_(), **types}
     raw |= {feature_column(name): pa.float64() for name in mapping.features}
     wire = pa.schema(_struct(_tree(message)))
-    return Shape(mapping, paths, item_paths, kind, items, features, wire, pa.schema(raw))
+    return Shape(mapping, paths, item_paths, kind, items, features, types, wire, pa.schema(raw))
 
 
-def _leaves(paths: dict[str, tuple[FieldPath, ...]]) -> list[tuple[FieldPath, pa.DataType]]:
-    return [(path, kind) for column, kind in TYPES.items() for path in paths[column]]
+def _leaves(
+    paths: dict[str, tuple[FieldPath, ...]], types: dict[str, pa.DataType]
+) -> list[tuple[FieldPath, pa.DataType]]:
+    return [(path, kind) for column, kind in types.items() for path in paths[column]]
+
+
+def _feature_leaves(mapping: Mapping, paths: tuple[FieldPath, ...]) -> Iterator[tuple[FieldPath, pa.DataType]]:
+    if mapping.features_as == "pairs":
+        name, value = PAIR
+        pairs = pa.list_(pa.struct([(name, pa.string()), (value, pa.float64())]))
+        yield from ((path, pairs) for path in paths)
+    else:
+        yield from (((*path, name), pa.float64()) for path in paths for name in mapping.features)
 
 
 def _split(paths: Iterable[str]) -> tuple[FieldPath, ...]:

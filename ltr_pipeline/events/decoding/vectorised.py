@@ -22,11 +22,11 @@ from ltr_pipeline.events.decoding.shape import (
     IS_FEEDBACK,
     LINE,
     OF_LIST,
-    TYPES,
     FieldPath,
     Shape,
 )
 from ltr_pipeline.events.reasons import EMPTY_LIST, TOO_MANY_ITEMS, UNRELATED, too_many
+from ltr_pipeline.mapping import PAIR
 from ltr_pipeline.schema import EVENT_ID, FEATURE_PREFIX, ITEM_INDEX, MAX_GROUP_ROWS, POSITION, feature_column
 
 __all__ = ["read_fast"]
@@ -93,14 +93,39 @@ def _is_one_of(kind: pa.Array | None, kinds: tuple[str, ...], count: int) -> pa.
 
 
 def _columns(messages: pa.StructArray, shape: Shape, paths: Mapping[str, Iterable[FieldPath]]) -> Columns:
-    columns = {name: values for name in TYPES if (values := _first(messages, paths[name])) is not None}
+    columns = {name: values for name in shape.types if (values := _first(messages, paths[name])) is not None}
     features: Columns = {}
     for path in shape.features:
         if (found := _leaf(messages, path)) is not None:
-            these = {feature_column(name): _leaf(found, (name,)) for name in shape.mapping.features}
-            given = {name: values for name, values in these.items() if values is not None}
+            given = _of_pairs(found, shape) if pa.types.is_list(found.type) else _of_objects(found, shape)
             features = _preferred(features, {HAS_FEATURES: pc.is_valid(found), **given})
     return columns | features
+
+
+def _of_objects(found: pa.StructArray, shape: Shape) -> Columns:
+    """Return the allow-listed features of objects."""
+    these = {feature_column(name): _leaf(found, (name,)) for name in shape.mapping.features}
+    return {name: values for name, values in these.items() if values is not None}
+
+
+def _of_pairs(found: pa.ListArray, shape: Shape) -> Columns:
+    """Return the allow-listed features of lists of pairs; Misfit where a list gives one of them twice."""
+    names = shape.mapping.features
+    name, value = (_leaf(found.flatten(), (field,)) for field in PAIR)
+    if name is None or value is None:
+        return {}
+    column = pc.index_in(name, value_set=pa.array(names, pa.string()))
+    given = pc.and_(pc.is_valid(column), pc.is_valid(value))
+    row, place = pc.list_parent_indices(found).filter(given).to_numpy(), column.filter(given).to_numpy()
+    values, filled = np.zeros((len(names), len(found))), np.zeros((len(names), len(found)), bool)
+    values[place, row], filled[place, row] = value.filter(given).to_numpy(), True
+    if np.count_nonzero(filled) != len(row):
+        raise Misfit(None)
+    return {
+        feature_column(name): pa.array(values[place], mask=~filled[place])
+        for place, name in enumerate(names)
+        if filled[place].any()
+    }
 
 
 def _preferred(features: Columns, others: Columns) -> Columns:

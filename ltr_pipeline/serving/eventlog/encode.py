@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from ltr_pipeline.errors import RequestError
-from ltr_pipeline.mapping import FEATURES
+from ltr_pipeline.mapping import FEATURES, PAIR
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.schema import (
     ACTION,
@@ -206,7 +206,8 @@ class Encoder:
         self._in_lists = bool(mapping.items)
         if self._in_lists:
             of_list = placed_paths(OF_LIST, paths)
-            of_item = placed_paths(OF_ITEM, {name: shortest_first(name, paths[name]) for name in OF_ITEM})
+            own = column_paths(mapping, of_items=True)
+            of_item = placed_paths(OF_ITEM, {name: shortest_first(name, own[name]) for name in OF_ITEM})
         else:
             of_list = {}
             of_item = placed_paths([name for name in (*OF_LIST, *OF_ITEM) if name != ITEMS], paths)
@@ -253,7 +254,7 @@ class Encoder:
             ITEM_ID: answered.item_id,
             USER_ID: answered.user_id,
             EVENT_ID: answered.event_id,
-            TIME: _rfc3339(answered.seconds),
+            TIME: self._time(answered.seconds),
             **answered.columns,
         }
         return _encode(one_message(self._feedback, columns))
@@ -261,7 +262,7 @@ class Encoder:
     def _columns(self, listed: AnsweredList) -> dict[str, Any]:
         return {
             KIND: self.mapping.impression_kinds[0],
-            TIME: _rfc3339(listed.seconds),
+            TIME: self._time(listed.seconds),
             QUERY_ID: listed.query_id,
             USER_ID: listed.user_id,
             RANKING_ID: listed.request_id,
@@ -270,6 +271,15 @@ class Encoder:
             SHADOW: listed.shadow or None,
             **listed.columns,
         }
+
+    def _time(self, seconds: float) -> str | float:
+        match self.mapping.time_unit:
+            case "RFC 3339":
+                return _rfc3339(seconds)
+            case "seconds":
+                return round(seconds, 3)
+            case "milliseconds":
+                return round(seconds * 1000)
 
     def _lists(self, message: dict[str, Any], items: Sequence[Any]) -> list[bytes]:
         """Write the message, or several with parts of the list; an empty one for an item that is too long for any."""
@@ -291,9 +301,10 @@ class Encoder:
     def _items(self, listed: AnsweredList, shared: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
         """Return the message part of each item, with the columns that are `shared`."""
         candidates, served = listed.candidates, _served(listed.candidates, listed.features)
+        pairs = self.mapping.features_as == "pairs"
         columns: dict[str, Sequence[Any] | None] = {
             ITEM_ID: [candidate.item_id for candidate in candidates],
-            FEATURES: served,
+            FEATURES: list(map(_as_pairs, served)) if pairs else served,
             POSITION: range(1, len(candidates) + 1),
             PROPENSITY: listed.propensities,
             TEAM: listed.teams,
@@ -326,6 +337,10 @@ def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
     parts = _around(names).copy()
     parts[1::2] = bytes(values)[1:-1].split(b",")
     return msgspec.Raw(b"".join(parts))
+
+
+def _as_pairs(features: msgspec.Raw) -> list[dict[str, Any]]:
+    return [dict(zip(PAIR, pair, strict=True)) for pair in _numbers(features).items()]
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.mapping import FEATURES
+from ltr_pipeline.mapping import FEATURES, MESSAGE
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.schema import (
     ACTION,
@@ -69,11 +69,18 @@ Path = tuple[str, ...]
 Layout = Mapping[str, Any]
 
 
-def column_paths(mapping: EventMapping) -> dict[str, tuple[Path, ...]]:
-    """Return the paths of every column, of the kind, the items and the features."""
+def column_paths(mapping: EventMapping, *, of_items: bool = False) -> dict[str, tuple[Path, ...]]:
+    """Return the paths of every column, of the kind, the items and the features; `of_items` without the message's."""
     named = {name: mapping.paths(name) for name in (FEATURES, *(column.name for column in COLUMNS))}
     named |= {KIND: mapping.kind, ITEMS: mapping.items}
-    return {name: tuple(tuple(path.split(".")) if path else () for path in paths) for name, paths in named.items()}
+    return {
+        name: tuple(_split(path) for path in paths if not (of_items and path.startswith(MESSAGE)))
+        for name, paths in named.items()
+    }
+
+
+def _split(path: str) -> Path:
+    return tuple(path.removeprefix(MESSAGE).split(".")) if path else ()
 
 
 def shortest_first(name: str, paths: tuple[Path, ...]) -> tuple[Path, ...]:

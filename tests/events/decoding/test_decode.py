@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ltr_pipeline.errors import MappingError
 from ltr_pipeline.events import reasons
@@ -33,7 +34,7 @@ STRICT = Decoder(DEFAULT, strict=True)
 def as_tuple(decoded: Decoded) -> tuple[Any, ...]:
     """Everything but the sample of unknown features, so that NaN equals NaN."""
     tables = repr(decoded.impressions.to_pylist()), repr(decoded.feedback.to_pylist())
-    return (*tables, decoded.quarantined, decoded.ignored, decoded.read)
+    return (*tables, decoded.quarantined, decoded.ignored, decoded.read, decoded.shadowed)
 
 
 def decode(*messages: bytes | dict[str, Any], decoder: Decoder = FAST) -> Decoded:
@@ -308,10 +309,13 @@ def test_the_documented_messages_are_read() -> None:
     assert decode(*documented(search)).ignored == {"unrelated message": 2}
 
 
+NUMBERED = 'user_id is a number, not text; set ids = "text or number" in the mapping if that is meant'
+
+
 @pytest.mark.parametrize(
     ("fields", "first"),
     [
-        ({"shadow": 1, "propensity": "x", "label": "x", "team": 1, "user_id": 1}, "user_id is a number, not text"),
+        ({"shadow": 1, "propensity": "x", "label": "x", "team": 1, "user_id": 1}, NUMBERED),
         ({"shadow": 1, "propensity": "x", "label": "x", "team": 1}, "team is a number, not text"),
         ({"shadow": 1, "propensity": "x", "label": "x"}, "label is text, not a number"),
         ({"shadow": 1, "propensity": "x"}, "propensity is text, not a number"),
@@ -369,14 +373,213 @@ def test_paths_that_contradict_each_other(old: str, new: str, tmp_path: Path) ->
         Decoder(load_mapping(tmp_path / "products.toml"))
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "ids": {"ids": "text or number"},
+    "seconds": {"time_unit": "seconds"},
+    "milliseconds": {"time_unit": "milliseconds"},
+    "pairs": {"features_as": "pairs"},
+    "flags": {"flags": "1 or 0"},
+    "all": {"ids": "text or number", "time_unit": "seconds", "features_as": "pairs", "flags": "1 or 0"},
+}
+MAPPINGS = {name: replace(DEFAULT, **options) for name, options in OPTIONS.items()}
+SECONDS = 1_752_575_400  # shown()'s time
+
+
+def pairs(features: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in features.items()]
+
+
+def written(message: Any, mapping: Mapping) -> Any:
+    """The message as a mapping's options have it written."""
+    if isinstance(message, list):
+        return [written(part, mapping) for part in message]
+    if not isinstance(message, dict):
+        return message
+    message = {name: written(value, mapping) for name, value in message.items()}
+    if "timestamp" in message and mapping.time_unit != "RFC 3339":
+        message["timestamp"] = SECONDS * (1 if mapping.time_unit == "seconds" else 1000)
+    if mapping.features_as == "pairs" and isinstance(message.get("features"), dict):
+        message["features"] = pairs(message["features"])
+    return message
+
+
+def by(option: str) -> Decoder:
+    return Decoder(MAPPINGS[option])
+
+
+def detail(message: Any, option: str = "default") -> str:
+    """Why a message is refused by a mapping with an option."""
+    (refused,) = decode(message, decoder=by(option)).quarantined
+    return refused.detail
+
+
+MEANT = "in the mapping if that is meant"
+
+
+def test_ids_may_be_numbers() -> None:
+    numbers = {"user_id": 9, "ranking_id": 0, "event_id": 2**70, "group": -1}
+    message = shown(case=12, lawyer=34, **numbers)  # type: ignore[arg-type]
+    (row,) = decode(message, decoder=by("ids")).impressions.to_pylist()
+    names = ("query_id", "item_id", "user_id", "ranking_id", "event_id", "protected_group")
+    assert [row[name] for name in names] == ["12", "34", "9", "0", str(2**70), "-1"]
+    inside = listed(item("a") | {"lawyer_id": 7}, event_id=5) | {"case_id": 8}
+    (row,) = decode(inside, decoder=by("ids")).impressions.to_pylist()
+    assert (row["item_id"], row["query_id"], row["event_id"]) == ("7", "8", "5#0")
+    near_nan = line(message)[:-1] + b', "unread": NaN}'  # parsed in another way
+    assert decode(near_nan, decoder=by("ids")).impressions["query_id"].to_pylist() == ["12"]
+
+
+@pytest.mark.parametrize("value", [1.5, 12.0, math.nan, math.inf, 1e300, int("9" * 500), True, [12]])
+def test_what_is_no_id_is_refused(value: Any) -> None:
+    said = detail(line(shown(case="?")).replace(b'"?"', json.dumps(value).encode()), "ids")
+    assert re.match(r"query_id is .*, not text", said)
+
+
+def test_an_id_of_an_item_that_is_that_of_its_message_in_another_form_hides_nothing() -> None:
+    message = listed(item("a", user_id=9), item("b", user_id="8"), user_id="9")
+    assert decode(message, decoder=by("ids")).shadowed == {"user_id": 1}
+    message = listed(item("a", user_id="9"), item("b", user_id=8), user_id=9)
+    assert decode(message, decoder=by("ids")).shadowed == {"user_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "utc"),
+    [
+        ("seconds", 1752575400, "2025-07-15T10:30:00"),
+        ("seconds", 1752575400.123456, "2025-07-15T10:30:00.123456"),
+        ("milliseconds", 1752575400123, "2025-07-15T10:30:00.123"),
+        ("milliseconds", 1752575400000.5, "2025-07-15T10:30:00.000500"),
+    ],
+)
+def test_times_may_be_numbers(option: str, value: float, utc: str) -> None:
+    (row,) = decode(shown() | {"timestamp": value}, decoder=by(option)).impressions.to_pylist()
+    assert row["time"] == dt.datetime.fromisoformat(utc).replace(tzinfo=dt.UTC)
+    assert row["ranking_id"] == "case-1|2025-07-15"
+    since = Decoder(MAPPINGS[option], row["time"] + dt.timedelta(microseconds=1))
+    assert decode(shown() | {"timestamp": value}, decoder=since).ignored == {"older than the window": 1}
+
+
+@pytest.mark.parametrize("value", [0, -1, 1752575400123, 1e400, math.nan, 2**63, 10**400])
+def test_times_that_are_out_of_reach(value: float) -> None:
+    said = detail(shown() | {"timestamp": value}, "seconds")
+    assert said.startswith("time is ")
+    assert said.endswith("; expected seconds since 1970, 2000 to 2099")
+
+
+def test_features_may_be_pairs() -> None:
+    both = [*pairs({"A": 0.5, "S": None, "new": 1.5}), None, {"value": 7}, {"name": "T"}]
+    decoded = decode(
+        shown(features=both), shown(features=[]), shown(features=pairs({"C": 2})), decoder=(decoder := by("pairs"))
+    )
+    assert decoded.impressions["feature_A"].to_pylist()[0] == 0.5
+    assert [value for value in decoded.impressions["feature_C"].to_pylist() if not math.isnan(value)] == [2]
+    assert decoded.impressions["feature_S"].is_null(nan_is_null=True).to_pylist() == [True] * 3
+    assert decoded.unknown_features == {"new"}
+    message = listed(item("a", features=pairs({"A": 1})), item("b", features=None), item("c", features=pairs({"S": 2})))
+    rows = decode(message | {"features": pairs({"A": 3, "S": 4})}, message, decoder=decoder).impressions.to_pylist()
+    assert [(row["feature_A"], row["feature_S"]) for row in rows[:2]] == [
+        (1, pytest.approx(math.nan, nan_ok=True)),
+        (3, 4),
+    ]
+    assert len(rows) == 5
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        (pairs({"A": 1}) * 2, "feature A is given twice"),
+        (pairs({"A": "1"}), "feature A is text, not a number"),
+        ([{"name": 1, "value": 1}], "the name of a feature is a number, not text"),
+        ([["A", 1]], "a feature is a list, not an object of name and value"),
+        (
+            FEATURES,
+            'the features are an object, not a list; set features_as = "object" in the mapping if that is meant',
+        ),
+    ],
+)
+def test_what_is_no_pair_is_refused(features: Any, said: str) -> None:
+    assert detail(shown(features=features), "pairs") == said
+
+
+def test_true_and_false_may_be_features() -> None:
+    decoded = decode(shown(features={"A": True, "S": False, "T": 0.5}), decoder=by("flags"))
+    assert decoded.impressions.select(["feature_A", "feature_S", "feature_T"]).to_pylist() == [
+        {"feature_A": 1, "feature_S": 0, "feature_T": 0.5}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "option"),
+    [
+        (shown(user_id=9), 'set ids = "text or number"'),
+        (shown() | {"timestamp": SECONDS}, 'set time_unit = "seconds" or "milliseconds"'),
+        (shown(features=pairs(FEATURES)), 'set features_as = "pairs"'),
+        (shown(features={"A": True}), 'set flags = "1 or 0"'),
+    ],
+)
+def test_a_refusal_names_the_option_that_would_take_it(message: Any, option: str) -> None:
+    assert detail(message).endswith(f"; {option} {MEANT}")
+
+
+def wrapped(text: str, **fields: Any) -> bytes:
+    """A line as Docker's json-file driver writes it."""
+    envelope = {"log": text, "stream": "stdout", "time": "2025-07-15T10:30:00.1Z"} | fields
+    return json.dumps(envelope, separators=(",", ":")).encode()
+
+
+def test_dockers_envelope_is_taken_off() -> None:
+    text = line(shown()).decode()
+    decoded = decode(
+        wrapped(f"{text}\n"),
+        shown(lawyer="b"),
+        wrapped(f"{text}\r\n", attrs={"tag": "api"}),
+        wrapped("INFO: started\n"),
+        wrapped("\n"),
+        wrapped('{"message": "login"}\n'),
+    )
+    assert decoded.impressions["item_id"].to_pylist() == ["lawyer-1", "b", "lawyer-1"]
+    assert decoded.ignored == {"unrelated message": 3}
+    assert decoded.unknown_kinds == {"login"}
+    (cut,) = decode(wrapped(text[:90])).quarantined
+    assert (cut.reason, "cut after 16 KiB" in cut.detail) == ("not JSON", True)
+    other = {"log": "text", "stream": 1, "time": 2, "level": 3}
+    assert decode(other, {"log": {}, "stream": 1, "time": 2}).ignored == {"unrelated message": 2}
+
+
+ARRAY = json.dumps([shown(), shown()])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "named"),
+    [
+        (ARRAY.encode(), "not an object", "a JSON array over the whole file"),
+        (ARRAY.replace(", {", ",\n{").encode(), "not JSON", "a JSON array over the whole file"),
+        (json.dumps([shown()], indent=1).encode(), "not JSON", "JSON over several lines"),
+        (line(shown()).decode().encode("utf-16"), "not UTF-8", "UTF-16"),
+        ((line(shown()).decode() + "\n").encode("utf-16-be") * 2, "not UTF-8", "UTF-16"),
+        (b"timestamp,message,case_id,lawyer_id\n2025-07-15,match,a,b", "not JSON", "comma-separated values (CSV)"),
+        (b"PK\x03\x04" + b"\x80" * 9, "not UTF-8", "zip archive"),
+        (b"[" + line(shown()) + b"," + b" " * MAX_LINE_BYTES, "line over 1 MiB", "a JSON array over the whole file"),
+    ],
+)
+def test_other_forms_of_a_whole_file_are_refused_by_name(text: bytes, reason: str, named: str) -> None:
+    refused = decode(*text.split(b"\n")).quarantined
+    assert refused[0].reason == reason
+    assert any(named in record.detail for record in refused)
+    assert len({record.detail for record in refused}) <= 3
+
+
 # The readers must agree on any line. Lines are messages with some fields changed, then some bytes.
 
+TIMES = [SECONDS, 1000 * SECONDS, SECONDS + 0.123456, float(SECONDS), 2**53, 1e18]
 SCALARS: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
     st.floats(),
     st.sampled_from([0, 1, 10_000, 10_001, 1.5, -0.0, 1e39, 10**400, 2**63, 1.7976931348623157e308]),
+    st.sampled_from(TIMES),
     st.text(max_size=5),
     st.sampled_from(["", "case-1", "accepted", "match", "offer_feedback", "2025-07-15T10:30:00+02:00", "2025-07-15"]),
 )
@@ -388,6 +591,7 @@ VALUES = st.one_of(
     ),
     st.just(FEATURES),
     st.lists(st.just(item("b")), max_size=2),
+    st.lists(st.fixed_dictionaries({}, optional={"name": NAMES | SCALARS, "value": SCALARS}) | SCALARS, max_size=3),
 )
 MESSAGES = st.sampled_from(
     [
@@ -415,6 +619,12 @@ PATHS = st.sampled_from(
         ("items", "0"),
         ("items", "0", "lawyer_id"),
         ("items", "1", "features"),
+        ("items", "0", "features", "0", "value"),
+        ("context", "features", "0"),
+        ("context", "features", "1", "name"),
+        ("context", "user_id"),
+        ("user_id",),
+        ("items", "0", "user_id"),
     ]
 )
 
@@ -432,15 +642,17 @@ def changed(message: Any, path: tuple[str, ...], value: Any) -> Any:
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> bytes:
+def lines(draw: st.DrawFn, mapping: Mapping = DEFAULT) -> bytes:
     """A line that is a message, or nearly."""
-    message = draw(MESSAGES)
+    message = written(draw(MESSAGES), mapping)
     for path, value in draw(st.lists(st.tuples(PATHS, VALUES), max_size=3)):
         message = changed(message, path, value)
     text = json.dumps(
         message, ensure_ascii=draw(st.booleans()), separators=draw(st.sampled_from([(",", ":"), (", ", ": ")]))
     )
     data = text.encode("utf-8", "surrogatepass")
+    if draw(st.sampled_from([False] * 9 + [True])):
+        data = wrapped(data.decode("utf-8", "replace") + draw(st.sampled_from(["\n", "\n", ""])))
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         start = draw(st.integers(0, len(data)))
         end = draw(st.sampled_from([start, start, start + 1, start + 3, len(data)]))
@@ -455,24 +667,40 @@ def lines(draw: st.DrawFn) -> bytes:
     )
 
 
-@settings(max_examples=200, deadline=None)
-@given(MESSAGES, st.lists(lines(), min_size=1, max_size=4))
-def test_both_readers_agree(before: dict[str, Any], texts: list[bytes]) -> None:
-    narrowed = Decoder(DEFAULT)
+def agree(before: dict[str, Any], texts: list[bytes], mapping: Mapping) -> None:
+    narrowed = Decoder(mapping)
     decode(before, decoder=narrowed)  # from now on it looks for the fields of this message
     decode(*texts, decoder=narrowed)
-    fresh = Decoder(DEFAULT)
+    fresh = Decoder(mapping)
     for text in texts:
         decode(text, decoder=narrowed)
         decode(text, decoder=fresh)
 
 
-def test_the_fast_reader_takes_every_form() -> None:
-    """Otherwise the test above would hold by the strict reader alone."""
-    for message in (shown(), answered(), flat(), listed(item("a")), {"message": "login"}):
-        parser = Parser(FAST.shape.wire)
-        assert read_fast(lines_in(block(message)), FAST.shape, parser.parse_all).read == 1
-        assert read_fast(lines_in(block(message)), FAST.shape, parser.parse).read == 1
+@settings(max_examples=200, deadline=None)
+@given(MESSAGES, st.lists(lines(), min_size=1, max_size=4))
+def test_both_readers_agree(before: dict[str, Any], texts: list[bytes]) -> None:
+    agree(before, texts, DEFAULT)
+
+
+@pytest.mark.parametrize("option", [name for name in OPTIONS if name != "default"])
+@settings(max_examples=60, deadline=None)
+@given(MESSAGES, st.data())
+def test_both_readers_agree_whatever_the_options(option: str, before: dict[str, Any], data: st.DataObject) -> None:
+    mapping = MAPPINGS[option]
+    texts = data.draw(st.lists(lines(mapping), min_size=1, max_size=4))
+    agree(written(before, mapping), texts, mapping)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_fast_reader_takes_every_form(option: str) -> None:
+    """Otherwise the tests above would hold by the strict reader alone."""
+    shape = by(option).shape
+    for plain in (shown(), answered(), flat(), listed(item("a")), {"message": "login"}):
+        message = written(plain, shape.mapping)
+        parser = Parser(shape.wire)
+        assert read_fast(lines_in(block(message)), shape, parser.parse_all).read == 1
+        assert read_fast(lines_in(block(message)), shape, parser.parse).read == 1
 
 
 def test_fields_that_come_later_are_found() -> None:

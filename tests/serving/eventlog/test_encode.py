@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.events.decoding.decode import Decoder
@@ -72,7 +73,16 @@ SINGLY = msgspec.toml.decode(
     """,
     type=Mapping,
 )
-MAPPINGS = {"lawyers": LAWYERS, "search": SEARCH, "one message an item": SINGLY}
+NUMBERS = {"ids": "text or number", "time_unit": "seconds", "features_as": "pairs", "flags": "1 or 0"}
+OF_MESSAGE = {name: tuple(f"$.{path}" for path in LAWYERS.fields[name]) for name in ("query_id", "user_id", "time")}
+MAPPINGS = {
+    "lawyers": LAWYERS,
+    "search": SEARCH,
+    "one message an item": SINGLY,
+    "as numbers and pairs": replace(LAWYERS, **NUMBERS),
+    "milliseconds": replace(SINGLY, time_unit="milliseconds", features_as="pairs"),
+    "of the message": replace(LAWYERS, fields=LAWYERS.fields | OF_MESSAGE),
+}
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 numbers = st.none() | st.integers(-1000, 1000) | st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -220,7 +230,7 @@ def test_a_list_that_is_too_long_for_a_message_becomes_several() -> None:
 def test_an_item_that_is_too_long_for_any_message_is_left_out() -> None:
     assert Encoder(LAWYERS).impressions(listed(2, size=1_000_000)) == ([], 2)
     short, long = listed(1), listed(1, size=1_000_000)
-    mixed = msgspec.structs.replace(short, candidates=[*short.candidates, *long.candidates], propensities=None)
+    mixed = replace(short, candidates=[*short.candidates, *long.candidates], propensities=None)
     lines, too_long = Encoder(LAWYERS).impressions(mixed)
     assert (len(lines), too_long) == (1, 1)
 
@@ -236,7 +246,7 @@ def test_only_what_was_shown_in_its_order() -> None:
 def test_a_mapping_without_room_for_an_item_is_refused() -> None:
     fields = SINGLY.fields | {"item_id": ("q",)}
     with pytest.raises(SettingsError, match="item_id has no path of its own"):
-        Encoder(msgspec.structs.replace(SINGLY, fields=fields))
+        Encoder(replace(SINGLY, fields=fields))
 
 
 def test_what_a_mapping_cannot_carry_is_known() -> None:
