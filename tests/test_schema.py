@@ -105,7 +105,7 @@ import polars as pl
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import partitions_for
+from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.storage.local import LocalStorage

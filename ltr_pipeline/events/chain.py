@@ -96,7 +96,7 @@ class Chain:
             A partition was altered or removed without an amendment, or is not signed as those before it are.
         """
         links = [self._link(date) for date in landed_dates(self._storage)]
-        for before, link in zip([None, *links[:-1]], links, strict=True):
+        for before, link in zip([None, *links], links, strict=False):
             self._check_follows(before, link, start)
             self._check_signed(before, link)
         return links

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from ltr_pipeline.errors import RegistryError, SettingsError, SourceError, WeightsError
+from ltr_pipeline.errors import RegistryError, SettingsError, SourceError
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.runs import run
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
+from ltr_pipeline.versions.weights import decode, encode
 from support.documents import document
 from support.small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
 from support.webhook import Server, running
@@ -216,13 +221,29 @@ def test_a_backfill_reads_no_source(settings: Settings, tmp_path: Path) -> None:
     assert past["partitions"] == ["events/date=2025-07-15"]
 
 
+def upside_down(document: bytes) -> bytes:
+    """A whole document, right in itself, whose model ranks the other way round."""
+    found = decode(document)
+
+    def negated(match: re.Match[str]) -> str:
+        return "leaf_value=" + " ".join(repr(-float(value)) for value in match[1].split())
+
+    text = re.sub(r"(?m)^leaf_value=(.*)$", negated, found.model.text)
+    model = replace(found.model, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+    golden = [replace(one, scores=[-score for score in one.scores]) for one in found.golden]
+    return encode(replace(found, model=model, golden=golden))
+
+
 def test_the_published_model_is_the_one_that_was_judged(settings: Settings) -> None:
     judged = up_to("quality_gate", settings)
     key = f"runs/{RUN}/ltr_weights.json"
     frozen = settings.data.get(key)
-    settings.data.put(key, frozen.replace(b'"trees":', b'"Trees":', 1))
-    with pytest.raises(WeightsError, match=rf"{key} was altered"):
-        nightly.publish_weights(judged, WHO, settings)
+    for other in (frozen.replace(b'"trees":', b'"Trees":', 1), upside_down(frozen)):
+        settings.data.put(key, other)
+        for reference in (judged, run.judged(RUN, settings)):  # the second as `ltr publish RUN` takes it
+            with pytest.raises(SourceError, match=rf"{key} changed since its task wrote it"):
+                nightly.publish_weights(reference, WHO, settings)
+    assert settings.registry.promoted() is None
     settings.data.put(key, frozen)
     nightly.publish_weights(judged, WHO, settings)
     assert settings.registry.storage.get(f"{RUN}/ltr_weights.json") == frozen
