@@ -96,7 +96,7 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        check_parameters(run.settings.parameters)
+        check_parameters(run.settings.parameters, run.settings.mapping.features)
         inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(

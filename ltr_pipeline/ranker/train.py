@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import lightgbm as lgb
@@ -15,49 +15,21 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline.errors import NothingToLearnError, RankerError
+from ltr_pipeline.errors import NothingToLearnError, RankerError, SettingsError
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.ranker.data import Rows, TrainingData
 from ltr_pipeline.ranker.distil import linear_weights
+from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
 
-__all__ = ["PARAMETERS", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
+__all__ = ["Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
 
 log = structlog.get_logger(__name__)
-
-PARAMETERS: Final[dict[str, Any]] = {
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 100,
-    "lambda_l2": 1.0,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "feature_fraction": 0.8,
-    "lambdarank_truncation_level": 10,
-    "lambdarank_position_bias_regularization": 0.1,
-    "num_iterations": 500,
-    "early_stopping_round": 50,
-}
-"""Defaults for 100,000 to 1,000,000 impressions; any LightGBM parameter that is not reserved may join or replace them.
-
-Small steps on samples of rows and features make the models of two nights alike, and so a real difference between them
-easier to see. `num_iterations` is the cap where validation days stop earlier. `min_data_in_leaf` is at most a twentieth
-of the rows, so that a small log, too, gives a model that can be judged.
-"""
-
-_FIXED: Final[dict[str, Any]] = {
-    "objective": "lambdarank",
-    "metric": "ndcg",
-    "eval_at": [5],
-    "deterministic": True,
-    "force_row_wise": True,  # else LightGBM times both layouts and takes the faster, which is not deterministic
-    "verbosity": -1,  # its warnings are a line for every tree that could not grow further
-}
-_RESERVED: Final = {*_FIXED, "label_gain", "num_threads", "seed"}  # set by this module or by arguments
 
 _MIN_GAIN: Final = 1e-6  # of the validation nDCG@5, to count as better: rounding by number of threads is far below it
 _SMALLEST_LEAF_SHARE: Final = 20
 _MISSING_RULES: Final = {"NaN": "learned", "None": "as zero", "Zero": "learned, for zero too"}
+_UNKNOWN_CATEGORY: Final = "as an unknown category"
 _UNUSED: Final = "unused"
 
 
@@ -76,8 +48,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         In effect, without those that do not change the model.
     missing_rules
         What a missing value means to the model, by feature: ``learned`` (sent to the better side of each split),
-        ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`)
-        or ``unused``.
+        ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`),
+        ``as an unknown category`` (the values are categories) or ``unused``.
     linear_weights
         The fallback: non-negative, sum 1.
     seconds
@@ -114,16 +86,26 @@ def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
     )
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Try LightGBM parameters on four rows; RankerError when it would refuse them after an hour, too."""
+def check_parameters(parameters: Mapping[str, Any], features: Sequence[str]) -> None:
+    """Try the parameters of ``LTR_PARAMETERS`` on four rows of `features`.
+
+    Raises
+    ------
+    SettingsError
+        They would be refused after an hour of training, too, or have no effect.
+    """
     few = Rows(
-        features=np.array([[0], [1], [0], [1]], np.float32),
-        feature_names=("x",),
+        features=np.repeat(np.array([[0], [1], [0], [1]], np.float32), len(features), axis=1),
+        feature_names=tuple(features),
         relevance=np.array([0, 1, 0, 1], np.int8),
         group=np.array([2, 2], np.int32),
     )
-    chosen = PARAMETERS | _canonical(parameters)
-    boost(few, chosen | {"num_iterations": 1, "label_gain": label_gain(1)}, valid=few, seed=0)
+    # With leaves larger than that, no split is tried: one that is forced may suit the real rows and not these.
+    small = {"num_iterations": 1, "min_data_in_leaf": len(few.relevance) + 1, "label_gain": label_gain(1)}
+    try:
+        boost(few, complete(parameters, features) | small, valid=few, seed=0)
+    except RankerError as error:
+        raise SettingsError(f"LTR_PARAMETERS: {error}") from error
 
 
 def label_gain(max_relevance: int) -> list[float]:
@@ -155,7 +137,7 @@ def train(
     Parameters
     ----------
     parameters
-        LightGBM parameters on top of `PARAMETERS`, by any of their aliases.
+        LightGBM parameters on top of `parameters.PARAMETERS`, by any of their aliases.
     max_relevance
         Highest relevance there can be, when higher than in the data.
     threads
@@ -166,13 +148,14 @@ def train(
     Raises
     ------
     RankerError
-        A parameter is unknown, reserved or wrong.
+        A parameter is unknown, reserved, without effect or wrong (`parameters.complete`).
     NothingToLearnError
         Fewer than two training rankings have a preference, the features are constant, or no split was found.
     """
     started = time.perf_counter()
     _check(train)
-    chosen = _fitted_to(PARAMETERS | _canonical(parameters or {}), len(train.relevance))
+    chosen = _fitted_to(complete(parameters or {}, train.feature_names), len(train.relevance))
+    _warn_of_fractions(train, chosen.get(CATEGORICAL, []))
     highest = max(max_relevance, *(int(part.relevance.max(initial=0)) for part in (train, valid)))
     judged = valid if _preferences(valid) else None
     if judged is None:
@@ -207,24 +190,27 @@ def boost(
     threads: int = 1,
     debias: bool = False,
 ) -> lgb.Booster:
-    """Train with bare LightGBM, made deterministic: `parameters` by first names, nothing checked or filled in."""
+    """Train with bare LightGBM, made deterministic: `parameters` as `parameters.complete` has them, nothing checked."""
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         log.warning("set OMP_WAIT_POLICY=PASSIVE before the process starts: waiting threads burn the cores")
     options = dict(parameters)
     rounds, patience = options.pop("num_iterations", 100), options.pop("early_stopping_round", 0)
-    options |= _FIXED | {"seed": seed, "num_threads": threads}
-    rows = _lightgbm_rows(train, options, position=train.position if debias else None)
-    held_out = [_lightgbm_rows(valid, options, reference=rows)] if valid else []
+    categories = options.pop(CATEGORICAL, [])
+    options |= FIXED | {"seed": seed, "num_threads": threads}
+    rows = _lightgbm_rows(train, options, categories, position=train.position if debias else None)
+    held_out = [_lightgbm_rows(valid, options, categories, reference=rows)] if valid else []
     stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
     try:
         return lgb.train(options, rows, rounds, valid_sets=held_out, callbacks=[stop] if valid and patience else [])
     except (lgb.basic.LightGBMError, ValueError, TypeError) as error:
-        raise RankerError(f"LightGBM refuses to train: {error}; check the parameters {options}") from error
+        reason = " ".join(str(error).split())  # LightGBM's own ends with an empty line
+        raise RankerError(f"LightGBM refuses to train: {reason}; check the parameters {options}") from error
 
 
 def _lightgbm_rows(
     data: TrainingData,
     options: dict[str, Any],
+    categories: list[str],
     *,
     position: NDArray[np.int32] | None = None,
     reference: lgb.Dataset | None = None,
@@ -235,21 +221,10 @@ def _lightgbm_rows(
         group=data.group,
         position=position,
         feature_name=list(data.feature_names),
+        categorical_feature=categories,  # of the Dataset: among the parameters LightGBM knows no names of features
         reference=reference,
         params=options,
     )
-
-
-def _canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `parameters` by their first names, so that an alias replaces a default instead of losing to it."""
-    names = {
-        alias: name for name, aliases in lgb.basic._ConfigAliases._get_all_param_aliases().items() for alias in aliases
-    }
-    if unknown := sorted(set(parameters) - set(names)):
-        raise RankerError(f"LightGBM has no parameters {unknown}; see its list of parameters")
-    if taken := sorted(name for name in parameters if names[name] in _RESERVED):
-        raise RankerError(f"the parameters {taken} are set by the pipeline; take them out")
-    return {names[name]: value for name, value in parameters.items()}
 
 
 def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
@@ -281,6 +256,18 @@ def _check(train: TrainingData) -> None:
             f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "
             "are they logged under these names?"
         )
+
+
+def _warn_of_fractions(train: TrainingData, categorical: Sequence[str]) -> None:
+    """Say which features are no whole numbers from 0, which LightGBM makes of them where they are categories."""
+    for name in categorical:
+        values = train.features[:, train.feature_names.index(name)]
+        known = values[~np.isnan(values)]
+        if ((known < 0) | (known != np.floor(known))).any():
+            log.warning(
+                "categories are whole numbers from 0: fractions are cut off, and negative values are read as missing",
+                feature=name,
+            )
 
 
 def _differ(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
@@ -320,6 +307,9 @@ def missing_rules(booster: lgb.Booster) -> dict[str, str]:
     while nodes:
         node = nodes.pop()
         if "split_feature" in node:
-            rules[names[node["split_feature"]]] = _MISSING_RULES[node["missing_type"]]
+            categories = node["decision_type"] == "=="
+            rules[names[node["split_feature"]]] = (
+                _UNKNOWN_CATEGORY if categories else _MISSING_RULES[node["missing_type"]]
+            )
             nodes += [node["left_child"], node["right_child"]]
     return rules

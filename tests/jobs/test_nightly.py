@@ -160,6 +160,14 @@ def test_a_wrong_param_is_refused_before_anything_lands(
     assert settings.data.keys() == []
 
 
+def test_parameters_that_do_not_fit_the_features_are_refused_before_anything_lands(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path, parameters={"monotone_constraints": [1, 0, 0]})
+    with pytest.raises(SettingsError, match="LTR_PARAMETERS: monotone_constraints has 3 values for the 8 features A"):
+        extract(settings)
+    assert settings.data.keys() == []
+
+
 def test_a_window_without_training_days_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path)
     settings = small_settings(tmp_path, attribution_days=4)
