@@ -1,4 +1,4 @@
-"""LambdaMART through `lgb.train`: deterministic, debiased by position, stopped early on validation days only."""
+"""LambdaMART through `lgb.train`: deterministic, debiased by position, stopped early on rankings not learned from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal
 
 import lightgbm as lgb
 import msgspec
@@ -18,11 +19,11 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import NothingToLearnError, RankerError, SettingsError
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.ranker.data import Rows, TrainingData
+from ltr_pipeline.ranker.data import Rows, TrainingData, held_out, preferences, rankings
 from ltr_pipeline.ranker.distil import linear_weights
 from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
 
-__all__ = ["Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
+__all__ = ["Chooser", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,17 +34,36 @@ _UNKNOWN_CATEGORY: Final = "as an unknown category"
 _UNUSED: Final = "unused"
 
 
+class Chooser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rankings that chose the number of trees, by nDCG@5.
+
+    Attributes
+    ----------
+    source
+        ``validation`` days; ``training`` days, where the validation days prefer nothing: a model of the rest was judged
+        by some that it had not seen; or ``none``, and all `num_iterations` trees were kept.
+    rankings
+        How many of them prefer one item to another.
+    """
+
+    source: Literal["validation", "training", "none"]
+    rankings: int
+
+
+_NOBODY: Final = Chooser(source="none", rankings=0)
+
+
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How training went.
 
     Attributes
     ----------
     trees
-        In the model text: those up to the best validation score.
+        In the model text: as many as `chosen_by` chose.
     importance
         Share of the total gain, by feature; sums to 1.
     valid_ndcg_at_5
-        Mean over the eligible validation rankings; None without any. It chose the number of trees, so it flatters.
+        Mean over the eligible validation rankings; None without any. They chose the number of trees, so it flatters.
     parameters
         In effect, without those that do not change the model.
     missing_rules
@@ -58,6 +78,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Of the model text.
     untrained
         Why there is no model; empty when there is one.
+    chosen_by
+        Which rankings chose the number of trees; None without a model, and from a release that did not record it.
     """
 
     trees: int
@@ -69,6 +91,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seconds: float
     model_sha256: str
     untrained: str = ""
+    chosen_by: Chooser | None = None
 
 
 def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
@@ -121,6 +144,7 @@ def train(
     train: TrainingData,
     valid: TrainingData,
     *,
+    queries: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     max_relevance: int = 0,
     seed: int,
@@ -130,12 +154,15 @@ def train(
     """Train a ranker; its text form and how it went.
 
     The same data, parameters and seed give the same text, byte for byte, with any number of threads. Validation
-    rankings choose the number of trees by nDCG@5 and nothing else; without eligible ones all trees are kept. Positions
-    go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the model
-    (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
+    rankings choose the number of trees by nDCG@5 and nothing else. Where none of them prefers one item to another,
+    training rankings choose it, those that `held_out` names; where those prefer nothing either, all trees are kept.
+    Positions go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the
+    model (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
 
     Parameters
     ----------
+    queries
+        Query of each training ranking; needed only where no validation ranking has a preference.
     parameters
         LightGBM parameters on top of `parameters.PARAMETERS`, by any of their aliases.
     max_relevance
@@ -157,28 +184,59 @@ def train(
     chosen = _fitted_to(complete(parameters or {}, train.feature_names), len(train.relevance))
     _warn_of_fractions(train, chosen.get(CATEGORICAL, []))
     highest = max(max_relevance, *(int(part.relevance.max(initial=0)) for part in (train, valid)))
-    judged = valid if _preferences(valid) else None
-    if judged is None:
-        log.warning("no validation ranking has a preference: all trees are kept", trees=chosen["num_iterations"])
-    booster = boost(
-        train,
-        chosen | {"label_gain": label_gain(highest)},
-        valid=judged,
-        seed=seed,
-        threads=threads,
-        debias=debias,
-    )
+    fit = partial(boost, seed=seed, threads=threads, debias=debias)
+    booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
     text = _text(booster)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
-        valid_ndcg_at_5=_ndcg(booster, judged) if judged else None,
+        valid_ndcg_at_5=_ndcg(booster, valid) if preferences(valid) else None,
         parameters=chosen | {"seed": seed, "debias": debias and train.position is not None},
         missing_rules=missing_rules(booster),
         linear_weights=linear_weights(booster, train),
         seconds=time.perf_counter() - started,
         model_sha256=_sha256(text),
+        chosen_by=chosen_by,
     )
+
+
+def _boosted(
+    train: TrainingData,
+    valid: TrainingData,
+    queries: Sequence[str] | None,
+    parameters: dict[str, Any],
+    fit: Callable[..., lgb.Booster],
+) -> tuple[lgb.Booster, Chooser]:
+    """Train with as many trees as do best on rankings that are not learned from; say which rankings those were."""
+    if judges := preferences(valid):
+        booster = fit(train, parameters, valid=valid)
+        return booster, Chooser(source="validation", rankings=judges) if booster.best_iteration > 0 else _NOBODY
+    trees, chosen_by = _trees_by_held_out(train, queries, parameters, fit)
+    if chosen_by is _NOBODY:
+        log.warning("no validation ranking has a preference: all trees are kept", trees=trees)
+    else:
+        log.info("no validation ranking has a preference: held-out training rankings chose", trees=trees)
+    # On all rankings: those held out have told a number, and a fifth of what users did is too much to learn nothing
+    # else from. A quarter more rows hardly ask for another number of trees.
+    return fit(train, parameters | {"num_iterations": trees}), chosen_by
+
+
+def _trees_by_held_out(
+    train: TrainingData, queries: Sequence[str] | None, parameters: dict[str, Any], fit: Callable[..., lgb.Booster]
+) -> tuple[int, Chooser]:
+    """Return the number of trees with which a model of most rankings orders the held-out ones best, and who chose it.
+
+    All trees are kept where nothing is held out, where one side prefers too little, and where early stopping is off.
+    """
+    trees: int = parameters["num_iterations"]
+    if queries is None or parameters["early_stopping_round"] <= 0:
+        return trees, _NOBODY
+    out = held_out(queries)
+    most, judges = rankings(train, ~out), rankings(train, out)
+    if not preferences(judges) or not _learnable(most):
+        return trees, _NOBODY
+    best = fit(most, parameters, valid=judges).best_iteration
+    return (best, Chooser(source="training", rankings=preferences(judges))) if best > 0 else (trees, _NOBODY)
 
 
 def boost(
@@ -232,20 +290,11 @@ def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
     return parameters | {"min_data_in_leaf": smallest}
 
 
-def _preferences(data: TrainingData) -> int:
-    """Count the rankings in which one item is more relevant than another."""
-    if not len(data.group):
-        return 0
-    first = starts(data.group)
-    high, low = np.maximum.reduceat(data.relevance, first), np.minimum.reduceat(data.relevance, first)
-    return int((high > low).sum())
-
-
 def _check(train: TrainingData) -> None:
     rankings = len(train.group)
     if not rankings:
         raise NothingToLearnError("there is no training ranking; wait for more days of events or widen the window")
-    if (found := _preferences(train)) < 2:
+    if (found := preferences(train)) < 2:
         raise NothingToLearnError(
             f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from; "
             "is feedback logged, and does the mapping give its actions a relevance?"
@@ -256,6 +305,14 @@ def _check(train: TrainingData) -> None:
             f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "
             "are they logged under these names?"
         )
+
+
+def _learnable(train: TrainingData) -> bool:
+    try:
+        _check(train)
+    except NothingToLearnError:
+        return False
+    return True
 
 
 def _warn_of_fractions(train: TrainingData, categorical: Sequence[str]) -> None:

@@ -14,7 +14,20 @@ from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
 from support.documents import document
-from support.small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
+from support.small import (
+    DAY,
+    FIRST,
+    LENIENT,
+    NIGHT,
+    RUN,
+    WHO,
+    artefacts,
+    moment,
+    simulate,
+    small_settings,
+    steps,
+    up_to,
+)
 from support.webhook import Server, running
 
 
@@ -199,6 +212,18 @@ def test_a_wrong_variable_stops_the_task_that_reads_it(settings: Settings, task:
 def before(task: str, settings: Settings) -> str:
     names = list(steps(settings))
     return names[names.index(task) - 1]
+
+
+def test_without_validation_days_held_out_queries_choose_the_number_of_trees(tmp_path: Path) -> None:
+    simulate(tmp_path, FIRST, days=4)  # training days
+    simulate(tmp_path, FIRST + 6 * DAY, days=6)  # test days, and those too young
+    settings = small_settings(tmp_path, parameters={"learning_rate": 0.3})
+    up_to("train_ranker", settings)
+    dataset, trained = (json.loads(artefacts(settings)[name]) for name in ("dataset.json", "trained.json"))
+    assert (dataset["train"]["rankings"] > 100, dataset["valid"]["rankings"]) == (True, 0)
+    assert trained["chosen_by"]["source"] == "training"
+    assert 0 < trained["chosen_by"]["rankings"] < 0.3 * dataset["train"]["rankings"]
+    assert trained["trees"] < 200
 
 
 def test_what_comes_after_a_run_started_does_not_change_what_it_reads(settings: Settings, tmp_path: Path) -> None:

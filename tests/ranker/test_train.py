@@ -10,9 +10,11 @@ from ltr_pipeline.dataset.load import UNKNOWN_POSITION, Dataset
 from ltr_pipeline.errors import RankerError, SettingsError
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.ranker.data import held_out, preferences
+from ltr_pipeline.ranker.data import rankings as rankings_of
 from ltr_pipeline.ranker.distil import linear_weights
 from ltr_pipeline.ranker.parameters import PARAMETERS
-from ltr_pipeline.ranker.train import boost, check_parameters, label_gain, missing_rules, train
+from ltr_pipeline.ranker.train import Chooser, boost, check_parameters, label_gain, missing_rules, train
 from ltr_pipeline.scoring.scorer import Scorer
 
 NAMES = ("A", "S", "T")
@@ -173,6 +175,73 @@ def test_without_a_judgment_in_validation_all_trees_are_kept():
             _, about = train(TRAIN, valid, parameters={"num_iterations": 12}, seed=7)
         assert (about.trees, about.valid_ndcg_at_5) == (12, None)
         assert [entry["event"] for entry in logs] == ["no validation ranking has a preference: all trees are kept"]
+
+
+NOTHING = replace(VALID, relevance=np.zeros_like(VALID.relevance))
+FEW = {"num_iterations": 200, "early_stopping_round": 10, "learning_rate": 0.3, "min_data_in_leaf": 50}
+
+
+def queries(data):
+    """Two rankings for each query."""
+    return [f"case-{number // 2}" for number in range(len(data.group))]
+
+
+def test_without_a_judgment_in_validation_held_out_training_rankings_choose_the_number_of_trees():
+    with capture_logs() as logs:
+        text, about = train(TRAIN, NOTHING, queries=queries(TRAIN), parameters=FEW, seed=7)
+    out = held_out(queries(TRAIN))
+    most, judges = rankings_of(TRAIN, ~out), rankings_of(TRAIN, out)
+    _, chosen = train(most, judges, parameters=FEW, seed=7)
+    assert 1 < chosen.trees < 100
+    assert about.chosen_by == Chooser(source="training", rankings=preferences(judges))
+    assert chosen.chosen_by == Chooser(source="validation", rankings=preferences(judges))
+    assert about.valid_ndcg_at_5 is None
+    whole, _ = train(TRAIN, NOTHING, parameters=FEW | {"num_iterations": chosen.trees}, seed=7)
+    assert trees_of(text) == trees_of(whole)  # all rankings were learned from
+    assert {entry["log_level"] for entry in logs} == {"info"}
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_on_noisy_clicks_the_trees_that_held_out_rankings_choose_are_better_than_all(seed):
+    data = rankings(150, seed)
+    noise = np.random.default_rng(seed).random(len(data.relevance)) < 0.35
+    noisy = replace(data, relevance=np.where(noise, 1 - data.relevance, data.relevance).astype(np.int8))
+    chosen, kept = (train(noisy, NOTHING, queries=names, seed=7)[0] for names in (queries(noisy), None))
+    assert reached(chosen) > reached(kept) + 0.02
+
+
+def trees_of(text):
+    """The model without its parameters, of which `num_iterations` may differ."""
+    return text.partition("\nparameters:")[0]
+
+
+def test_held_out_rankings_choose_the_same_again_and_whatever_the_threads():
+    models = {train(TRAIN, NOTHING, queries=queries(TRAIN), parameters=FEW, seed=7, threads=n)[0] for n in (1, 2, 1)}
+    assert len(models) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "more"),
+    [
+        (TRAIN, None, {}),
+        (TRAIN, ["case-1"] * 300, {}),  # nothing is held out
+        (TRAIN, ["case-2"] * 300, {}),  # all would be
+        (TRAIN, queries(TRAIN), {"early_stopping_round": 0}),
+        (TRAIN, queries(TRAIN), {"boosting": "dart"}),  # LightGBM cannot stop it early
+    ],
+)
+def test_all_trees_are_kept_where_nobody_can_choose(data, names, more):
+    with capture_logs() as logs:
+        _, about = train(data, NOTHING, queries=names, parameters={"num_iterations": 12} | more, seed=7)
+    assert (about.trees, about.chosen_by) == (12, Chooser(source="none", rankings=0))
+    assert [entry["event"] for entry in logs] == ["no validation ranking has a preference: all trees are kept"]
+
+
+def test_all_trees_are_kept_where_the_held_out_rankings_prefer_nothing():
+    out = np.repeat(held_out(queries(TRAIN)), TRAIN.group)
+    data = replace(TRAIN, relevance=np.where(out, 0, TRAIN.relevance).astype(np.int8))
+    _, about = train(data, NOTHING, queries=queries(TRAIN), parameters={"num_iterations": 12}, seed=7)
+    assert (about.trees, about.chosen_by.source) == (12, "none")
 
 
 def one_ranking():
