@@ -31,7 +31,8 @@ from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import CHAIN, LAST, finish
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.ranker.train import PARAMETERS, boost, label_gain
+from ltr_pipeline.ranker.parameters import PARAMETERS
+from ltr_pipeline.ranker.train import boost, label_gain
 from ltr_pipeline.report.artefacts import DATASET, TABLES
 from ltr_pipeline.runs.logs import FILE_NAME
 from ltr_pipeline.runs.run import Json, Run

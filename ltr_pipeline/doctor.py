@@ -15,6 +15,7 @@ from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
+from ltr_pipeline.ranker.train import check_parameters
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.base import Storage
@@ -42,6 +43,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Examine everything a night needs; nothing is changed but for an object that is written and removed again."""
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
         ("mapping", _mapping),
+        ("parameters", _parameters),
         ("Kafka", _kafka),
         ("event log", _files),
         ("landing zone", _landed),
@@ -60,6 +62,12 @@ def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
     yield "ok", f"{len(mapping.features)} features; messages read: {kinds}"
+
+
+def _parameters(settings: Settings) -> Findings:
+    check_parameters(settings.parameters, settings.mapping.features)
+    own = ", ".join(settings.parameters)
+    yield "ok", f"LTR_PARAMETERS sets {own}" if own else "LTR_PARAMETERS is empty: training has its defaults"
 
 
 def _kafka(settings: Settings) -> Findings:

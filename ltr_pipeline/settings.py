@@ -218,7 +218,7 @@ class Settings(Channels):
     )
     debias: bool = env("LTR_DEBIAS", True, "Estimate and remove position bias while training.")
     parameters: Annotated[dict[str, Any], NoDecode] = env(
-        "LTR_PARAMETERS", {}, "LightGBM parameters that replace defaults, as a JSON object."
+        "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."
     )
     seed: int = env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
     threads: int = env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)

@@ -49,6 +49,18 @@ def test_what_is_missing_is_a_problem(tmp_path: Path) -> None:
     assert any(problem.startswith("registry:") for problem in problems(blocked))
 
 
+def test_parameters_that_a_night_would_refuse_are_a_problem(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    assert found(small_settings(tmp_path, parameters={"max_depth": 4}))["parameters"] == [
+        ("ok", "LTR_PARAMETERS sets max_depth")
+    ]
+    said = problems(small_settings(tmp_path, parameters={"monotone_constraints": [1, 0, 0]}))
+    assert said == [
+        "parameters: LTR_PARAMETERS: monotone_constraints has 3 values for the 8 features A, S, T, G, Q, U, R, C; "
+        "give one for each, in this order"
+    ]
+
+
 def test_a_broken_version_is_a_problem(tmp_path: Path) -> None:
     simulate(tmp_path)
     settings = small_settings(tmp_path)

@@ -13,6 +13,7 @@ from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.mapping import MAX_RELEVANCE
 from ltr_pipeline.metrics.quality import Estimate
 from ltr_pipeline.ranker import letor
+from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost, label_gain
 from ltr_pipeline.report.wording import figure
 
@@ -46,6 +47,6 @@ def _cell(estimate: Estimate) -> str:
     return f"{estimate.value:.4f} ({estimate.low:.2f} to {estimate.high:.2f})"
 
 
-def _fit(part: letor.Letor, parameters: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
+def _fit(part: Rows, parameters: Mapping[str, Any]) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
     booster = boost(part, dict(parameters) | {"label_gain": label_gain(MAX_RELEVANCE)}, seed=SEED)
     return lambda features: np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)

@@ -76,7 +76,7 @@ def load_part(
     folder
         Where `build` wrote the labelled tables.
     ids
-        Which columns of `IDS` to load; training needs none.
+        Which columns of `IDS` to load; training mostly needs none.
 
     Raises
     ------

@@ -27,6 +27,8 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
+from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import (
@@ -44,6 +46,7 @@ from ltr_pipeline.report.artefacts import (
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
+from ltr_pipeline.schema import QUERY_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
@@ -97,7 +100,7 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        check_parameters(run.settings.parameters)
+        check_parameters(run.settings.parameters, run.settings.mapping.features)
         inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
@@ -130,7 +133,8 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
 def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     """Train LambdaMART on the training days, stopping early on the validation days.
 
-    Where there is nothing to learn from, there is no model, and the gate will keep the former one.
+    Where the validation days prefer nothing, training rankings that are held out by query stand in. Where there is
+    nothing to learn from, there is no model, and the gate will keep the former one.
 
     Raises
     ------
@@ -140,9 +144,12 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     with task("train_ranker", built, DATASET, settings) as (run, manifest):
         settings = run.settings
         try:
+            valid = _part(run, manifest, "valid", ids=())
+            learned = _part(run, manifest, "train", ids=() if preferences(valid) else [QUERY_ID])
             text, trained = train(
-                _part(run, manifest, "train", ids=()),
-                _part(run, manifest, "valid", ids=()),
+                learned,
+                valid,
+                queries=_queries(learned),
                 parameters=settings.parameters,
                 max_relevance=settings.mapping.max_relevance,
                 seed=settings.seed,
@@ -161,6 +168,11 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
 def _with_cause(error: NothingToLearnError, run: Run) -> str:
     """Say why there is nothing to learn, by what stands out in the events."""
     return ". ".join([str(error), *map(str, diagnosis.serious(diagnosis.of_run(run))[:1])])
+
+
+def _queries(part: Dataset) -> list[str] | None:
+    """Return the query of each ranking, where the queries were loaded."""
+    return part.ids[QUERY_ID].gather(starts(part.group)).to_list() if QUERY_ID in part.ids else None
 
 
 def _part(run: Run, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS) -> Dataset:

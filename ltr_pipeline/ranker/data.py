@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "TrainingData"]
+from ltr_pipeline.metrics.rankings import starts
+
+__all__ = ["Rows", "TrainingData", "held_out", "preferences", "rankings"]
+
+_ONE_IN: Final = 5
 
 
 class TrainingData(Protocol):
@@ -45,3 +50,32 @@ class Rows:
     relevance: NDArray[np.int8]
     group: NDArray[np.int32]
     position: NDArray[np.int32] | None = None
+
+
+def preferences(data: TrainingData) -> int:
+    """Count the rankings in which one item is more relevant than another."""
+    if not len(data.group):
+        return 0
+    first = starts(data.group)
+    high, low = np.maximum.reduceat(data.relevance, first), np.minimum.reduceat(data.relevance, first)
+    return int((high > low).sum())
+
+
+def rankings(data: TrainingData, chosen: NDArray[np.bool_]) -> Rows:
+    """Return the rankings that are chosen, a flag each."""
+    rows = np.repeat(chosen, data.group)
+    return Rows(
+        features=data.features[rows],
+        feature_names=tuple(data.feature_names),
+        relevance=data.relevance[rows],
+        group=data.group[chosen],
+        position=None if data.position is None else data.position[rows],
+    )
+
+
+def held_out(queries: Sequence[str]) -> NDArray[np.bool_]:
+    """Say of each ranking, by its query, whether it is held out: those of about a fifth of the queries.
+
+    CRC-32 decides, so that a query is on the same side in every night, on every machine and in every release.
+    """
+    return np.array([zlib.crc32(query.encode()) % _ONE_IN == 0 for query in queries], dtype=bool)

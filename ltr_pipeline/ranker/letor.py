@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -13,21 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.mapping import MAX_RELEVANCE
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.ranker.data import Rows, rankings
+from ltr_pipeline.ranker.libsvm import read_libsvm, with_columns
 
 __all__ = [
     "FOLDS",
     "GRID",
     "STATED",
     "Fit",
-    "Letor",
     "LetorReport",
     "LetorScore",
     "evaluate_letor",
-    "read_letor",
     "training_part",
 ]
 
@@ -51,33 +49,8 @@ GRID: Final[Mapping[str, tuple[Any, ...]]] = {
 FOLDS: Final = 5
 
 
-@dataclass(frozen=True)
-class Letor:
-    """Rankings of a file one after the other, n rows; what `ranker.train.boost` reads.
-
-    Attributes
-    ----------
-    features
-        float32 (n, features); column *j* is the file's feature *j*, 0 where the file has none.
-    feature_names
-        ``"0"``, ``"1"``, … in order.
-    relevance
-        int8 (n,).
-    group
-        Rows of each ranking, int32.
-    position
-        Always None: such files have none.
-    """
-
-    features: NDArray[np.float32]
-    feature_names: tuple[str, ...]
-    relevance: NDArray[np.int8]
-    group: NDArray[np.int32]
-    position: None = None
-
-
 Scores = NDArray[np.float64]
-Fit = Callable[[Letor, Mapping[str, Any]], Callable[[NDArray[np.float32]], Scores]]
+Fit = Callable[[Rows, Mapping[str, Any]], Callable[[NDArray[np.float32]], Scores]]
 """Trains on a part of a file; gives back what scores a feature matrix."""
 
 
@@ -119,7 +92,7 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
     Parameters
     ----------
     train, test
-        Files for `read_letor`.
+        Files for `read_libsvm`.
     fit
         Trains on a part with parameters of LightGBM; deterministic.
     seed
@@ -132,13 +105,13 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
     """
     if not test.is_file():
         raise DatasetError(f"{test} is no file; name the test part of a LibSVM ranking set")
-    seen = read_letor(train)
+    seen = read_libsvm(train)
     tried = [STATED, *(STATED | dict(zip(GRID, values, strict=True)) for values in product(*GRID.values()))]
     reached = [_cross_validated(seen, parameters, fit) for parameters in tried]
     best = int(np.argmax(reached))
-    held_out = read_letor(test)
-    width = max(seen.features.shape[1], held_out.features.shape[1])
-    seen, held_out = _widened(seen, width), _widened(held_out, width)
+    held_out = read_libsvm(test)
+    names = tuple(sorted({*seen.feature_names, *held_out.feature_names}, key=int))
+    seen, held_out = with_columns(seen, names), with_columns(held_out, names)
     stated, chosen = (
         LetorScore(
             parameters=dict(tried[index]),
@@ -150,13 +123,13 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
     return LetorReport(stated=stated, chosen=chosen)
 
 
-def _metrics(data: Letor, scores: Scores, seed: int) -> Metrics:
+def _metrics(data: Rows, scores: Scores, seed: int) -> Metrics:
     return quality.measure(Rankings(data.relevance, scores, data.group), np.arange(len(data.group)), seed)
 
 
-def _cross_validated(data: Letor, parameters: Mapping[str, Any], fit: Fit) -> float:
+def _cross_validated(data: Rows, parameters: Mapping[str, Any], fit: Fit) -> float:
     fold = np.arange(len(data.group)) % FOLDS
-    folds = [(_rankings(data, fold != held_out), _rankings(data, fold == held_out)) for held_out in range(FOLDS)]
+    folds = [(rankings(data, fold != held_out), rankings(data, fold == held_out)) for held_out in range(FOLDS)]
     values = np.concatenate(
         [
             quality.ndcg(Rankings(rest.relevance, fit(most, parameters)(rest.features), rest.group))
@@ -166,21 +139,6 @@ def _cross_validated(data: Letor, parameters: Mapping[str, Any], fit: Fit) -> fl
     if np.isnan(values).all():
         raise DatasetError("no ranking of the training part has two items and one relevant; there is nothing to learn")
     return float(np.nanmean(values))
-
-
-def _rankings(data: Letor, chosen: NDArray[np.bool_]) -> Letor:
-    rows = np.repeat(chosen, data.group)
-    return replace(data, features=data.features[rows], relevance=data.relevance[rows], group=data.group[chosen])
-
-
-def _widened(data: Letor, width: int) -> Letor:
-    """Add columns of 0 up to `width`: a part may lack the last features."""
-    more = width - data.features.shape[1]
-    return replace(data, features=np.pad(data.features, ((0, 0), (0, more))), feature_names=_names(width))
-
-
-def _names(width: int) -> tuple[str, ...]:
-    return tuple(map(str, range(width)))
 
 
 def training_part(test: Path) -> Path:
@@ -195,54 +153,3 @@ def training_part(test: Path) -> Path:
     if train == test or not train.is_file():
         raise DatasetError(f"{test}: no training part beside it; name it with --train")
     return train
-
-
-def read_letor(path: Path) -> Letor:
-    """Read a LibSVM ranking file, plain or ``.gz``: ``<relevance> [qid:<query>] <feature>:<value> ...`` a line.
-
-    Rankings are told by the file ``<path>.query``, one row count a line, else by ``qid``, whose rows stand together.
-
-    Raises
-    ------
-    DatasetError
-        The file cannot be read, its rows have no or contradicting groups, or a relevance is no whole number from 0 to
-        30.
-    """
-    try:
-        from sklearn.datasets import load_svmlight_file
-    except ImportError as error:
-        raise DatasetError("reading LibSVM files needs scikit-learn: pip install 'ltr-pipeline[letor]'") from error
-    try:
-        matrix, label, qid = load_svmlight_file(str(path), dtype=np.float32, zero_based=True, query_id=True)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}; expected LibSVM lines such as '2 qid:7 1:0.5 3:0.25'") from error
-    if not np.isin(label, np.arange(MAX_RELEVANCE + 1)).all():
-        raise DatasetError(f"{path}: relevance must be whole numbers from 0 to {MAX_RELEVANCE}")
-    return Letor(
-        features=matrix.toarray(),
-        feature_names=_names(matrix.shape[1]),
-        relevance=label.astype(np.int8),
-        group=_group(path, len(label), qid),
-    )
-
-
-def _group(path: Path, rows: int, qid: NDArray[np.int64]) -> NDArray[np.int32]:
-    sizes = path.with_name(path.name.removesuffix(".gz") + ".query")
-    if sizes.is_file():
-        return _sizes(sizes, rows)
-    if rows == 0 or len(qid) != rows:
-        raise DatasetError(f"{path}: which rows belong together? There is no qid in every line and no {sizes.name}")
-    starts = np.flatnonzero(np.diff(qid, prepend=qid[0] - 1))
-    if len(starts) > len(np.unique(qid)):
-        raise DatasetError(f"{path}: rows of one qid do not stand together; sort the file by qid")
-    return np.diff(starts, append=rows).astype(np.int32)
-
-
-def _sizes(path: Path, rows: int) -> NDArray[np.int32]:
-    try:
-        group = np.array(path.read_text(encoding="utf-8").split(), dtype=np.int32)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: {error}; expected one row count a line") from error
-    if group.sum() != rows or (group < 1).any():
-        raise DatasetError(f"{path}: row counts must be positive and sum to the {rows} rows, not {group.sum()}")
-    return group

@@ -1,4 +1,4 @@
-"""LambdaMART through `lgb.train`: deterministic, debiased by position, stopped early on validation days only."""
+"""LambdaMART through `lgb.train`: deterministic, debiased by position, stopped early on rankings not learned from."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Literal
 
 import lightgbm as lgb
 import msgspec
@@ -15,50 +16,41 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from ltr_pipeline.errors import NothingToLearnError, RankerError
+from ltr_pipeline.errors import NothingToLearnError, RankerError, SettingsError
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.ranker.data import Rows, TrainingData
+from ltr_pipeline.ranker.data import Rows, TrainingData, held_out, preferences, rankings
 from ltr_pipeline.ranker.distil import linear_weights
+from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
 
-__all__ = ["PARAMETERS", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
+__all__ = ["Chooser", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
 
 log = structlog.get_logger(__name__)
-
-PARAMETERS: Final[dict[str, Any]] = {
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 100,
-    "lambda_l2": 1.0,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "feature_fraction": 0.8,
-    "lambdarank_truncation_level": 10,
-    "lambdarank_position_bias_regularization": 0.1,
-    "num_iterations": 500,
-    "early_stopping_round": 50,
-}
-"""Defaults for 100,000 to 1,000,000 impressions; any LightGBM parameter that is not reserved may join or replace them.
-
-Small steps on samples of rows and features make the models of two nights alike, and so a real difference between them
-easier to see. `num_iterations` is the cap where validation days stop earlier. `min_data_in_leaf` is at most a twentieth
-of the rows, so that a small log, too, gives a model that can be judged.
-"""
-
-_FIXED: Final[dict[str, Any]] = {
-    "objective": "lambdarank",
-    "metric": "ndcg",
-    "eval_at": [5],
-    "deterministic": True,
-    "force_row_wise": True,  # else LightGBM times both layouts and takes the faster, which is not deterministic
-    "verbosity": -1,  # its warnings are a line for every tree that could not grow further
-}
-_RESERVED: Final = {*_FIXED, "label_gain", "num_threads", "seed"}  # set by this module or by arguments
 
 _MIN_GAIN: Final = 1e-6  # of the validation nDCG@5, to count as better: rounding by number of threads is far below it
 _SMALLEST_LEAF_SHARE: Final = 20
 _MISSING_RULES: Final = {"NaN": "learned", "None": "as zero", "Zero": "learned, for zero too"}
+_UNKNOWN_CATEGORY: Final = "as an unknown category"
 _UNUSED: Final = "unused"
+
+
+class Chooser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The rankings that chose the number of trees, by nDCG@5.
+
+    Attributes
+    ----------
+    source
+        ``validation`` days; ``training`` days, where the validation days prefer nothing: a model of the rest was judged
+        by some that it had not seen; or ``none``, and all `num_iterations` trees were kept.
+    rankings
+        How many of them prefer one item to another.
+    """
+
+    source: Literal["validation", "training", "none"]
+    rankings: int
+
+
+_NOBODY: Final = Chooser(source="none", rankings=0)
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,17 +59,17 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes
     ----------
     trees
-        In the model text: those up to the best validation score.
+        In the model text: as many as `chosen_by` chose.
     importance
         Share of the total gain, by feature; sums to 1.
     valid_ndcg_at_5
-        Mean over the eligible validation rankings; None without any. It chose the number of trees, so it flatters.
+        Mean over the eligible validation rankings; None without any. They chose the number of trees, so it flatters.
     parameters
         In effect, without those that do not change the model.
     missing_rules
         What a missing value means to the model, by feature: ``learned`` (sent to the better side of each split),
-        ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`)
-        or ``unused``.
+        ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`),
+        ``as an unknown category`` (the values are categories) or ``unused``.
     linear_weights
         The fallback: non-negative, sum 1.
     seconds
@@ -86,6 +78,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Of the model text.
     untrained
         Why there is no model; empty when there is one.
+    chosen_by
+        Which rankings chose the number of trees; None without a model, and from a release that did not record it.
     """
 
     trees: int
@@ -97,6 +91,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seconds: float
     model_sha256: str
     untrained: str = ""
+    chosen_by: Chooser | None = None
 
 
 def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
@@ -114,16 +109,26 @@ def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
     )
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Try LightGBM parameters on four rows; RankerError when it would refuse them after an hour, too."""
+def check_parameters(parameters: Mapping[str, Any], features: Sequence[str]) -> None:
+    """Try the parameters of ``LTR_PARAMETERS`` on four rows of `features`.
+
+    Raises
+    ------
+    SettingsError
+        They would be refused after an hour of training, too, or have no effect.
+    """
     few = Rows(
-        features=np.array([[0], [1], [0], [1]], np.float32),
-        feature_names=("x",),
+        features=np.repeat(np.array([[0], [1], [0], [1]], np.float32), len(features), axis=1),
+        feature_names=tuple(features),
         relevance=np.array([0, 1, 0, 1], np.int8),
         group=np.array([2, 2], np.int32),
     )
-    chosen = PARAMETERS | _canonical(parameters)
-    boost(few, chosen | {"num_iterations": 1, "label_gain": label_gain(1)}, valid=few, seed=0)
+    # With leaves larger than that, no split is tried: one that is forced may suit the real rows and not these.
+    small = {"num_iterations": 1, "min_data_in_leaf": len(few.relevance) + 1, "label_gain": label_gain(1)}
+    try:
+        boost(few, complete(parameters, features) | small, valid=few, seed=0)
+    except RankerError as error:
+        raise SettingsError(f"LTR_PARAMETERS: {error}") from error
 
 
 def label_gain(max_relevance: int) -> list[float]:
@@ -139,6 +144,7 @@ def train(
     train: TrainingData,
     valid: TrainingData,
     *,
+    queries: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     max_relevance: int = 0,
     seed: int,
@@ -148,14 +154,17 @@ def train(
     """Train a ranker; its text form and how it went.
 
     The same data, parameters and seed give the same text, byte for byte, with any number of threads. Validation
-    rankings choose the number of trees by nDCG@5 and nothing else; without eligible ones all trees are kept. Positions
-    go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the model
-    (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
+    rankings choose the number of trees by nDCG@5 and nothing else. Where none of them prefers one item to another,
+    training rankings choose it, those that `held_out` names; where those prefer nothing either, all trees are kept.
+    Positions go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the
+    model (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
 
     Parameters
     ----------
+    queries
+        Query of each training ranking; needed only where no validation ranking has a preference.
     parameters
-        LightGBM parameters on top of `PARAMETERS`, by any of their aliases.
+        LightGBM parameters on top of `parameters.PARAMETERS`, by any of their aliases.
     max_relevance
         Highest relevance there can be, when higher than in the data.
     threads
@@ -166,36 +175,68 @@ def train(
     Raises
     ------
     RankerError
-        A parameter is unknown, reserved or wrong.
+        A parameter is unknown, reserved, without effect or wrong (`parameters.complete`).
     NothingToLearnError
         Fewer than two training rankings have a preference, the features are constant, or no split was found.
     """
     started = time.perf_counter()
     _check(train)
-    chosen = _fitted_to(PARAMETERS | _canonical(parameters or {}), len(train.relevance))
+    chosen = _fitted_to(complete(parameters or {}, train.feature_names), len(train.relevance))
+    _warn_of_fractions(train, chosen.get(CATEGORICAL, []))
     highest = max(max_relevance, *(int(part.relevance.max(initial=0)) for part in (train, valid)))
-    judged = valid if _preferences(valid) else None
-    if judged is None:
-        log.warning("no validation ranking has a preference: all trees are kept", trees=chosen["num_iterations"])
-    booster = boost(
-        train,
-        chosen | {"label_gain": label_gain(highest)},
-        valid=judged,
-        seed=seed,
-        threads=threads,
-        debias=debias,
-    )
+    fit = partial(boost, seed=seed, threads=threads, debias=debias)
+    booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
     text = _text(booster)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
-        valid_ndcg_at_5=_ndcg(booster, judged) if judged else None,
+        valid_ndcg_at_5=_ndcg(booster, valid) if preferences(valid) else None,
         parameters=chosen | {"seed": seed, "debias": debias and train.position is not None},
         missing_rules=missing_rules(booster),
         linear_weights=linear_weights(booster, train),
         seconds=time.perf_counter() - started,
         model_sha256=_sha256(text),
+        chosen_by=chosen_by,
     )
+
+
+def _boosted(
+    train: TrainingData,
+    valid: TrainingData,
+    queries: Sequence[str] | None,
+    parameters: dict[str, Any],
+    fit: Callable[..., lgb.Booster],
+) -> tuple[lgb.Booster, Chooser]:
+    """Train with as many trees as do best on rankings that are not learned from; say which rankings those were."""
+    if judges := preferences(valid):
+        booster = fit(train, parameters, valid=valid)
+        return booster, Chooser(source="validation", rankings=judges) if booster.best_iteration > 0 else _NOBODY
+    trees, chosen_by = _trees_by_held_out(train, queries, parameters, fit)
+    if chosen_by is _NOBODY:
+        log.warning("no validation ranking has a preference: all trees are kept", trees=trees)
+    else:
+        log.info("no validation ranking has a preference: held-out training rankings chose", trees=trees)
+    # On all rankings: those held out have told a number, and a fifth of what users did is too much to learn nothing
+    # else from. A quarter more rows hardly ask for another number of trees.
+    return fit(train, parameters | {"num_iterations": trees}), chosen_by
+
+
+def _trees_by_held_out(
+    train: TrainingData, queries: Sequence[str] | None, parameters: dict[str, Any], fit: Callable[..., lgb.Booster]
+) -> tuple[int, Chooser]:
+    """Return the number of trees with which a model of most rankings orders the held-out ones best, and who chose it.
+
+    All trees are kept where nothing is held out, where one side prefers too little, and where early stopping is off.
+    """
+    trees: int = parameters["num_iterations"]
+    if queries is None or parameters["early_stopping_round"] <= 0:
+        return trees, _NOBODY
+    out = held_out(queries)
+    most, judges = rankings(train, ~out), rankings(train, out)
+    if not preferences(judges) or not _learnable(most):
+        return trees, _NOBODY
+    best = fit(most, parameters, valid=judges).best_iteration
+    return (best, Chooser(source="training", rankings=preferences(judges))) if best > 0 else (trees, _NOBODY)
 
 
 def boost(
@@ -207,24 +248,27 @@ def boost(
     threads: int = 1,
     debias: bool = False,
 ) -> lgb.Booster:
-    """Train with bare LightGBM, made deterministic: `parameters` by first names, nothing checked or filled in."""
+    """Train with bare LightGBM, made deterministic: `parameters` as `parameters.complete` has them, nothing checked."""
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
         log.warning("set OMP_WAIT_POLICY=PASSIVE before the process starts: waiting threads burn the cores")
     options = dict(parameters)
     rounds, patience = options.pop("num_iterations", 100), options.pop("early_stopping_round", 0)
-    options |= _FIXED | {"seed": seed, "num_threads": threads}
-    rows = _lightgbm_rows(train, options, position=train.position if debias else None)
-    held_out = [_lightgbm_rows(valid, options, reference=rows)] if valid else []
+    categories = options.pop(CATEGORICAL, [])
+    options |= FIXED | {"seed": seed, "num_threads": threads}
+    rows = _lightgbm_rows(train, options, categories, position=train.position if debias else None)
+    held_out = [_lightgbm_rows(valid, options, categories, reference=rows)] if valid else []
     stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
     try:
         return lgb.train(options, rows, rounds, valid_sets=held_out, callbacks=[stop] if valid and patience else [])
     except (lgb.basic.LightGBMError, ValueError, TypeError) as error:
-        raise RankerError(f"LightGBM refuses to train: {error}; check the parameters {options}") from error
+        reason = " ".join(str(error).split())  # LightGBM's own ends with an empty line
+        raise RankerError(f"LightGBM refuses to train: {reason}; check the parameters {options}") from error
 
 
 def _lightgbm_rows(
     data: TrainingData,
     options: dict[str, Any],
+    categories: list[str],
     *,
     position: NDArray[np.int32] | None = None,
     reference: lgb.Dataset | None = None,
@@ -235,21 +279,10 @@ def _lightgbm_rows(
         group=data.group,
         position=position,
         feature_name=list(data.feature_names),
+        categorical_feature=categories,  # of the Dataset: among the parameters LightGBM knows no names of features
         reference=reference,
         params=options,
     )
-
-
-def _canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `parameters` by their first names, so that an alias replaces a default instead of losing to it."""
-    names = {
-        alias: name for name, aliases in lgb.basic._ConfigAliases._get_all_param_aliases().items() for alias in aliases
-    }
-    if unknown := sorted(set(parameters) - set(names)):
-        raise RankerError(f"LightGBM has no parameters {unknown}; see its list of parameters")
-    if taken := sorted(name for name in parameters if names[name] in _RESERVED):
-        raise RankerError(f"the parameters {taken} are set by the pipeline; take them out")
-    return {names[name]: value for name, value in parameters.items()}
 
 
 def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
@@ -257,20 +290,11 @@ def _fitted_to(parameters: dict[str, Any], rows: int) -> dict[str, Any]:
     return parameters | {"min_data_in_leaf": smallest}
 
 
-def _preferences(data: TrainingData) -> int:
-    """Count the rankings in which one item is more relevant than another."""
-    if not len(data.group):
-        return 0
-    first = starts(data.group)
-    high, low = np.maximum.reduceat(data.relevance, first), np.minimum.reduceat(data.relevance, first)
-    return int((high > low).sum())
-
-
 def _check(train: TrainingData) -> None:
     rankings = len(train.group)
     if not rankings:
         raise NothingToLearnError("there is no training ranking")
-    if (found := _preferences(train)) < 2:
+    if (found := preferences(train)) < 2:
         raise NothingToLearnError(
             f"{found} of {rankings} training rankings prefer one item to another, and two is the least to learn from"
         )
@@ -280,6 +304,26 @@ def _check(train: TrainingData) -> None:
             f"none of the features {list(train.feature_names)} tells two items of a training ranking apart; "
             "are they logged under these names?"
         )
+
+
+def _learnable(train: TrainingData) -> bool:
+    try:
+        _check(train)
+    except NothingToLearnError:
+        return False
+    return True
+
+
+def _warn_of_fractions(train: TrainingData, categorical: Sequence[str]) -> None:
+    """Say which features are no whole numbers from 0, which LightGBM makes of them where they are categories."""
+    for name in categorical:
+        values = train.features[:, train.feature_names.index(name)]
+        known = values[~np.isnan(values)]
+        if ((known < 0) | (known != np.floor(known))).any():
+            log.warning(
+                "categories are whole numbers from 0: fractions are cut off, and negative values are read as missing",
+                feature=name,
+            )
 
 
 def _differ(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
@@ -319,6 +363,9 @@ def missing_rules(booster: lgb.Booster) -> dict[str, str]:
     while nodes:
         node = nodes.pop()
         if "split_feature" in node:
-            rules[names[node["split_feature"]]] = _MISSING_RULES[node["missing_type"]]
+            categories = node["decision_type"] == "=="
+            rules[names[node["split_feature"]]] = (
+                _UNKNOWN_CATEGORY if categories else _MISSING_RULES[node["missing_type"]]
+            )
             nodes += [node["left_child"], node["right_child"]]
     return rules

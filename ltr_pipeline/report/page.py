@@ -16,7 +16,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.ranker.train import Trained
+from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
 from ltr_pipeline.report.diagnosis import Finding
@@ -222,8 +222,26 @@ def _provenance(night: Night) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _model(trained: Trained) -> dict[str, Any]:
-    chosen = {"trees": trained.trees, "nDCG@5 on validation days": figure(trained.valid_ndcg_at_5)}
+    chosen = {
+        "trees": trained.trees,
+        "number of trees chosen by": _chooser(trained.chosen_by) if trained.chosen_by else "",
+        "nDCG@5 on validation days": figure(trained.valid_ndcg_at_5),
+    }
     return chosen | {"training": f"{trained.seconds:.1f} s"} | trained.parameters
+
+
+def _chooser(chosen_by: Chooser) -> str:
+    """Say which rankings chose the number of trees."""
+    match chosen_by.source:
+        case "validation":
+            return f"{chosen_by.rankings:,} rankings of the validation days"
+        case "training":
+            return (
+                f"{chosen_by.rankings:,} training rankings, held out until it was chosen; "
+                "on the validation days nothing was preferred"
+            )
+        case "none":
+            return "nobody; all trees were kept"
 
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -98,8 +98,8 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True):
     candidates
         How many candidates did not give it.
     read_as
-        How the model reads it: ``as zero`` when it knew no missing values in training and takes them for 0; otherwise
-        it has learned what missing means.
+        How the model reads it: ``as zero`` when it knew no missing values in training and takes them for 0, ``as an
+        unknown category`` where its values are categories; otherwise it has learned what missing means.
     """
 
     candidates: int

@@ -58,7 +58,8 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     Attributes
     ----------
     missing
-        How the model reads a missing value: LightGBM reads NaN as 0 in a feature that had no NaN in training.
+        How the model reads a missing value: LightGBM reads NaN as 0 in a feature that had no NaN in training, and as a
+        category it has not seen in one whose values are categories (``as an unknown category``).
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pytest
@@ -83,4 +84,18 @@ def test_the_document_of_a_run_says_what_was_learned_from_what(tmp_path: Path) -
     assert set(found.libraries) >= {"lightgbm", "ltr-pipeline"}
     assert len(found.golden) == 5
     assert found.latency["p95_ms"] > 0
+    check_golden(found)
+
+
+def test_the_document_of_a_model_with_categories_says_so_and_scores_as_it_did(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    log = tmp_path / "audit.log"
+    tenths = re.compile(r'(?<="S":)0\.\d+')
+    log.write_text(tenths.sub(lambda found: str(int(float(found[0]) * 10)), log.read_text()))
+    settings = small_settings(tmp_path, parameters={"categorical_feature": "name:S"})
+    up_to("quality_gate", settings)
+    found = weights.decode(artefacts(settings)["ltr_weights.json"])
+    assert {feature.name: feature.missing for feature in found.features}["S"] == "as an unknown category"
+    assert found.lineage["parameters"]["categorical_feature"] == ["S"]
+    assert len({item["S"] for golden in found.golden for item in golden.items}) > 5
     check_golden(found)

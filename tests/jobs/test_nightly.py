@@ -19,7 +19,20 @@ from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.weights import decode, encode
 from support.documents import document
-from support.small import DAY, LENIENT, NIGHT, RUN, WHO, artefacts, moment, simulate, small_settings, steps, up_to
+from support.small import (
+    DAY,
+    FIRST,
+    LENIENT,
+    NIGHT,
+    RUN,
+    WHO,
+    artefacts,
+    moment,
+    simulate,
+    small_settings,
+    steps,
+    up_to,
+)
 from support.webhook import Server, running
 
 
@@ -165,6 +178,14 @@ def test_a_wrong_param_is_refused_before_anything_lands(
     assert settings.data.keys() == []
 
 
+def test_parameters_that_do_not_fit_the_features_are_refused_before_anything_lands(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path, parameters={"monotone_constraints": [1, 0, 0]})
+    with pytest.raises(SettingsError, match="LTR_PARAMETERS: monotone_constraints has 3 values for the 8 features A"):
+        extract(settings)
+    assert settings.data.keys() == []
+
+
 def test_a_window_without_training_days_is_refused(tmp_path: Path) -> None:
     simulate(tmp_path)
     settings = small_settings(tmp_path, attribution_days=4)
@@ -196,6 +217,18 @@ def test_a_wrong_variable_stops_the_task_that_reads_it(settings: Settings, task:
 def before(task: str, settings: Settings) -> str:
     names = list(steps(settings))
     return names[names.index(task) - 1]
+
+
+def test_without_validation_days_held_out_queries_choose_the_number_of_trees(tmp_path: Path) -> None:
+    simulate(tmp_path, FIRST, days=4)  # training days
+    simulate(tmp_path, FIRST + 6 * DAY, days=6)  # test days, and those too young
+    settings = small_settings(tmp_path, parameters={"learning_rate": 0.3})
+    up_to("train_ranker", settings)
+    dataset, trained = (json.loads(artefacts(settings)[name]) for name in ("dataset.json", "trained.json"))
+    assert (dataset["train"]["rankings"] > 100, dataset["valid"]["rankings"]) == (True, 0)
+    assert trained["chosen_by"]["source"] == "training"
+    assert 0 < trained["chosen_by"]["rankings"] < 0.3 * dataset["train"]["rankings"]
+    assert trained["trees"] < 200
 
 
 def test_what_comes_after_a_run_started_does_not_change_what_it_reads(settings: Settings, tmp_path: Path) -> None:

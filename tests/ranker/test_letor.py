@@ -1,4 +1,3 @@
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 
 from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.ranker import letor
-from ltr_pipeline.ranker.letor import FOLDS, GRID, STATED, evaluate_letor, read_letor, training_part
+from ltr_pipeline.ranker.letor import FOLDS, GRID, STATED, evaluate_letor, training_part
 from ltr_pipeline.ranker.train import boost
 
 EXAMPLE = Path(__file__).parent / "lambdarank" / "rank.test.gz"
@@ -19,55 +18,15 @@ def fit(data, parameters):
 
 @pytest.fixture
 def write(tmp_path):
-    def write(text, name="rank.test", sizes=None):
+    def write(text, name="rank.test"):
         path = tmp_path / name
-        path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-        if sizes is not None:
-            (tmp_path / f"{name.removesuffix('.gz')}.query").write_text(sizes)
+        path.write_text(text)
         return path
 
     return write
 
 
-@pytest.mark.parametrize("name", ["rank.test", "rank.test.gz"])
-def test_lines_become_rankings(write, name):
-    data = read_letor(write(LINES, name))
-    assert data.features.tolist() == [[0, 0.5, 0, 0.25], [0, 0, 1, 0], [0, 1, 0, 0]]
-    assert data.feature_names == ("0", "1", "2", "3")
-    assert (data.relevance.tolist(), data.group.tolist()) == ([2, 0, 1], [2, 1])
-    assert (data.features.dtype, data.relevance.dtype, data.group.dtype) == (np.float32, np.int8, np.int32)
-
-
-def test_row_counts_beside_the_file_win(write):
-    assert read_letor(write(LINES, sizes="1\n2\n")).group.tolist() == [1, 2]
-    assert read_letor(write("1 1:1\n0 1:2\n", "rank.test.gz", sizes="2\n")).group.tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("text", "sizes", "message"),
-    [
-        ("1 1:1\n", None, "no qid in every line and no rank.test.query"),
-        ("", None, "no qid in every line"),
-        ("1 qid:1 1:1\n1 qid:2 1:1\n1 qid:1 1:1\n", None, "do not stand together"),
-        ("0.5 qid:1 1:1\n", None, "whole numbers from 0 to 30"),
-        ("-1 qid:1 1:1\n", None, "whole numbers from 0 to 30"),
-        ("31 qid:1 1:1\n", None, "whole numbers from 0 to 30"),
-        ("300 qid:1 1:1\n", None, "whole numbers from 0 to 30"),
-        ("nan qid:1 1:1\n", None, "whole numbers from 0 to 30"),
-        ("one qid:1 1:1\n", None, "expected LibSVM lines"),
-        (LINES, "2\n2\n", "sum to the 3 rows, not 4"),
-        (LINES, "4\n-1\n", "must be positive"),
-        (LINES, "two\n", "expected one row count a line"),
-    ],
-)
-def test_a_file_that_is_wrong_is_refused(write, text, sizes, message):
-    with pytest.raises(DatasetError, match=message):
-        read_letor(write(text, sizes=sizes))
-
-
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="No such file"):
-        read_letor(tmp_path / "rank.test")
     with pytest.raises(DatasetError, match="no training part beside it"):
         training_part(tmp_path / "rank.test")
     with pytest.raises(DatasetError, match="is no file"):
@@ -84,7 +43,7 @@ def test_the_test_part_chooses_nothing(write, monkeypatch):
 
     def weighted(data, parameters):
         seen.append(len(data.group))
-        return lambda matrix: matrix[:, 1] * parameters["weight"]
+        return lambda matrix: matrix[:, 0] * parameters["weight"]
 
     report = evaluate_letor(training_part(test), test, weighted)
     assert train == training_part(test)
@@ -96,6 +55,20 @@ def test_the_test_part_chooses_nothing(write, monkeypatch):
     assert (report.stated.cross_validated, report.chosen.cross_validated) == pytest.approx((second, 1))
     found = (report.stated.metrics.ndcg_at_5.value, report.chosen.metrics.ndcg_at_5.value)
     assert found == pytest.approx((1, second))
+
+
+def test_features_that_one_part_lacks_are_columns_of_both(write, monkeypatch):
+    monkeypatch.setattr(letor, "GRID", {"weight": (1,)})
+    seen = []
+
+    def fit(data, parameters):
+        seen.append(data.feature_names)
+        return lambda matrix: matrix[:, -1] * 1.0
+
+    train = write("".join(f"1 qid:{q} 3:1\n0 qid:{q} 3:0\n" for q in range(FOLDS)), "rank.train")
+    evaluate_letor(train, write("0 qid:1 3:1\n1 qid:1 16000000:1\n"), fit)
+    assert set(seen) == {("3",), ("3", "16000000")}
+    assert seen[-1] == ("3", "16000000")
 
 
 def test_a_training_part_without_judgments_is_an_error(write):

@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from ltr_pipeline.dataset.load import UNKNOWN_POSITION, Dataset
-from ltr_pipeline.errors import RankerError
+from ltr_pipeline.errors import RankerError, SettingsError
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.ranker.data import held_out, preferences
+from ltr_pipeline.ranker.data import rankings as rankings_of
 from ltr_pipeline.ranker.distil import linear_weights
-from ltr_pipeline.ranker.train import PARAMETERS, boost, check_parameters, label_gain, missing_rules, train
+from ltr_pipeline.ranker.parameters import PARAMETERS
+from ltr_pipeline.ranker.train import Chooser, boost, check_parameters, label_gain, missing_rules, train
 from ltr_pipeline.scoring.scorer import Scorer
 
 NAMES = ("A", "S", "T")
@@ -174,6 +177,73 @@ def test_without_a_judgment_in_validation_all_trees_are_kept():
         assert [entry["event"] for entry in logs] == ["no validation ranking has a preference: all trees are kept"]
 
 
+NOTHING = replace(VALID, relevance=np.zeros_like(VALID.relevance))
+FEW = {"num_iterations": 200, "early_stopping_round": 10, "learning_rate": 0.3, "min_data_in_leaf": 50}
+
+
+def queries(data):
+    """Two rankings for each query."""
+    return [f"case-{number // 2}" for number in range(len(data.group))]
+
+
+def test_without_a_judgment_in_validation_held_out_training_rankings_choose_the_number_of_trees():
+    with capture_logs() as logs:
+        text, about = train(TRAIN, NOTHING, queries=queries(TRAIN), parameters=FEW, seed=7)
+    out = held_out(queries(TRAIN))
+    most, judges = rankings_of(TRAIN, ~out), rankings_of(TRAIN, out)
+    _, chosen = train(most, judges, parameters=FEW, seed=7)
+    assert 1 < chosen.trees < 100
+    assert about.chosen_by == Chooser(source="training", rankings=preferences(judges))
+    assert chosen.chosen_by == Chooser(source="validation", rankings=preferences(judges))
+    assert about.valid_ndcg_at_5 is None
+    whole, _ = train(TRAIN, NOTHING, parameters=FEW | {"num_iterations": chosen.trees}, seed=7)
+    assert trees_of(text) == trees_of(whole)  # all rankings were learned from
+    assert {entry["log_level"] for entry in logs} == {"info"}
+
+
+@pytest.mark.parametrize("seed", [11, 12, 13])
+def test_on_noisy_clicks_the_trees_that_held_out_rankings_choose_are_better_than_all(seed):
+    data = rankings(150, seed)
+    noise = np.random.default_rng(seed).random(len(data.relevance)) < 0.35
+    noisy = replace(data, relevance=np.where(noise, 1 - data.relevance, data.relevance).astype(np.int8))
+    chosen, kept = (train(noisy, NOTHING, queries=names, seed=7)[0] for names in (queries(noisy), None))
+    assert reached(chosen) > reached(kept) + 0.02
+
+
+def trees_of(text):
+    """The model without its parameters, of which `num_iterations` may differ."""
+    return text.partition("\nparameters:")[0]
+
+
+def test_held_out_rankings_choose_the_same_again_and_whatever_the_threads():
+    models = {train(TRAIN, NOTHING, queries=queries(TRAIN), parameters=FEW, seed=7, threads=n)[0] for n in (1, 2, 1)}
+    assert len(models) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "names", "more"),
+    [
+        (TRAIN, None, {}),
+        (TRAIN, ["case-1"] * 300, {}),  # nothing is held out
+        (TRAIN, ["case-2"] * 300, {}),  # all would be
+        (TRAIN, queries(TRAIN), {"early_stopping_round": 0}),
+        (TRAIN, queries(TRAIN), {"boosting": "dart"}),  # LightGBM cannot stop it early
+    ],
+)
+def test_all_trees_are_kept_where_nobody_can_choose(data, names, more):
+    with capture_logs() as logs:
+        _, about = train(data, NOTHING, queries=names, parameters={"num_iterations": 12} | more, seed=7)
+    assert (about.trees, about.chosen_by) == (12, Chooser(source="none", rankings=0))
+    assert [entry["event"] for entry in logs] == ["no validation ranking has a preference: all trees are kept"]
+
+
+def test_all_trees_are_kept_where_the_held_out_rankings_prefer_nothing():
+    out = np.repeat(held_out(queries(TRAIN)), TRAIN.group)
+    data = replace(TRAIN, relevance=np.where(out, 0, TRAIN.relevance).astype(np.int8))
+    _, about = train(data, NOTHING, queries=queries(TRAIN), parameters={"num_iterations": 12}, seed=7)
+    assert (about.trees, about.chosen_by.source) == (12, "none")
+
+
 def one_ranking():
     return Dataset(TRAIN.features[:ITEMS], NAMES, np.arange(ITEMS, dtype=np.int8), TRAIN.group[:1], None, None)
 
@@ -246,9 +316,70 @@ def test_training_prints_nothing(capfd):
     "wrong", [{"learning_rat": 0.1}, {"num_leaves": -1}, {"num_threads": 8}, {"learning_rate": "x"}]
 )
 def test_parameters_that_lightgbm_would_refuse_are_found_in_a_moment(wrong):
-    with pytest.raises(RankerError):
-        check_parameters(wrong)
+    with pytest.raises(SettingsError, match=r"^LTR_PARAMETERS: ") as error:
+        check_parameters(wrong, NAMES)
+    assert "\n" not in str(error.value)
 
 
-def test_parameters_that_lightgbm_takes_pass_by_any_of_their_names():
-    check_parameters({"eta": 0.1, "max_depth": 4, "n_estimators": 1000})
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"eta": 0.1, "max_depth": 4, "n_estimators": 1000},
+        {"monotone_constraints": [1, 0, -1]},
+        {"feature_contri": "0.5,1,1", "max_bin_by_feature": [255, 63, 2]},
+        {"cegb_penalty_feature_lazy": [0, 0.5, 1]},
+        {"categorical_feature": "name:T", "monotone_constraints": [1, 1, 0]},
+        {"interaction_constraints": [["A", "S"], [2]]},
+    ],
+)
+def test_parameters_that_lightgbm_takes_pass_by_any_of_their_names(parameters):
+    check_parameters(parameters, NAMES)
+
+
+def test_a_file_of_splits_or_bins_is_tried_against_the_features(tmp_path):
+    path = tmp_path / "splits.json"
+    path.write_text('{"feature": 1, "threshold": 1000}')  # which no row of the trial reaches
+    check_parameters({"forcedsplits_filename": str(path), "min_data_in_leaf": 1}, NAMES)
+    path.write_text('{"feature": 3, "threshold": 0.5}')
+    with pytest.raises(SettingsError, match="includes feature index 3"):
+        check_parameters({"forcedsplits_filename": str(path)}, NAMES)
+
+
+def categories(count, seed=0):
+    """Rankings in which users like the odd ones of ten categories C, which are not always known, and S."""
+    random = np.random.default_rng(seed)
+    kind = random.integers(0, 10, count * ITEMS).astype(np.float32)
+    features = np.column_stack([random.random((count * ITEMS, 2), dtype=np.float32), kind])
+    relevance = (kind % 2 + features[:, 1] + random.normal(0, 0.1, count * ITEMS) > 1.2).astype(np.int8)
+    features[::9, 2] = np.nan
+    return Dataset(features, ("A", "S", "C"), relevance, np.full(count, ITEMS, np.int32), None, None)
+
+
+@pytest.mark.parametrize("given", ["name:C", "2", ["C"], 2])
+def test_features_are_categories_where_that_is_asked_for(given):
+    data, valid = categories(300, 1), categories(60, 2)
+    small = QUICK | {"num_leaves": 3, "num_iterations": 5}  # too few splits to single out categories one by one
+    _, about = train(data, valid, parameters=small | {"categorical_feature": given}, seed=7)
+    _, told_nothing = train(data, valid, parameters=small, seed=7)
+    assert about.parameters["categorical_feature"] == ["C"]
+    assert about.valid_ndcg_at_5 > told_nothing.valid_ndcg_at_5 + 0.05
+    assert about.missing_rules["C"] == "as an unknown category"
+    assert told_nothing.missing_rules["C"] == "learned"
+
+
+def test_a_model_with_categories_scores_as_lightgbm_and_reads_a_missing_one_as_unknown():
+    data = categories(300, 1)
+    booster = boost(data, {"num_iterations": 200, "categorical_feature": ["C"]}, seed=7)
+    scorer = Scorer.from_model(booster.model_to_string(), data.feature_names)
+    many = categories(100, 3).features
+    assert scorer.score(many).tolist() == booster.predict(many).tolist()
+    missing, unknown = many.copy(), many.copy()
+    missing[:, 2], unknown[:, 2] = np.nan, 77
+    assert scorer.score(missing).tolist() == scorer.score(unknown).tolist() != scorer.score(many).tolist()
+
+
+def test_values_that_are_no_categories_are_warned_about():
+    for data, warned in ((categories(300, 1), []), (TRAIN, ["A"])):
+        with capture_logs() as logs:
+            train(data, data, parameters=QUICK | {"categorical_feature": [0] if warned else [2]}, seed=7)
+        assert [entry["feature"] for entry in logs if "categories are" in entry["event"]] == warned

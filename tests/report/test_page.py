@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import GroupAccuracy
 from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.ranker.train import Chooser
 from ltr_pipeline.report import rows
 from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.page import Night, render
@@ -170,6 +171,18 @@ class TestSections:
     def test_an_importance_and_its_change_are_in_one_row(self):
         [row] = [row for row in rows.feature_rows(TRAINED, night().former, DATASET) if row.name == "S"]
         assert (row.share, row.was, row.change) == (0.22, 0.24, "−2.0 pp")
+
+    @pytest.mark.parametrize(
+        ("chosen_by", "said"),
+        [
+            (Chooser(source="validation", rankings=1412), "chosen by 1,412 rankings of the validation days"),
+            (Chooser(source="training", rankings=87), "chosen by 87 training rankings, held out until it was chosen"),
+            (Chooser(source="none", rankings=0), "chosen by nobody; all trees were kept"),
+        ],
+    )
+    def test_who_chose_the_number_of_trees_stands_beside_it(self, chosen_by, said):
+        assert said in outline(night(trained=replace(TRAINED, chosen_by=chosen_by))).text
+        assert "chosen by" not in outline(night(trained=replace(TRAINED, chosen_by=None))).text
 
     def test_features_that_came_and_went_are_told(self):
         former = replace(night().former, features=night().former.features[:-1])  # without C

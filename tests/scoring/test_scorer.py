@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import RankerError, RequestError
-from ltr_pipeline.ranker.letor import Letor
+from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
 from ltr_pipeline.scoring.latency import MIN_CALLS, measure_latency
 from ltr_pipeline.scoring.requests import Candidate, Request
@@ -26,7 +26,7 @@ def model():
     features = np.random.default_rng(1).random((400, 2), dtype=np.float32)
     relevance = (features[:, 0] > 0.5).astype(np.int8)
     features[::7, 0] = np.nan
-    data = Letor(features, NAMES, relevance, np.full(200, 2, dtype=np.int32))
+    data = Rows(features, NAMES, relevance, np.full(200, 2, dtype=np.int32))
     return boost(data, {"num_iterations": 5, "num_leaves": 4}, seed=1)
 
 

@@ -17,7 +17,7 @@ from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.slices import Slice
-from ltr_pipeline.ranker.train import Trained
+from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report.page import Night
 from ltr_pipeline.scoring.latency import Latency
 from support.documents import document
@@ -178,6 +178,7 @@ TRAINED = Trained(
     linear_weights=dict.fromkeys(FEATURES, 0.125),
     seconds=4.2,
     model_sha256="9f" * 32,
+    chosen_by=Chooser(source="validation", rankings=412),
 )
 
 _FORMER = document("20251119_0215")
