@@ -182,3 +182,26 @@ def test_help_names_every_command() -> None:
     assert done.code == 0
     commands = "run try simulate versions show history verify rollback pin unpin events evaluate up down"
     assert {words[1] for words in done.words if len(words) > 1} >= set(commands.split())
+
+
+def test_repair_completes_what_was_killed_and_says_so(registry: Registry) -> None:
+    assert "latest is where the ledger has it" in ltr("repair").out
+    registry.storage.point("latest/ltr_weights.json", f"{A}/ltr_weights.json")
+    broken = ltr("verify")
+    assert broken.code == 1
+    assert f"is not {C}, as the ledger has it; `ltr repair`" in " ".join(broken.out.split())
+    assert "latest was moved" in ltr("repair").out
+    assert ltr("verify").code == 0
+
+
+def test_keys_are_made_as_a_pair_and_the_public_one_is_told_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = dict(line.split("=", 1) for line in ltr("keys").out.splitlines())
+    assert made.keys() == {"LTR_SIGNING_KEY", "LTR_VERIFY_KEYS"}
+    monkeypatch.setenv("LTR_SIGNING_KEY", made["LTR_SIGNING_KEY"])
+    assert ltr("keys").out.splitlines() == [f"LTR_VERIFY_KEYS={made['LTR_VERIFY_KEYS']}"]
+    ltr("pin", "--reason", "signed")
+    monkeypatch.delenv("LTR_SIGNING_KEY")
+    monkeypatch.setenv("LTR_VERIFY_KEYS", made["LTR_VERIFY_KEYS"])
+    assert ltr("history").code == 0

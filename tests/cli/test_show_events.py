@@ -109,3 +109,23 @@ def test_an_altered_manifest_is_one_line(manifest: Manifest, tmp_path: Path) -> 
         assert done.code == 2
         (line,) = done.err.splitlines()
         assert "was altered" in line
+
+
+def test_what_has_landed_is_verified_forgotten_and_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project(tmp_path, monkeypatch)
+    monkeypatch.setenv("LTR_DATA_URI", str(tmp_path / "data"))
+    write(tmp_path, SHOWN, SHOWN | {"context": SHOWN["context"] | {"user_id": "u-7", "lawyer_id": "m"}})
+    night(tmp_path, FIRST)
+    night(tmp_path, SECOND)
+    assert ltr("verify", "--data").words[-1] == ["landed", "partitions", "ok"]
+    forgotten = ltr("forget", "u-7", "--reason", "asked to")
+    assert forgotten.words[1] == [str(FIRST), "1", "0", "0"]
+    assert "Removed from 1 partitions" in forgotten.out
+    assert ltr("verify", "--data").code == 0
+    (tmp_path / "data" / "events" / f"date={FIRST}" / "quarantine.jsonl").write_text("altered")
+    broken = ltr("verify", "--data")
+    assert broken.code == 1
+    assert "BROKEN" in broken.out
+    assert ltr("amend", "someday", "--reason", "x").code == 2
+    assert "accepted as it is" in ltr("amend", str(FIRST), "--reason", "restored by hand").out
+    assert ltr("verify", "--data").code == 0

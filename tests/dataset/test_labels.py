@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ltr_pipeline.dataset.labels import (
     DROPPED_FEEDBACK,
@@ -80,6 +81,30 @@ def test_the_attribution_window_is_closed_on_both_sides(after, expected, dropped
     labelled = label([shown("a"), shown("b")], [said("a", "won", after)])
     assert items(labelled) == {"a": expected, "b": 0}
     assert labelled.feedback.dropped == dropped
+
+
+@pytest.mark.parametrize("ranking", [None, "q|2025-01-10"])
+@pytest.mark.parametrize(
+    ("early", "expected", "dropped"),
+    [
+        (timedelta(seconds=4.999), 3, {}),
+        (timedelta(seconds=5), 3, {}),
+        (timedelta(seconds=5) + MOMENT, 0, {"before_impression": 1}),
+    ],
+)
+def test_feedback_that_is_early_by_the_clocks_alone_belongs_to_the_next_impression(ranking, early, expected, dropped):
+    impressions = [shown(item, HOUR) for item in "ab"]
+    feedback = [said("a", "won", HOUR - early, ranking_id=ranking)]
+    labelled = label(impressions, feedback, windows=replace(WINDOWS, skew_seconds=5))
+    assert items(labelled) == {"a": expected, "b": 0}
+    assert labelled.feedback.dropped == dropped
+
+
+def test_an_earlier_impression_goes_before_one_that_is_late_by_the_clocks():
+    impressions = [shown(item, after) for after in (timedelta(), DAY) for item in "ab"]
+    feedback = [said("a", "won", DAY - timedelta(seconds=1))]
+    labelled = label(impressions, feedback, windows=replace(WINDOWS, skew_seconds=5))
+    assert relevance(labelled)["q|2025-01-10", "a"] == 3
 
 
 def test_feedback_without_a_ranking_belongs_to_the_latest_earlier_impression():

@@ -110,11 +110,17 @@ ATTACKS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("number", range(DAYS))
-@pytest.mark.parametrize("attack", ATTACKS)
+NOTICED = [
+    (attack, number)
+    for attack in ATTACKS
+    for number in range(DAYS)
+    # Nothing has followed the newest manifest yet: only a run that has frozen its hash knows it.
+    if number < DAYS - 1 or not ("manifest" in attack or "partition" in attack)
+]
+
+
+@pytest.mark.parametrize(("attack", "number"), NOTICED)
 def test_tampering_stops_the_next_build_and_is_named(zone: Zone, attack: str, number: int) -> None:
-    if number == DAYS - 1 and ("manifest" in attack or "partition" in attack):
-        pytest.skip("nothing has landed since: the run's own inputs.json names its hash")
     ATTACKS[attack](zone.folder(number))
     with pytest.raises((SourceError, DatasetError), match=r"altered|gone|missing|does not exist"):
         zone.built()

@@ -370,3 +370,29 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 125  # MB; 1,600,000 more rows are 250 MB in Arrow
+
+
+def test_events_of_the_future_land_are_counted_and_keep_no_window_open(place: Place) -> None:
+    place.append(
+        shown(time="2025-07-15T10:00:00Z"), shown(time="2099-01-01T00:00:00Z"), answered(time="2098-01-01T00:00:00Z")
+    )
+    manifest = place.land(16)
+    assert (manifest.impressions, manifest.feedback, manifest.future) == (2, 1, 2)
+    day = dt.datetime(2025, 7, 15, 10, tzinfo=dt.UTC)
+    assert (manifest.first_time, manifest.last_time) == (day, day)
+    place.append(shown(time="2025-08-20T10:00:00Z"))
+    place.land(17)
+    after = dt.datetime(2025, 7, 16, tzinfo=dt.UTC)
+    assert list(partitions_for(place.data, dt.date(2025, 7, 17), after)) == ["events/date=2025-07-17"]
+
+
+def test_however_many_unknown_features_there_are_the_manifest_names_the_first(place: Place) -> None:
+    names = [f"new-{number:04}" for number in range(3000)]
+    for start in range(0, 3000, 500):
+        place.append(shown(features=FEATURES | dict.fromkeys(reversed(names[start : start + 500]), 1.0)))
+    assert place.land().unknown_features == names[:100]
+
+
+def test_a_key_of_an_item_that_hides_the_messages_is_counted(place: Place) -> None:
+    place.append(listed(item("a", case_id="x"), item("b", case_id="case-1"), item("c")), listed(item("d")))
+    assert place.land().shadowed == {"query_id": 1}

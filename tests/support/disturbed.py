@@ -219,8 +219,10 @@ def unmeasured(key: str, content: bytes) -> bytes:
     if not key.endswith(".json"):
         return content
     record = _unmeasured(json.loads(content))
-    if key.startswith("history/"):
-        del record["sha256"]  # of a document with measurements; `verify` compares it with that
+    if key.startswith("history/"):  # hashes of what has measurements; `verify` compares them with that
+        record = {name: value for name, value in record.items() if name not in ("sha256", "previous")}
+    if key.endswith("decision.json"):
+        record.pop("document", None)  # a hash of what has measurements; the publish compares it with that
     return json.dumps(record).encode()
 
 
