@@ -184,8 +184,10 @@ class Ledger:
 
     def _head(self) -> tuple[_Entry | None, bool]:
         """Read the newest entry, and whether it is known to be the newest."""
-        recorded = self._recorded()
-        newest = self._listed()
+        keys = self.storage.keys(HISTORY)
+        newest, recorded = _highest(keys), self._recorded() if NEWEST in keys else None
+        if recorded and recorded.seq > newest:  # another process has entered one since the listing, or it is gone
+            newest = _highest(self.storage.keys(HISTORY))
         if not newest and not recorded:
             return None, True
         if recorded and recorded.seq > newest:
@@ -204,12 +206,8 @@ class Ledger:
         self._check_signed(entry.move)
         return entry, recorded is not None and recorded.seq == newest
 
-    def _listed(self) -> int:
-        """Return the highest number of an entry; 0 without any."""
-        return max((int(match[1]) for key in self.storage.keys(HISTORY) if (match := LISTED.fullmatch(key))), default=0)
-
     def _recorded(self) -> _Newest | None:
-        """Read what is known of the newest entry; None in a ledger of a release before 0.2."""
+        """Read what is known of the newest entry, if anything is: ledgers of releases before 0.2 have no such file."""
         try:
             return msgspec.json.decode(self.storage.get(NEWEST), type=_Newest)
         except NotFoundError:
@@ -383,6 +381,11 @@ class Ledger:
 
 
 _RESTORE: Final = "restore it from a copy"
+
+
+def _highest(keys: Iterable[str]) -> int:
+    """Return the highest number of an entry among the keys; 0 without any."""
+    return max((int(match[1]) for key in keys if (match := LISTED.fullmatch(key))), default=0)
 
 
 def _sha256(data: bytes) -> str:
