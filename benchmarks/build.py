@@ -55,7 +55,7 @@ def ours(folder: Path, partitions: list[str]) -> dict[str, int]:
     from ltr_pipeline.storage.local import LocalStorage
 
     storage = LocalStorage(folder / "data")
-    manifest = build(storage, "runs/r/dataset", partitions, load_mapping(), WINDOWS)
+    manifest = build(storage, "runs/r/dataset", dict.fromkeys(partitions, ""), load_mapping(), WINDOWS)
     parts = [load_part(storage, "runs/r/dataset", manifest, part) for part in ("train", "valid", "test")]
     return {
         "rows": sum(len(part.relevance) for part in parts),

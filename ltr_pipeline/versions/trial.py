@@ -6,6 +6,7 @@ memory, never end, or end the process; whatever it does then, it does it to the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import select
@@ -43,6 +44,8 @@ NEEDLESS: Final = ("cffi", "dask", "matplotlib", "pandas", "pyarrow", "sklearn")
 def try_model(weights: Weights) -> None:
     """Load the model in a child process and score its golden requests there; the child stays for the next model.
 
+    A model that has passed in this process is not tried again.
+
     Raises
     ------
     WeightsError
@@ -50,6 +53,9 @@ def try_model(weights: Weights) -> None:
     OSError
         The child cannot be started.
     """
+    asked = hashlib.sha256(msgspec.json.encode((weights.model.text, weights.features, weights.golden))).digest()
+    if asked in _PASSED:
+        return
     with _LOCK:
         child = _STARTED.pop(os.getpid(), None) or _Child()
         problem = child.answer(weights)
@@ -57,6 +63,7 @@ def try_model(weights: Weights) -> None:
             _STARTED[os.getpid()] = child
     if problem:
         raise WeightsError(problem)
+    _PASSED.add(asked)
 
 
 def end_trials() -> None:
@@ -121,6 +128,7 @@ class _Child:
 _STARTED: Final[dict[int, _Child]] = {}
 """The child of this process, by its number: a fork has none, as the pipes are its parent's."""
 
+_PASSED: Final = set[bytes]()
 _LOCK: Final = threading.Lock()
 
 

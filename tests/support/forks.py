@@ -22,6 +22,7 @@ from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Published, Registry
+from ltr_pipeline.versions.trial import end_trials, try_model
 from support.documents import document
 from support.killing import die, finish, fork
 
@@ -140,7 +141,13 @@ def nine_moves(registry: Registry, name: str) -> list[Published | Move]:
     return told
 
 
+RACED = [float(f"0.{name}{n}1") for name in ("1", "2", "3", "4") for n in range(3)]
+
+
 if __name__ == "__main__":
+    for high in (0.75, 0.8, *RACED):
+        try_model(document(high=high))  # here once, or each of hundreds of forks would
+    end_trials()
     place = Place(sys.argv[1], Path(sys.argv[2]), os.environ)
     race(place)
     for each in ON_S3 if place.uri.startswith("s3://") else ACTS:

@@ -19,9 +19,12 @@ import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first s
 import structlog
 
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.report.artefacts import WEIGHTS
 from ltr_pipeline.runs.run import Json
+from ltr_pipeline.versions.trial import end_trials, try_model
+from ltr_pipeline.versions.weights import decode
 from support.killing import die, finish, fork
-from support.small import LENIENT, WHO, small_settings
+from support.small import LENIENT, WHO, artefacts, small_settings
 
 TASKS: dict[str, Callable[[Path, Json], Json]] = {
     "quality_gate": lambda folder, evaluated: nightly.quality_gate(evaluated, LENIENT, small_settings(folder)),
@@ -50,4 +53,8 @@ def kill_everywhere(task: str, folder: Path) -> None:
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
     for each in TASKS:
-        kill_everywhere(each, Path(sys.argv[1]) / each)
+        folder = Path(sys.argv[1]) / each
+        if frozen := artefacts(small_settings(folder / "start")).get(WEIGHTS.name):
+            try_model(decode(frozen))  # here once, or each of dozens of forks would
+            end_trials()
+        kill_everywhere(each, folder)
