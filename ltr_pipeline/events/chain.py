@@ -126,7 +126,7 @@ class Chain:
 
     def amend(self, amendment: Amendment) -> None:
         """Record that a partition was changed on purpose; once recorded, nothing is added."""
-        signature = signing.sign(msgspec.json.encode(amendment), self._keys)
+        signature = signing.sign(_unsigned(amendment), self._keys)
         data = msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(amendment, signature=signature)))
         try:
             self._storage.create(f"{AMENDED}/{amendment.before}.json", data)
@@ -151,8 +151,8 @@ class Chain:
             return None
         except msgspec.DecodeError as error:
             raise SourceError(f"{self._storage.uri(key)} was altered: {error}; restore it from a copy") from error
-        unsigned = msgspec.json.encode(msgspec.structs.replace(found, signature=None))
-        if found.before != before or (self._keys and not signing.signed(unsigned, found.signature or "", self._keys)):
+        signature = found.signature or ""
+        if found.before != before or (self._keys and not signing.signed(_unsigned(found), signature, self._keys)):
             raise SourceError(
                 f"{self._storage.uri(key)} is signed by none of the {signing.KEYS_SET}, or is another's; restore it "
                 "from a copy"
@@ -245,5 +245,6 @@ def _within(manifest: Manifest, start: dt.datetime | None, cutoff: dt.datetime) 
     return manifest.first_time < cutoff and (start is None or manifest.last_time >= start)
 
 
-def _unsigned(manifest: Manifest) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(manifest, signature=None))
+def _unsigned(record: Manifest | Amendment) -> bytes:
+    """Return what a signature of the record covers."""
+    return msgspec.json.encode(msgspec.structs.replace(record, signature=None))

@@ -131,7 +131,6 @@ class Reloader:
         self._due: tuple[Loaded, str] | None = None
         self._tag = self._found = ""
         self._left: Loaded | None = None
-        self._tried: set[str] = set()
         self._lock = threading.RLock()
         self._looked, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
@@ -212,8 +211,7 @@ class Reloader:
 
     def _take(self, data: bytes, sha256: str) -> None:
         try:
-            tried = sha256 in self._tried or self._workers.tried(sha256)
-            model = load(data, where=self.state.source, keys=self._keys, tried=tried)
+            model = load(data, where=self.state.source, keys=self._keys, tried=self._workers.tried(sha256))
         except (MemoryError, OSError):  # not the document's fault
             raise
         except Exception as error:
@@ -221,7 +219,6 @@ class Reloader:
             prometheus.RELOADS.labels("refused").inc()
             log.warning("weights refused", source=self.state.source, sha256=sha256, error=str(error))
             return
-        self._tried.add(sha256)
         self._workers.try_passed(sha256)
         self._left = self._models.take(model)  # let go of at the next tick, off every request's path
         former = self._models.former
