@@ -13,6 +13,7 @@ from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.sources.files import find
+from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.ranker.train import check_parameters
@@ -42,6 +43,7 @@ Findings = Iterator[tuple[Status, str]]
 def examine(settings: Settings) -> Iterator[Finding]:
     """Examine everything a night needs; nothing is changed but for an object that is written and removed again."""
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
+        ("world", _world),
         ("mapping", _mapping),
         ("parameters", _parameters),
         ("Kafka", _kafka),
@@ -56,6 +58,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject=subject, status=status, text=text)
         except LtrError as error:
             yield Finding(subject=subject, status="problem", text=str(error))
+
+
+def _world(settings: Settings) -> Findings:
+    yield "ok", settings.world
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.window_days)
+    check_one_world(settings.data, since, settings.mapping, simulated=settings.simulated)
 
 
 def _mapping(settings: Settings) -> Findings:

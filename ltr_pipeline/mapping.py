@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -94,6 +94,9 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     session_gap_minutes
         Where a message names no ranking, a ranking is what one user was shown for one query without a longer gap; None:
         all that was shown for the query on that day (UTC).
+    continues
+        How the SHA-256 of each mapping begins that this one revises: what landed under them is learned from, too. It is
+        not hashed.
     """
 
     kind: tuple[str, ...]
@@ -109,6 +112,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     features_as: Literal["object", "pairs"] = "object"
     flags: Literal["refused", "1 or 0"] = "refused"
     session_gap_minutes: float | None = None
+    continues: tuple[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12,64}$")], ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -119,7 +123,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         named = sorted(name for name, paths in self.fields.items() if paths)
         fields = msgspec.structs.fields(self)
         plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
-        given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in plain}
+        left_out = {*plain, "continues"}
+        given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in left_out}
         content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
             "relevance": dict(sorted(self.relevance.items())),
@@ -136,6 +141,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def session_gap(self) -> timedelta | None:
         """Return the longest time between two impressions of one unnamed ranking; None when its day is what counts."""
         return None if self.session_gap_minutes is None else timedelta(minutes=self.session_gap_minutes)
+
+    def continues_from(self, sha256: str) -> bool:
+        """Tell whether what landed under the mapping of this hash may be learned from, too."""
+        return sha256 == self.sha256 or any(map(sha256.startswith, self.continues))
 
     def paths(self, column: str) -> tuple[str, ...]:
         """Return the dotted paths of a column; none when it is not in these messages."""

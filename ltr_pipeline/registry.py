@@ -13,6 +13,8 @@ import getpass
 import socket
 from pathlib import Path
 
+import structlog
+
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import weights
@@ -29,10 +31,14 @@ __all__ = [
     "unpin_weights",
 ]
 
+log = structlog.get_logger(__name__)
+
 
 def open_registry(settings: Settings | None = None) -> Registry:
-    """Return the registry that the environment names (default ``var/registry/ltr``)."""
-    return (settings or load_settings()).registry
+    """Return the registry that the environment names, else that of the world there is (`folders.found`)."""
+    settings = settings or load_settings()
+    log.info("registry opened", world=settings.world)
+    return settings.registry
 
 
 def publish_weights(path: str | Path, *, reason: str = "published by hand", who: str | None = None) -> Published:

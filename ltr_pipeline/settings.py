@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ltr_pipeline import folders
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.folders import REAL, SIMULATED
 from ltr_pipeline.kafka.connection import Client, KafkaConnection, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
 from ltr_pipeline.signing import Key, signing_keys
@@ -24,25 +26,9 @@ from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["STACK", "Channels", "Settings", "env", "example", "load", "load_settings", "notify_urls"]
+__all__ = ["Channels", "Settings", "env", "load", "load_settings", "notify_urls", "variable"]
 
 LogFormat = Literal["json", "text"]
-
-STACK = {
-    "POSTGRES_PASSWORD": ("", "Password of Airflow's database; letters and digits only, because it goes into a URL."),
-    "AIRFLOW__CORE__FERNET_KEY": ("", "Encrypts Airflow's Connections and Variables; losing it loses them."),
-    "AIRFLOW__API__SECRET_KEY": ("", "Signs sessions of Airflow's pages."),
-    "AIRFLOW__API_AUTH__JWT_SECRET": ("", "Signs the tokens of Airflow's users and tasks; 64 characters or more."),
-    "COMPOSE_PROFILES": ("", "celery = tasks run on workers; set the executor, too."),
-    "AIRFLOW__CORE__EXECUTOR": ("LocalExecutor", "LocalExecutor, or CeleryExecutor with that profile."),
-    "AIRFLOW__CORE__PARALLELISM": ("4", "Tasks that may run at once."),
-    "AIRFLOW_UID": ("50000", "User that Airflow's containers run as, in group 0."),
-    "AIRFLOW_PORT": ("8080", "Port of Airflow on 127.0.0.1."),
-    "KAFKA_PORT": ("9092", "Port of Kafka on 127.0.0.1."),
-    "MINIO_PORT": ("9000", "Port of MinIO on 127.0.0.1."),
-    "MINIO_CONSOLE_PORT": ("9001", "Port of its console on 127.0.0.1."),
-}
-"""Variables that only docker-compose.yaml reads: name → default, why."""
 
 
 def env(name: str, default: Any, why: str, **limits: Any) -> Any:  # noqa: ANN401 - pydantic's own signature
@@ -121,15 +107,15 @@ class Settings(Channels):
         "LTR_FALLBACK_ON", "unreachable", "When to read files instead of Kafka: unreachable, any (any error) or never."
     )
     events_path: str = env(
-        "LTR_EVENTS_PATH", "logs/audit.log", "Event log without Kafka: a JSONL file, a folder or a glob (also .gz)."
+        "LTR_EVENTS_PATH", REAL.events, "Event log without Kafka: a JSONL file, a folder or a glob (also .gz)."
     )
     mapping_path: Path | None = env(
         "LTR_MAPPING", None, "TOML file that says which field means what; empty = lawyers for cases (docs/events.md)."
     )
     data_uri: str = env(
-        "LTR_DATA_URI", "var/data", "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
+        "LTR_DATA_URI", REAL.data, "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
     )
-    registry_uri: str = env("LTR_REGISTRY_URI", "var/registry", "Folder of the registry where S3_BUCKET is empty.")
+    registry_uri: str = env("LTR_REGISTRY_URI", REAL.registry, "Folder of the registry where S3_BUCKET is empty.")
     s3_bucket: str | None = env(
         "S3_BUCKET", None, "Bucket of the registry, such as litgo-models; empty = LTR_REGISTRY_URI."
     )
@@ -265,6 +251,17 @@ class Settings(Channels):
         """The event mapping; MappingError when the file is wrong."""
         return load_mapping(self.mapping_path)
 
+    @property
+    def simulated(self) -> bool:
+        """Tell whether the event log is simulated."""
+        return folders.is_simulated(self.events_path)
+
+    @property
+    def world(self) -> str:
+        """Say which data these settings name: real or simulated, and where they are."""
+        registry = f"s3://{self.s3_bucket}" if self.s3_bucket else self.registry_uri
+        return f"{'simulated' if self.simulated else 'real'} events; data in {self.data_uri}, registry in {registry}"
+
     @cached_property
     def kafka(self) -> KafkaConnection | None:
         """Return how to reach the topic, if there is one; SettingsError when a setting of it is wrong."""
@@ -342,13 +339,17 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - as each field
 def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
     """Return settings of one kind from the environment, with `overrides` by field name.
 
+    Where none of them says where events or data are, they are those of the simulated world until an event log of one's
+    own is at its default place or has landed (`folders.found`).
+
     Raises
     ------
     SettingsError
         Naming each wrong variable, its value's problem and what is allowed.
     """
     try:
-        settings = kind(**{variable(kind.model_fields[name]): value for name, value in overrides.items()})
+        given = {variable(kind.model_fields[name]): value for name, value in overrides.items()}
+        settings = _in_its_world(kind(**given), given)
     except ValidationError as error:
         problems = "; ".join(
             ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
@@ -358,37 +359,28 @@ def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
     return settings
 
 
+def _in_its_world(settings: S, given: dict[str, Any]) -> S:
+    """Return the settings with the simulated folders, where none says where events are and none of one's own have come.
+
+    A value that is the default says nothing: whoever copies all of ``config_env.example`` has changed nothing yet.
+    """
+    fields = type(settings).model_fields
+    if any(getattr(settings, name) != fields[name].default for name in _SAYS_WHERE) or folders.found() == REAL:
+        return settings
+    places = zip(("events_path", "data_uri", "registry_uri", "spool"), SIMULATED, strict=True)
+    return type(settings)(**given | {variable(fields[name]): path for name, path in places if name in fields})
+
+
+_SAYS_WHERE: Final = ("events_path", "data_uri", "registry_uri", "s3_bucket", "kafka_servers", "mapping_path")
+"""Settings that say where events or data of one's own are: whoever has set one is not shown simulated data."""
+
+
 def notify_urls() -> tuple[str, ...]:
     """Return the notification URLs, also when another setting is wrong."""
     return Channels().notify_urls
-
-
-def example(kind: type[Settings] = Settings) -> str:
-    """Return the text of ``config_env.example``: each variable of `kind` with its default and a line of why."""
-    lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
-    for field in kind.model_fields.values():
-        lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
-    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first four (docs/stack.md).", ""]
-    for name, (default, why) in STACK.items():
-        lines += [f"# {why}", f"{name}={default}", ""]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def variable(field: FieldInfo) -> str:
     """Return the name of the environment variable that sets `field`."""
     assert isinstance(field.validation_alias, AliasChoices)  # noqa: S101 - env sets it
     return str(field.validation_alias.choices[0])
-
-
-def _rendered(default: object) -> str:
-    match default:
-        case None:
-            return ""
-        case bool():
-            return str(default).lower()
-        case dict():
-            return json.dumps(default) if default else ""
-        case tuple():
-            return " ".join(default)
-        case _:
-            return str(default)

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from deploy.environment import STACK, example
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.settings import STACK, Settings, example, load_settings, variable
+from ltr_pipeline.settings import Settings, load_settings, variable
 
 NAMES = sorted(variable(field) for field in Settings.model_fields.values())
 
 
 def test_example_file_is_the_settings() -> None:
-    assert Path("config_env.example").read_text() == example(ServingSettings)
+    assert Path("config_env.example").read_text() == example()
 
 
 def test_example_file_is_a_valid_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     defaults = load_settings()
-    lines = [line for line in example().splitlines() if line and not line.startswith("#")]
+    lines = [line for line in example(Settings).splitlines() if line and not line.startswith("#")]
     for line in lines:
         monkeypatch.setenv(*line.split("=", 1))
     assert len(lines) == len(NAMES) + len(STACK)

@@ -7,7 +7,7 @@ from rich.markup import escape
 
 from ltr_pipeline import doctor
 from ltr_pipeline.cli.console import console, print_json, print_table
-from ltr_pipeline.settings import load_settings
+from ltr_pipeline.cli.settings import load_settings
 
 __all__ = ["examine"]
 

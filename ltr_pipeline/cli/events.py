@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.results import print_findings, print_manifest
+from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events import forget as partitions
 from ltr_pipeline.events.chain import Chain
@@ -17,7 +18,7 @@ from ltr_pipeline.events.source import Segment
 from ltr_pipeline.registry import me
 from ltr_pipeline.report.diagnosis import diagnose
 from ltr_pipeline.runs.forget import forget_in_runs
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import Settings
 
 __all__ = ["amend", "day", "forget", "show_events"]
 

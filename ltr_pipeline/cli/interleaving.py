@@ -9,6 +9,7 @@ import polars as pl
 
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.events import day
+from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.dataset import build
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
@@ -16,7 +17,7 @@ from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import landed_dates
 from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.report.wording import NONE
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import Settings
 
 __all__ = ["interleave_report"]
 

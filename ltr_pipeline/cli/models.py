@@ -6,10 +6,10 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from ltr_pipeline import registry
 from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.settings import load_settings
+from ltr_pipeline.registry import me
 from ltr_pipeline.report.wording import figure
-from ltr_pipeline.settings import load_settings
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.versions.ledger import Move
 
@@ -18,7 +18,7 @@ __all__ = ["history", "keys", "pin", "prune", "repair", "rollback", "show", "unp
 
 def versions(as_json: bool) -> None:
     """List every version, newest first."""
-    found = registry.open_registry().versions()
+    found = load_settings().registry.versions()
     if as_json:
         print_json(found)
         return
@@ -38,14 +38,14 @@ def versions(as_json: bool) -> None:
 
 def show(version: str) -> None:
     """Print the document of a version without the text of its model."""
-    document = msgspec.to_builtins(registry.open_registry().load(version))
+    document = msgspec.to_builtins(load_settings().registry.load(version))
     document["model"]["text"] = f"{len(document['model']['text'])} characters"
     print_json(document)
 
 
 def history(as_json: bool) -> None:
     """Print the ledger, oldest move first."""
-    moves = registry.open_registry().history()
+    moves = load_settings().registry.history()
     if as_json:
         print_json(moves)
         return
@@ -68,7 +68,7 @@ def history(as_json: bool) -> None:
 def verify(data: bool) -> None:
     """Print whether the registry, and with `data` all that has landed, is as it was written; exit with 1 if not."""
     settings = load_settings()
-    rows = [(v.version, v.problem or "") for v in registry.open_registry(settings).verify()]
+    rows = [(v.version, v.problem or "") for v in settings.registry.verify()]
     if data:
         from ltr_pipeline.events.chain import Chain  # with all that reads tables
 
@@ -82,7 +82,7 @@ def verify(data: bool) -> None:
 
 def repair() -> None:
     """Complete a move of `latest` that was killed."""
-    moved = registry.open_registry().repair()
+    moved = load_settings().registry.repair()
     console.print("latest was moved to where the ledger has it." if moved else "latest is where the ledger has it.")
 
 
@@ -98,23 +98,23 @@ def keys() -> None:
 
 def rollback(version: str | None, reason: str) -> None:
     """Move `latest` back to a version, or to the previous good one, and pin it there."""
-    _print_move(registry.rollback_weights(version, reason=reason))
+    _print_move(load_settings().registry.rollback(version, who=me(), why=reason))
     console.print("Pinned: later versions are published but latest stays until `ltr unpin`.")
 
 
 def pin(reason: str) -> None:
     """Keep `latest` where it is until `ltr unpin`."""
-    _print_move(registry.pin_weights(reason=reason))
+    _print_move(load_settings().registry.pin(who=me(), why=reason))
 
 
 def unpin(reason: str) -> None:
     """Let the next publish move `latest` again."""
-    _print_move(registry.unpin_weights(reason=reason))
+    _print_move(load_settings().registry.unpin(who=me(), why=reason))
 
 
 def prune(keep: int, moves: int, dry_run: bool, reason: str) -> None:
     """Remove all versions but the newest `keep` and what the newest `moves` of the ledger or a rollback need."""
-    gone = registry.prune_weights(keep, moves=moves, dry_run=dry_run, reason=reason)
+    gone = load_settings().registry.prune(keep, who=me(), why=reason, moves=moves, dry_run=dry_run)
     what = "would be removed" if dry_run else "removed"
     console.print(f"{len(gone)} versions {what}" + (f": {', '.join(gone)}" if gone else ""))
 

@@ -17,6 +17,7 @@ import typer
 from ltr_pipeline.cli.console import console
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, print_manifest
+from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -33,7 +34,7 @@ from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run, judged
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import Settings
 from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.latest import LATEST
@@ -63,7 +64,7 @@ def _next_day(settings: Settings) -> dt.date:
     """Return the day after the last landed one; of a real log the newest night, as a run reads all that arrived."""
     newest = newest_night(dt.datetime.now(dt.UTC))
     landed = landed_dates(settings.data)
-    if growing.is_wanted(settings):
+    if settings.simulated:
         return landed[-1] + dt.timedelta(days=1) if landed else newest - dt.timedelta(days=1)
     if landed and landed[-1] >= newest:
         raise SettingsError(

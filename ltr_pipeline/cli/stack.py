@@ -22,7 +22,7 @@ def up() -> None:
     """Start Airflow and the service in the background and wait until they are healthy."""
     # Only here: what simulates takes seconds to import, and neither to serve nor to stop needs it.
     from ltr_pipeline.cli.results import print_growth
-    from ltr_pipeline.settings import load_settings
+    from ltr_pipeline.cli.settings import load_settings
     from ltr_pipeline.simulate import growing
 
     with console.status("simulating"):

@@ -9,6 +9,7 @@ from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates
 from ltr_pipeline.events.source import Source
+from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.gate.rivals import rivals
 from ltr_pipeline.runs import extract
 from ltr_pipeline.runs.run import Inputs, Run, RunRequest
@@ -24,6 +25,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
     _check_days(date, window_days, settings)
     start = windows(date, window_days, settings).start
     landed = None
+    check_one_world(settings.data, start, settings.mapping, simulated=settings.simulated)
     if not is_backfill(settings.data, date):
         manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
         landed = Landed.of(manifest)
@@ -39,6 +41,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
         landed=landed,
         champion=champion,
         best_recent=best_recent,
+        simulated=settings.simulated,
     )
 
 

@@ -44,6 +44,7 @@ def _night(run: Run, outcome: Outcome) -> Night:
     return Night(
         run=run.name,
         date=inputs.date,
+        simulated=inputs.simulated,
         landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
@@ -77,9 +78,11 @@ def _champion_document(registry: Registry, version: str | None) -> weights.Weigh
 
 def tell(run: Run) -> None:
     """Tell the channels how the run ended; a dead channel never fails it."""
-    outcome, decision, landed = run.read(OUTCOME), run.read(DECISION), run.read(INPUTS).landed
+    outcome, decision, inputs = run.read(OUTCOME), run.read(DECISION), run.read(INPUTS)
+    landed = inputs.landed
     fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
-    notes = [*map(str, diagnosis.serious(diagnosis.of_run(run))[:1]), fallback]
+    simulated = "Its events are simulated." if inputs.simulated else ""
+    notes = [simulated, *map(str, diagnosis.serious(diagnosis.of_run(run))[:1]), fallback]
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
         message = notify.rejection(run.name, decision, latest=outcome.latest, note=note, report=run.uri(REPORT))

@@ -42,6 +42,8 @@ class Night:
     ----------
     run, date
         The run's id and the UTC day it stands for.
+    simulated
+        Whether its events were simulated.
     landing, dataset, trained, evidence, decision
         What each step left behind.
     version
@@ -64,6 +66,7 @@ class Night:
 
     run: str
     date: dt.date
+    simulated: bool = False
     landing: Manifest | None = None
     dataset: DatasetManifest | None = None
     trained: Trained | None = None

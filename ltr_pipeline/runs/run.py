@@ -90,6 +90,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         What arrived for this run; None for a backfill, which reads no source.
     champion, best_recent
         Versions to compare with.
+    simulated
+        Whether the event log was a simulated one.
     """
 
     run: str
@@ -101,6 +103,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     champion: str | None
     best_recent: str | None
     manifests: dict[str, str] = {}
+    simulated: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -229,7 +232,7 @@ def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
     settings = settings or load_settings()
     date = f"{Version.parse(name).time:%Y-%m-%d}"
     with run_log(settings.log_folder, style=settings.log_format, run=name, date=date, task=task):
-        log.info("task started")
+        log.info("task started", world=settings.world)
         try:
             yield Run(name, settings)
         except LtrError as error:

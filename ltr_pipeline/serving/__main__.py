@@ -39,7 +39,7 @@ def main() -> None:
         settings = load(ServingSettings)
     except LtrError as error:
         sys.exit(f"error: {error}")
-    sys.stderr.write(f"serving on http://{settings.host}:{settings.port}\n")
+    sys.stderr.write(f"serving on http://{settings.host}:{settings.port}\n({settings.world})\n")
     with ExitStack() as ending:
         if settings.workers > 1:  # this process only starts and watches the workers
             ending.enter_context(Logs(settings.log_folder))

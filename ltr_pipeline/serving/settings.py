@@ -9,6 +9,7 @@ from typing import Final, Literal
 from pydantic import field_validator
 
 from ltr_pipeline.errors import SettingsError, UnknownVersionError
+from ltr_pipeline.folders import REAL
 from ltr_pipeline.serving.guard import Limits
 from ltr_pipeline.settings import Settings, env
 from ltr_pipeline.storage.base import Storage
@@ -122,7 +123,7 @@ class ServingSettings(Settings):
         ge=1,
         le=86400,
     )
-    spool: Path = env("LTR_SPOOL", Path("var/spool"), "Folder where events wait until they are delivered.")
+    spool: Path = env("LTR_SPOOL", Path(REAL.spool), "Folder where events wait until they are delivered.")
     spool_max_mb: int = env(
         "LTR_SPOOL_MAX_MB", 1024, "Most megabytes of events that may wait there; newer events are dropped.", ge=1
     )

@@ -217,6 +217,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         Age of the weights; null for the legacy weights.
     source
         Address where new weights are looked for.
+    simulated
+        Whether lists are logged with simulated events, as weights learned from them rank.
     guard
         State of the guard on the newest weights.
     pid
@@ -228,6 +230,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     weights_age_seconds: float | None
     source: str
+    simulated: bool
     guard: Watch
     pid: int
 

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import msgspec
 
 from ltr_pipeline.errors import SourceError
+from ltr_pipeline.folders import record_of
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 
-__all__ = ["DAYS", "Growth", "catch_up", "is_wanted", "start", "up_to"]
+__all__ = ["DAYS", "Growth", "catch_up", "start", "up_to"]
 
 DAYS = 31
 
@@ -43,42 +44,41 @@ class _Simulated(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     growing: bool = False  # a simulation was under way: what it left after them is cut off
 
 
-def is_simulated(settings: Settings) -> bool:
-    """Tell whether the event log is a simulated one."""
-    return _record(settings).exists()
-
-
 def start(settings: Settings, first: dt.date, days: int, **world: object) -> Growth | None:
-    """Write a new simulated log; SourceError when the log is there already."""
+    """Write a new simulated log; SourceError when there is one already."""
     path = Path(settings.events_path)
     if path.exists():
         raise SourceError(f"{path} is there already and is not overwritten; move it away or name another --path")
-    chosen = {name: value for name, value in world.items() if value is not None}
-    made = World(legacy_weights=settings.mapping.legacy_weights, start=first, **chosen)  # type: ignore[arg-type]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _save(settings, _Simulated(world=made, end=first))
-    return _extend(settings, _Simulated(world=made, end=first), first + dt.timedelta(days=days))
-
-
-def is_wanted(settings: Settings) -> bool:
-    """Tell whether to learn from a simulated log: there is one, or no event log is configured and none is there."""
-    return is_simulated(settings) or not (
-        "events_path" in settings.model_fields_set or Path(settings.events_path).exists()
-    )
+    return _begin(settings, first, days, **world)
 
 
 def up_to(settings: Settings, day: dt.date) -> Growth | None:
-    """Simulate until the night of `day`, if that is wanted: a month before it, or the days that are missing."""
-    if is_simulated(settings):
-        return _extend(settings, msgspec.json.decode(_record(settings).read_bytes(), type=_Simulated), day)
-    if is_wanted(settings):
-        return start(settings, day - dt.timedelta(days=DAYS), DAYS)
-    return None
+    """Simulate until the night of `day`, if the log is simulated: a month before it, or the days that are missing."""
+    if not settings.simulated:
+        return None
+    if begun := _begun(settings):
+        return _extend(settings, begun, day)
+    return _begin(settings, day - dt.timedelta(days=DAYS), DAYS)  # after what a service may have written there
 
 
 def catch_up(settings: Settings) -> Growth | None:
-    """Let a simulated log reach the newest night, as a real one would have."""
-    return up_to(settings, newest_night(dt.datetime.now(dt.UTC))) if is_simulated(settings) else None
+    """Let a simulated log that was begun reach the newest night, as a real one would have."""
+    return up_to(settings, newest_night(dt.datetime.now(dt.UTC))) if settings.simulated and _begun(settings) else None
+
+
+def _begin(settings: Settings, first: dt.date, days: int, **world: object) -> Growth | None:
+    chosen = {name: value for name, value in world.items() if value is not None}
+    made = World(legacy_weights=settings.mapping.legacy_weights, start=first, **chosen)  # type: ignore[arg-type]
+    path = Path(settings.events_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun = _Simulated(world=made, end=first, size=path.stat().st_size if path.exists() else 0)
+    _save(settings, begun)
+    return _extend(settings, begun, first + dt.timedelta(days=days))
+
+
+def _begun(settings: Settings) -> _Simulated | None:
+    record = record_of(settings.events_path)
+    return msgspec.json.decode(record.read_bytes(), type=_Simulated) if record.exists() else None
 
 
 def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> Growth | None:
@@ -101,8 +101,4 @@ def _extend(settings: Settings, simulated: _Simulated, end: dt.date) -> Growth |
 
 
 def _save(settings: Settings, simulated: _Simulated) -> None:
-    _record(settings).write_bytes(msgspec.json.format(msgspec.json.encode(simulated)))
-
-
-def _record(settings: Settings) -> Path:
-    return Path(f"{settings.events_path}.world.json")
+    record_of(settings.events_path).write_bytes(msgspec.json.format(msgspec.json.encode(simulated)))

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.simulate.log import write_log
+from ltr_pipeline.simulate.world import World
+
 DAY = dt.timedelta(days=1)
 
 
@@ -35,11 +39,15 @@ def ltr(folder: Path, *arguments: str, code: int = 0, **more: str) -> str:
         command, env=environment(folder) | more, cwd=folder, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    return done.stdout if "--json" in arguments else done.stdout + done.stderr
 
 
 def versions(folder: Path) -> list[dict[str, object]]:
     return json.loads(ltr(folder, "versions", "--json"))
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> None:
@@ -59,10 +67,11 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     assert f"{published['version']} stays in use" in kept
     assert versions(folder) == [published]
 
-    before = {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()}
+    registry = folder / "var" / "simulated" / "registry"
+    before = files(registry)
     repeated = ltr(folder, "run", "--date", date.isoformat())
     assert f"latest moved from nothing to {published['version']}" in repeated  # what became of that day, as before
-    assert {path: path.read_bytes() for path in (folder / "var" / "registry").rglob("*") if path.is_file()} == before
+    assert files(registry) == before
 
 
 @pytest.mark.parametrize(
@@ -87,3 +96,21 @@ def test_what_cannot_be_run_is_one_clear_line(
     said = ltr(folder, "run", *arguments, code=2, **more)
     assert says in said
     assert "Traceback" not in said
+
+
+def test_an_own_log_is_never_mixed_with_simulated_nights_and_is_shown_from_then_on(folder: Path) -> None:
+    """The next step of the README, after nights simulated ahead of the calendar."""
+    simulated = versions(folder)
+    today = dt.datetime.now(dt.UTC).date()
+    world = World(legacy_weights=load_mapping().legacy_weights, seed=7, rankings_per_day=60)
+    shown = write_log(folder / "mine.jsonl", world, today - 20 * DAY, 20).impressions
+    (folder / ".env").write_text("LTR_EVENTS_PATH=mine.jsonl\nLTR_WINDOW_DAYS=20\n")
+    ran = ltr(folder, "run", AIRFLOW_VAR_LTR_GATE_MODE="dry_run")
+    assert "(real events; data in var/data, registry in var/registry)" in ran
+    assert f"{shown:,}" in ltr(folder, "events")
+    (folder / ".env").unlink()
+    assert simulated
+    assert versions(folder) == []
+    found = {one["subject"]: one["text"] for one in json.loads(ltr(folder, "doctor", "--json", code=1))}
+    assert found["world"].startswith("real events")
+    assert "no event log there" in found["event log"]

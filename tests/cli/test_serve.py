@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ltr_pipeline.folders import SIMULATED
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -25,13 +26,15 @@ def program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_serve_ranks_at_once_and_takes_the_first_publication(program: None, tmp_path: Path) -> None:
-    with Server(tmp_path / "fresh", WEIGHTS_POLL_SECONDS="0.2") as server:
+    with Server(tmp_path / "fresh", WEIGHTS_POLL_SECONDS="0.2", LTR_DATA_URI=None) as server:
+        assert server.get("/ltr/health")["simulated"]  # nothing says otherwise
         assert psutil.Process(server.pid).cmdline()[1:] == ["-m", "ltr_pipeline.serving"]
         assert server.get("/ltr/health")["version"] == "legacy"
         assert server.get("/ltr/ready", expect=503) == {"ready": False, "version": "legacy"}
         answer = server.post("/ltr/rank", {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0}}]})
         assert (answer["version"], answer["model"], answer["fallback"]) == ("legacy", "legacy", "no_model")
-        Registry(LocalStorage(tmp_path / "fresh/var/registry/ltr")).publish(document(), who="test", why="test")
+        registry = Registry(LocalStorage(tmp_path / "fresh" / SIMULATED.registry / "ltr"))
+        registry.publish(document(), who="test", why="test")
         server.until(lambda: server.get("/ltr/health")["version"] == document().version)
         assert server.get("/ltr/ready")["ready"]
 

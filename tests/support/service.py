@@ -139,6 +139,7 @@ def _plain(folder: Path) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "OMP_WAIT_POLICY": "PASSIVE",
         "LTR_LOG_FOLDER": "logs",
+        "LTR_DATA_URI": str(folder / "var" / "data"),  # else it would show simulated data
     }
 
 

@@ -15,8 +15,9 @@ import pytest
 import yaml
 from airflow.configuration import retrieve_configuration_description
 
+from deploy.environment import STACK
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.settings import STACK, variable
+from ltr_pipeline.settings import variable
 from support.packages import needed
 from support.programs import CHECKOUT
 

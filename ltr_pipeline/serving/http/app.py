@@ -162,6 +162,7 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
                 model=model.kind,
                 weights_age_seconds=age,
                 source=parts.reloader.state.source,
+                simulated=parts.settings.simulated,
                 guard=parts.reloader.watch,
                 pid=os.getpid(),
             )

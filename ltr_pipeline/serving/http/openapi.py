@@ -215,6 +215,7 @@ OPERATIONS: Final = (
             "model": "lightgbm",
             "weights_age_seconds": 5400.0,
             "source": STATE["source"],
+            "simulated": False,
             "guard": WATCH,
             "pid": 4711,
         },
