@@ -22,7 +22,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket
+from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket, spelling
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
@@ -32,6 +32,7 @@ from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
     IMPRESSIONS,
+    ITEM_ID,
     LABELLED,
     POSITION,
     QUERY_ID,
@@ -46,6 +47,10 @@ from ltr_pipeline.storage.base import Storage
 
 __all__ = ["build", "rankings"]
 
+
+_MANY_UNSEEN: Final = 0.01
+"""Share of interactions without an impression from which on their ids are looked for in other spellings: a second pass
+over what was shown, which no healthy night needs."""
 
 _WORKERS: Final = 2  # buckets at a time; their tables are too small to keep more than one core busy
 _ROW_GROUP: Final = 2**14  # rows; tables are in order of time, so a part reads only its own row groups
@@ -79,6 +84,8 @@ def build(
         built = list(
             workers.map(lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows), range(landed.buckets))
         )
+    feedback = sum((bucket.feedback for bucket in built), Account())
+    unseen = pl.concat([bucket.unseen for bucket in built])
     counts = pl.concat([bucket.counts for bucket in built]).group_by(_COUNTED).agg(pl.col("n").sum())
     spans = split(_eligible_by_day(counts, windows), windows)
     train, valid, test = (_part(counts, span, windows.start, mapping.features) for span in spans)
@@ -88,7 +95,7 @@ def build(
         features=list(mapping.features),
         buckets=landed.buckets,
         impressions=sum((bucket.impressions for bucket in built), Account()),
-        feedback=sum((bucket.feedback for bucket in built), Account()),
+        feedback=feedback,
         train=train,
         valid=valid,
         test=test,
@@ -97,7 +104,7 @@ def build(
         tables={bucket.table: bucket.sha256 for bucket in built},
         repeated_positions=_total(counts, "repeated_positions"),
         several_users=_total(counts, "several_users"),
-        differ_in_case=sum(bucket.differ_in_case for bucket in built),
+        differ_in_case=_differ_in_case(landed, unseen) if len(unseen) > _MANY_UNSEEN * feedback.landed else 0,
     )
 
 
@@ -110,7 +117,7 @@ class _Bucket:
     counts: pl.DataFrame
     impressions: Account
     feedback: Account
-    differ_in_case: int
+    unseen: pl.Series
 
 
 def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
@@ -122,7 +129,7 @@ def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapp
         counts=_counts(labelled.table, mapping.features, windows.start),
         impressions=labelled.impressions,
         feedback=labelled.feedback,
-        differ_in_case=labelled.differ_in_case,
+        unseen=labelled.unseen,
     )
 
 
@@ -284,6 +291,18 @@ def _part(counts: pl.DataFrame, span: Span, start: datetime, features: Sequence[
         positions=_histogram(found["positions"]),
         feature_missing={name: found["missing"].get(name, 0) / max(rows, 1) for name in features},
     )
+
+
+def _differ_in_case(landed: _LandedTables, unseen: pl.Series) -> int:
+    """Count interactions whose item was shown for their query under another spelling of one of the ids."""
+    found = pl.Series(dtype=pl.UInt64)
+    for bucket in range(landed.buckets):  # another spelling of the query is another bucket
+        shown = landed.read(IMPRESSIONS, bucket, _PAIR).select(spelling().unique()).to_series()
+        found = pl.concat([found, shown.filter(shown.is_in(unseen.unique()))])
+    return int(unseen.is_in(found.unique()).sum())
+
+
+_PAIR: Final[dict[Any, Any]] = {QUERY_ID: pl.String, ITEM_ID: pl.String}
 
 
 def _total(counts: pl.DataFrame, measure: str) -> int:

@@ -50,6 +50,7 @@ __all__ = [
     "Labelled",
     "impression_types",
     "label_bucket",
+    "spelling",
 ]
 
 DROPPED_IMPRESSIONS: Final = {
@@ -112,14 +113,14 @@ class Labelled:
         nothing about the order they were shown in.
     impressions, feedback
         Accounts of both inputs.
-    differ_in_case
-        Interactions without an impression for which there is one of the same item id but for case and white space.
+    unseen
+        uint64, shape (interactions whose item was never shown for their query,): `spelling` of each.
     """
 
     table: pl.DataFrame
     impressions: Account
     feedback: Account
-    differ_in_case: int = 0
+    unseen: pl.Series
 
 
 def label_bucket(
@@ -168,7 +169,10 @@ def label_bucket(
         table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
         impressions=_account(impressions.height, reasons),
         feedback=_account(feedback.height, judged[_REASON]),
-        differ_in_case=_differ_in_case(judged.filter(pl.col(_REASON) == "no_impression"), seen),
+        unseen=judged.filter(pl.col(_REASON) == "no_impression")
+        .join(seen, on=[QUERY_ID, ITEM_ID], how="anti")
+        .select(spelling())
+        .to_series(),
     )
 
 
@@ -326,13 +330,10 @@ def _nearest(feedback: pl.DataFrame, seen: pl.DataFrame, keys: list[str]) -> pl.
     )
 
 
-def _differ_in_case(alone: pl.DataFrame, seen: pl.DataFrame) -> int:
-    """Count feedback whose item was shown for its query under another spelling."""
-    if alone.is_empty():
-        return 0
-    alike = pl.col(ITEM_ID).str.strip_chars().str.to_lowercase().alias("alike")
-    others = alone.join(seen, on=[QUERY_ID, ITEM_ID], how="anti").select(QUERY_ID, alike)
-    return others.join(seen.select(QUERY_ID, alike), on=[QUERY_ID, "alike"], how="semi").height
+def spelling() -> pl.Expr:
+    """Return a hash of query and item that is the same for ids which differ in case and white space around them."""
+    alike = (pl.col(name).str.strip_chars().str.to_lowercase() for name in (QUERY_ID, ITEM_ID))
+    return pl.concat_str(*alike, separator="\0").hash()
 
 
 def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:

@@ -61,8 +61,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         Rankings of all parts in which two items have one position, and that more than one user was shown: they may be
         several lists.
     differ_in_case
-        Interactions that belong to no impression while one of their query has the same item id but for case and white
-        space.
+        Interactions that belong to no impression while one has the same query and item id but for case and white space.
+        0 where so few belong to none that nobody looked.
     """
 
     windows: Windows

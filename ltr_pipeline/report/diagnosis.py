@@ -231,7 +231,7 @@ def _unjoined(dataset: DatasetManifest, settings: Settings) -> Finding:
     days, seconds = settings.attribution_days, settings.feedback_skew_seconds
     cases = dataset.differ_in_case
     compare = "Compare query_id, item_id and ranking_id of feedback with those of impressions."
-    case = f"{cases:,} of them name an item_id that was shown but for case or white space: write ids in one way."
+    case = f"{cases:,} of them name ids that were shown but for case or white space: write ids in one way."
     told = {
         "no_impression": ("name an item that was not shown for their query", case if cases else compare),
         "before_impression": (

@@ -285,3 +285,14 @@ def test_the_labels_of_a_simulated_log_are_the_true_ones(storage, tmp_path):
     assert joined.height == found.height == true.height > 5000
     assert (joined["relevance"] != joined["relevance_true"]).sum() <= 1e-3 * joined.height
     assert (manifest.impressions.landed, manifest.feedback.landed) == (landed.impressions, landed.feedback)
+
+
+@pytest.mark.parametrize("share", [1, 200])
+def test_ids_in_another_spelling_are_counted_across_buckets_where_many_join_nothing(storage, share):
+    impressions, feedback = events(rankings_a_day=20)
+    spelled = pl.when(pl.col("offset") % share == 0).then(pl.format(" {}", pl.col("query_id").str.to_uppercase()))
+    feedback = feedback.with_columns(spelled.otherwise("query_id").alias("query_id"))
+    manifest = built(storage, land(storage, impressions, feedback, buckets=4))
+    dropped = manifest.feedback.dropped["no_impression"]
+    assert dropped == len(range(0, 200, share))
+    assert manifest.differ_in_case == (dropped if share == 1 else 0)

@@ -13,6 +13,7 @@ from ltr_pipeline.dataset.labels import (
     Account,
     impression_types,
     label_bucket,
+    spelling,
 )
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.schema import MAX_GROUP_ROWS
@@ -179,15 +180,17 @@ def test_a_session_has_the_same_name_whatever_else_is_in_the_window():
     assert set(later) < set(label(impressions, session_gap=HOUR).table["ranking_id"])
 
 
-def test_ids_that_differ_only_in_case_or_white_space_are_counted():
+def test_what_was_never_shown_for_its_query_is_known_by_its_spelling():
     feedback = [
         said("A ", "won", HOUR),
         said("c", "won", HOUR),
-        said("a", "won", HOUR, ranking_id="r"),
-        said("B", "won", HOUR, query="other"),
+        said("a", "won", HOUR, ranking_id="r"),  # shown, in another ranking
+        said("B", "won", HOUR, query="Q "),
     ]
     labelled = label([shown("a"), shown("b")], feedback)
-    assert (labelled.feedback.dropped, labelled.differ_in_case) == ({"no_impression": 4}, 1)
+    assert labelled.feedback.dropped == {"no_impression": 4}
+    pairs = pl.DataFrame({"query_id": ["q", "q", "q"], "item_id": ["a", "c", "b"]})
+    assert sorted(labelled.unseen) == sorted(pairs.select(spelling()).to_series())
 
 
 def test_the_first_place_of_an_event_stays():

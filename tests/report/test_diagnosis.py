@@ -131,7 +131,7 @@ def test_feedback_that_joins_nothing_is_told_with_its_reasons() -> None:
     assert "LTR_FEEDBACK_SKEW_SECONDS" in finding.remedy
     assert "LTR_ATTRIBUTION_DAYS" in finding.remedy
     assert "but for case or white space" not in finding.remedy
-    assert "150 of them name an item_id that was shown but for case or white space" in told(
+    assert "150 of them name ids that were shown but for case or white space" in told(
         dataset=replace(dataset, differ_in_case=150)
     )
     few = replace(DATASET, feedback=Account(landed=1000, used=990, dropped={"too_late": int(NOTEWORTHY * 1000)}))
