@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from ltr_pipeline.errors import SettingsError, UnknownVersionError
 from ltr_pipeline.folders import REAL
@@ -144,6 +144,15 @@ class ServingSettings(Settings):
             except UnknownVersionError as error:
                 raise ValueError(f"{error}, and neither {NEWEST} nor {LEGACY}") from None
         return value
+
+    @model_validator(mode="after")
+    def _signs_its_rollbacks(self) -> ServingSettings:
+        if self.auto_rollback and self.verify_keys and not self.signing_key:
+            raise ValueError(
+                "LTR_AUTO_ROLLBACK needs LTR_SIGNING_KEY where LTR_VERIFY_KEYS is set: a rollback is a signed entry of "
+                "the ledger; leave one of the two out"
+            )
+        return self
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError
+from ltr_pipeline.folders import record_of
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import run
 from ltr_pipeline.runs.run import Json
@@ -252,6 +253,30 @@ def test_a_backfill_reads_no_source(settings: Settings, tmp_path: Path) -> None:
     past = inputs(settings, "20250714_0215")
     assert past["landed"] is None
     assert past["partitions"] == ["events/date=2025-07-15"]
+
+
+def test_a_night_that_would_mix_worlds_lands_nothing_and_a_run_that_has_begun_goes_on(
+    settings: Settings, tmp_path: Path
+) -> None:
+    extract(settings)
+    before = artefacts(settings)
+    simulate(tmp_path, NIGHT, 1)
+    record_of(settings.events_path).touch()  # now it is a simulated log
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text(Path("ltr_pipeline/default_mapping.toml").read_text().replace("won = 3", "won = 4"))
+    other = small_settings(tmp_path, mapping_path=mapping)
+    with pytest.raises(SourceError, match="landed under another mapping"):
+        extract(other, NIGHT + DAY)
+    record_of(settings.events_path).unlink()
+    real = small_settings(tmp_path, events_path=str(tmp_path / "audit.log.1"))
+    (tmp_path / "audit.log").rename(tmp_path / "audit.log.1")
+    record_of(str(tmp_path / "audit.log")).touch()
+    with pytest.raises(SourceError, match="are simulated events, but the event log is real"):
+        extract(real, NIGHT + DAY)
+    assert [*settings.data.keys("events")] == [key for key in settings.data.keys("events") if "2025-07-15" in key]
+    for later in (other, real):
+        extract(later)
+    assert artefacts(settings) == before
 
 
 def upside_down(document: bytes) -> bytes:

@@ -67,7 +67,7 @@ def test_a_request_is_a_line_under_the_id_of_its_answer(tmp_path: Path) -> None:
     events = [line["event"] for line in lines(tmp_path)]
     assert "weights loaded" in events
     assert "Application startup complete." in events  # uvicorn's own, the same way
-    assert "request" not in (tmp_path / "service.log").read_text()  # not on stderr
+    assert '"request"' not in (tmp_path / "service.log").read_text()  # not on stderr
 
 
 def test_lines_of_several_workers_are_whole(tmp_path: Path) -> None:
@@ -93,8 +93,9 @@ def test_without_a_folder_only_warnings_reach_stderr(tmp_path: Path) -> None:
         server.post("/ltr/rank", BODY)
         server.stop()
     assert not (tmp_path / "logs" / "api.log").exists()
-    first, *rest = server.log.splitlines()
+    first, second, *rest = server.log.splitlines()
     assert first == f"serving on {server.url}"
+    assert second == f"(real events; data in {tmp_path}/var/data, registry in var/registry)"
     warnings = [json.loads(line) for line in rest]
     assert [(line["level"], line["event"]) for line in warnings] == [("warning", "weights refused")]
 
