@@ -76,7 +76,7 @@ test: $(READY)
 	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-long: $(READY)
-	$(BIN)/python -m pytest $(IN_PARALLEL) -m long
+	LTR_EXAMPLES=long $(BIN)/python -m pytest $(IN_PARALLEL) -m "long or hypothesis"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -36,16 +36,17 @@ os.environ.update(
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     OMP_WAIT_POLICY="PASSIVE",
 )
-KEPT = {"LTR_REQUIRE_SERVICES", "LTR_CACHE"}
+KEPT = {"LTR_REQUIRE_SERVICES", "LTR_CACHE", "LTR_EXAMPLES"}
 for name in [name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name not in KEPT]:
     del os.environ[name]
 
 LONG_ROOMS = ("whole", "native", "versions", "jobs", "events", "serving", "dags", "cli")
 
-hypothesis.settings.register_profile(  # how long an example takes is the machine's business
-    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("patient")
+PATIENT = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+"""How long an example takes is the machine's business."""
+hypothesis.settings.register_profile("short", max_examples=30, **PATIENT)
+hypothesis.settings.register_profile("long", max_examples=300, **PATIENT)  # `make test-long`
+hypothesis.settings.load_profile(os.environ.get("LTR_EXAMPLES", "short"))
 
 for part in (Channels, Settings):
     part.model_config["env_file"] = None  # not what the checkout's user has set

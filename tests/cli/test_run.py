@@ -50,8 +50,14 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> None:
-    first = ltr(folder, "run")
+@pytest.fixture(scope="module")
+def first(folder: Path) -> str:
+    """What the first night of a fresh clone prints."""
+    return ltr(folder, "run")
+
+
+def test_a_first_night_without_any_log_publishes(folder: Path, first: str) -> None:
+    assert "(simulated events; data in var/simulated/data, registry in var/simulated/registry)" in first
     assert "Simulated 31 days" in first
     assert "nDCG@5" in first
     assert "Verdict: publish" in first
@@ -60,6 +66,10 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     (published,) = versions(folder)
     assert published["is_latest"]
 
+
+@pytest.mark.long
+def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path, first: str) -> None:
+    (published,) = versions(folder)
     date = dt.datetime.strptime(str(published["version"])[:8], "%Y%m%d").replace(tzinfo=dt.UTC).date()
     kept = ltr(folder, "run", AIRFLOW_VAR_LTR_NDCG_MIN="0.9")
     assert f"Running train_ltr_daily for {date + DAY}" in kept
@@ -78,10 +88,10 @@ def test_nights_follow_each_other_and_a_repeat_changes_nothing(folder: Path) -> 
     ("arguments", "more", "says"),
     [
         (["--date", "tomorrow"], {}, "'tomorrow' is no day"),
-        ([], {"AIRFLOW_VAR_LTR_FAIRNESS_MAX": "1.7"}, "ltr_fairness_max is '1.7'"),
         *(
             pytest.param(*case, marks=pytest.mark.long)
             for case in (
+                ([], {"AIRFLOW_VAR_LTR_FAIRNESS_MAX": "1.7"}, "ltr_fairness_max is '1.7'"),
                 (["--date", "2090-01-01"], {}, "is in the future"),
                 ([], {"LTR_WINDOW_DAYS": "soon"}, "LTR_WINDOW_DAYS"),
                 ([], {"LTR_PARAMETERS": '{"num_leaves": -1}'}, "num_leaves"),
@@ -99,7 +109,7 @@ def test_what_cannot_be_run_is_one_clear_line(
 
 
 @pytest.mark.long
-def test_an_own_log_is_never_mixed_with_simulated_nights_and_is_shown_from_then_on(folder: Path) -> None:
+def test_an_own_log_is_never_mixed_with_simulated_nights_and_is_shown_from_then_on(folder: Path, first: str) -> None:
     """The next step of the README, after nights simulated ahead of the calendar; tests/jobs has it without Airflow."""
     assert versions(folder)
     world = World(legacy_weights=load_mapping().legacy_weights, seed=7, rankings_per_day=60)

@@ -127,7 +127,7 @@ def test_what_a_service_appended_in_the_meantime_stays(settings: Settings, log: 
 
 
 def test_a_simulation_that_is_killed_is_continued(settings: Settings, log: Path, tmp_path: Path) -> None:
-    days = 60
+    days = 25
     command = ["--first", "2025-07-01", "--days", str(days), "--rankings-per-day", "200"]
     process = subprocess.Popen([PROGRAM, "simulate", *command], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + PATIENCE_SECONDS

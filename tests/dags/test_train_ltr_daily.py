@@ -103,6 +103,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     assert "below the minimum of 0.99" in settings.data.get("runs/20261002_0215/report.html").decode()
 
 
+@pytest.mark.long
 def test_a_dry_run_publishes_nothing_and_binds_no_later_run(run: Run, settings: Settings) -> None:
     states = run(dry_run=True)
     assert (states["run"], states["keep_previous"]) == ("success", "success")
@@ -117,7 +118,7 @@ def test_a_date_that_has_not_come_is_refused_before_anything_lands(run: Run, set
     assert settings.data.keys("events") == []
 
 
-@pytest.mark.parametrize("value", ["abc", "1.7"])
+@pytest.mark.parametrize("value", ["1.7", pytest.param("abc", marks=pytest.mark.long)])
 def test_a_wrong_variable_fails_the_first_task_at_once(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
 ) -> None:
@@ -136,7 +137,10 @@ def test_storage_that_is_away_is_tried_again(run: Run, tmp_path: Path) -> None:
     assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "4")
 
 
-@pytest.mark.parametrize(("place", "task"), [("data", "extract_events"), ("registry", "publish_weights")])
+@pytest.mark.parametrize(
+    ("place", "task"),
+    [("data", "extract_events"), pytest.param("registry", "publish_weights", marks=pytest.mark.long)],
+)
 def test_storage_that_comes_back_is_found_by_the_next_try(
     run: Run, dag: DAG, settings: Settings, tmp_path: Path, place: str, task: str
 ) -> None:
@@ -149,7 +153,8 @@ def test_storage_that_comes_back_is_found_by_the_next_try(
     assert settings.registry.promoted() == "20261001_0215"
 
 
-@pytest.mark.parametrize("outage", ["no_feedback", pytest.param("silent", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("outage", ["no_feedback", "silent"])
 def test_a_day_that_teaches_nothing_keeps_the_former_model(
     run: Run, settings: Settings, outage: Literal["silent", "no_feedback"]
 ) -> None:
@@ -168,6 +173,7 @@ def test_a_missing_log_is_a_clear_error(run: Run, monkeypatch: pytest.MonkeyPatc
     assert "LTR_EVENTS_PATH" in (tmp_path / "logs" / "ltr_training.log").read_text()
 
 
+@pytest.mark.long
 def test_a_backfill_publishes_a_version_but_never_moves_latest_backwards(run: Run, settings: Settings) -> None:
     run()
     states = run(NIGHT - DAY)

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -317,7 +317,6 @@ IMPRESSION_ROWS = st.lists(IMPRESSION, max_size=30)
 FEEDBACK_ROWS = st.lists(INTERACTION, max_size=15)
 
 
-@settings(max_examples=150, deadline=None)
 @given(IMPRESSION_ROWS, FEEDBACK_ROWS)
 def test_every_record_is_used_duplicate_or_dropped_once(impressions, feedback):
     labelled = label(impressions, feedback)
@@ -329,7 +328,6 @@ def test_every_record_is_used_duplicate_or_dropped_once(impressions, feedback):
     assert labelled.feedback.landed == len(feedback)
 
 
-@settings(max_examples=100, deadline=None)
 @given(IMPRESSION_ROWS, FEEDBACK_ROWS, st.randoms(use_true_random=False))
 def test_neither_buckets_nor_the_order_of_rows_change_a_label(impressions, feedback, random):
     impressions, feedback = ([row | {"offset": n} for n, row in enumerate(rows)] for rows in (impressions, feedback))

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SourceError
@@ -306,7 +306,6 @@ LINES = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
 @given(nights=st.lists(st.lists(LINES, max_size=6), min_size=1, max_size=3))
 def test_every_record_is_accounted_for(nights: list[list[Any]], tmp_path_factory: pytest.TempPathFactory) -> None:
     place = Place(tmp_path_factory.mktemp("accounting"))

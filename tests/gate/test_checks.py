@@ -1,7 +1,7 @@
 """Every status of every check, and the verdict table of docs/gate.md held equal to the code."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 from msgspec.structs import replace
@@ -210,7 +210,6 @@ def test_a_dry_run_never_publishes_and_says_what_it_would_do():
     assert bad.reasons[1:] == ["50 training impressions, below the minimum of 100"]
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([case for case in CASES if case[1] == "fail"]),
     st.sampled_from(["keep", "publish"]),

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from fairlearn.metrics import MetricFrame
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -88,7 +88,6 @@ def test_all_pairs_count_where_the_group_belongs_to_the_ranking():
     )
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000))
 def test_row_order_and_names_of_groups_do_not_matter(seed):
     relevance, score, group, label, item = table(3, rankings=120, size=5)

@@ -7,7 +7,7 @@ import ir_measures
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ir_measures import RR, Success, nDCG
 from sklearn.metrics import ndcg_score
@@ -101,7 +101,6 @@ def test_agrees_with_scikit_learn_on_the_gains_ties_included(tied):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@settings(deadline=None)
 @given(ranking=rankings())
 def test_ties_are_the_mean_over_all_orders_of_the_tied(metric, ranking):
     relevance, score = ranking
@@ -113,7 +112,6 @@ def test_ties_are_the_mean_over_all_orders_of_the_tied(metric, ranking):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@settings(deadline=None)
 @given(ranking=rankings(), seed=st.integers(0, 99))
 def test_row_order_does_not_matter(metric, ranking, seed):
     relevance, score = map(np.array, ranking)
@@ -124,7 +122,6 @@ def test_row_order_does_not_matter(metric, ranking, seed):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@settings(deadline=None)
 @given(ranking=rankings(tied=False))
 def test_bounded_and_best_for_the_perfect_order(metric, ranking):
     relevance, score = ranking
@@ -137,7 +134,6 @@ def test_bounded_and_best_for_the_perfect_order(metric, ranking):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@settings(deadline=None)
 @given(ranking=rankings(tied=False), data=st.data())
 def test_raising_the_score_of_a_best_item_never_hurts(metric, ranking, data):
     relevance, score = ranking

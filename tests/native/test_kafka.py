@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from kafka import KafkaAdminClient
 
 from deploy.native.kafka import KafkaServer, lacking, make_topic
@@ -11,6 +12,7 @@ from ltr_pipeline.local.ports import free_ports
 from support import servers
 
 
+@pytest.mark.long
 def test_kept_data_of_kafka_is_served_on_another_port(tmp_path: Path) -> None:
     if programs := lacking():
         servers.missing("Apache Kafka", f"install {', '.join(programs)}")

@@ -155,6 +155,8 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     states = {task["task_id"]: task["state"] for task in tasks}
     assert (states["publish_weights"], states["keep_previous"]) == ("success", "skipped")
 
+    (event,) = api("GET", "/assets/events")["asset_events"]
+
     s3 = boto3.client(
         "s3",
         endpoint_url=stack["S3_ENDPOINT"],
@@ -169,7 +171,7 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert sent > 31 * 200
     assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
     (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))
-    assert version["version"] == latest["version"]
+    assert version["version"] == event["extra"]["version"] == latest["version"]
     wait("reload", lambda: health(stack)["version"] == latest["version"])
 
 

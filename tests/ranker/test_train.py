@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -146,7 +146,6 @@ class Straight:
         return features.astype(float) @ self.weights + np.repeat(np.arange(len(features) // ITEMS) * 100, ITEMS)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3))
 def test_linear_weights_are_shares_of_what_helps(weights):
     data = replace(TEST, features=np.nan_to_num(TEST.features, nan=0.5))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from itertools import pairwise
@@ -22,7 +22,7 @@ from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Published, Registry, Verified
 from ltr_pipeline.versions.weights import Golden, decode, encode
 from support.documents import document
-from support.forks import ACTS, BY, ON_S3, A, B, C, D, Place, copy, publish
+from support.forks import ACTS, BY, LONG_ON_S3, ON_S3, RACE, A, B, C, D, Place, copy, publish
 from support.programs import run
 
 
@@ -587,19 +587,26 @@ def test_whatever_comes_in_between_latest_follows_the_ledger(storage, verb, pref
     assert_whole(registry)
 
 
-def forked_at(uri: str, told: Path, environment: Mapping[str, str]) -> Place:
-    run("forks", uri, told, environment=environment, timeout=300)
+def forked_at(uri: str, told: Path, environment: Mapping[str, str], acts: Iterable[str]) -> Place:
+    run("forks", uri, told, *acts, environment=environment, timeout=300)
     return Place(uri, told, environment)
 
 
 @pytest.fixture(scope="module")
 def forked_local(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return forked_at(str(tmp_path_factory.mktemp("forked")), tmp_path_factory.mktemp("told"), {})
+    return forked_at(str(tmp_path_factory.mktemp("forked")), tmp_path_factory.mktemp("told"), {}, [RACE, *ACTS])
 
 
 @pytest.fixture(scope="module")
 def forked_s3(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    return forked_at(f"s3://{BUCKET}/{uuid4().hex}", tmp_path_factory.mktemp("told"), s3_server.environment)
+    told = tmp_path_factory.mktemp("told")
+    return forked_at(f"s3://{BUCKET}/{uuid4().hex}", told, s3_server.environment, [RACE, *ON_S3])
+
+
+@pytest.fixture(scope="module")
+def forked_s3_long(s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    told = tmp_path_factory.mktemp("told")
+    return forked_at(f"s3://{BUCKET}/{uuid4().hex}", told, s3_server.environment, LONG_ON_S3)
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -653,7 +660,13 @@ def agree(again: object, answer: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("forked", "name"), [("local", act) for act in ACTS] + [("s3", act) for act in ON_S3], indirect=["forked"]
+    ("forked", "name"),
+    [
+        *(("local", act) for act in ACTS),
+        *(("s3", act) for act in ON_S3),
+        *(pytest.param("s3_long", act, marks=pytest.mark.long) for act in LONG_ON_S3),
+    ],
+    indirect=["forked"],
 )
 def test_killed_anywhere_the_next_command_repairs_and_a_second_try_ends_as_if_nothing_was(forked, name):
     start, calm = (Registry(forked.storage(name, folder)) for folder in ("start", "calm"))

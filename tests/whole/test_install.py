@@ -88,6 +88,7 @@ def test_a_clone_with_a_space_is_set_up_by_uv(clone: Path) -> None:
     assert (again.returncode, "Installing" in again.stdout) == (0, False)
 
 
+@pytest.mark.long
 def test_pip_installs_where_uv_cannot_be_had(clone: Path) -> None:
     alter(clone / "requirements-uv.lock")
     done = setup(clone)

@@ -117,7 +117,6 @@ class Api:
 def api(environment: dict[str, str]) -> Iterator[Api]:
     airflow = Path(sys.executable).with_name("airflow")
     subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
-    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     try:
         assert f"The service is at http://127.0.0.1:{environment['LTR_SERVE_PORT']}" in ltr(environment, "up")
         servers.used("Airflow", f"{version('apache-airflow')} standalone, SQLite, LocalExecutor")
@@ -127,6 +126,13 @@ def api(environment: dict[str, str]) -> Iterator[Api]:
         assert "Airflow has stopped." in said
         assert "The service has stopped." in said
         assert "Nothing is running." in ltr(environment, "down")
+
+
+def health(environment: dict[str, str]) -> Any:
+    """Return what the service says of itself."""
+    url = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
 
 
 def wait(what: str, ready: Any) -> Any:
@@ -155,12 +161,20 @@ def finished(api: Api, dag: str) -> dict[str, Any]:
     )[0]
 
 
-def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
-    api: Api, environment: dict[str, str], webhook: Server
-) -> None:
+def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str, str]) -> None:
     dag = wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     assert dag["is_paused"] is True
     assert "Train, gate and publish" in dag["doc_md"]
+    assert health(environment)["simulated"]
+    parts = api("GET", "/api/v2/monitor/health")
+    assert {parts[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {"healthy"}
+
+
+@pytest.mark.long
+def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
+    api: Api, environment: dict[str, str], webhook: Server
+) -> None:
+    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     wait("follower", lambda: api("GET", f"/api/v2/dags/{FOLLOWER}/details"))
     toggle(api, FOLLOWER)
     toggle(api, DAG)
@@ -173,8 +187,7 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     (latest,) = json.loads(ltr(environment, "versions", "--json"))
     assert event["extra"]["version"] == latest["version"] == f"{run['logical_date'][:10].replace('-', '')}_0215"
     assert latest["is_latest"]
-    health = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
-    wait("reload", lambda: json.load(urllib.request.urlopen(health, timeout=60))["version"] == latest["version"])
+    wait("reload", lambda: health(environment)["version"] == latest["version"])
     assert event["extra"]["metrics"]["ndcg_at_5"] == latest["ndcg_at_5"]
     assert "ok" in ltr(environment, "verify")
     (told,) = webhook.got

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -677,14 +677,12 @@ def agree(before: dict[str, Any], texts: list[bytes], mapping: Mapping) -> None:
         decode(text, decoder=fresh)
 
 
-@settings(max_examples=200, deadline=None)
 @given(MESSAGES, st.lists(lines(), min_size=1, max_size=4))
 def test_both_readers_agree(before: dict[str, Any], texts: list[bytes]) -> None:
     agree(before, texts, DEFAULT)
 
 
 @pytest.mark.parametrize("option", [name for name in OPTIONS if name != "default"])
-@settings(max_examples=60, deadline=None)
 @given(MESSAGES, st.data())
 def test_both_readers_agree_whatever_the_options(option: str, before: dict[str, Any], data: st.DataObject) -> None:
     mapping = MAPPINGS[option]

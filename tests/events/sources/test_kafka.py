@@ -35,6 +35,13 @@ AWAY = "127.0.0.1:1"
 on_both = pytest.mark.parametrize("client", CLIENTS)
 
 
+def on_one(short: str) -> pytest.MarkDecorator:
+    """By this client, and by the other among the long tests: the broker is stopped and started each time."""
+    return pytest.mark.parametrize(
+        "client", [short, *(pytest.param(client, marks=pytest.mark.long) for client in CLIENTS if client != short)]
+    )
+
+
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let little come at once, so that most of a topic is still on the broker while it is read."""
     for name, value in (("FETCH_BYTES", 100_000), ("QUEUED_KIB", 100), ("CONSUMED", 100)):
@@ -326,7 +333,7 @@ def test_a_retry_lands_the_same_bytes(kafka: KafkaServer, client: str, tmp_path:
     assert landing(data, 17, topic.source(client)).impressions == 1
 
 
-@on_both
+@on_one("kafka-python")
 def test_a_broker_stopped_while_a_range_is_read(
     kafka: KafkaServer, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,7 +354,7 @@ def test_a_broker_stopped_while_a_range_is_read(
     assert sum(len(offsets) for _, _, _, offsets, *_ in again) == 5000
 
 
-@on_both
+@on_one("confluent-kafka")
 def test_a_broker_back_in_time_is_not_noticed(kafka: KafkaServer, client: str, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = Topic(kafka)
     topic.send(*(b"%04d" % n + b"x" * 4000 for n in range(5000)))

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -137,7 +137,6 @@ def served(mapping: Mapping, candidate: RankCandidate) -> list[float]:
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
@@ -172,7 +171,6 @@ def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", MAPPINGS)
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
     mapping = MAPPINGS[name]
@@ -195,7 +193,6 @@ def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
         assert (row["ranking_id"], row["event_id"]) == (answered.request_id, answered.event_id)
 
 
-@settings(deadline=None)
 @given(texts)
 def test_a_request_id_tells_its_query_and_fits(query: str) -> None:
     assert query_of(new_request_id(query)) == query

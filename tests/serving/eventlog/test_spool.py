@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SettingsError
@@ -43,7 +43,6 @@ def lines(journal: Journal, most: int = 1000) -> list[bytes]:
     raise AssertionError("no end")
 
 
-@settings(deadline=None)
 @given(key=st.text(st.characters(codec="utf-8")), seconds=st.integers(0, 2**34))
 def test_a_record_comes_back_as_it_was(key: str, seconds: int) -> None:
     given = Record("impressions", seconds / 8, key, b'{"a": "\\t"}')

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ltr_pipeline.serving.ranking.order import explore, plain
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(), unique=True), st.integers())
 def test_neighbours_are_swapped_and_nothing_else(order: list[int], seed: int) -> None:
     mixed = explore(order, "v1", random.Random(seed))

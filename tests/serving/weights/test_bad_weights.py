@@ -25,7 +25,7 @@ PATIENT = WATCHED | {
 MANY = 400
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.long)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "local":
         return on_disk(str(tmp_path / "registry"))
