@@ -1,4 +1,7 @@
-"""Watches new weights for a while: whether more requests fail, or take too long, than is allowed and than before.
+"""Watches new weights for a while: whether they fail more often than is allowed, and are slower than those before.
+
+How long a request takes says little of the model: lists are long, machines busy, clients many. So only the scoring is
+compared, once more and apart from the answer, and requests that come at once count once.
 
 Wald's sequential test (A. Wald, "Sequential tests of statistical hypotheses", 1945, doi:10.1214/aoms/1177731118)
 decides when there is enough evidence: the log-likelihood ratio of "twice the allowed share" against "the allowed share"
@@ -16,13 +19,16 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["ALPHA", "Counts", "Guard", "Limits", "Traffic", "Watch", "breach", "evidence"]
+__all__ = ["ALPHA", "Breach", "Counts", "Guard", "Limits", "Traffic", "Watch", "breach", "evidence"]
 
 ALPHA: Final = 0.001
 """Largest probability that a model is blamed although it is as good as it has to be."""
 
 P95_SHARE: Final = 0.05
 """A p95 is over a limit when more than this share of requests is."""
+
+APART_SECONDS: Final = 0.05
+"""Requests count when they come at least so long after one that counted: a burst is not as many witnesses."""
 
 
 class Counts:
@@ -31,26 +37,37 @@ class Counts:
     Attributes
     ----------
     requests
-        All requests.
+        Requests that count.
     failed
-        Requests that the model did not score although there was one, and those that ended in an error.
+        Those of them in which the model failed to score, or that ended in an error.
+    compared
+        Requests that the model before it has scored, too.
     slow
-        Requests that took longer than the limit for the p95.
+        Those of them that the model scored too slowly.
     """
 
-    __slots__ = ("failed", "requests", "slow")
+    __slots__ = ("compared", "failed", "requests", "slow")
 
-    def __init__(self, requests: int = 0, failed: int = 0, slow: int = 0) -> None:
-        self.requests, self.failed, self.slow = requests, failed, slow
+    def __init__(self, requests: int = 0, failed: int = 0, compared: int = 0, slow: int = 0) -> None:
+        self.requests, self.failed, self.compared, self.slow = requests, failed, compared, slow
 
-    def add(self, *, failed: bool, slow: bool) -> None:
+    def add(self, *, failed: bool) -> None:
         """Count one request."""
         self.requests += 1
         self.failed += failed
+
+    def compare(self, *, slow: bool) -> None:
+        """Count one comparison with the model before."""
+        self.compared += 1
         self.slow += slow
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(self.requests + other.requests, self.failed + other.failed, self.slow + other.slow)
+        return Counts(
+            self.requests + other.requests,
+            self.failed + other.failed,
+            self.compared + other.compared,
+            self.slow + other.slow,
+        )
 
 
 class Traffic:
@@ -62,11 +79,23 @@ class Traffic:
         Counts since the last `turn`; look the attribute up anew for each request.
     """
 
-    __slots__ = ("_before", "now")
+    __slots__ = ("_before", "_next", "now")
 
     def __init__(self) -> None:
         self.now = Counts()
         self._before = Counts()
+        self._next = 0.0
+
+    def due(self, now: float) -> bool:
+        """Return whether a request that ends at this time, in monotonic seconds, counts."""
+        if now < self._next:
+            return False
+        self._next = now + APART_SECONDS
+        return True
+
+    def rest(self, until: float) -> None:
+        """Count no request before this time: what was done with the last one took long."""
+        self._next = max(self._next, until)
 
     @property
     def recent(self) -> Counts:
@@ -90,7 +119,7 @@ class Limits(NamedTuple):
     failed_share
         Share of requests that may fail.
     p95_ms
-        Largest p95 of the time between receiving a whole request and answering it.
+        Largest p95 of scoring one request, where the model before it takes less than half as long.
     """
 
     seconds: float
@@ -111,13 +140,15 @@ class Watch(msgspec.Struct, kw_only=True):
         Version and hash of the weights that are watched now, or were watched last.
     since, until
         When the trial began, and when it ends.
-    requests, failed, slow
-        Requests that the weights have answered in the trial, and those of them that failed or were slow.
+    requests, failed
+        Requests that count among those the weights have answered in the trial, and those of them that failed.
+    compared, slow
+        Requests that the weights before have scored, too, and those of them that these scored too slowly.
     reason
         Which limit was broken, and how.
     rollback
         Outcome of rolling `latest` back after the breach: ``due``, ``done``, ``needless`` (`latest` has moved since, or
-        somebody has pinned it), or ``given up`` and why; null where no rollback was asked for.
+        somebody has pinned it), or ``given up`` and why; null where no rollback was asked for, and for slow weights.
     """
 
     state: Literal["off", "watching", "passed", "too few requests", "breach"] = "off"
@@ -127,9 +158,25 @@ class Watch(msgspec.Struct, kw_only=True):
     until: float | None = None
     requests: int = 0
     failed: int = 0
+    compared: int = 0
     slow: int = 0
     reason: str | None = None
     rollback: str | None = None
+
+
+class Breach(NamedTuple):
+    """A limit that was clearly broken.
+
+    Attributes
+    ----------
+    by
+        What broke it.
+    reason
+        Which limit it was, and how far it was broken.
+    """
+
+    by: Literal["failures", "latency"]
+    reason: str
 
 
 class Guard:
@@ -175,8 +222,8 @@ class Guard:
         self._traffic, self._end = traffic, self._clock() + self._limits.seconds
         self.watch.state, self.watch.reason = "breach", reason
 
-    def look(self) -> str | None:
-        """Judge the watched model and return the reason if it is bad; that, or the end of its time, ends the watch."""
+    def look(self) -> Breach | None:
+        """Judge the watched model and return what it broke, if anything; that or the end of its time ends the watch."""
         over = self._clock() >= self._end
         if not self.watching:
             if over:  # keep the counts of the last one to two trial times, to compare the next model with
@@ -184,29 +231,35 @@ class Guard:
                 self._end = self._clock() + (self._limits.seconds or math.inf)
             return None
         seen, watch = self._traffic.recent, self.watch
-        watch.requests, watch.failed, watch.slow = seen.requests, seen.failed, seen.slow
-        enough = seen.requests >= self._limits.requests
-        watch.reason = breach(seen, self._former, self._limits) if enough else None
-        if watch.reason:
-            watch.state = "breach"
+        watch.requests, watch.failed, watch.compared, watch.slow = seen.requests, seen.failed, seen.compared, seen.slow
+        found = breach(seen, self._former, self._limits)
+        if found:
+            watch.state, watch.reason = "breach", found.reason
         elif over:
-            watch.state = "passed" if enough else "too few requests"
-        return watch.reason
+            watch.state = "passed" if seen.requests >= self._limits.requests else "too few requests"
+        return found
 
 
-def breach(seen: Counts, former: Counts, limits: Limits) -> str | None:
-    """Say which limit is clearly broken; None when none is.
+def breach(seen: Counts, former: Counts, limits: Limits) -> Breach | None:
+    """Say which limit is clearly broken; None when none is, or too few requests have counted.
 
-    A model may be as bad as the limits, or as the model before it was, if that one answered enough requests.
+    A model may fail as often as the limit, or as the model before it did, if that one answered enough requests.
     """
     known = former if former.requests >= limits.requests else Counts(1)
     failed = max(limits.failed_share, known.failed / known.requests)
-    slow = max(P95_SHARE, known.slow / known.requests)
-    if evidence(seen.failed, seen.requests, failed) >= math.log(1 / ALPHA):
-        return f"{seen.failed} of {seen.requests} requests failed or fell back; allowed: {failed:.2%}"
-    if evidence(seen.slow, seen.requests, slow) >= math.log(1 / ALPHA):
-        return f"{seen.slow} of {seen.requests} requests took longer than {limits.p95_ms:g} ms; allowed: {slow:.2%}"
+    if _clearly(seen.failed, seen.requests, failed, limits):
+        return Breach("failures", f"{seen.failed} of {seen.requests} requests failed; allowed: {failed:.2%}")
+    if _clearly(seen.slow, seen.compared, P95_SHARE, limits):
+        return Breach(
+            "latency",
+            f"{seen.slow} of {seen.compared} requests took more than {limits.p95_ms:g} ms to score, and more than "
+            f"twice as long as by the model before; allowed: {P95_SHARE:.2%}",
+        )
     return None
+
+
+def _clearly(hits: int, requests: int, allowed: float, limits: Limits) -> bool:
+    return requests >= limits.requests and evidence(hits, requests, allowed) >= math.log(1 / ALPHA)
 
 
 def evidence(hits: int, requests: int, allowed: float) -> float:

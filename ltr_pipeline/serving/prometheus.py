@@ -89,6 +89,9 @@ SHADOW_DURATION: Final = Histogram(
     ["version"],
     buckets=BUCKETS,
 )
+CLOSED: Final = Counter(
+    "ltr_connections_closed_total", "Connections that were closed for breaking a limit, by reason.", ["reason"]
+)
 LOG_DROPPED: Final = Counter("ltr_log_lines_dropped_total", "Log lines that could not be written.")
 
 for metric, outcomes in (
@@ -96,6 +99,7 @@ for metric, outcomes in (
     (RELOADS, ("loaded", "refused", "failed", "stepped_back")),
     (VARIANT_LOADS, ("loaded", "failed")),
     (SHADOWS, ("compared", "skipped", "same", "not_loaded", "failed")),
+    (CLOSED, ("not HTTP", "slow head", "pipelined", "large head", "unread", "too many")),
     (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
 ):
     for outcome in outcomes:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import field_validator, model_validator
 
-from ltr_pipeline.errors import SettingsError, UnknownVersionError
+from ltr_pipeline.errors import UnknownVersionError
 from ltr_pipeline.folders import REAL
 from ltr_pipeline.serving.guard import Limits
 from ltr_pipeline.settings import Settings, env
@@ -17,10 +17,13 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.latest import LATEST, mirror_file
 
-__all__ = ["LEGACY", "NEWEST", "ServingSettings"]
+__all__ = ["LEGACY", "NEWEST", "NONE", "ServingSettings"]
 
 LEGACY: Final = "legacy"
 """In place of a version: the linear ranker with the mapping's legacy weights."""
+
+NONE: Final = "none"
+"""In place of a version: nothing ranks, as there is no model yet and the mapping has no legacy weights."""
 
 NEWEST: Final = "newest"
 """In place of a version: the version that was published last, whether `latest` moved to it or not."""
@@ -73,24 +76,28 @@ class ServingSettings(Settings):
     guard_requests: int = env(
         "LTR_GUARD_REQUESTS",
         100,
-        "Requests that new weights must have answered before they are judged.",
+        "Requests, at most one every 50 ms, that new weights must have answered before they are judged.",
         ge=10,
         le=1000000,
     )
     guard_fallback_max: float = env(
         "LTR_GUARD_FALLBACK_MAX",
         0.001,
-        "Largest share of requests that may fail or fall back under new weights.",
+        "Largest share of requests that new weights may fail to score.",
         ge=0,
         le=1,
     )
     guard_p95_max_ms: float = env(
-        "LTR_GUARD_P95_MAX_MS", 15.0, "Largest p95 that ranking may have under new weights, in ms.", gt=0, le=60000
+        "LTR_GUARD_P95_MAX_MS",
+        15.0,
+        "Largest p95 that scoring may have under new weights where the former ones take less than half as long, in ms.",
+        gt=0,
+        le=60000,
     )
     auto_rollback: bool = env(
         "LTR_AUTO_ROLLBACK",
         False,
-        "Whether the service, when it steps back from bad weights, also rolls `latest` back for all.",
+        "Whether the service, when it steps back from weights that fail, also rolls `latest` back for all.",
     )
 
     shadow_version: str = env(
@@ -176,12 +183,3 @@ class ServingSettings(Settings):
             failed_share=self.guard_fallback_max,
             p95_ms=self.guard_p95_max_ms,
         )
-
-    @cached_property
-    def legacy_weights(self) -> dict[str, float]:
-        """Weights of the linear ranker that needs no model; SettingsError when the mapping has none."""
-        if not self.mapping.legacy_weights:
-            raise SettingsError(
-                "the mapping of LTR_MAPPING has no legacy_weights; a service without a model needs them"
-            )
-        return self.mapping.legacy_weights

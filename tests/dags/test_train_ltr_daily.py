@@ -183,6 +183,7 @@ def test_a_backfill_publishes_a_version_but_never_moves_latest_backwards(run: Ru
     assert moved_events(states["run_id"]) == []
 
 
+@pytest.mark.long
 def test_a_rollback_pins_until_unpin(run: Run, settings: Settings) -> None:
     registry = settings.registry
     run()

@@ -350,6 +350,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {key: data.get(key) for key in data.keys()}  # noqa: SIM118
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     lists = (
         listed(*(item(f"l-{n}", features={"A": 0.5}) for n in range(50)), case_id=f"case-{case}") for case in range(200)

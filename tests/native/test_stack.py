@@ -175,6 +175,7 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     wait("reload", lambda: health(stack)["version"] == latest["version"])
 
 
+@pytest.mark.long
 def test_a_server_that_ended_is_started_again_and_named(stack: dict[str, str]) -> None:
     program = psutil.Process(int((Path(stack["AIRFLOW_HOME"]) / "services" / "kafka.pid").read_text().split()[0]))
     for broker in program.children():

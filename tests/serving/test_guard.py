@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.serving.guard import ALPHA, Counts, Guard, Limits, Traffic, breach, evidence
+from ltr_pipeline.serving.guard import ALPHA, Breach, Counts, Guard, Limits, Traffic, breach, evidence
 
 LIMITS = Limits(seconds=600, requests=100, failed_share=0.001, p95_ms=15)
 UNKNOWN = Counts()
@@ -32,7 +32,9 @@ def test_each_hit_counts_log_two_and_each_miss_a_little_against() -> None:
 def test_a_few_failures_in_a_hundred_are_chance_and_eleven_are_not() -> None:
     """10 * 0.6931 - 90 * 0.0010 = 6.84 is below ln 1000 = 6.91; one more is above."""
     assert breach(Counts(100, failed=10), UNKNOWN, LIMITS) is None
-    assert breach(Counts(100, failed=11), UNKNOWN, LIMITS) == "11 of 100 requests failed or fell back; allowed: 0.10%"
+    assert breach(Counts(100, failed=11), UNKNOWN, LIMITS) == Breach(
+        "failures", "11 of 100 requests failed; allowed: 0.10%"
+    )
 
 
 def test_a_small_excess_is_found_with_more_requests() -> None:
@@ -43,22 +45,34 @@ def test_a_small_excess_is_found_with_more_requests() -> None:
 
 def test_a_p95_is_over_the_limit_when_far_more_than_one_in_twenty_is() -> None:
     """20 of 100: 20 ln 2 - 80 * 0.0541 = 9.5; 10 of 100: 6.93 - 4.87 = 2.1."""
-    assert breach(Counts(100, slow=20), UNKNOWN, LIMITS) == "20 of 100 requests took longer than 15 ms; allowed: 5.00%"
-    assert breach(Counts(100, slow=10), UNKNOWN, LIMITS) is None
-    assert breach(Counts(500, slow=50), UNKNOWN, LIMITS)
+    found = breach(Counts(100, compared=100, slow=20), UNKNOWN, LIMITS)
+    assert found is not None
+    assert found.by == "latency"
+    assert found.reason.startswith("20 of 100 requests took more than 15 ms to score, and more than twice as long")
+    assert breach(Counts(100, compared=100, slow=10), UNKNOWN, LIMITS) is None
+    assert breach(Counts(500, compared=500, slow=50), UNKNOWN, LIMITS)
+
+
+def test_too_few_requests_give_no_verdict() -> None:
+    assert breach(Counts(99, failed=99), UNKNOWN, LIMITS) is None
+    assert breach(Counts(1000, compared=99, slow=99), UNKNOWN, LIMITS) is None
 
 
 def test_a_model_is_not_blamed_for_what_the_one_before_it_did_as_well() -> None:
-    slow = Counts(1000, slow=400)
-    assert breach(slow, UNKNOWN, LIMITS)
-    assert breach(slow, Counts(1000, slow=380), LIMITS) is None
-    assert breach(Counts(1000, slow=800), Counts(1000, slow=380), LIMITS)
+    assert breach(Counts(1000, failed=30), UNKNOWN, LIMITS)
     assert breach(Counts(1000, failed=30), Counts(1000, failed=25), LIMITS) is None
     assert breach(Counts(1000, failed=60), Counts(1000, failed=25), LIMITS)
 
 
 def test_a_model_before_that_answered_hardly_anything_excuses_nothing() -> None:
-    assert breach(Counts(1000, slow=400), Counts(99, slow=99), LIMITS)
+    assert breach(Counts(1000, failed=400), Counts(99, failed=99), LIMITS)
+
+
+def test_what_comes_at_once_counts_once() -> None:
+    traffic = Traffic()
+    assert [traffic.due(now) for now in (10.0, 10.01, 10.049, 10.06, 10.07)] == [True, False, False, True, False]
+    traffic.rest(20.0)
+    assert [traffic.due(now) for now in (19.0, 20.0)] == [False, True]
 
 
 def test_limits_at_their_ends() -> None:
@@ -119,28 +133,29 @@ def test_what_comes_first_is_not_watched_and_neither_is_anything_in_no_time() ->
 
 
 def test_the_model_before_is_judged_by_its_recent_requests() -> None:
-    """It was slow for an hour long ago; the new one may not be."""
+    """It failed for an hour long ago; the new one may not."""
     clock, old, new = Clock(), Traffic(), Traffic()
     guard = Guard(LIMITS, clock)
     guard.begin("a", "0" * 64, old, None)
-    old.now = Counts(10000, slow=9000)
+    old.now = Counts(10000, failed=9000)
     for minute in range(0, 120, 10):
         clock.now = minute * 60.0
         guard.look()
         old.now.requests += 500
-    assert (old.recent.slow, old.recent.requests >= 500) == (0, True)
+    assert (old.recent.failed, old.recent.requests >= 500) == (0, True)
     guard.begin("b", "1" * 64, new, old)
-    new.now = Counts(200, slow=100)
+    new.now = Counts(200, failed=100)
     assert guard.look()
 
 
 def test_counts_that_turn_lose_nothing_at_once() -> None:
     traffic = Traffic()
-    traffic.now.add(failed=True, slow=False)
+    traffic.now.add(failed=True)
     traffic.turn()
-    traffic.now.add(failed=False, slow=True)
+    traffic.now.add(failed=False)
+    traffic.now.compare(slow=True)
     recent = traffic.recent
-    assert (recent.requests, recent.failed, recent.slow) == (2, 1, 1)
+    assert (recent.requests, recent.failed, recent.compared, recent.slow) == (2, 1, 1, 1)
     traffic.turn()
     traffic.turn()
     assert traffic.recent.requests == 0

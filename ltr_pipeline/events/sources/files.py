@@ -84,7 +84,7 @@ class FileSource:
             msgspec.structs.replace(segment, start=segment.end, identity=segment.identity | _told(segment, vanished))
             for segment in missing[-REMEMBERED:]
         ]
-        read = (one.segment for one in found if one.segment.end)
+        read = (one.segment for one in found if one.segment.end or one.segment.identity.get("incomplete"))
         return Range(source=self.name, segments=(*kept, *read), lost=tuple(lost))
 
     def _looked_at(self, path: Path, known: Known) -> _Found:
@@ -109,7 +109,7 @@ class FileSource:
 
     def _grew(self, segment: Segment) -> bool:
         """Return whether a file was still written to when it was read, so that it may have gone on since."""
-        if segment.identity.get("lost"):
+        if segment.identity.get("lost") or not segment.end:
             return False
         if segment.source == self.pattern:
             return True

@@ -19,6 +19,8 @@ class Known:
         self._by_stat = {tuple(known.identity.get(name) for name in STAT): known for known in reversed(cursor)}
         self._by_head: defaultdict[int, defaultdict[str, list[Segment]]] = defaultdict(lambda: defaultdict(list))
         for known in cursor:
+            if not known.end:  # nothing could be read of it: any file begins like that
+                continue
             self._by_head[min(SEAL_BYTES, known.end)][str(known.identity.get("head"))].append(known)
 
     def find(self, file: Log) -> Segment | None:

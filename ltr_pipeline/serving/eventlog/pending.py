@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,8 @@ __all__ = ["NonePending", "Pending"]
 FILE: Final = "shown.sqlite3"
 MOST: Final = 100_000
 """Answers that may be pending at once; newer ones are dropped."""
+
+DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 TABLE: Final = "CREATE TABLE IF NOT EXISTS held (id TEXT PRIMARY KEY, until REAL, list BLOB)"
 
@@ -56,7 +59,8 @@ class NonePending:
 class Pending(NonePending):
     """Keeps pending answers; all changes up to `settle` are one transaction. For one thread.
 
-    When the database cannot be used, answers are not kept, the log says so, and it is tried again.
+    When the database cannot be used, answers are not kept, the log says so, and it is tried again. A damaged one is set
+    aside, with the answers in it, and a new one is begun.
 
     Parameters
     ----------
@@ -70,6 +74,7 @@ class Pending(NonePending):
         self._folder = folder
         self._seconds = seconds
         self._database: sqlite3.Connection | None = None
+        self._inode = 0
         self._room = 0
         self._expire_at = 0.0
         self._failing = False
@@ -133,6 +138,7 @@ class Pending(NonePending):
         if self._database is None:
             self._folder.mkdir(parents=True, exist_ok=True)
             database = sqlite3.connect(self._folder / FILE, check_same_thread=False)
+            self._inode = (self._folder / FILE).stat().st_ino
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=OFF")  # it outlives the process, as the spool does
             database.execute(TABLE)
@@ -148,3 +154,15 @@ class Pending(NonePending):
         if self._database is not None:
             self._database.close()
             self._database = None
+        if isinstance(error, sqlite3.Error) and error.sqlite_errorcode in DAMAGED:
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        """Rename a damaged database, unless another worker has done so and begun a new one."""
+        path = self._folder / FILE
+        with suppress(OSError):
+            if path.stat().st_ino == self._inode:
+                aside = path.rename(path.with_name(f"{FILE}.damaged-{time.time():.0f}"))
+                for beside in ("-wal", "-shm"):
+                    path.with_name(f"{FILE}{beside}").unlink(missing_ok=True)
+                log.error("damaged answers were set aside: their reports will find nothing", file=str(aside))

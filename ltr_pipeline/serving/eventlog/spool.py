@@ -95,6 +95,7 @@ class Journal:
         self._changing = threading.Lock()
         self._taken = sum(self._count(segment) for segment in self._ends)
         self._gone = 0
+        self._appending: tuple[int, int] | None = None  # a segment and its descriptor, kept open
         self._buffer = bytearray()
         self._ahead: Undelivered | None = None  # read into the buffer, and not delivered yet
 
@@ -137,20 +138,31 @@ class Journal:
                 segment += 1
             before = self._ends.get(segment, 0)
         # Append to it; on an error take back what was written.
-        path = self._path(segment)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        file = self._opened(segment)
         try:
             for _ in writing(file, parts):
                 pass
         except BaseException:
             self._cut(file, segment, before)
             raise
-        finally:
-            os.close(file)
         # Move the segment's end: only now the reader goes beyond the former one.
         with self._changing:
             self._taken += len(records)
             self._ends[segment] = before + size
+
+    def _opened(self, segment: int) -> int:
+        """Return the descriptor of a segment, which stays open: when no file can be opened any more, this one is."""
+        kept = self._appending
+        if kept is None or kept[0] != segment or not os.fstat(kept[1]).st_nlink:  # the last: somebody has removed it
+            file = os.open(self._path(segment), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            self._close_segment()
+            self._appending = kept = (segment, file)
+        return kept[1]
+
+    def _close_segment(self) -> None:
+        if self._appending is not None:
+            os.close(self._appending[1])
+            self._appending = None
 
     def _cut(self, file: int, segment: int, size: int) -> None:
         """Take back the part that was written of events that did not fit."""
@@ -207,6 +219,7 @@ class Journal:
 
     def close(self) -> None:
         """Release the folder, and remove it when all its events are delivered."""
+        self._close_segment()
         if not self.waiting_bytes:
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)

@@ -58,6 +58,8 @@ class Access:
             path=scope["path"][:LONGEST_PATH],
         )
         scope[FACTS] = facts
+        if scope["method"] == "HEAD":  # what GET answers; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

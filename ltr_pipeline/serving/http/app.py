@@ -14,12 +14,13 @@ from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from ltr_pipeline.errors import RequestError
+from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.guard import Guard
@@ -29,9 +30,9 @@ from ltr_pipeline.serving.http.auth import RefusedError, may_write
 from ltr_pipeline.serving.logs import Facts, Logs
 from ltr_pipeline.serving.periodic import Periodic, look_for_nights
 from ltr_pipeline.serving.ranking.order import Interleaver
-from ltr_pipeline.serving.ranking.service import CERTAIN, Service
+from ltr_pipeline.serving.ranking.service import CERTAIN, CrowdedError, NoModelError, Service
 from ltr_pipeline.serving.ranking.shadow import Shadow, ShadowRanking
-from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.settings import LEGACY, ServingSettings
 from ltr_pipeline.serving.weights.catalogue import Catalogue, NotListedError
 from ltr_pipeline.serving.weights.models import Models, legacy
 from ltr_pipeline.serving.weights.reload import Reloader
@@ -61,7 +62,11 @@ class Parts:
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self.models = Models(legacy(settings.legacy_weights))
+        if LEGACY in (settings.shadow_version, settings.interleave_version) and not settings.mapping.legacy_weights:
+            raise SettingsError(
+                f"LTR_SHADOW_VERSION or LTR_INTERLEAVE_VERSION is {LEGACY}, but the mapping has no legacy_weights"
+            )
+        self.models = Models(legacy(settings.mapping.legacy_weights))
         self.catalogue = Catalogue(settings.registry)
         self.reloader = Reloader(
             self.models,
@@ -121,7 +126,7 @@ def create_app(settings: ServingSettings | None = None) -> FastAPI:
         A setting is wrong.
     """
     parts = Parts(settings or load(ServingSettings))
-    app = FastAPIOffline(title=openapi.TITLE, lifespan=parts.running, redoc_url=None)
+    app = FastAPIOffline(title=openapi.TITLE, lifespan=parts.running, redoc_url=None, redirect_slashes=False)
     app.openapi = lambda: openapi.document(app.routes)  # type: ignore[method-assign] # it knows no msgspec
     app.state.parts = parts
     app.add_middleware(Access, write=parts.logs.write, version=lambda: parts.models.current.version)
@@ -131,25 +136,17 @@ def create_app(settings: ServingSettings | None = None) -> FastAPI:
 
 
 def _add_routes(app: FastAPI, parts: Parts) -> None:
-    settings, service, models = parts.settings, parts.service, parts.models
+    models = parts.models
 
     def writer(request: Request) -> None:
-        may_write(request.headers, settings.keys, request.client.host if request.client else None)
+        may_write(request.headers, parts.settings.keys, request.client.host if request.client else None)
 
-    async def rank(request: Request) -> Response:
-        writer(request)
-        with prometheus.IN_FLIGHT.track_inprogress():
-            facts: Facts = request.scope[FACTS]
-            body = await _body(request, settings)
-            return _json(await service.rank(body, facts, shadow=request.headers.get("x-shadow-ltr") == "1"))
-
-    app.router.add_route("/ltr/rank", rank, methods=["POST"])  # without FastAPI's dependencies: it has none
-
-    @app.post("/ltr/explain")
-    async def explain(request: Request) -> Response:
-        return _json(await asyncio.to_thread(service.explain, await _body(request, settings)))
-
+    _add_ranking_routes(app, parts, writer)
     _add_event_routes(app, parts, writer)
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/docs")  # a path alone: whatever `Host` says, it stays here
 
     @app.get("/ltr/health")
     async def health() -> Response:
@@ -190,6 +187,24 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
         return Response(prometheus.render(), media_type="text/plain; version=0.0.4")
 
 
+def _add_ranking_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
+    settings, service = parts.settings, parts.service
+
+    async def rank(request: Request) -> Response:
+        writer(request)
+        with prometheus.IN_FLIGHT.track_inprogress():
+            facts: Facts = request.scope[FACTS]
+            body = await _body(request, settings)
+            return _json(await service.rank(body, facts, shadow=request.headers.get("x-shadow-ltr") == "1"))
+
+    app.router.add_route("/ltr/rank", rank, methods=["POST"])  # without FastAPI's dependencies: it has none
+
+    @app.post("/ltr/explain")
+    async def explain(request: Request) -> Response:
+        writer(request)
+        return _json(await service.explain(await _body(request, settings)))
+
+
 def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
     recorder, settings = parts.recorder, parts.settings
 
@@ -214,9 +229,14 @@ def _answer_errors(app: FastAPI) -> None:
         return _failure(error, 400 if isinstance(error, wire.NotJsonError) else 422)
 
     @app.exception_handler(BusyError)
+    @app.exception_handler(NoModelError)
     @app.exception_handler(NotListedError)
     async def later(_request: Request, error: Exception) -> Response:
         return _failure(error, 503)
+
+    @app.exception_handler(CrowdedError)
+    async def crowded(_request: Request, error: Exception) -> Response:
+        return _failure(error, 429, {"retry-after": "1"})
 
     @app.exception_handler(BodyError)
     @app.exception_handler(RefusedError)
@@ -251,7 +271,8 @@ def _flag(request: Request, name: str) -> bool:
 def _methods(app: FastAPI, path: str) -> str:
     """Return the methods of all routes of a path; the framework names only one route's."""
     routes = [route for route in app.routes if isinstance(route, Route) and route.path == path]
-    return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+    found = {method for route in routes for method in route.methods or ()}
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
 
 
 async def _body(request: Request, settings: ServingSettings) -> bytes:

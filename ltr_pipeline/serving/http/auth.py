@@ -24,7 +24,7 @@ class RefusedError(Exception):
 
 
 def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | None) -> None:
-    """Raise an error unless the sender of a request may write.
+    """Raise an error unless the sender of a request may write. No page of another site may, with a key or without.
 
     Parameters
     ----------
@@ -38,8 +38,11 @@ def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | Non
     Raises
     ------
     RefusedError
-        The key is missing or wrong, or no keys are set and the request does not come from this machine.
+        The key is missing or wrong, or no keys are set and the request does not come from this machine; or a browser
+        sends it for another site's page.
     """
+    if _is_foreign(headers):
+        raise RefusedError(403, "a browser sent this for a page of another site; use the service's own pages, or none")
     if not keys:
         if not _is_local(headers, client):
             raise RefusedError(403, "writes are refused from other machines while no key is set; set LTR_API_KEYS")
@@ -50,6 +53,14 @@ def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | Non
     known = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all of them: time must tell nothing
     if not any(known):
         raise RefusedError(403, "the key in X-API-Key is not known")
+
+
+def _is_foreign(headers: Mapping[str, str]) -> bool:
+    """Return whether a browser says that another site's page sends the request (Fetch Metadata, else RFC 6454)."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
 
 
 def _is_local(headers: Mapping[str, str], client: str | None) -> bool:

@@ -57,6 +57,10 @@ NEEDS_BODY: Final = {
 }
 
 
+UNRANKED: Final = {503: "Nothing ranks yet: no model is published, and the mapping has no legacy weights."}
+CROWDED: Final = {429: "So many explanations are under way that another one is refused for now."}
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """An operation of the API, with an example.
 
@@ -69,7 +73,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     status
         Status of a good answer.
     writes
-        Whether it needs a key.
+        Whether it needs a key, as what writes or takes a core for long does.
     also, fails
         Further statuses by when they occur: `also` answers with `gives`, `fails` with an error.
     """
@@ -116,6 +120,7 @@ WATCH: Final = {
     "until": 1752545700.25,
     "requests": 5210,
     "failed": 0,
+    "compared": 5150,
     "slow": 12,
     "reason": None,
     "rollback": None,
@@ -143,6 +148,7 @@ OPERATIONS: Final = (
         tag="Ranking",
         summary="Order candidates, best first",
         writes=True,
+        fails=CROWDED | UNRANKED,
         parameters=(SHADOW,),
         asks=wire.RankRequest,
         example={
@@ -174,6 +180,8 @@ OPERATIONS: Final = (
         path="/ltr/explain",
         tag="Ranking",
         summary="Explain why one candidate stands above another",
+        writes=True,
+        fails=CROWDED | UNRANKED,
         asks=wire.ExplainRequest,
         example={
             "above": {"item_id": "lawyer-456", "features": LAWYER},

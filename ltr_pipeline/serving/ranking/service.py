@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import structlog
@@ -19,12 +19,13 @@ from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.encode import AnsweredList, columns_of, new_request_id
 from ltr_pipeline.serving.eventlog.recorder import Recorder
 from ltr_pipeline.serving.logs import Facts
+from ltr_pipeline.serving.ranking.comparison import REST, is_slow
 from ltr_pipeline.serving.ranking.order import Interleaver, Mixed, chosen, explore, plain
 from ltr_pipeline.serving.ranking.shadow import Served, Shadow
-from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.serving.settings import NONE, ServingSettings
 from ltr_pipeline.serving.weights.models import Loaded, Models
 
-__all__ = ["CERTAIN", "Scored", "Service"]
+__all__ = ["CERTAIN", "CrowdedError", "NoModelError", "Scored", "Service"]
 
 STRONGEST: Final = 5
 """How many contributions come with an item."""
@@ -34,10 +35,31 @@ CERTAIN: Final = 4.0
 
 SCORING_THREADS: Final = 2
 
-NO_FAULT: Final = (None, "no_model")
-"""Fallbacks that a model is not blamed for."""
+EXPLAINED_AT_ONCE: Final = 4
+"""Explanations that are under way or wait, one after the other; more are refused, as each takes a core for long."""
+
+FAULT: Final = "error"
+"""The fallback that a model is blamed for; that it missed the deadline may be the list's or the machine's business."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
+
+
+class CrowdedError(Exception):
+    """So many explanations are under way that another one is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{EXPLAINED_AT_ONCE} explanations are under way; ask again in a second")
+
+
+class NoModelError(Exception):
+    """Nothing can rank."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing ranks yet: no model is published, and the mapping has no legacy_weights; run a night first"
+        )
 
 
 class Scored(NamedTuple):
@@ -83,12 +105,14 @@ class Service:
         self.recorder = recorder
         self.mixer = mixer
         self.shadow = shadow
-        self._slow = settings.guard_p95_max_ms / 1000
         self._threads = ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score")
+        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._explaining = 0
 
     def close(self) -> None:
-        """Stop the scoring threads without waiting; one that is still scoring ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Stop the threads without waiting; one that is still at work ends by itself."""
+        for threads in (self._threads, self._explainer):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def rank(self, body: bytes, facts: Facts, *, shadow: bool = False) -> wire.RankAnswer:
         """Order the available candidates of a request.
@@ -104,14 +128,19 @@ class Service:
         ------
         RequestError
             The request cannot be read.
+        CrowdedError
+            It asks to be explained, and too many are.
+        NoModelError
+            No model is published, and there are no legacy weights.
         """
-        model = self.models.current
+        model = self._ranker()
         try:
             return await self._rank(model, body, facts, shadow=shadow)
-        except RequestError:
+        except (RequestError, CrowdedError):
             raise
         except Exception:
-            model.traffic.now.add(failed=True, slow=False)
+            if model.traffic.due(time.monotonic()):
+                model.traffic.now.add(failed=True)
             raise
 
     async def _rank(self, model: Loaded, body: bytes, facts: Facts, *, shadow: bool) -> wire.RankAnswer:
@@ -127,7 +156,7 @@ class Service:
         mixed = self._mixed(candidates, model, scored, request.k, facts.request_id)
         strongest, explaining = None, time.perf_counter()
         if request.explain:  # hundreds of times as long as scoring: off the loop, which other requests wait for
-            strongest = await asyncio.to_thread(self._strongest, model, read, mixed.order, scored)
+            strongest = await self._explained(self._strongest, model, read, mixed.order, scored)
             start += time.perf_counter() - explaining  # explaining counts against no model
         answer = wire.RankAnswer(
             request_id=facts.request_id,
@@ -149,10 +178,33 @@ class Service:
         # Count it: for Prometheus, for the guard, and for the log line.
         seconds = time.perf_counter() - start
         self._count(answer, seconds)
-        model.traffic.now.add(failed=answer.fallback not in NO_FAULT, slow=seconds > self._slow)
+        if model.traffic.due(time.monotonic()):
+            model.traffic.now.add(failed=answer.fallback == FAULT)
+            loop.call_soon(self._compare, model, candidates)
         facts.version, facts.outcome = answer.version, _outcome(answer)
         facts.candidates, facts.k = len(request.candidates), len(answer.items)
         return answer
+
+    def _compare(self, model: Loaded, candidates: Sequence[wire.RankCandidate]) -> None:
+        """While a model is on trial, see whether the one before it would have scored the list faster."""
+        former = self.models.former
+        if former is None or model is not self.models.current or not candidates:
+            return
+        begin, settings = time.monotonic(), self.settings
+        try:
+            slow = is_slow(
+                model,
+                former,
+                candidates,
+                limit=settings.guard_p95_max_ms / 1000,
+                deadline=settings.deadline_ms / 1000,
+            )
+        except Exception:  # a list that one of the two cannot score says nothing of their speed
+            log.debug("the list was not compared", version=model.version, exc_info=True)
+        else:
+            model.traffic.now.compare(slow=slow)
+        end = time.monotonic()
+        model.traffic.rest(end + REST * (end - begin))
 
     def _answered_list(
         self,
@@ -177,16 +229,38 @@ class Service:
             columns=columns_of(request),
         )
 
-    def explain(self, body: bytes) -> wire.Explanation:
+    async def explain(self, body: bytes) -> wire.Explanation:
         """Explain why one candidate stands above another.
 
         Raises
         ------
         RequestError
             The request cannot be read.
+        CrowdedError
+            Too many explanations are under way.
+        NoModelError
+            No model is published, and there are no legacy weights.
         """
-        request = wire.decode(body, wire.ExplainRequest)
+        model = self._ranker()
+        return await self._explained(self._explanation, wire.decode(body, wire.ExplainRequest), model)
+
+    def _ranker(self) -> Loaded:
         model = self.models.current
+        if model.kind == NONE:
+            raise NoModelError
+        return model
+
+    async def _explained(self, explain: Callable[..., T], *about: object) -> T:
+        """Explain in a thread of its own, one request at a time; CrowdedError when too many wait for it."""
+        if self._explaining >= EXPLAINED_AT_ONCE:
+            raise CrowdedError
+        self._explaining += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._explainer, explain, *about)
+        finally:
+            self._explaining -= 1
+
+    def _explanation(self, request: wire.ExplainRequest, model: Loaded) -> wire.Explanation:
         read = model.scorer.read([request.above, request.below])
         above, below = model.scorer.contributions(read.matrix)
         scores = model.scorer.score(read.matrix)

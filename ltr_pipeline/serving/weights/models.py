@@ -14,7 +14,7 @@ from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.resting import rest_if_due, resting
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving.guard import Traffic
-from ltr_pipeline.serving.settings import LEGACY
+from ltr_pipeline.serving.settings import LEGACY, NONE
 from ltr_pipeline.serving.weights.workers import Refused
 from ltr_pipeline.signing import Key
 from ltr_pipeline.versions import weights
@@ -34,9 +34,9 @@ class Loaded:
     Attributes
     ----------
     version, sha256
-        Version and hash of the document; ``legacy`` and empty for the linear ranker that needs no document.
+        Version and hash of the document; ``legacy`` or ``none`` and empty for what needs no document.
     kind
-        ``lightgbm`` or ``legacy``.
+        ``lightgbm``, ``legacy``, or ``none``, which ranks nothing.
     created_at
         When the document was written.
     scorer
@@ -95,12 +95,13 @@ def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = Fal
 
 
 def legacy(linear: Mapping[str, float]) -> Loaded:
-    """Make the linear ranker that needs no document."""
+    """Make the linear ranker that needs no document; without weights it stands for there being none."""
     scorer = Scorer.from_linear(linear, tuple(linear))
+    name = LEGACY if linear else NONE
     return Loaded(
-        version=LEGACY,
+        version=name,
         sha256="",
-        kind=LEGACY,
+        kind=name,
         created_at=None,
         scorer=scorer,
         linear=scorer,

@@ -267,9 +267,10 @@ class Reloader:
             self._left = None
             self._hear()
             bad = self._models.current
-            if reason := self._guard.look():
-                self._step_back(bad, reason)
-                self._due = (bad, reason)
+            if breach := self._guard.look():
+                self._step_back(bad, breach.reason)
+                if breach.by == "failures":  # that it is slow here may be this machine's business
+                    self._due = (bad, breach.reason)
             elif not self._guard.watching:
                 self._models.settle()
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.native.kafka import KafkaServer, lacking
 from ltr_pipeline.errors import SourceUnavailableError
 from support import servers
-from support.topics import CLIENTS, Topic, lines_of
+from support.topics import Topic, lines_of
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ class Spread(Topic):
         admin.create_topics([wanted])[name].result(30)
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("client", ["confluent-kafka", pytest.param("kafka-python", marks=pytest.mark.long)])
 def test_a_partition_whose_broker_is_away_is_an_outage(pair: tuple[KafkaServer, KafkaServer], client: str) -> None:
     first, second = pair
     topic = Spread(first, f"spread-{client}")

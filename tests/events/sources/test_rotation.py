@@ -215,6 +215,22 @@ def test_a_file_that_was_only_not_finished_yet_loses_nothing(tmp_path: Path, pac
     assert nights.lost == ()
 
 
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_file_of_which_nothing_can_be_read_is_told_and_read_once_it_is_whole(tmp_path: Path, packer: str) -> None:
+    path, whole = tmp_path / f"audit.log.1{packer}", PACKERS[packer](lines(0, 100).encode())
+    path.write_bytes(whole[:20])
+    nights = Nights(tmp_path)
+    assert (nights.night(), nights.lost) == ([], ())  # it may still be written
+    assert nights.night() == []
+    assert [(lost.source, lost.start) for lost in nights.lost] == [(str(path), 0)]
+    assert nights.records_lost >= 1
+    assert (nights.night(), nights.lost) == ([], ())
+    path.write_bytes(whole)
+    assert (nights.night(), nights.lost) == ([*range(100)], ())
+    (tmp_path / "other.log").write_text(lines(100, 110))
+    assert (nights.night(), nights.lost) == ([*range(100, 110)], ())
+
+
 def test_junk_behind_compressed_data_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "audit.log.1.gz").write_bytes(gzip.compress(lines(0, 100).encode()) + b"JUNK" * 10)
     nights = Nights(tmp_path)

@@ -103,6 +103,7 @@ def server(tmp_path_factory: pytest.TempPathFactory):
         yield running
 
 
+@pytest.mark.long
 def test_only_what_is_reported_counts_with_several_workers(tmp_path: Path) -> None:
     reported = {"LTR_SHOWN": "reported", "LTR_SHOWN_SECONDS": "4", "LTR_SERVE_WORKERS": "2"}
     with Server(tmp_path, reported) as server:

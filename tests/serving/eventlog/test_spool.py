@@ -206,3 +206,26 @@ def test_a_lock_outlives_no_process(tmp_path: Path) -> None:
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     journal.close()
+
+
+def test_events_are_taken_when_no_further_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal.create(tmp_path)
+    journal.append([record(0)])
+
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as limited:
+        limited.setattr(os, "open", full)
+        for number in range(1, 40):
+            journal.append([record(number)])
+    assert lines(journal) == [bytes(record(number).line) for number in range(40)]
+
+
+def test_a_segment_that_somebody_has_removed_is_begun_again(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path)
+    journal.append([record(0)])
+    (segment,) = journal.folder.glob("*.log")
+    segment.unlink()
+    journal.append([record(1)])
+    assert line(record(1)) in segment.read_bytes()

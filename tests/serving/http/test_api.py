@@ -7,10 +7,14 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
+from ltr_pipeline.serving.http.app import create_app
+from ltr_pipeline.serving.ranking.service import CrowdedError
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -175,7 +179,20 @@ def test_unknown_path_and_method_are_answered_alike(server: Server) -> None:
     answer = server.http.get("/ltr/rank")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.json().keys() == {"error"}
-    assert server.http.delete("/api/debug/reload_weights").headers["allow"] == "GET, POST"
+    assert server.http.delete("/api/debug/reload_weights").headers["allow"] == "GET, HEAD, POST"
+
+
+@pytest.mark.parametrize("path", ["/ltr/health", "/ltr/ready", "/metrics", "/docs", "/openapi.json"])
+def test_head_is_answered_like_get_without_a_body(server: Server, path: str) -> None:
+    got, asked = server.http.get(path), server.http.head(path)
+    assert (asked.status_code, asked.content) == (got.status_code, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
+
+
+def test_redirects_stay_here_whatever_the_caller_says_its_host_is(server: Server) -> None:
+    there = server.http.get("/", headers={"host": "elsewhere.example"})
+    assert (there.status_code, there.headers["location"]) == (307, "/docs")
+    assert server.http.get("/ltr/health/", headers={"host": "elsewhere.example"}).status_code == 404
 
 
 def test_body_in_chunks_is_read_up_to_the_limit(server: Server) -> None:
@@ -235,11 +252,59 @@ def test_writes_need_one_of_the_keys(server: Server, path: str) -> None:
     assert KEYS[0] not in server.log
 
 
+FOREIGN = [
+    {"sec-fetch-site": "cross-site", "origin": "https://elsewhere.example"},
+    {"sec-fetch-site": "same-site"},  # another port, or another name of one domain
+    {"origin": "https://elsewhere.example"},
+    {"origin": "http://127.0.0.1:1"},
+    {"origin": "null"},
+]
+
+
+@pytest.mark.parametrize(
+    "path", ["/ltr/rank", "/ltr/explain", "/ltr/feedback", "/ltr/shown", "/api/debug/reload_weights"]
+)
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_of_another_site_writes_nothing(
+    server: Server, keyless: Server, path: str, headers: dict[str, str]
+) -> None:
+    for asked, key in ((server, {"x-api-key": KEYS[0]}), (keyless, {})):
+        answer = asked.http.post(path, headers=headers | key)
+        assert answer.status_code == 403
+        assert "another site" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("headers", [{"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "none"}, {"origin": "own"}])
+def test_the_services_own_pages_may_write(keyless: Server, headers: dict[str, str]) -> None:
+    headers = {name: keyless.url if value == "own" else value for name, value in headers.items()}
+    keyless.post("/api/debug/reload_weights", headers=headers)
+
+
+def test_an_explanation_too_many_is_answered_by_429(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """How many are too many is a test of the service without HTTP (tests/serving/ranking/test_fallback.py)."""
+    monkeypatch.chdir(tmp_path)
+    app = create_app()
+
+    async def crowded(_body: bytes) -> None:
+        raise CrowdedError
+
+    monkeypatch.setattr(app.state.parts.service, "explain", crowded)
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
+        answer = client.post("/ltr/explain", json={})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    assert "explanations are under way" in answer.json()["error"]
+
+
 def test_reading_needs_no_key(server: Server) -> None:
     for path in ("/ltr/health", "/ltr/ready", "/api/debug/reload_weights"):
         server.get(path)
     assert "ltr_predictions_total" in server.metrics()
-    assert server.post("/ltr/explain", {"above": ITEM, "below": {**ITEM, "item_id": "b"}})["difference"] == 0.0
+
+
+def test_an_explanation_takes_a_core_for_long_and_needs_a_key(server: Server) -> None:
+    pair = {"above": ITEM, "below": {**ITEM, "item_id": "b"}}
+    server.post("/ltr/explain", pair, expect=401)
+    assert server.post("/ltr/explain", pair, headers=HEADERS)["difference"] == 0.0
 
 
 def test_without_keys_this_machine_may_write(keyless: Server) -> None:

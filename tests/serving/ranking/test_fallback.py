@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,20 @@ import numpy as np
 import pytest
 
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.eventlog.recorder import Recorder
+from ltr_pipeline.serving.guard import APART_SECONDS
 from ltr_pipeline.serving.logs import Facts
+from ltr_pipeline.serving.ranking.comparison import is_slow
 from ltr_pipeline.serving.ranking.order import Interleaver
-from ltr_pipeline.serving.ranking.service import Service
+from ltr_pipeline.serving.ranking.service import CrowdedError, Service
 from ltr_pipeline.serving.ranking.shadow import Shadow
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.serving.weights.models import Models, legacy, load
+from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.weights.variants import Variants
-from ltr_pipeline.serving.wire import RankAnswer
+from ltr_pipeline.serving.wire import Explanation, RankAnswer
 from ltr_pipeline.settings import load as load_settings
 from ltr_pipeline.versions.weights import encode
 from support.documents import document
@@ -64,10 +68,14 @@ def service(models: Models) -> Iterator[Service]:
     service.close()
 
 
+def facts() -> Facts:
+    return Facts(timestamp=datetime.now(UTC), event="request", request_id="r", method="POST", path="/ltr/rank")
+
+
 def asked(service: Service, **more: Any) -> RankAnswer:
-    facts = Facts(timestamp=datetime.now(UTC), event="request", request_id="r", method="POST", path="/ltr/rank")
-    answer = asyncio.run(service.rank(json.dumps(BODY | more).encode(), facts))
-    assert facts.outcome == ("fallback" if answer.fallback else "model")
+    known = facts()
+    answer = asyncio.run(service.rank(json.dumps(BODY | more).encode(), known))
+    assert known.outcome == ("fallback" if answer.fallback else "model")
     return answer
 
 
@@ -132,17 +140,71 @@ def test_contributions_are_those_of_what_scored(service: Service, models: Models
     assert low.contributions == {"S": pytest.approx(0.225), "A": pytest.approx(0.075)}
 
 
-def test_an_explanation_is_not_held_against_the_model(service: Service, models: Models) -> None:
-    def slowly(matrix: Any) -> Any:
-        time.sleep(2 * service.settings.guard_p95_max_ms / 1000)
+def test_of_many_explanations_four_are_made_and_the_others_are_refused(service: Service, models: Models) -> None:
+    shown = threading.Event()
+
+    def waits(matrix: Any) -> Any:
+        shown.wait(10)
         return scorer.contributions(matrix)
 
     scorer = models.current.scorer
-    slow = Scorer(scorer.features, 1, scorer.score, slowly)
-    object.__setattr__(models.current, "scorer", slow)
-    assert asked(service, explain=True).items[0].contributions
+    object.__setattr__(models.current, "scorer", Scorer(scorer.features, 1, scorer.score, waits))
+
+    async def all_at_once() -> list[Any]:
+        pair = dict(zip(("above", "below"), BODY["candidates"], strict=True))
+        waiting = [asyncio.create_task(service.explain(json.dumps(pair).encode())) for _ in range(6)]
+        await asyncio.sleep(0)
+        ranked = await service.rank(json.dumps(BODY).encode(), facts())  # nobody else waits for them
+        shown.set()
+        return [ranked.fallback, *await asyncio.gather(*waiting, return_exceptions=True)]
+
+    fallback, *explained = asyncio.run(all_at_once())
+    assert fallback is None
+    assert [type(one) for one in explained] == [Explanation] * 4 + [CrowdedError] * 2
+    assert models.current.traffic.now.failed == 0
+    assert asked(service, explain=True).items[0].contributions  # there is room again
+
+
+def test_a_missed_deadline_is_not_held_against_a_model_and_an_error_is(service: Service, models: Models) -> None:
     counts = models.current.traffic.now
-    assert (counts.requests, counts.failed, counts.slow) == (1, 0, 0)
+    broken(models, lambda matrix: time.sleep(0.1) or np.zeros(len(matrix)), seconds=1.0)
+    expected(asked(service), "deadline")
+    assert (counts.requests, counts.failed) == (1, 0)
+    broken(models, lambda matrix: np.full(len(matrix), np.nan))
+    time.sleep(APART_SECONDS)
+    expected(asked(service), "error")
+    assert (counts.requests, counts.failed) == (2, 1)
+
+
+def test_requests_that_come_at_once_count_once(service: Service, models: Models) -> None:
+    for _ in range(20):
+        asked(service)
+    assert 1 <= models.current.traffic.now.requests < 20
+
+
+TIMES = {
+    # seconds a candidate by the new and by the former model, trees of both, candidates: is the new one slow?
+    "as fast": (1e-4, 1e-4, 1, 1, 50, False),
+    "long lists, both over the limit": (1e-4, 1e-4, 1, 1, 400, False),
+    "three times as slow, within the limit": (1e-4, 3e-5, 1, 1, 50, False),
+    "three times as slow": (3e-4, 1e-4, 1, 1, 100, True),
+    "three times as slow with five times the trees": (3e-4, 1e-4, 5, 1, 100, False),
+    "over the deadline by its many trees": (1e-3, 1e-5, 1000, 1, 100, True),
+    "faster with a tenth of the trees": (3e-4, 5e-4, 1, 10, 100, False),
+}
+
+
+@pytest.mark.parametrize(("mine", "theirs", "trees", "former_trees", "count", "slow"), TIMES.values(), ids=TIMES)
+def test_a_model_is_slow_if_it_is_over_the_limit_and_the_one_before_is_much_faster(
+    models: Models, mine: float, theirs: float, trees: int, former_trees: int, count: int, slow: bool
+) -> None:
+    def taking(seconds: float, trees: int) -> Loaded:
+        score = lambda matrix: time.sleep(seconds * len(matrix))  # noqa: E731
+        return replace(models.current, scorer=Scorer(("A",), trees, score, score))
+
+    listed = [Candidate.of(str(n), {"A": 1.0}) for n in range(count)]
+    model, former = taking(mine, trees), taking(theirs, former_trees)
+    assert is_slow(model, former, listed, limit=0.015, deadline=0.05) == slow
 
 
 def test_before_there_is_a_model_the_old_systems_weights_rank(tmp_path: Path) -> None:

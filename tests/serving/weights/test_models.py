@@ -81,7 +81,7 @@ def test_a_rollback_is_not_on_trial(models: Models) -> None:
 
 
 def test_legacy_is_a_way_back_when_it_has_answered(models: Models) -> None:
-    models.legacy.traffic.now.add(failed=False, slow=False)
+    models.legacy.traffic.now.add(failed=False)
     a = loaded(A)
     models.take(a)
     assert models.step_back(a)
