@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -88,7 +89,15 @@ def test_it_says_that_it_serves_once_it_answers(tmp_path: Path) -> None:
         service.terminate()
 
 
-def test_sighup_ends_one_process_in_order(tmp_path: Path) -> None:
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Programs inherit that SIGHUP is ignored, as when the tests are started by `nohup`."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_sighup_ends_one_process_in_order(heard: None, tmp_path: Path) -> None:
     with Server(tmp_path) as server:
         server.post("/ltr/rank", {**BODY, "query_id": "the last"})
         process = psutil.Process(server.pid)

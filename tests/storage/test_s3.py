@@ -118,7 +118,7 @@ def test_a_server_that_is_away_and_comes_back(tmp_path, s3_options):
             access_key_id=server.access_key_id,
             secret_access_key=server.secret_access_key,
         )
-        hasty, patient = place(options, attempts=1), place(options, attempts=8)
+        hasty, patient = place(options, attempts=1), place(options, attempts=12)
         hasty.put("k", b"v")
         server.stop(signal.SIGKILL)
         with pytest.raises(StorageError, match=f"{server.port}.*does not answer.*check that it runs, S3_ENDPOINT"):
