@@ -34,7 +34,7 @@ REMOVED: Final = "(removed to forget a person)"
 
 
 class Forgotten(msgspec.Struct, frozen=True, kw_only=True):
-    """What was removed from one partition."""
+    """Counts of what was removed from one partition."""
 
     date: dt.date
     impressions: int

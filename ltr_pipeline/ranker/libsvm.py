@@ -65,7 +65,7 @@ def with_columns(data: Rows, names: tuple[str, ...]) -> Rows:
 
 
 class _Line(NamedTuple):
-    """What a line says; a ValueError names what is wrong with it."""
+    """Content of a line; a ValueError names what is wrong with it."""
 
     relevance: int
     qid: bytes | None

@@ -1,4 +1,4 @@
-"""What to do about records that are refused or not used, by the reason that manifests count."""
+"""Remedies for records that are refused or not used, by the reason that manifests count."""
 
 from __future__ import annotations
 

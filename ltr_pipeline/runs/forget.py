@@ -1,4 +1,4 @@
-"""What runs keep of a person: labelled tables name users."""
+"""Removes a person from what runs keep: labelled tables name users."""
 
 from __future__ import annotations
 
