@@ -121,4 +121,4 @@ def test_an_own_log_is_never_mixed_with_simulated_nights_and_is_shown_from_then_
     assert versions(folder) == []
     found = {one["subject"]: one["text"] for one in json.loads(ltr(folder, "doctor", "--json", code=1))}
     assert found["world"].startswith("real events")
-    assert "no event log there" in found["event log"]
+    assert "check the file, its permissions, and LTR_EVENTS_PATH" in found["event log"]
