@@ -295,10 +295,10 @@ def _part(counts: pl.DataFrame, span: Span, start: datetime, features: Sequence[
 
 def _differ_in_case(landed: _LandedTables, unseen: pl.Series) -> int:
     """Count interactions whose item was shown for their query under another spelling of one of the ids."""
-    found = pl.Series(dtype=pl.UInt64)
+    sought, found = unseen.unique(), pl.Series(dtype=pl.UInt64)
     for bucket in range(landed.buckets):  # another spelling of the query is another bucket
         shown = landed.read(IMPRESSIONS, bucket, _PAIR).select(spelling().unique()).to_series()
-        found = pl.concat([found, shown.filter(shown.is_in(unseen.unique()))])
+        found = pl.concat([found, shown.filter(shown.is_in(sought))])
     return int(unseen.is_in(found.unique()).sum())
 
 
