@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 
 import psutil
 import pytest
@@ -49,6 +50,14 @@ def answer(connection: socket.socket) -> bytes:
     return found
 
 
+def status(connection: socket.socket) -> int:
+    """Status of the next answer, which is read to its end."""
+    response = HTTPResponse(connection)
+    response.begin()
+    response.read()
+    return response.status
+
+
 def send_until_refused(connection: socket.socket, piece: bytes, most: int) -> int:
     """Send it again and again; bytes that were sent before the connection ended."""
     sent = 0
@@ -90,18 +99,18 @@ def test_a_head_within_the_limits_is_read_in_any_pieces(server: Server) -> None:
         for start in range(0, len(head), 500):
             connection.sendall(head[start : start + 500])
             time.sleep(0.001)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert status(connection) == 200
         connection.sendall(ASKED)  # on the same connection
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert status(connection) == 200
 
 
 def test_a_refused_body_is_read_to_its_end_and_is_no_head(server: Server) -> None:
     head = b"POST /ltr/rank HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n"
     with connected(server) as connection:
         connection.sendall(head + b"x" * 100_000)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        assert status(connection) == 401
         connection.sendall(b"x" * 100_000 + ASKED)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert status(connection) == 200
 
 
 def test_a_few_requests_may_be_sent_at_once_and_are_answered_in_order(server: Server) -> None:
