@@ -48,7 +48,7 @@ from ltr_pipeline.storage.base import Storage
 __all__ = ["build", "rankings"]
 
 
-_MANY_UNSEEN: Final = 0.01
+_MANY_UNSEEN: Final = 0.05
 """Share of interactions without an impression from which on their ids are looked for in other spellings: a second pass
 over what was shown, which no healthy night needs."""
 

@@ -322,7 +322,7 @@ def _with_impression(feedback: pl.DataFrame, seen: pl.DataFrame, skew_seconds: f
 
 
 def _nearest(feedback: pl.DataFrame, seen: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    shown = seen.join(feedback, on=keys, how="semi", maintain_order="left")
+    shown = seen.join(feedback, on=keys, how="semi", maintain_order="left") if len(feedback) else seen.clear()
     before = shown.select(*dict.fromkeys((*_CANDIDATE, *keys)), TIME, pl.col(TIME).alias("shown_at"))
     after = shown.select(*keys, TIME, pl.col(TIME).alias("shown_later_at"), pl.col(RANKING_ID).alias("ranking_later"))
     return feedback.join_asof(before, on=TIME, by=keys, strategy="backward", check_sortedness=False).join_asof(
