@@ -28,8 +28,9 @@ from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.registry import me
 from ltr_pipeline.report import diagnosis
-from ltr_pipeline.report.artefacts import DECISION, INPUTS, OUTCOME, REPORT
+from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS, OUTCOME, REPORT
 from ltr_pipeline.report.outcome import write_outcome
+from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run, judged
 from ltr_pipeline.schedule import newest_night, night_of
@@ -117,11 +118,16 @@ def _print_run(name: str, settings: Settings) -> None:
     if landed and landed.fallback:
         console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
     print_gate(decision)
-    print_findings(diagnosis.of_run(night))
+    _print_events(night)
     console.print(f"\nRun {name}: {outcome.reason}", markup=False)
     if latest := settings.registry.promoted():
         console.print(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
     console.print(f"report:  {night.uri(REPORT)}")
+
+
+def _print_events(night: Run) -> None:
+    console.print(f"\n{joined(night.read(DATASET))}")
+    print_findings(diagnosis.of_run(night))
 
 
 def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
@@ -144,7 +150,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
     night = _tried_run(settings, variables)
     decision = night.read(DECISION)
     print_gate(decision)
-    print_findings(diagnosis.of_run(night))
+    _print_events(night)
     console.print(f"\nreport:  {night.uri(REPORT)}")
     if decision.verdict != "publish":
         raise typer.Exit(1)

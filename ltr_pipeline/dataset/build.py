@@ -104,6 +104,7 @@ def build(
         tables={bucket.table: bucket.sha256 for bucket in built},
         repeated_positions=_total(counts, "repeated_positions"),
         several_users=_total(counts, "several_users"),
+        skewed=sum(bucket.skewed for bucket in built),
         differ_in_case=_differ_in_case(landed, unseen) if len(unseen) > _MANY_UNSEEN * feedback.landed else 0,
     )
 
@@ -118,6 +119,7 @@ class _Bucket:
     impressions: Account
     feedback: Account
     unseen: pl.Series
+    skewed: int
 
 
 def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
@@ -130,6 +132,7 @@ def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapp
         impressions=labelled.impressions,
         feedback=labelled.feedback,
         unseen=labelled.unseen,
+        skewed=labelled.skewed,
     )
 
 

@@ -115,12 +115,15 @@ class Labelled:
         Accounts of both inputs.
     unseen
         uint64, shape (interactions whose item was never shown for their query,): `spelling` of each.
+    skewed
+        Interactions that belong to an impression which is newer, by no more than `Windows.skew_seconds`.
     """
 
     table: pl.DataFrame
     impressions: Account
     feedback: Account
     unseen: pl.Series
+    skewed: int
 
 
 def label_bucket(
@@ -173,6 +176,7 @@ def label_bucket(
         .join(seen, on=[QUERY_ID, ITEM_ID], how="anti")
         .select(spelling())
         .to_series(),
+        skewed=int((joined["shown_at"] > joined[TIME]).sum()),
     )
 
 

@@ -63,6 +63,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     differ_in_case
         Interactions that belong to no impression while one has the same query and item id but for case and white space.
         0 where so few belong to none that nobody looked.
+    skewed
+        Interactions that are stamped before the impression they belong to, by no more than `Windows.skew_seconds`.
     """
 
     windows: Windows
@@ -79,6 +81,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     repeated_positions: int = 0
     several_users: int = 0
     differ_in_case: int = 0
+    skewed: int = 0
 
     @property
     def rankings(self) -> int:

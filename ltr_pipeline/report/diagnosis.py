@@ -221,6 +221,8 @@ def _refusal(record: Quarantined, count: int, landing: Manifest) -> Finding:
 def _of_dataset(dataset: DatasetManifest, settings: Settings, *, users_hidden: bool) -> Iterator[Finding]:
     if dataset.impressions.landed and sum(dataset.unjoined.values()) > NOTEWORTHY * dataset.joinable:
         yield _unjoined(dataset, settings)
+    if dataset.skewed > NOTEWORTHY * dataset.joinable:
+        yield _skewed(dataset)
     yield from _nothing_relevant(dataset, settings.mapping)
     yield from _merged(dataset, 0 if users_hidden else dataset.several_users)
     yield from _dropped("impressions", dataset.impressions, DROPPED_IMPRESSIONS)
@@ -250,6 +252,17 @@ def _unjoined(dataset: DatasetManifest, settings: Settings) -> Finding:
     what = f"{count:,} of {dataset.joinable:,} interactions ({share}) belong to no impression"
     remedy = " ".join(told[reason][1] for reason in found)
     return _finding(f"{what}: {parts}.", remedy, count, dataset.joinable)
+
+
+def _skewed(dataset: DatasetManifest) -> Finding:
+    share, seconds = percent(dataset.skewed / dataset.joinable), dataset.windows.skew_seconds
+    what = f"{dataset.skewed:,} of {dataset.joinable:,} interactions ({share}) are stamped before their impression"
+    return _finding(
+        f"{what}, by at most {seconds:g} seconds, and belong to it all the same: two clocks seem to differ.",
+        "Set the clocks alike, or stamp both by one; what differs by more than LTR_FEEDBACK_SKEW_SECONDS is not used.",
+        dataset.skewed,
+        dataset.joinable,
+    )
 
 
 def _nothing_relevant(dataset: DatasetManifest, mapping: Mapping) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
 from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.page import Night, render
+from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Outcome, Run
@@ -82,7 +83,13 @@ def tell(run: Run) -> None:
     landed = inputs.landed
     fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
     simulated = "Its events are simulated." if inputs.simulated else ""
-    notes = [simulated, *map(str, diagnosis.serious(diagnosis.of_run(run))[:1]), fallback]
+    dataset = run.read_if_readable(DATASET)
+    notes = [
+        simulated,
+        joined(dataset) if dataset else "",
+        *map(str, diagnosis.serious(diagnosis.of_run(run))[:1]),
+        fallback,
+    ]
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
         message = notify.rejection(run.name, decision, latest=outcome.latest, note=note, report=run.uri(REPORT))

@@ -269,6 +269,7 @@ def _page() -> jinja2.Template:
         "days": text.days,
         "difference": text.difference,
         "interval": interval,
+        "joined": text.joined,
         "label": label,
         "limit": limit,
         "ms": partial(figure, kind="ms"),

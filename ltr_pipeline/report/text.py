@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.figures import signed
@@ -11,7 +12,7 @@ from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate
 from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed
 
-__all__ = ["between", "day", "days", "difference", "percent", "points", "sentence", "spoken"]
+__all__ = ["between", "day", "days", "difference", "joined", "percent", "points", "sentence", "spoken"]
 
 
 def between(found: Delta | Estimate | Fairness | None, kind: Kind = "score") -> str:
@@ -33,6 +34,15 @@ def percent(share: float | None) -> str:
     ('12.3 %', '–')
     """
     return NONE if share is None else f"{100 * share:.1f} %"
+
+
+def joined(dataset: DatasetManifest) -> str:
+    """Say how much of the feedback belongs to an impression."""
+    if not dataset.joinable:
+        return "No interaction could belong to an impression."
+    count = dataset.joinable - sum(dataset.unjoined.values())
+    share = percent(dataset.joined_share)
+    return f"{count:,} of {dataset.joinable:,} interactions ({share}) belong to an impression."
 
 
 def points(change: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_good_log_passes_and_nothing_is_published(log: Path) -> None:
     code, said = tried(log, *FAIR)
     assert (code, "Verdict: publish" in said) == (0, True)
     assert "impossible position" in said  # why records were quarantined
+    assert re.search(r"[\d,]+ of [\d,]+ interactions \(9\d\.\d %\) belong to an impression\.", said)
     assert list(Path("scratch").rglob("report.html"))
     assert not Path("scratch/registry").exists()
     assert not Path("var").exists()

@@ -99,6 +99,7 @@ def test_feedback_that_is_early_by_the_clocks_alone_belongs_to_the_next_impressi
     labelled = label(impressions, feedback, windows=replace(WINDOWS, skew_seconds=5))
     assert items(labelled) == {"a": expected, "b": 0}
     assert labelled.feedback.dropped == dropped
+    assert labelled.skewed == (1 if expected else 0)
 
 
 def test_an_earlier_impression_goes_before_one_that_is_late_by_the_clocks():

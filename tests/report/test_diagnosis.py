@@ -119,6 +119,13 @@ def test_a_hidden_column_is_told_with_the_path_that_shows_it() -> None:
     assert len(found(replace(QUIET, shadowed={"user_id": 1000}), merged)) == 1  # that is why users are several
 
 
+def test_clocks_that_differ_are_told_though_the_tolerance_covers_them() -> None:
+    (finding,) = found(dataset=replace(DATASET, skewed=DATASET.joinable // 2))
+    assert "(50.0 %) are stamped before their impression" in finding.what
+    assert "LTR_FEEDBACK_SKEW_SECONDS" in finding.remedy
+    assert found(dataset=replace(DATASET, skewed=DATASET.joinable // 100)) == []
+
+
 def test_feedback_that_joins_nothing_is_told_with_its_reasons() -> None:
     lost = {"no_impression": 200, "before_impression": 60, "too_late": 40}
     dataset = replace(DATASET, feedback=Account(landed=1000, used=690, duplicates=10, dropped=lost))

@@ -32,6 +32,7 @@ def test_the_cause_is_told_in_the_same_words_everywhere(run: Run, monkeypatch: p
     monkeypatch.setattr(notify, "send", lambda urls, message: sent.append(message))
     outcome.tell(run)
     assert CAUSE in sent[0].body
+    assert "belong to an impression" in sent[0].body
     assert any(f"two is the least to learn from. {CAUSE}" in reason for reason in run.read(DECISION).reasons)
     assert f"<li>{CAUSE}" in run.read(REPORT).decode()
 
