@@ -14,8 +14,13 @@ passes is published under its own version, and `latest` moves to it; what does n
 | `publish_weights`, `keep_previous` | moves `latest`, or leaves it; writes the report |
 | `notify` | tells the channels in `LTR_NOTIFY_URLS` |
 
-**A rejected model is a normal outcome**: the run is green, `keep_previous` ran, report and notification say why. A red
-run is a fault.
+**A rejected model is a normal outcome**: the run is green, `keep_previous` ran; the run's note, the report and the
+notification say why. `ltr runs` lists the nights, `ltr report --open` shows the newest report.
+
+**A red run is a fault.** `latest` stays as it was, and nothing is lost: the next night reads on where the last one that
+landed ended. The failed task's log ends with what was wrong and what to do; `ltr doctor` examines broker, storage and
+registry. When it is mended, clear the failed task with all after it: a repeated task gives the same result. What passed
+the gate and could not be published, `ltr publish RUN` publishes.
 
 **Roll back** with `ltr rollback --reason "…"` or
 `from ltr_pipeline.registry import rollback_weights; rollback_weights("20250714_0215", reason="…")`.
@@ -141,6 +146,7 @@ def train_ltr_daily() -> None:
 
         who = f"airflow/{get_current_context()['dag_run'].run_id}"
         outcome = nightly.publish_weights(decision, who, run_settings())
+        get_current_context()["ti"].xcom_push("outcome", outcome)
         if outcome["moved"]:
             yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
 
@@ -148,7 +154,8 @@ def train_ltr_daily() -> None:
     def keep_previous(decision: dict[str, Any]) -> None:
         from ltr_pipeline.jobs import nightly
 
-        nightly.keep_previous(decision, run_settings())
+        outcome = nightly.keep_previous(decision, run_settings())
+        get_current_context()["ti"].xcom_push("outcome", outcome)
 
     @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:

@@ -17,9 +17,11 @@ from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.ranker.train import check_parameters
+from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.versions.ids import Version
 
 __all__ = ["Finding", "examine"]
 
@@ -27,6 +29,13 @@ Status = Literal["ok", "warning", "problem"]
 
 SHORT: Final = dt.timedelta(days=3)
 """A topic that keeps messages for less loses some when a weekend's nights fail."""
+
+
+KEPT_IN_A_ROW: Final = 3
+"""Nights without a new version after which somebody should look."""
+
+OLD: Final = dt.timedelta(days=2)
+"""The newest night is seldom older: one was missed."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +60,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("landing zone", _landed),
         ("data", lambda settings: _writable(settings.data)),
         ("registry", _registry),
+        ("last night", _nights),
     ]
     for subject, check in checks:
         try:
@@ -164,6 +174,21 @@ def _landed(settings: Settings) -> Findings:
         yield "warning", f"that night read files instead of Kafka: {manifest.fallback}"
     if (late := (newest_night(dt.datetime.now(dt.UTC)) - dates[-1]).days) > 0:
         yield "warning", f"{late} nights were due since; is the DAG toggled on, and is its scheduler running?"
+
+
+def _nights(settings: Settings) -> Findings:
+    newest = nights(settings, KEPT_IN_A_ROW)
+    if not newest:
+        yield "ok", "no night has run yet"
+        return
+    last = newest[0]
+    report = f"; report: {last.report}" if last.report else ""
+    yield "warning" if last.verdict == "unfinished" else "ok", f"{last.run} {last.verdict}: {last.reason}{report}"
+    if len(newest) == KEPT_IN_A_ROW and all(night.verdict == "kept" for night in newest):
+        yield "warning", f"the last {KEPT_IN_A_ROW} nights all kept the former version; `ltr runs` says why"
+    age = dt.datetime.now(dt.UTC) - Version.parse(last.run).time
+    if age > OLD:
+        yield "warning", f"that was {age.days} days ago; is the DAG toggled on, and is its scheduler running?"
 
 
 def _writable(storage: Storage) -> Findings:

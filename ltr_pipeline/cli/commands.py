@@ -60,6 +60,27 @@ def run(
     nightly.run(date)
 
 
+@app.command(rich_help_panel=NIGHTS)
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest nights.")] = 30, as_json: AsJson = False
+) -> None:
+    """List the nights, newest first: published, kept or unfinished, why, and where the report is."""
+    from ltr_pipeline.cli import nights
+
+    nights.runs(limit, as_json)
+
+
+@app.command(rich_help_panel=NIGHTS)
+def report(
+    run: Annotated[str | None, typer.Argument(help="Name of the run; default: the newest that has a report.")] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Print where the report of a night is."""
+    from ltr_pipeline.cli import nights
+
+    nights.report(run, open_it)
+
+
 @app.command("try", rich_help_panel=NIGHTS)
 def try_log(
     log: Annotated[Path, typer.Argument(help="JSONL log, or a folder or glob of logs (also .gz).")],
@@ -112,8 +133,8 @@ def versions(as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=VERSIONS)
-def show(version: Annotated[str, typer.Argument(help="Version id, such as 20250714_0215.")]) -> None:
-    """Print the document of a version without the text of its model."""
+def show(version: Annotated[str, typer.Argument(help="Version id or run, such as 20250714_0215.")]) -> None:
+    """Print the document of a version without the text of its model, or the verdict of a run that published none."""
     from ltr_pipeline.cli import models
 
     models.show(version)
@@ -121,7 +142,7 @@ def show(version: Annotated[str, typer.Argument(help="Version id, such as 202507
 
 @app.command(rich_help_panel=VERSIONS)
 def history(as_json: AsJson = False) -> None:
-    """Print the ledger: every publish, rollback, pin, unpin and prune, oldest first."""
+    """Print the ledger: every publish, rollback, pin, unpin and prune, oldest first, and the nights that kept."""
     from ltr_pipeline.cli import models
 
     models.history(as_json)

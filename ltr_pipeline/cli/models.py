@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import heapq
+from operator import itemgetter
+from typing import Final
+
 import msgspec
 import typer
 from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.settings import load_settings
+from ltr_pipeline.errors import LtrError
 from ltr_pipeline.registry import me
+from ltr_pipeline.report.nights import nights, verdict_of
 from ltr_pipeline.report.wording import figure
+from ltr_pipeline.settings import Settings
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
+from ltr_pipeline.versions.documents import document_key
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
 
 __all__ = ["history", "keys", "pin", "prune", "repair", "rollback", "show", "unpin", "verify", "versions"]
+
+
+NIGHTS: Final = 60
+"""Newest nights that the history looks at."""
+
+_MINUTE: Final = "%Y-%m-%d %H:%M"
 
 
 def versions(as_json: bool) -> None:
@@ -37,32 +52,57 @@ def versions(as_json: bool) -> None:
 
 
 def show(version: str) -> None:
-    """Print the document of a version without the text of its model."""
-    document = msgspec.to_builtins(load_settings().registry.load(version))
+    """Print the document of a version without the text of its model, or the verdict of a run that published none."""
+    settings = load_settings()
+    if judged := _judged_only(version, settings):
+        print_json(judged)
+        return
+    document = msgspec.to_builtins(settings.registry.load(version))
     document["model"]["text"] = f"{len(document['model']['text'])} characters"
     print_json(document)
 
 
+def _judged_only(name: str, settings: Settings) -> dict[str, object] | None:
+    """Return the verdict of a run, unless there is a version of its name."""
+    Version.parse(name)
+    return None if settings.registry.storage.exists(document_key(name)) else verdict_of(settings, name)
+
+
 def history(as_json: bool) -> None:
-    """Print the ledger, oldest move first."""
-    moves = load_settings().registry.history()
+    """Print the ledger, oldest move first, and among its moves the nights that kept the former version."""
+    settings = load_settings()
+    moves = settings.registry.history()
     if as_json:
         print_json(moves)
         return
-    rows = [
-        (
-            str(move.seq),
-            move.when.strftime("%Y-%m-%d %H:%M"),
-            move.move,
-            move.version,
-            f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
-            "pinned" if move.pin else "",
-            escape(move.who),
-            escape(move.note or move.why),
-        )
-        for move in moves
-    ]
+    rows = heapq.merge(map(_move_row, moves), _kept_rows(settings), key=itemgetter(1))
     print_table(("#", "When (UTC)", "Move", "Version", "latest", "Pin", "Who", "Why"), rows)
+
+
+def _kept_rows(settings: Settings) -> list[tuple[str, ...]]:
+    """Return rows of the newest nights that kept the former version, oldest first; none where runs cannot be read."""
+    try:
+        kept = [night for night in reversed(nights(settings, NIGHTS)) if night.verdict == "kept"]
+    except LtrError as error:
+        typer.echo(f"nights that kept the former version are not among these: {error}", err=True)
+        return []
+    return [
+        ("", f"{Version.parse(night.run).time:{_MINUTE}}", "kept", "", "", "", "the gate", escape(night.reason))
+        for night in kept
+    ]
+
+
+def _move_row(move: Move) -> tuple[str, ...]:
+    return (
+        str(move.seq),
+        move.when.strftime(_MINUTE),
+        move.move,
+        move.version,
+        f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
+        "pinned" if move.pin else "",
+        escape(move.who),
+        escape(move.note or move.why),
+    )
 
 
 def verify(data: bool) -> None:

@@ -270,8 +270,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
 
     Returns
     -------
-    What this publish did, as an `Outcome` in JSON, with the version's metrics for those who follow the Asset. The run's
-    ``outcome.json`` is that of the first publish of its version.
+    What this publish did, as an `Outcome` in JSON, with the address of the report, and the version's metrics for those
+    who follow the Asset. The run's ``outcome.json`` is that of the first publish of its version.
 
     Raises
     ------
@@ -297,7 +297,11 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         registry.documents.attach(published.version, REPORT.name, page)
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
-        return {**msgspec.to_builtins(outcome), "metrics": metrics}
+        return {**_told(run, outcome), "metrics": metrics}
+
+
+def _told(run: Run, outcome: Outcome) -> Json:
+    return {**msgspec.to_builtins(outcome), "report": run.uri(REPORT)}
 
 
 def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
@@ -325,7 +329,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
-        return dict(msgspec.to_builtins(outcome))
+        return _told(run, outcome)
 
 
 def notify(judged: Json, settings: Settings | None = None) -> None:

@@ -8,7 +8,15 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Trained
-from ltr_pipeline.runs.names import DECISION_FILE
+from ltr_pipeline.runs.names import (
+    DATASET_FILE,
+    DECISION_FILE,
+    EVIDENCE_FILE,
+    INPUTS_FILE,
+    OUTCOME_FILE,
+    REPORT_FILE,
+    TRAINED_FILE,
+)
 from ltr_pipeline.runs.run import Artefact, Inputs, Outcome
 from ltr_pipeline.versions.documents import DOCUMENT
 
@@ -25,19 +33,19 @@ __all__ = [
     "WEIGHTS",
 ]
 
-INPUTS: Final = Artefact("inputs.json", Inputs)
+INPUTS: Final = Artefact(INPUTS_FILE, Inputs)
 
 TABLES: Final = "dataset"
 """Folder of the labelled tables."""
 
-DATASET: Final = Artefact("dataset.json", DatasetManifest)
+DATASET: Final = Artefact(DATASET_FILE, DatasetManifest)
 MODEL: Final = Artefact("model.txt", bytes)
-TRAINED: Final = Artefact("trained.json", Trained)
-EVIDENCE: Final = Artefact("evidence.json", Evidence)
+TRAINED: Final = Artefact(TRAINED_FILE, Trained)
+EVIDENCE: Final = Artefact(EVIDENCE_FILE, Evidence)
 
 WEIGHTS: Final = Artefact(DOCUMENT, bytes)
 """The document that may be published, frozen by the gate."""
 
 DECISION: Final = Artefact(DECISION_FILE, Decision)
-OUTCOME: Final = Artefact("outcome.json", Outcome)
-REPORT: Final = Artefact("report.html", bytes)
+OUTCOME: Final = Artefact(OUTCOME_FILE, Outcome)
+REPORT: Final = Artefact(REPORT_FILE, bytes)

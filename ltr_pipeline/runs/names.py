@@ -9,9 +9,25 @@ from ltr_pipeline.errors import UnknownVersionError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["DECISION_FILE", "last_judged", "run_name"]
+__all__ = [
+    "DATASET_FILE",
+    "DECISION_FILE",
+    "EVIDENCE_FILE",
+    "INPUTS_FILE",
+    "OUTCOME_FILE",
+    "REPORT_FILE",
+    "TRAINED_FILE",
+    "last_judged",
+    "run_name",
+]
 
+INPUTS_FILE: Final = "inputs.json"
+DATASET_FILE: Final = "dataset.json"
+TRAINED_FILE: Final = "trained.json"
+EVIDENCE_FILE: Final = "evidence.json"
 DECISION_FILE: Final = "decision.json"
+OUTCOME_FILE: Final = "outcome.json"
+REPORT_FILE: Final = "report.html"
 
 
 def last_judged(data: Storage) -> float | None:

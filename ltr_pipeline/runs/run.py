@@ -20,6 +20,7 @@ from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import DECISION_FILE
+from ltr_pipeline.runs.outcome import Outcome
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
@@ -104,16 +105,6 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     best_recent: str | None
     manifests: dict[str, str] = {}
     simulated: bool = False
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a run ended: the version it created, if any, and whether ``latest`` moved to it."""
-
-    run: str
-    version: str | None
-    moved: bool
-    reason: str
-    latest: str | None
 
 
 @dataclass(frozen=True)

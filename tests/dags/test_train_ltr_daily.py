@@ -70,6 +70,16 @@ def moved_events(run_id: str) -> list[dict[str, Any]]:
     return [json.loads(extra) for (extra,) in found]
 
 
+def note(run_id: str) -> str:
+    """Return what Airflow shows on the page of a run."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        return session.scalars(select(DagRun).where(DagRun.run_id == run_id)).one().note or ""
+
+
 def test_a_good_model_is_published_and_a_repeat_changes_nothing(run: Run, settings: Settings, tmp_path: Path) -> None:
     states = run()
     assert states["run"] == "success"
@@ -80,6 +90,7 @@ def test_a_good_model_is_published_and_a_repeat_changes_nothing(run: Run, settin
     assert event["version"] == "20261001_0215"
     assert event["metrics"]["ndcg_at_5"] == registry.load("20261001_0215").ndcg_at_5
     before = {path: path.read_bytes() for path in (tmp_path / "registry").rglob("*") if path.is_file()}
+    assert note(states["run_id"]).startswith("Published 20261001_0215: ")
     again = run()
     assert again["run"] == "success"
     assert moved_events(again["run_id"]) == []
@@ -101,6 +112,10 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     assert settings.registry.promoted() == "20261001_0215"
     assert moved_events(states["run_id"]) == []
     assert "below the minimum of 0.99" in settings.data.get("runs/20261002_0215/report.html").decode()
+    said = note(states["run_id"])
+    assert said.startswith("Kept the former version: 20261001_0215 stays in use: ")
+    assert "below the minimum of 0.99" in said
+    assert said.endswith("runs/20261002_0215/report.html")
 
 
 @pytest.mark.long
@@ -116,6 +131,7 @@ def test_a_date_that_has_not_come_is_refused_before_anything_lands(run: Run, set
     states = run(dt.date(2031, 1, 1))
     assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "1")
     assert settings.data.keys("events") == []
+    assert note(states["run_id"]).startswith("Failed in extract_events.")
 
 
 @pytest.mark.parametrize("value", ["1.7", pytest.param("abc", marks=pytest.mark.long)])
