@@ -99,7 +99,7 @@ for metric, outcomes in (
     (RELOADS, ("loaded", "refused", "failed", "stepped_back")),
     (VARIANT_LOADS, ("loaded", "failed")),
     (SHADOWS, ("compared", "skipped", "same", "not_loaded", "failed")),
-    (CLOSED, ("not HTTP", "slow head", "pipelined", "large head", "unread", "too many")),
+    (CLOSED, ("not HTTP", "slow head", "pipelined", "large head", "slow body", "unread", "too many")),
     (INTERLEAVED, ("mixed", "same", "not_loaded", "slow", "failed")),
 ):
     for outcome in outcomes:

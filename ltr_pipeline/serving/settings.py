@@ -153,6 +153,15 @@ class ServingSettings(Settings):
         return value
 
     @model_validator(mode="after")
+    def _has_legacy_weights(self) -> ServingSettings:
+        if LEGACY in (self.shadow_version, self.interleave_version) and not self.mapping.legacy_weights:
+            raise ValueError(
+                f"LTR_SHADOW_VERSION or LTR_INTERLEAVE_VERSION is {LEGACY}, but the mapping has no legacy_weights; "
+                "leave it out, or name a version"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _signs_its_rollbacks(self) -> ServingSettings:
         if self.auto_rollback and self.verify_keys and not self.signing_key:
             raise ValueError(

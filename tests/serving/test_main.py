@@ -19,7 +19,7 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
 from support.programs import CHECKOUT
-from support.service import Server
+from support.service import Server, imported
 
 BODY = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0, "S": 0.5}}]}
 
@@ -27,7 +27,7 @@ BODY = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0, 
 def ended(folder: Path, **environment: str) -> str:
     """What a service says that does not start."""
     command = [sys.executable, "-m", "ltr_pipeline.serving"]
-    given = {"PATH": os.environ["PATH"], "OMP_WAIT_POLICY": "PASSIVE", **environment}
+    given = {"PATH": os.environ["PATH"], "OMP_WAIT_POLICY": "PASSIVE", **imported(), **environment}
     done = subprocess.run(command, cwd=folder, env=given, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     return done.stderr
@@ -73,13 +73,17 @@ def test_without_legacy_weights_nothing_ranks_until_a_model_is_there(tmp_path: P
         assert "Traceback" not in server.log
 
 
-def test_a_variant_by_legacy_weights_that_are_not_there_is_refused(tmp_path: Path) -> None:
-    more = {"LTR_MAPPING": unweighted(tmp_path), "LTR_SHADOW_VERSION": "legacy", "LTR_SERVE_PORT": str(free_port())}
-    assert "the mapping has no legacy_weights" in ended(tmp_path, **more)
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("variant", ["LTR_SHADOW_VERSION", "LTR_INTERLEAVE_VERSION"])
+def test_a_variant_by_legacy_weights_that_are_not_there_is_refused(tmp_path: Path, variant: str, workers: str) -> None:
+    more = {"LTR_MAPPING": unweighted(tmp_path), variant: "legacy", "LTR_SERVE_WORKERS": workers}
+    (said,) = ended(tmp_path, **more, LTR_SERVE_PORT=str(free_port())).splitlines()
+    assert "the mapping has no legacy_weights" in said
 
 
 def test_it_says_that_it_serves_once_it_answers(tmp_path: Path) -> None:
     given = {"PATH": os.environ["PATH"], "LTR_SERVE_PORT": str(free_port()), "LTR_REGISTRY_URI": str(tmp_path / "r")}
+    given |= imported()
     command = [sys.executable, "-m", "ltr_pipeline.serving"]
     with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as service:
         assert service.stderr is not None

@@ -132,8 +132,14 @@ class Server(native.Server):
             return False
 
 
+def imported() -> dict[str, str]:
+    """The variable that says where the tests import the package from, if it is set: a service does so, too."""
+    return {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
+
+
 def _plain(folder: Path) -> dict[str, str]:
     return {
+        **imported(),
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(folder),
         "LANG": "C.UTF-8",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,19 +20,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from ltr_pipeline.errors import RequestError, SettingsError
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.guard import Guard
 from ltr_pipeline.serving.http import openapi
 from ltr_pipeline.serving.http.access import FACTS, Access
 from ltr_pipeline.serving.http.auth import RefusedError, may_write
+from ltr_pipeline.serving.http.bodies import JSON, Bodies, BodyError
 from ltr_pipeline.serving.logs import Facts, Logs
 from ltr_pipeline.serving.periodic import Periodic, look_for_nights
 from ltr_pipeline.serving.ranking.order import Interleaver
 from ltr_pipeline.serving.ranking.service import CERTAIN, CrowdedError, NoModelError, Service
 from ltr_pipeline.serving.ranking.shadow import Shadow, ShadowRanking
-from ltr_pipeline.serving.settings import LEGACY, ServingSettings
+from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.serving.weights.catalogue import Catalogue, NotListedError
 from ltr_pipeline.serving.weights.models import Models, legacy
 from ltr_pipeline.serving.weights.reload import Reloader
@@ -42,19 +43,10 @@ from ltr_pipeline.settings import load
 
 __all__ = ["create_app"]
 
-JSON: Final = "application/json"
 LONGEST_ERROR: Final = 1000  # characters; a message may quote what was sent
 
 SWITCH_SECONDS: Final = 0.00002
 """Threads take turns after this time, not after Python's 5 ms: a scored request waits for others dozens of times."""
-
-
-class BodyError(Exception):
-    """A body is refused: it is too large (413), too slow (408), or not declared as JSON (415)."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
 
 
 class Parts:
@@ -62,10 +54,6 @@ class Parts:
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        if LEGACY in (settings.shadow_version, settings.interleave_version) and not settings.mapping.legacy_weights:
-            raise SettingsError(
-                f"LTR_SHADOW_VERSION or LTR_INTERLEAVE_VERSION is {LEGACY}, but the mapping has no legacy_weights"
-            )
         self.models = Models(legacy(settings.mapping.legacy_weights))
         self.catalogue = Catalogue(settings.registry)
         self.reloader = Reloader(
@@ -79,6 +67,7 @@ class Parts:
         )
         self.logs = Logs(settings.log_folder, prometheus.LOG_DROPPED.inc)
         self.recorder = Recorder(settings)
+        self.bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
         self.variants = Variants([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
         self.shadow = Shadow(self.variants, settings.shadow_version, self._log_shadow)
         self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, lambda: look_for_nights(settings.data)])
@@ -127,7 +116,7 @@ def create_app(settings: ServingSettings | None = None) -> FastAPI:
     """
     parts = Parts(settings or load(ServingSettings))
     app = FastAPIOffline(title=openapi.TITLE, lifespan=parts.running, redoc_url=None, redirect_slashes=False)
-    app.openapi = lambda: openapi.document(app.routes)  # type: ignore[method-assign] # it knows no msgspec
+    app.openapi = cache(lambda: openapi.document(app.routes))  # type: ignore[method-assign] # it knows no msgspec
     app.state.parts = parts
     app.add_middleware(Access, write=parts.logs.write, version=lambda: parts.models.current.version)
     _answer_errors(app)
@@ -188,13 +177,13 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
 
 def _add_ranking_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
-    settings, service = parts.settings, parts.service
+    bodies, service = parts.bodies, parts.service
 
     async def rank(request: Request) -> Response:
         writer(request)
         with prometheus.IN_FLIGHT.track_inprogress():
             facts: Facts = request.scope[FACTS]
-            body = await _body(request, settings)
+            body = await bodies.read(request)
             return _json(await service.rank(body, facts, shadow=request.headers.get("x-shadow-ltr") == "1"))
 
     app.router.add_route("/ltr/rank", rank, methods=["POST"])  # without FastAPI's dependencies: it has none
@@ -202,22 +191,22 @@ def _add_ranking_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], 
     @app.post("/ltr/explain")
     async def explain(request: Request) -> Response:
         writer(request)
-        return _json(await service.explain(await _body(request, settings)))
+        return _json(await service.explain(await bodies.read(request)))
 
 
 def _add_event_routes(app: FastAPI, parts: Parts, writer: Callable[[Request], None]) -> None:
-    recorder, settings = parts.recorder, parts.settings
+    bodies, recorder = parts.bodies, parts.recorder
 
     @app.post("/ltr/feedback")
     async def feedback(request: Request) -> Response:
         writer(request)
-        asked = wire.decode(await _body(request, settings), wire.FeedbackRequest)
+        asked = wire.decode(await bodies.read(request), wire.FeedbackRequest)
         return _json(wire.Recorded(accepted=recorder.feedback(asked)), 202)
 
     @app.post("/ltr/shown")
     async def shown(request: Request) -> Response:
         writer(request)
-        asked = wire.decode(await _body(request, settings), wire.ShownRequest)
+        asked = wire.decode(await bodies.read(request), wire.ShownRequest)
         return _json(wire.Recorded(accepted=recorder.shown(asked)), 202)
 
 
@@ -273,30 +262,6 @@ def _methods(app: FastAPI, path: str) -> str:
     routes = [route for route in app.routes if isinstance(route, Route) and route.path == path]
     found = {method for route in routes for method in route.methods or ()}
     return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))
-
-
-async def _body(request: Request, settings: ServingSettings) -> bytes:
-    """Read the whole body of a request; BodyError as soon as it is too large or too slow."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        # This is for safety: otherwise any page in a browser could send to a service on the same machine.
-        raise BodyError(415, f"the body must be {JSON}; set the header Content-Type")
-    try:
-        async with asyncio.timeout(settings.body_seconds):
-            return await _read(request, settings.max_body_bytes)
-    except TimeoutError:
-        raise BodyError(
-            408, f"the body took longer than {settings.body_seconds} s (LTR_BODY_SECONDS); send it at once"
-        ) from None
-
-
-async def _read(request: Request, most: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise BodyError(413, f"the body is larger than {most} bytes (LTR_MAX_BODY_BYTES); send fewer candidates")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _failure(error: object, status: int, headers: Mapping[str, str] | None = None) -> Response:

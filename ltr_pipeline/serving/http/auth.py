@@ -60,7 +60,7 @@ def _is_foreign(headers: Mapping[str, str]) -> bool:
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
+    return origin is not None and origin.partition("://")[2] != headers.get("host")  # `urlsplit` refuses some
 
 
 def _is_local(headers: Mapping[str, str], client: str | None) -> bool:

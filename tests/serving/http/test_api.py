@@ -258,6 +258,7 @@ FOREIGN = [
     {"origin": "https://elsewhere.example"},
     {"origin": "http://127.0.0.1:1"},
     {"origin": "null"},
+    {"origin": "http://["},  # no URL at all
 ]
 
 
