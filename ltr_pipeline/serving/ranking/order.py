@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.metrics.interleaving import policy_of, team_draft
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import descending
@@ -136,6 +137,9 @@ class Interleaver:
             return "slow", None
         try:
             scores = model.scorer.score(model.scorer.read(candidates).matrix)
+        except RequestError as error:  # the served model has no such feature
+            log.info("a list is not one for the version to interleave", version=model.version, error=str(error))
+            return "failed", None
         except Exception:  # the served order is always there
             log.warning("scoring for interleaving failed", version=model.version, exc_info=True)
             return "failed", None

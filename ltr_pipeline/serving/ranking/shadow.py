@@ -14,6 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.eventlog.encode import AnsweredList
@@ -132,6 +133,9 @@ class Shadow:
         while (answered := self._waiting.get()) is not None and not self._stopped.is_set():
             try:
                 outcome = self._compare(answered)
+            except RequestError as error:  # the served model has no such feature
+                outcome = "failed"
+                log.info("a list is not one for the shadow", request_id=answered.request_id, error=str(error))
             except Exception:  # whatever a second model does, the next answer is compared
                 outcome = "failed"
                 log.warning("scoring by the shadow failed", request_id=answered.request_id, exc_info=True)

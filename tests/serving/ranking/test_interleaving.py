@@ -65,6 +65,12 @@ def test_a_version_is_not_mixed_with_itself_and_a_list_of_one_with_nothing(tmp_p
     assert mixer(tmp_path).mix([], served(), [], None, "r") == plain([], A)
 
 
+def test_a_list_that_the_second_model_cannot_read_is_no_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
+    strange = [RankCandidate.of("a", {"A": 0.5, "R": 1e300}), *CANDIDATES]  # the served model has no R, legacy does
+    assert mixer(tmp_path).mix(strange, served(), ORDER, 5, "r") == plain(ORDER[:5], A)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("scores", [None, np.nan])
 def test_a_second_model_that_fails_leaves_the_order(tmp_path: Path, scores: float | None) -> None:
     def bad(matrix: np.ndarray) -> np.ndarray:
