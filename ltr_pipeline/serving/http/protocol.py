@@ -101,6 +101,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._unread.cancel()
         super().connection_lost(exc)
         self._answer_no_more()
+        self.pipeline.clear()
+        self.cycle = self._answering = None  # type: ignore[assignment] # what it holds goes now, not when garbage does
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, as far as it keeps to the limits."""
@@ -143,8 +145,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""
         self._pieces += 1
+        self._check_waiting(len(body))
         super().on_body(body)
-        self._check_waiting()
 
     def on_message_complete(self) -> None:
         """End a request."""
@@ -208,9 +210,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
 
-    def _check_waiting(self) -> None:
-        """Stop when the requests that wait for their turn take too much."""
-        if self.pipeline and sum(map(_size, (cycle for cycle, _ in self.pipeline))) > WAITING_BYTES:
+    def _check_waiting(self, more: int = 0) -> None:
+        """Stop when the requests that wait for their turn take too much, with so many bytes more."""
+        if self.pipeline and more + sum(_size(cycle) for cycle, _ in self.pipeline) > WAITING_BYTES:
             self._stop_parsing(429, _WAITING)
 
     def _end_unless_read(self) -> None:
