@@ -1,6 +1,6 @@
 # Airflow with the pipeline's wheel in it: Airflow and the service of docker-compose.yaml run this image.
 
-FROM python:3.11.16-slim-bookworm AS build
+FROM python:3.11.16-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84 AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/ltr && python -m venv /opt/build
@@ -14,7 +14,7 @@ COPY ltr_pipeline ltr_pipeline
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/ltr/bin/pip install --no-deps dist/*.whl
 
-FROM python:3.11.16-slim-bookworm
+FROM python:3.11.16-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84
 # LightGBM's wheel is linked with OpenMP, which the slim image lacks.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \

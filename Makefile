@@ -95,6 +95,8 @@ secrets:
 	[ -z "$$(tail -c 1 .env)" ] || echo >> .env; \
 	add POSTGRES_PASSWORD "$$(openssl rand -hex 24)"; \
 	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
+	add MINIO_ROOT_PASSWORD "$$(openssl rand -hex 20)"; \
+	add MINIO_SERVING_PASSWORD "$$(openssl rand -hex 20)"; \
 	add AIRFLOW__CORE__FERNET_KEY "$$(openssl rand -base64 32 | tr '+/' '-_')"; \
 	add AIRFLOW__API__SECRET_KEY "$$(openssl rand -hex 32)"; \
 	add AIRFLOW__API_AUTH__JWT_SECRET "$$(openssl rand -hex 64)"; \

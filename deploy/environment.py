@@ -15,9 +15,13 @@ __all__ = ["STACK", "example"]
 
 STACK = {
     "POSTGRES_PASSWORD": ("", "Password of Airflow's database; letters and digits only, because it goes into a URL."),
+    "MINIO_ROOT_PASSWORD": ("", "Password of MinIO's owner, who makes the logins."),
+    "MINIO_SERVING_PASSWORD": ("", "Password of the service's login at MinIO, ltr-serving."),
     "AIRFLOW__CORE__FERNET_KEY": ("", "Encrypts Airflow's Connections and Variables; losing it loses them."),
     "AIRFLOW__API__SECRET_KEY": ("", "Signs sessions of Airflow's pages."),
     "AIRFLOW__API_AUTH__JWT_SECRET": ("", "Signs the tokens of Airflow's users and tasks; 64 characters or more."),
+    "MINIO_ROOT_USER": ("minio-root", "Name of MinIO's owner; another than AWS_ACCESS_KEY_ID."),
+    "SERVING_SIGNING_KEY": ("", "Key of its own by which the service signs its rollbacks, where the night signs, too."),
     "COMPOSE_PROFILES": ("", "celery = tasks run on workers; set the executor, too."),
     "AIRFLOW__CORE__EXECUTOR": ("LocalExecutor", "LocalExecutor, or CeleryExecutor with that profile."),
     "AIRFLOW__CORE__PARALLELISM": ("4", "Tasks that may run at once."),
@@ -35,7 +39,7 @@ def example(kind: type[Settings] = ServingSettings) -> str:
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
     for field in kind.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
-    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first four (docs/stack.md).", ""]
+    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first six (docs/stack.md).", ""]
     for name, (default, why) in STACK.items():
         lines += [f"# {why}", f"{name}={default}", ""]
     return "\n".join(lines).rstrip() + "\n"

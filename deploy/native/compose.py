@@ -1,4 +1,4 @@
-"""The environment that docker-compose.yaml gives to Airflow and to the service, at this machine's addresses.
+"""The environment that docker-compose.yaml gives to each container, at this machine's addresses.
 
 Only host names, ports, folders and secrets differ from the containers'.
 """
@@ -64,9 +64,14 @@ class Compose:
             if name.startswith("airflow-") and "restart" in service and "profiles" not in service
         ]
 
-    def airflow(self) -> dict[str, str]:
-        """Return the environment of Airflow's parts."""
-        return self._environment("airflow-scheduler") | {
+    def shell(self) -> dict[str, str]:
+        """Return this shell's environment without what any container gets: a part has only the variables of its own."""
+        given = {name for service in self._services.values() for name in service.get("environment", ())}
+        return {name: value for name, value in os.environ.items() if name not in given}
+
+    def airflow(self, part: str = "airflow-scheduler") -> dict[str, str]:
+        """Return the environment of a part of Airflow; the scheduler, which runs tasks, has most."""
+        return self.environment(part) | {
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.airflow_port),
@@ -77,16 +82,20 @@ class Compose:
     def serving(self) -> dict[str, str]:
         """Return the environment of the service."""
         here = {"LTR_SERVE_HOST": "127.0.0.1", "LTR_SERVE_PORT": str(self.ports["LTR_SERVE"])}
-        return self._environment("ltr-serving") | here
+        return self.environment("ltr-serving") | here
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def environment(self, service: str) -> dict[str, str]:
+        """Return the environment of a service; what it has without a value comes from this shell, if it is set."""
         postgres = PostgresServer(self.folder / "postgres", self.ports["POSTGRES"])
         s3 = S3Server(self.folder / "s3", self.ports["MINIO"])
-        variables = os.environ | self._secrets() | s3.environment
-        variables |= {"POSTGRES_PASSWORD": postgres.password, "AIRFLOW_PORT": str(self.airflow_port), **_KEPT}
+        variables = os.environ | self._secrets() | _KEPT
+        variables |= {"POSTGRES_PASSWORD": postgres.password, "AIRFLOW_PORT": str(self.airflow_port)}
+        variables |= {"MINIO_ROOT_USER": s3.access_key_id, "MINIO_ROOT_PASSWORD": s3.secret_access_key}
         environment = {}
         for name, value in self._services[service]["environment"].items():
-            given = _interpolated(value, variables)
+            if value is None and name not in os.environ:
+                continue
+            given = os.environ[name] if value is None else _interpolated(value, variables)
             for there, here in self._addresses(s3.endpoint).items():
                 given = given.replace(there, here)
             environment[name] = given
@@ -109,6 +118,7 @@ class Compose:
         kept = json.loads(file.read_text()) if file.exists() else {}
         names = ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "LTR_API_KEYS")
         made = {name: secrets.token_hex(64) for name in names}
+        made |= {name: secrets.token_hex(20) for name in ("AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD")}
         made["AIRFLOW__CORE__FERNET_KEY"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
         if kept.keys() < made.keys():
             kept = made | kept
@@ -116,7 +126,7 @@ class Compose:
         return dict(kept)
 
 
-_KEPT = {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor"}  # whatever the shell has set
+_KEPT = {"AIRFLOW__CORE__EXECUTOR": "LocalExecutor", "AWS_ACCESS_KEY_ID": "ltr"}  # whatever the shell has set
 
 
 def write_secretly(file: Path, text: str) -> None:
@@ -127,14 +137,20 @@ def write_secretly(file: Path, text: str) -> None:
 
 
 def _interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """Replace Compose's ``${NAME:-default}`` and ``${NAME:?message}``."""
+    """Replace Compose's ``${NAME:-default}``, ``${NAME:+other}`` and ``${NAME:?message}``, inner ones first."""
 
     def value(match: re.Match[str]) -> str:
         name, kind, rest = match.groups()
-        if found := variables.get(name):
-            return found
-        if kind == ":?":
+        found = variables.get(name)
+        if kind == ":+":
+            return rest if found else ""
+        if kind == ":?" and not found:
             raise NoServerError(f"{name}: {rest}")
-        return rest or ""
+        return found or rest or ""
 
-    return re.sub(r"\$\{(\w+)(?:(:[-?])([^}]*))?\}", value, text)
+    while (replaced := _INNERMOST.sub(value, text)) != text:
+        text = replaced
+    return text
+
+
+_INNERMOST = re.compile(r"\$\{(\w+)(?:(:[-+?])([^{}]*))?\}")

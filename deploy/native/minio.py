@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,40 @@ from deploy.native.server import NoServerError, Server, kept, serve
 from ltr_pipeline.local.ports import free_port
 
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # pinned: `go install` names MinIO's releases by commit only
+MC = "v0.0.0-20250313080218-cf909e1063a9"  # the one that this MinIO names in its go.mod
 BUILD_SECONDS = 900
+LOGIN_SECONDS = 120
 BUCKET = "litgo-models"
+LOGINS = Path(__file__).parents[1] / "minio" / "logins.sh"
 
 
-def binary() -> Path:
-    """Return MinIO's program; Go builds it on the first call on this machine. NoServerError without Go or a network."""
-    with kept(f"minio-{MINIO}") as program:
+def binary(name: str = "minio", version: str = MINIO) -> Path:
+    """Return a program of MinIO's; Go builds it on the first call on this machine.
+
+    NoServerError without Go or a network.
+    """
+    with kept(f"{name}-{version}") as program:
         if not program.exists():
-            _build(program)
+            _build(program, name, version)
     return program
 
 
-def _build(program: Path) -> None:
+def make_logins(environment: Mapping[str, str]) -> None:
+    """Make bucket, policies and logins by the script and the variables of the compose file's ``minio-init``."""
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "MC": str(binary("mc", MC))} | dict(environment)
+    done = subprocess.run(
+        ["bash", str(LOGINS)], env=environment, capture_output=True, text=True, check=False, timeout=LOGIN_SECONDS
+    )
+    if done.returncode:
+        raise NoServerError(f"{LOGINS.name} could not make MinIO's logins: {(done.stdout + done.stderr)[-1000:]}")
+
+
+def _build(program: Path, name: str, version: str) -> None:
     go = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"]))
     if not go:
         raise NoServerError("install Go (https://go.dev/dl/): MinIO is built from its source")
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
-        command = [go, "install", "-trimpath", "-ldflags=-s -w", f"github.com/minio/minio@{MINIO}"]
+        command = [go, "install", "-trimpath", "-ldflags=-s -w", f"github.com/minio/{name}@{version}"]
         try:
             environment = os.environ | {"GOBIN": folder, "CGO_ENABLED": "0"}
             subprocess.run(
@@ -51,7 +68,7 @@ def _build(program: Path) -> None:
             raise NoServerError(f"make `{' '.join(command)}` work; it says: {error.stderr[-500:]}") from error
         except subprocess.TimeoutExpired as error:
             raise NoServerError(f"`{' '.join(command)}` takes more than {BUILD_SECONDS} s; run it by hand") from error
-        (Path(folder) / "minio").replace(program)
+        (Path(folder) / name).replace(program)
 
 
 class S3Server(Server):

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.native.compose import CHECKOUT, Compose, write_secretly
+from deploy.native.minio import make_logins
 from deploy.native.server import NoServerError
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import check_free, listens
@@ -59,10 +60,12 @@ class Stack:
         write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
         self._check_ports(environment)
         self._start_servers(environment)
-        self._migrate(environment)
+        make_logins(self.compose.environment("minio-init"))
+        self._migrate()
         service, parts = self.service(), self.parts()
-        _start([service], serving)
-        _start(parts, environment)
+        self._start([service], serving)
+        for part in parts:
+            self._start([part], self.compose.airflow(part.name))
         wait(parts, self._is_healthy, AIRFLOW_SECONDS)
         wait([service], self._serves, SERVING_SECONDS)
         self._tell(environment)
@@ -116,17 +119,27 @@ class Stack:
 
     def _start_servers(self, environment: Mapping[str, str]) -> None:
         servers = self.servers(environment)
-        _start(servers, environment)
+        self._start(servers, {})
         for server, name in zip(servers, SERVERS, strict=True):
             wait([server], partial(_is_ready, server, self.compose.ports[name]), SERVER_SECONDS)
             print(server.log.read_text(), end="", flush=True)
 
-    def _migrate(self, environment: Mapping[str, str]) -> None:
+    def _migrate(self) -> None:
         program, *arguments = self.compose.command("airflow-init")
         command = [str(BIN / program), *arguments]
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+        environment = self.compose.shell() | self.compose.airflow("airflow-init")
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
+
+    def _start(self, programs: Iterable[Program], environment: Mapping[str, str]) -> None:
+        for program in programs:
+            if program.running():
+                continue
+            if program.ended():
+                print(f"{program.name} has ended, and is started again", flush=True)
+            program.log.unlink(missing_ok=True)  # what a server says of itself is read from there
+            program.start(self.compose.shell() | dict(environment), CHECKOUT)
 
     def _is_healthy(self) -> bool:
         return airflow_is_healthy(self.parts(), self.compose.url, self.compose.airflow_port)
@@ -147,16 +160,6 @@ class Stack:
 def _is_ready(server: Program, port: int) -> bool:
     """Return whether a server has its port and has printed that all it needs is made."""
     return listens(server.processes(), port) and server.log.read_text().endswith("\n")
-
-
-def _start(programs: Iterable[Program], environment: Mapping[str, str]) -> None:
-    for program in programs:
-        if program.running():
-            continue
-        if program.ended():
-            print(f"{program.name} has ended, and is started again", flush=True)
-        program.log.unlink(missing_ok=True)  # what a server says of itself is read from there
-        program.start(os.environ | environment, CHECKOUT)
 
 
 def main() -> None:

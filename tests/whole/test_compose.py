@@ -16,8 +16,9 @@ import yaml
 from airflow.configuration import retrieve_configuration_description
 
 from deploy.environment import STACK
+from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.serving.settings import ServingSettings
-from ltr_pipeline.settings import variable
+from ltr_pipeline.settings import Settings, variable
 from support.packages import needed
 from support.programs import CHECKOUT
 
@@ -27,6 +28,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("ltr-pipeline:")}
 AIRFLOW = {name: service for name, service in OURS.items() if name != "ltr-serving"}
 SETTINGS = {variable(field) for field in ServingSettings.model_fields.values()}
+NIGHTLY = {variable(field) for field in Settings.model_fields.values()}
+CONNECTIONS = {"AIRFLOW_CONN_LTR_KAFKA", "AIRFLOW_CONN_LTR_S3"}
+BY_AIRFLOW = {f"AIRFLOW_VAR_{one.name.upper()}" for one in VARIABLES} | CONNECTIONS
+RUN_TASKS = ("airflow-scheduler", "airflow-worker")
+CALL_BACK = ("airflow-dag-processor", "airflow-triggerer")
+DIGEST = "@sha256:[0-9a-f]{64}"
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 
 
@@ -37,8 +44,24 @@ def violations(compose: Path) -> str:
 
 
 def variables(text: str) -> list[tuple[str, str]]:
-    """(name, rest) of each ``${NAME:-default}`` or ``${NAME:?message}``; ``$$`` is a dollar of the container's."""
-    return re.findall(r"(?<!\$)\$\{(\w+)([^}]*)\}", text)
+    """(name, rest) of each ``${NAME:-default}`` or ``${NAME:?message}``."""
+    return re.findall(r"\$\{(\w+)([^}]*)\}", text)
+
+
+def environment(name: str) -> dict[str, str | None]:
+    """Of a container; None is the value that .env gives, and nothing where it gives none."""
+    return SERVICES[name].get("environment", {})
+
+
+def secrets(name: str) -> set[str]:
+    """Return names of the variables of .env that hold secrets and reach a container."""
+    reaching = {other for value in environment(name).values() for other, _ in variables(value or "")}
+    reaching |= {other for other, value in environment(name).items() if value is None}
+    return {
+        other
+        for other in reaching
+        if re.search("PASSWORD|SECRET|FERNET|TOKEN|API_KEYS|SIGNING_KEY|NOTIFY|CONN_", other)
+    }
 
 
 def one_shot(service: dict[str, Any]) -> bool:
@@ -88,13 +111,14 @@ def test_image_is_pinned(name: str) -> None:
     if name in OURS:
         assert SERVICES[name]["build"] == "."
     else:
-        assert re.search(r":(\d+\.\d+\.?\d*(-\w+)?|RELEASE\.\d{4}-\S+Z)$", image), image
+        assert re.search(rf":(\d+\.\d+\.?\d*(-\w+)?|RELEASE\.\d{{4}}-\S+Z){DIGEST}$", image), image
 
 
 def test_images_of_the_dockerfile_are_pinned() -> None:
     images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert images
-    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", image) for image in images)
+    assert all(re.fullmatch(rf"python:3\.\d+\.\d+-slim-\w+{DIGEST}", image) for image in images)
+    assert len(set(images)) == 1
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -124,7 +148,7 @@ def test_secrets_have_no_default() -> None:
     assert all(rest.startswith(":?") for rest in found.values())
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():
-            assert not secret.search(name) or value.startswith(("${", "/")), name
+            assert not secret.search(name) or value is None or value.startswith(("${", "/")), name
 
 
 def test_secrets_that_are_needed_are_those_that_make_makes() -> None:
@@ -136,12 +160,42 @@ def test_secrets_that_are_needed_are_those_that_make_makes() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_environment_is_one_that_somebody_reads(name: str) -> None:
     options = retrieve_configuration_description(include_providers=True)
-    for given in OURS[name]["environment"]:
+    for given in environment(name).keys() - BY_AIRFLOW:
         if given.startswith("AIRFLOW__"):
             section, option = given.removeprefix("AIRFLOW__").lower().split("__", 1)
             assert option in options[section]["options"], given
         else:
             assert given in SETTINGS | {"OMP_WAIT_POLICY"}, given
+
+
+def test_every_setting_reaches_the_container_that_uses_it() -> None:
+    for name in RUN_TASKS:
+        assert environment(name).keys() >= BY_AIRFLOW | NIGHTLY - {"AWS_SESSION_TOKEN"}  # MinIO's logins have none
+    for name in CALL_BACK:
+        assert environment(name).keys() >= {"LTR_NOTIFY_URLS", "S3_BUCKET", "AWS_ACCESS_KEY_ID", "LTR_VERIFY_KEYS"}
+    assert environment("ltr-serving").keys() >= SETTINGS - NIGHTLY | {"LTR_DATA_URI", "S3_BUCKET", "LTR_VERIFY_KEYS"}
+    data = {environment(name)["LTR_DATA_URI"] for name in ("ltr-serving", "minio-init", *RUN_TASKS, *CALL_BACK)}
+    assert data == {"s3://${S3_BUCKET:-litgo-models}/data"}
+
+
+def test_no_container_gets_another_ones_secrets() -> None:
+    assert [name for name, service in SERVICES.items() if "env_file" in service] == []
+    database = {"POSTGRES_PASSWORD"}
+    of_airflow = {name for name in STACK if name.startswith("AIRFLOW__") and re.search("KEY|SECRET", name)} | database
+    calls_back = of_airflow | {"AWS_SECRET_ACCESS_KEY", "LTR_NOTIFY_URLS"}
+    runs_tasks = calls_back | CONNECTIONS | {"LTR_SIGNING_KEY", "KAFKA_SASL_PASSWORD"}
+    kafka, logins = {"KAFKA_SASL_PASSWORD"}, {"AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD"}
+    expected = {
+        "airflow-init": of_airflow,
+        "airflow-api-server": of_airflow,
+        **dict.fromkeys(CALL_BACK, calls_back),
+        **dict.fromkeys(RUN_TASKS, runs_tasks),
+        "ltr-serving": kafka | {"LTR_API_KEYS", "MINIO_SERVING_PASSWORD", "SERVING_SIGNING_KEY"},
+        "minio-init": logins | {"MINIO_ROOT_PASSWORD"},
+        "minio": {"MINIO_ROOT_PASSWORD"},
+        "postgres": database,
+    }
+    assert {name: secrets(name) for name in SERVICES} == {name: expected.get(name, set()) for name in SERVICES}
 
 
 def test_dag_bundle_is_the_wheel() -> None:
