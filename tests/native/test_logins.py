@@ -13,6 +13,7 @@ from deploy.native.compose import Compose
 from deploy.native.minio import S3Server, make_logins
 from deploy.native.server import NoServerError
 from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.signing import Key, make_private_key, public_keys, signing_keys
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
@@ -79,6 +80,10 @@ def refused(act: Any, *arguments: Any) -> bool:
     except SettingsError as error:
         return "AccessDenied" in str(error)
     return False
+
+
+def keys_of(environment: dict[str, str]) -> tuple[Key, ...]:
+    return signing_keys(environment["LTR_SIGNING_KEY"], environment["LTR_VERIFY_KEYS"])
 
 
 def post(server: Server, path: str, body: Any = None) -> Any:
@@ -152,6 +157,19 @@ def test_the_night_writes_data_and_registry_and_no_other_folder(stack: Stack, s3
     assert refused(stack.storage(stack.night, "other").put, "x", b"{}")
     foreign = stack.night | {"S3_BUCKET": s3_server.make_bucket(f"ltr-{uuid4().hex[:12]}")}
     assert refused(stack.storage(foreign, "ltr").put, "x", b"{}")
+
+
+def test_where_the_night_signs_a_service_without_its_public_key_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LTR_VERIFY_KEYS", raising=False)
+    monkeypatch.setenv("LTR_SIGNING_KEY", key := make_private_key())
+    compose = Compose(tmp_path, "http://127.0.0.1:8080")
+    with pytest.raises(SettingsError, match="LTR_VERIFY_KEYS: key 1 is not ed25519-public:"):
+        keys_of(compose.serving())
+    monkeypatch.setenv("LTR_VERIFY_KEYS", " ".join(public_keys(signing_keys(key))))
+    (public,) = keys_of(compose.serving())
+    assert public.sign(b"") is None
 
 
 def test_data_in_a_bucket_that_the_logins_are_not_for_is_refused(stack: Stack) -> None:

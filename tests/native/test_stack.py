@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import shlex
@@ -23,11 +24,13 @@ from kafka import KafkaConsumer, KafkaProducer
 from deploy.native.kafka import lacking
 from ltr_pipeline.local.ports import free_ports
 from ltr_pipeline.local.programs import members
+from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from support import servers
 from support.programs import CHECKOUT
 
 DAG = "train_ltr_daily"
 PATIENCE_SECONDS = 420
+SIGNING_KEY = make_private_key()
 START_SECONDS = 1800  # MinIO may have to be built, Kafka to be fetched
 
 
@@ -63,6 +66,8 @@ def stack() -> Iterator[dict[str, str]]:
         "MINIO_PORT": minio,
         "LTR_SERVE_PORT": serving,
         "WEIGHTS_POLL_SECONDS": "1",
+        "LTR_SIGNING_KEY": SIGNING_KEY,
+        "LTR_VERIFY_KEYS": " ".join(public_keys(signing_keys(SIGNING_KEY))),
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
     }
     try:
@@ -110,6 +115,13 @@ def health(stack: dict[str, str]) -> Any:
         return json.load(answer)
 
 
+def judged(stack: dict[str, str]) -> float:
+    """Return when, by the service, the gate last judged a night; 0 when it cannot know."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{stack['LTR_SERVE_PORT']}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("ltr_last_judged_timestamp_seconds "))
+
+
 def ltr(stack: dict[str, str], folder: Path, *arguments: str, **other: str) -> str:
     program = Path(sys.executable).with_name("ltr")
     done = subprocess.run(
@@ -117,6 +129,13 @@ def ltr(stack: dict[str, str], folder: Path, *arguments: str, **other: str) -> s
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def environ(stack: dict[str, str], part: str) -> dict[str, str]:
+    """Return the environment of a process that runs."""
+    pid = (Path(stack["AIRFLOW_HOME"]) / "services" / f"{part}.pid").read_text().split()[0]
+    lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(line.split("=", 1) for line in lines if line)
 
 
 def produce(stack: dict[str, str], log: Path) -> int:
@@ -172,7 +191,22 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
     (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))
     assert version["version"] == event["extra"]["version"] == latest["version"]
+    assert latest["signature"].startswith("ed25519:")
     wait("reload", lambda: health(stack)["version"] == latest["version"])
+    moment = dt.datetime.fromisoformat(run["logical_date"]).timestamp()
+    wait("judged night", lambda: judged(stack) == moment)  # else LtrNoJudgedRun fires for ever
+
+
+def test_each_part_has_the_variables_of_its_container(stack: dict[str, str]) -> None:
+    """Whatever the shell has set. The API server writes its title over what /proc shows of its environment."""
+    parts = [environ(stack, part) for part in ("airflow-scheduler", "airflow-triggerer", "ltr-serving")]
+    scheduler, _, service = parts
+    secrets = ("AIRFLOW__CORE__FERNET_KEY", "AWS_SECRET_ACCESS_KEY", "LTR_SIGNING_KEY", "LTR_API_KEYS")
+    has = [[bool(part.get(name)) for name in secrets] for part in parts]
+    assert has == [[True, True, True, False], [True, True, False, False], [False, True, False, True]]
+    assert [part["AWS_ACCESS_KEY_ID"] for part in parts] == ["ltr", "ltr", "ltr-serving"]
+    assert scheduler["AWS_SECRET_ACCESS_KEY"] != service["AWS_SECRET_ACCESS_KEY"]
+    assert not any(name.startswith("MINIO_") and name != "MINIO_PORT" for part in parts for name in part)
 
 
 @pytest.mark.long
