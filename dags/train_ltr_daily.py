@@ -53,6 +53,7 @@ from airflow.sdk import (
 )
 
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
+from ltr_pipeline.airflow.keys import OUTCOME_KEY
 from ltr_pipeline.airflow.runtime import GATE_TABLE, RETRY_POLICY, gate_variables, run_request, run_settings
 from ltr_pipeline.schedule import NIGHTLY
 
@@ -146,7 +147,7 @@ def train_ltr_daily() -> None:
 
         who = f"airflow/{get_current_context()['dag_run'].run_id}"
         outcome = nightly.publish_weights(decision, who, run_settings())
-        get_current_context()["ti"].xcom_push("outcome", outcome)
+        get_current_context()["ti"].xcom_push(OUTCOME_KEY, outcome)
         if outcome["moved"]:
             yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
 
@@ -155,7 +156,7 @@ def train_ltr_daily() -> None:
         from ltr_pipeline.jobs import nightly
 
         outcome = nightly.keep_previous(decision, run_settings())
-        get_current_context()["ti"].xcom_push("outcome", outcome)
+        get_current_context()["ti"].xcom_push(OUTCOME_KEY, outcome)
 
     @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:

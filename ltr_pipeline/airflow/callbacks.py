@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from ltr_pipeline.airflow.keys import FAILURE_KEY
 from ltr_pipeline.airflow.runtime import run_settings
 
 __all__ = ["deadline_missed", "run_failed", "task_failed"]
@@ -14,10 +16,13 @@ _TOLD_BY_ITS_TASK = "task_failure"
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
-    """Tell the notification channels that a task failed, and why."""
-    instance = context["task_instance"]
-    error = context.get("exception") or "the task ended without an exception; it may have been killed"
+    """Tell the notification channels and the run's note that a task failed, and why."""
+    instance, exception = context["task_instance"], context.get("exception")
+    error = exception or "the task ended without an exception; it may have been killed"
     _tell(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
+    if exception:  # so this is the task's own process: the DAG processor, which calls for killed ones, cannot push
+        with suppress(Exception):  # the channels know
+            instance.xcom_push(FAILURE_KEY, str(exception) or type(exception).__name__)
 
 
 def run_failed(context: Mapping[str, Any]) -> None:

@@ -1,25 +1,30 @@
 """The note on each nightly run in Airflow's UI: how it ended, why, and where its report is.
 
-A task cannot write a note on its own run, so the scheduler does when the run ends, from what the last task handed on.
-It loads this plugin by the package's entry point.
+A task cannot write a note on its own run, so the scheduler does when the run ends, from what its tasks handed on as
+XComs. It loads this plugin by the package's entry point.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
+from ltr_pipeline.airflow.keys import FAILURE_KEY, OUTCOME_KEY
+
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
+    from sqlalchemy.orm import Session
 
-__all__ = ["OUTCOME_KEY", "LtrPlugin"]
+__all__ = ["LtrPlugin"]
 
-OUTCOME_KEY: Final = "outcome"
-"""XCom of the task that published or kept: its outcome and the address of the report."""
-
-_BEGINNINGS: Final = ("Published", "Kept", "Failed")
+_DAGS: Final = ("train_ltr_daily",)
+_BEGINNINGS: Final = ("Published ", "Kept the former version: ", "Failed ")
+_LONGEST: Final = 1000  # characters, as Airflow's column has
+_ROOM: Final = 600  # of them for the reason: the rest is said after it
 
 
 class _Notes:
@@ -28,41 +33,80 @@ class _Notes:
     @hookimpl
     def on_dag_run_success(self, dag_run: DagRun) -> None:
         """Note how a run ended that was judged."""
-        if outcome := _outcome(dag_run):
-            version = outcome.get("version")
-            begins = f"Published {version}" if version else "Kept the former version"
-            _note(dag_run, f"{begins}: {outcome['reason']}.", f"Report: {outcome['report']}")
+        if dag_run.dag_id in _DAGS:
+            with _in_session(dag_run) as (run, session):
+                for outcome in _handed(run, session, OUTCOME_KEY).values():
+                    _note(run, *_ended(outcome))
 
     @hookimpl
     def on_dag_run_failed(self, dag_run: DagRun, msg: str) -> None:
-        """Note which tasks failed, and what to do."""
+        """Note which task failed, why, and what to do."""
         if dag_run.dag_id in _DAGS:
-            failed = [instance.task_id for instance in dag_run.get_task_instances() if instance.state == "failed"]
-            where = f"in {', '.join(sorted(failed))}" if failed else f"({msg})"
-            what = "`latest` stays as it was. The task's log says why and what to do; then clear it and all after it."
-            _note(dag_run, f"Failed {where}.", what)
+            with _in_session(dag_run) as (run, session):
+                _forget_deadline(run, session)
+                tasks = [task.task_id for task in run.get_task_instances(["failed"], session=session)]
+                _note(run, *_failed(tasks, _handed(run, session, FAILURE_KEY), msg))
 
 
-def _outcome(dag_run: DagRun) -> dict[str, Any] | None:
-    from airflow.models.xcom import XComModel
+@contextmanager
+def _in_session(dag_run: DagRun) -> Iterator[tuple[DagRun, Session]]:
+    """Yield the run in the session of the scheduler, who commits it; a run at hand is in none, so in a new one."""
+    from airflow.utils.session import create_session
     from sqlalchemy.orm import object_session
 
-    session = object_session(dag_run)
-    if session is None or dag_run.dag_id not in _DAGS:
-        return None
-    asked = XComModel.get_many(run_id=dag_run.run_id, key=OUTCOME_KEY, dag_ids=dag_run.dag_id, limit=1)
-    found = session.scalars(asked).first()
-    return XComModel.deserialize_value(found) if found else None
+    if session := object_session(dag_run):
+        yield dag_run, session
+    else:
+        with create_session() as session:
+            yield session.get_one(type(dag_run), dag_run.id), session
 
 
-def _note(dag_run: DagRun, *paragraphs: str) -> None:
+def _handed(run: DagRun, session: Session, key: str) -> dict[str, Any]:
+    """Return what tasks of the run handed on by this name, by task."""
+    from airflow.models.xcom import XComModel
+
+    asked = XComModel.get_many(run_id=run.run_id, key=key, dag_ids=run.dag_id)
+    return {found.task_id: XComModel.deserialize_value(found) for found in session.scalars(asked)}
+
+
+def _forget_deadline(run: DagRun, session: Session) -> None:
+    """Let a run that has ended not be told as late, and be cleared.
+
+    Airflow answers a clear with an error while a deadline is open: https://github.com/apache/airflow/issues/70368.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.deadline import Deadline
+
+    Deadline.prune_deadlines(session=session, conditions={DagRun.id: run.id})
+
+
+def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
+    version = outcome["version"]
+    published = f"Published {version}" if outcome["moved"] else f"Published {version}, but `latest` did not move"
+    report = f"Report: {outcome['report']} (`ltr report {outcome['run']} --open` shows it)"
+    return f"{published if version else 'Kept the former version'}: {outcome['reason']}.", report
+
+
+def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple[str, str]:
+    """Say where and why, and what to do; only a run that came as far as publishing can have moved `latest`."""
+    why = " ".join(f"Failed in {task}: {reasons.get(task, 'its log says why').rstrip('.')}." for task in tasks)
+    moved = {"publish_weights", "notify"}.intersection(tasks)
+    stays = "`ltr versions` says whether `latest` has moved" if moved else "`latest` stays as it was"
+    clear = "clear this task with all after it" if tasks else "clear the tasks that have not ended"
+    more = f"{stays}. When the cause is gone, {clear}: the run goes on where it stopped."
+    return why or f"Failed, but no task did ({msg}).", more
+
+
+def _note(run: DagRun, why: str, more: str) -> None:
     """Write a note, unless a person has written one."""
-    if not dag_run.note or dag_run.note.startswith(_BEGINNINGS):
-        dag_run.note = "\n\n".join(paragraphs)[:_LONGEST]
+    if not run.note or run.note.startswith(_BEGINNINGS):
+        run.note = f"{_shortened(why)}\n\n{more}"[:_LONGEST]
 
 
-_DAGS: Final = ("train_ltr_daily",)
-_LONGEST: Final = 1000  # characters, as Airflow's column has
+def _shortened(text: str) -> str:
+    """Return text that leaves room for the rest of the note, of characters that every database takes."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return printable if len(printable) <= _ROOM else f"{printable[:_ROOM]} …"
 
 
 class LtrPlugin(AirflowPlugin):

@@ -115,7 +115,7 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     said = note(states["run_id"])
     assert said.startswith("Kept the former version: 20261001_0215 stays in use: ")
     assert "below the minimum of 0.99" in said
-    assert said.endswith("runs/20261002_0215/report.html")
+    assert said.endswith("runs/20261002_0215/report.html (`ltr report 20261002_0215 --open` shows it)")
 
 
 @pytest.mark.long
@@ -131,7 +131,7 @@ def test_a_date_that_has_not_come_is_refused_before_anything_lands(run: Run, set
     states = run(dt.date(2031, 1, 1))
     assert (states["run"], states["extract_events"], states["tries"]) == ("failed", "failed", "1")
     assert settings.data.keys("events") == []
-    assert note(states["run_id"]).startswith("Failed in extract_events.")
+    assert note(states["run_id"]).startswith("Failed in extract_events: the run's date 2031-01-01 is in the future")
 
 
 @pytest.mark.parametrize("value", ["1.7", pytest.param("abc", marks=pytest.mark.long)])
