@@ -17,7 +17,7 @@ export LTR_LOG_FOLDER ?= logs
 # libgomp spin-waits otherwise, and two busy processes make training a hundred times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup run serve demo up down airflow test test-long lint format secrets lock clean
+.PHONY: help setup run serve demo up down airflow variables test test-long lint format secrets lock clean
 help:
 	@echo "make setup [TRY=1]          install into .venv: everything, or only what \`ltr try\` needs"
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
@@ -25,6 +25,7 @@ help:
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL), the service beside it"
 	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
+	@echo "make variables              the gate's Variables in that Airflow: creates the missing ones, shows what is in use"
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
 	@echo "make secrets                what docker-compose.yaml needs in .env"
 	@echo "make test / make lint       tests / ruff, mypy, import floors, doctests"
@@ -67,6 +68,9 @@ down: $(READY)
 
 airflow: $(READY) $(MIGRATED)
 	@$(WITH_SERVERS) $(BIN)/airflow $(CMD)
+
+variables: $(READY) $(MIGRATED)
+	@$(WITH_SERVERS) $(BIN)/ltr variables
 
 # A file stays with one worker, which starts the servers that it needs; the conftest puts long files first.
 JOBS ?= 2

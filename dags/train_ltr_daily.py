@@ -60,19 +60,32 @@ from ltr_pipeline.schedule import NIGHTLY
 WEIGHTS = Asset("ltr_weights")
 WEIGHTS_MOVED = AssetAlias("ltr_weights_moved")
 LATE_AFTER = timedelta(hours=2)
+WINDOW_DAYS = (9, 365)  # as LTR_WINDOW_DAYS; reading it from the settings would import them at each parsing
 
 PARAMS = {
     "date": Param(
         None,
         type=["null", "string"],
         format="date",
-        title="Date",
-        description="Repeat the nightly run of this day (UTC).",
+        title="Day to repeat",
+        description="Day (UTC) whose nightly run is repeated, YYYY-MM-DD. Default: none, what has arrived since the "
+        "last run is landed.",
     ),
     "window_days": Param(
-        None, type=["null", "integer"], minimum=9, maximum=365, title="Window", description="Training window in days."
+        None,
+        type=["null", "integer"],
+        minimum=WINDOW_DAYS[0],
+        maximum=WINDOW_DAYS[1],
+        title="Training window",
+        description=f"Days to train on, a whole number from {WINDOW_DAYS[0]} to {WINDOW_DAYS[1]}. "
+        "Default: LTR_WINDOW_DAYS of the workers, which is 28 unless set.",
     ),
-    "dry_run": Param(False, type="boolean", title="Dry run", description="Judge, but publish nothing."),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description="On: judge, but publish nothing. Default: off, publish what passes the gate.",
+    ),
 }
 
 

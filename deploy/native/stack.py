@@ -61,7 +61,7 @@ class Stack:
         self._check_ports(environment)
         self._start_servers(environment)
         make_logins(self.compose.environment("minio-init"))
-        self._migrate()
+        self._prepare()
         service, parts = self.service(), self.parts()
         self._start([service], serving)
         for part in parts:
@@ -124,13 +124,15 @@ class Stack:
             wait([server], partial(_is_ready, server, self.compose.ports[name]), SERVER_SECONDS)
             print(server.log.read_text(), end="", flush=True)
 
-    def _migrate(self) -> None:
-        program, *arguments = self.compose.command("airflow-init")
-        command = [str(BIN / program), *arguments]
-        environment = self.compose.shell() | self.compose.airflow("airflow-init")
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NoServerError(f"airflow db migrate failed: {done.stderr[-1000:]}")
+    def _prepare(self) -> None:
+        """Make Airflow's tables, and the gate's Variables in them."""
+        for service in ("airflow-init", "airflow-variables-init"):
+            program, *arguments = self.compose.command(service)
+            command = [str(BIN / program), *arguments]
+            environment = self.compose.shell() | self.compose.airflow(service)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise NoServerError(f"{program} {' '.join(arguments)} failed: {done.stderr[-1000:]}")
 
     def _start(self, programs: Iterable[Program], environment: Mapping[str, str]) -> None:
         for program in programs:

@@ -302,6 +302,18 @@ def down() -> None:
 
 
 @app.command(rich_help_panel=MACHINE)
+def variables(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a file for Airflow's import and touch nothing.")
+    ] = False,
+) -> None:
+    """Create the gate's Variables that Airflow lacks, and show every value in use; what is set stays as it is."""
+    from ltr_pipeline.cli import variables
+
+    variables.variables(as_json)
+
+
+@app.command(rich_help_panel=MACHINE)
 def serve() -> None:
     """Rank by the published weights over HTTP until you stop it (docs/api.md)."""
     from ltr_pipeline.cli import stack

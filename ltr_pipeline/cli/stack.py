@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ltr_pipeline.cli.console import console
+from ltr_pipeline.cli.variables import create_missing
 from ltr_pipeline.local import standalone
 from ltr_pipeline.local.ports import check_free
 from ltr_pipeline.local.programs import Program, stop, wait
@@ -36,6 +37,7 @@ def up() -> None:
     if can_serve and not service.running():
         service.start()
     _await_airflow(airflow, home)
+    create_missing()
     if can_serve:
         _await_service(service)
     else:

@@ -10,10 +10,13 @@ from msgspec import Meta
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["RECENT_DAYS", "VARIABLES", "Policy", "Variable", "variables_table"]
+__all__ = ["DEFAULT_IS", "RECENT_DAYS", "VARIABLES", "Policy", "Variable", "plain_value", "variables_table"]
 
 RECENT_DAYS: Final = 28
 """The challenger is compared with the best version that was promoted in so many days before."""
+
+DEFAULT_IS: Final = "Default"
+"""How the description of a Variable begins, before the default of the release that made it."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -105,13 +108,20 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def allowed(self) -> str:
         """Allowed range in words."""
-        if self.choices:
-            return " or ".join(self.choices)
-        return f"a {'whole ' if self.whole else ''}number from {self.low:.10g} to {self.high:.10g}"
+        return self._range if self.choices else f"a {'whole ' if self.whole else ''}number from {self._range}"
+
+    @property
+    def description(self) -> str:
+        """Line that Airflow shows beside the Variable, cut after some 50 characters in its table."""
+        return f"{DEFAULT_IS} {self.default}, {self._range}: {self.meaning}"
+
+    @property
+    def _range(self) -> str:
+        return " or ".join(self.choices) if self.choices else f"{self.low:.10g} to {self.high:.10g}"
 
     def parse(self, text: str) -> float | int | str:
         """Return the value of the Variable; SettingsError names it, what it is and what it may be."""
-        word = str(text).strip()
+        word = plain_value(str(text)).strip()
         if self.choices:
             if word in self.choices:
                 return word
@@ -128,6 +138,19 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
         return SettingsError(
             f"the Airflow Variable {self.name} is {text!r}; set it to {self.allowed}, or delete it for {self.default}"
         )
+
+
+def plain_value(text: str) -> str:
+    """Return the value of a Variable; the import of Airflow's UI stores its description with it, as JSON."""
+    try:
+        return msgspec.json.decode(text, type=_Imported).value
+    except msgspec.DecodeError:
+        return text
+
+
+class _Imported(msgspec.Struct, forbid_unknown_fields=True):
+    value: str
+    description: str
 
 
 def _variable(field: str, hint: object, default: object) -> Variable:

@@ -15,6 +15,7 @@ from airflow.dag_processing.dagbag import DagBag
 from ltr_pipeline.airflow.bundle import LtrDagBundle
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
+from ltr_pipeline.settings import Settings
 
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
@@ -70,6 +71,19 @@ def test_a_dag_file_knows_the_jobs_and_what_ties_them_to_airflow_alone(path: Pat
     modules = {getattr(node, "module", None) or node.names[0].name for node in imported}
     ours = {".".join(module.split(".")[:2]) for module in modules if module.startswith("ltr_pipeline")}
     assert ours <= {"ltr_pipeline.airflow", "ltr_pipeline.jobs", "ltr_pipeline.schedule"}
+
+
+def test_params_say_range_and_default(bag: DagBag) -> None:
+    params = {name: bag.dags["train_ltr_daily"].params.get_param(name) for name in ("date", "window_days", "dry_run")}
+    for param in params.values():
+        assert param.schema["title"]
+        assert "Default: " in param.description
+    limits = {type(limit).__name__: limit for limit in Settings.model_fields["window_days"].metadata}
+    least, most = limits["Ge"].ge, limits["Le"].le
+    window = params["window_days"]
+    assert (window.schema["minimum"], window.schema["maximum"]) == (least, most)
+    assert f"from {least} to {most}" in window.description
+    assert f"{Settings.model_fields['window_days'].default} unless set" in window.description
 
 
 def test_documentation_names_every_variable_and_its_default(bag: DagBag) -> None:

@@ -1,5 +1,6 @@
 """The Airflow Variables of the gate: defaults, ranges and messages, and that documents name them as they are."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.gate.policy import VARIABLES, Policy, variables_table
+from ltr_pipeline.gate.variables import import_file
 
 BY_NAME = {variable.name: variable for variable in VARIABLES}
 
@@ -63,6 +65,25 @@ def test_a_wrong_value_is_named_with_its_range(name, value, allowed):
     assert str(caught.value) == (
         f"the Airflow Variable {name} is {value!r}; set it to {allowed}, or delete it for {BY_NAME[name].default}"
     )
+
+
+def test_what_the_import_of_airflows_ui_makes_of_our_file_counts():
+    # Version 3.3.2 stores the description in the value; `airflow variables import` does not.
+    files = {name: json.dumps(content, indent=2) for name, content in import_file().items()}
+    assert Policy.from_variables(files) == Policy()
+    files["ltr_ndcg_min"] = '{"value": "0.7", "description": "edited"}'
+    assert Policy.from_variables(files) == Policy(ndcg_min=0.7)
+    for other in ('{"value": "7", "description": ""}', '{"value": "0.7"}', '{"value": 0.7, "description": ""}', "{}"):
+        with pytest.raises(SettingsError, match=r"ltr_ndcg_min is .*\{"):
+            Policy.from_variables({"ltr_ndcg_min": other})
+
+
+@pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
+def test_a_description_begins_with_default_and_range(variable):
+    shown = variable.description[:50]  # what Airflow's table shows
+    assert shown.startswith(f"Default {variable.default}, ")
+    assert all(word in shown for word in variable.choices or (f"{variable.low:.10g} to {variable.high:.10g}",))
+    assert variable.description.endswith(variable.meaning)
 
 
 def test_all_wrong_values_are_named_at_once():

@@ -22,6 +22,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from deploy.native.kafka import lacking
+from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.local.ports import free_ports
 from ltr_pipeline.local.programs import members
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
@@ -155,6 +156,8 @@ def test_all_parts_are_well(stack: dict[str, str], api: Any) -> None:
         ("metadatabase", "scheduler", "triggerer", "dag_processor"), "healthy"
     )
     assert (health(stack)["status"], health(stack)["version"]) == ("live", "legacy")
+    names = {variable["key"] for variable in api("GET", "/variables")["variables"]}
+    assert names == {variable.name for variable in VARIABLES} - {"ltr_fairness_max"}  # that is the environment's
 
 
 def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: Any, tmp_path: Path) -> None:

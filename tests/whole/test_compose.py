@@ -84,7 +84,7 @@ def test_compose_file_follows_the_specification(tmp_path: Path) -> None:
 def test_stack_has_every_part_of_airflow_and_its_servers() -> None:
     commands = {" ".join(service["command"]).removesuffix(" --skip-serve-logs") for service in AIRFLOW.values()}
     parts = ("api-server", "scheduler", "dag-processor", "triggerer", "celery worker", "db migrate")
-    assert commands == {f"airflow {part}" for part in parts}
+    assert commands == {f"airflow {part}" for part in parts} | {"ltr variables"}
     assert {"postgres", "kafka", "kafka-init", "minio", "minio-init", "redis"} == set(SERVICES) - set(OURS)
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["redis", "airflow-worker"]
 
@@ -171,6 +171,7 @@ def test_environment_is_one_that_somebody_reads(name: str) -> None:
 def test_every_setting_reaches_the_container_that_uses_it() -> None:
     for name in RUN_TASKS:
         assert environment(name).keys() >= BY_AIRFLOW | NIGHTLY - {"AWS_SESSION_TOKEN"}  # MinIO's logins have none
+    assert environment("airflow-variables-init").keys() >= BY_AIRFLOW - CONNECTIONS
     for name in CALL_BACK:
         assert environment(name).keys() >= {"LTR_NOTIFY_URLS", "S3_BUCKET", "AWS_ACCESS_KEY_ID", "LTR_VERIFY_KEYS"}
     assert environment("ltr-serving").keys() >= SETTINGS - NIGHTLY | {"LTR_DATA_URI", "S3_BUCKET", "LTR_VERIFY_KEYS"}
@@ -187,6 +188,7 @@ def test_no_container_gets_another_ones_secrets() -> None:
     kafka, logins = {"KAFKA_SASL_PASSWORD"}, {"AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD"}
     expected = {
         "airflow-init": of_airflow,
+        "airflow-variables-init": of_airflow,
         "airflow-api-server": of_airflow,
         **dict.fromkeys(CALL_BACK, calls_back),
         **dict.fromkeys(RUN_TASKS, runs_tasks),

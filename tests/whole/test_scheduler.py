@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.local.ports import free_port
 from support import servers
 from support.programs import CHECKOUT
@@ -166,6 +167,9 @@ def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str
     assert dag["is_paused"] is True
     assert "Train, gate and publish" in dag["doc_md"]
     assert health(environment)["simulated"]
+    shown = {each["key"]: (each["value"], each["description"]) for each in api("GET", "/api/v2/variables")["variables"]}
+    given = {"ltr_fairness_max"}  # by the environment
+    assert shown == {each.name: (each.default, each.description) for each in VARIABLES if each.name not in given}
     parts = api("GET", "/api/v2/monitor/health")
     assert {parts[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {"healthy"}
 

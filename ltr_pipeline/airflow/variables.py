@@ -1,0 +1,85 @@
+"""Create the gate's Variables that this Airflow lacks, and say which value of each is in use.
+
+``python -m ltr_pipeline.airflow.variables`` is the part of ``ltr variables`` that needs Airflow; its last line is JSON.
+It writes to Airflow's database, so it runs where Airflow's own commands do, never in a task.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+from airflow.configuration import conf, ensure_secrets_loaded
+from airflow.models import Variable
+from airflow.secrets.environment_variables import VAR_ENV_PREFIX, EnvironmentVariablesBackend
+from airflow.secrets.metastore import MetastoreBackend
+from airflow.utils.session import create_session
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from ltr_pipeline.gate import policy
+from ltr_pipeline.gate.variables import DEFAULT, STORED, Found, InUse
+
+__all__ = ["create_missing"]
+
+
+def create_missing() -> Found:
+    """Create each Variable of the gate that nothing gives a value, with its default; all others stay as they are."""
+    stored = _stored()
+    found = [_given(variable, stored) or _created(variable) for variable in policy.VARIABLES]
+    return Found(database=_database(), variables=found)
+
+
+def _stored() -> dict[str, tuple[str | None, str | None]]:
+    """Return value and description of the Variables in the database; a value that cannot be decrypted is None."""
+    names = [variable.name for variable in policy.VARIABLES]
+    with create_session() as session:
+        rows = session.scalars(select(Variable).where(Variable.key.in_(names)))
+        return {row.key: (row.val, row.description) for row in rows}
+
+
+def _given(variable: policy.Variable, stored: dict[str, tuple[str | None, str | None]]) -> InUse | None:
+    """Return the value that Airflow finds, asking in the order in which it asks; None when nothing has one."""
+    name = variable.name
+    for backend in ensure_secrets_loaded():
+        if isinstance(backend, MetastoreBackend):
+            continue  # the last one
+        value = backend.get_variable(key=name)
+        if value is not None:
+            environment = isinstance(backend, EnvironmentVariablesBackend)
+            source = f"{VAR_ENV_PREFIX}{name.upper()}" if environment else type(backend).__name__
+            return InUse(name=name, value=str(value), source=source, shadowed=name in stored)
+    if name in stored:
+        value, description = stored[name]
+        if value is None:
+            return InUse(name=name, value=variable.default, source=DEFAULT, shadowed=True)
+        return InUse(name=name, value=value, source=STORED, description=description)
+    return None
+
+
+def _created(variable: policy.Variable) -> InUse:
+    """Create a Variable; not by `Variable.set`, which would overwrite one that somebody has just made."""
+    try:
+        with create_session() as session:
+            made = Variable(variable.name, variable.default, variable.description)  # type: ignore[no-untyped-call]
+            session.add(made)
+    except IntegrityError:
+        return _given(variable, _stored()) or InUse(name=variable.name, value=variable.default, source=DEFAULT)
+    return InUse(
+        name=variable.name, value=variable.default, source=STORED, created=True, description=variable.description
+    )
+
+
+def _database() -> str:
+    return make_url(conf.get_mandatory_value("database", "sql_alchemy_conn")).render_as_string(hide_password=True)
+
+
+if __name__ == "__main__":
+    try:
+        _found = create_missing()
+    except DBAPIError as error:
+        sys.exit(
+            f"Airflow's database {_database()} has no Variables: {str(error.orig).splitlines()[0]}; run "
+            "`airflow db migrate` there first"
+        )
+    sys.stdout.write(msgspec.json.encode(_found).decode() + "\n")

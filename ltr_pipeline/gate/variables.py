@@ -1,0 +1,79 @@
+"""The gate's Variables in an Airflow: which value of each is in use, where it comes from, and a file to import."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.gate.policy import DEFAULT_IS, VARIABLES, Variable, plain_value
+
+__all__ = ["DEFAULT", "STORED", "Found", "InUse", "import_file", "remark"]
+
+STORED: Final = "Variable"
+"""Source of a value that Airflow's database holds, as its UI shows it."""
+
+DEFAULT: Final = "default"
+"""Source of a value that nothing sets."""
+
+
+class InUse(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of a Variable that a task reads.
+
+    Attributes
+    ----------
+    source
+        `STORED`, `DEFAULT`, the environment variable or the secrets backend that gives it.
+    created
+        Whether it was created just now.
+    description
+        As stored.
+    shadowed
+        Whether a Variable is stored that does not count: the source is another one, or it cannot be decrypted.
+    """
+
+    name: str
+    value: str
+    source: str
+    created: bool = False
+    description: str | None = None
+    shadowed: bool = False
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """Every Variable of the gate in one Airflow, and the address of that Airflow's database."""
+
+    database: str
+    variables: list[InUse]
+
+
+def import_file() -> dict[str, dict[str, str]]:
+    """Return every Variable with default and description, in the form that ``airflow variables import`` reads."""
+    return {each.name: {"value": each.default, "description": each.description} for each in VARIABLES}
+
+
+def remark(variable: Variable, found: InUse) -> str:
+    """Return what a person should know about the value of a Variable; empty when there is nothing."""
+    if found.created:
+        return "created"
+    if found.shadowed and found.source == DEFAULT:
+        return "what is stored cannot be decrypted: has the Fernet key changed?"
+    try:
+        variable.parse(found.value)
+    except SettingsError:
+        return "not allowed: the next run fails"
+    if plain_value(found.value) != found.value:
+        return "imported in Airflow's UI, description and all; it counts, but is hard to edit: delete it"
+    if found.source == STORED and _follows(found) and found.value != variable.default:
+        return f"default of an earlier release, now {variable.default}: delete it, and `ltr variables` makes it anew"
+    if found.shadowed:
+        return "the Variable in Airflow's UI does not count"
+    return ""
+
+
+def _follows(found: InUse) -> bool:
+    """Tell whether a stored value is the default of the release that created it."""
+    born = re.match(rf"{DEFAULT_IS} (\S+), ", found.description or "")
+    return born is not None and born[1] == found.value
