@@ -34,6 +34,7 @@ from uvicorn.supervisors import Multiprocess  # noqa: E402
 
 from ltr_pipeline.errors import LtrError, SettingsError  # noqa: E402
 from ltr_pipeline.serving.http.app import create_app  # noqa: E402
+from ltr_pipeline.serving.http.examples import curl, sample  # noqa: E402
 from ltr_pipeline.serving.http.protocol import LimitedProtocol  # noqa: E402
 from ltr_pipeline.serving.logs import Logs  # noqa: E402
 from ltr_pipeline.serving.settings import ServingSettings  # noqa: E402
@@ -58,7 +59,7 @@ def main() -> None:
     except LtrError as error:
         sys.exit(f"error: {error}")
     _open_many_files()
-    threading.Thread(target=_announce, args=(listening, settings), daemon=True).start()
+    threading.Thread(target=_announce, args=(listening, settings, app), daemon=True).start()
     with ExitStack() as ending:
         if settings.workers > 1:  # this process only starts and watches the workers
             ending.enter_context(Logs(settings.log_folder))
@@ -115,8 +116,8 @@ def _bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _announce(listening: socket.socket, settings: ServingSettings) -> None:
-    """Say where it serves, once it does."""
+def _announce(listening: socket.socket, settings: ServingSettings, app: FastAPI | None) -> None:
+    """Say where it serves, once it does, and a first request that has every feature."""
     host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
@@ -124,7 +125,12 @@ def _announce(listening: socket.socket, settings: ServingSettings) -> None:
         with suppress(OSError), socket.create_connection((reached, port), timeout=1):
             break
         threading.Event().wait(ASK_SECONDS)
-    sys.stderr.write(f"serving on http://{name}:{port}\n({settings.world})\n")
+    here = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    found = app.state.parts.sample() if app else sample(settings.mapping)
+    sys.stderr.write(
+        f"serving on http://{name}:{port}\n({settings.world})\nEvery operation: {here}/docs. Try one:\n"
+        f"{curl(here, found, key=bool(settings.keys))}\n"
+    )
 
 
 def _open_many_files() -> None:

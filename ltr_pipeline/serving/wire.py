@@ -60,7 +60,7 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     Attributes
     ----------
     query_id
-        What is asked, such as a client's case; `case_id` in the events.
+        What is asked, such as a search; the events say it again.
     candidates
         The items to rank.
     user_id

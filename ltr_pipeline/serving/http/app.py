@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from ltr_pipeline.serving.http import openapi
 from ltr_pipeline.serving.http.access import FACTS, Access
 from ltr_pipeline.serving.http.auth import RefusedError, may_write
 from ltr_pipeline.serving.http.bodies import JSON, Bodies, BodyError
+from ltr_pipeline.serving.http.examples import Sample, sample
 from ltr_pipeline.serving.logs import Facts, Logs
 from ltr_pipeline.serving.periodic import Periodic, look_for_nights
 from ltr_pipeline.serving.ranking.order import Interleaver
@@ -73,6 +74,10 @@ class Parts:
         self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, lambda: look_for_nights(settings.data)])
         self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
 
+    def sample(self) -> Sample:
+        """Return what requests to copy are made of now."""
+        return sample(self.settings.mapping, self.models.current)
+
     def _log_shadow(self, ranking: ShadowRanking) -> None:
         self.recorder.answered(ranking.answered_list())
 
@@ -116,7 +121,8 @@ def create_app(settings: ServingSettings | None = None) -> FastAPI:
     """
     parts = Parts(settings or load(ServingSettings))
     app = FastAPIOffline(title=openapi.TITLE, lifespan=parts.running, redoc_url=None, redirect_slashes=False)
-    app.openapi = cache(lambda: openapi.document(app.routes))  # type: ignore[method-assign] # it knows no msgspec
+    described = lru_cache(maxsize=1)(lambda _model: openapi.document(app.routes, parts.sample()))
+    app.openapi = lambda: described(parts.models.current.sha256)  # type: ignore[method-assign] # it knows no msgspec
     app.state.parts = parts
     app.add_middleware(Access, write=parts.logs.write, version=lambda: parts.models.current.version)
     _answer_errors(app)

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from ltr_pipeline.scoring.requests import LONGEST_NAME
 from ltr_pipeline.serving import wire
+from ltr_pipeline.serving.http.examples import Example, Sample, examples
 from ltr_pipeline.serving.weights.catalogue import Versions
 from ltr_pipeline.serving.weights.reload import Report
 
@@ -62,14 +63,12 @@ CROWDED: Final = {429: "So many explanations are under way that another one is r
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation of the API, with an example.
+    """An operation of the API.
 
     Attributes
     ----------
     asks, gives
         Types of the body and of the answer; None = no body, or text.
-    example, answer
-        An example of each.
     status
         Status of a good answer.
     writes
@@ -83,9 +82,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     summary: str
     gives: Any
-    answer: Any
     asks: Any = None
-    example: Any = None
     status: int = 200
     writes: bool = False
     parameters: tuple[Mapping[str, Any], ...] = ()
@@ -93,7 +90,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fails: Mapping[int, str] = {}
 
 
-def _records(path: str, summary: str, asks: Any, example: Any) -> Operation:  # noqa: ANN401 - JSON
+def _records(path: str, summary: str, asks: Any) -> Operation:  # noqa: ANN401 - a type
     """Describe an operation that takes events."""
     return Operation(
         method="post",
@@ -102,44 +99,11 @@ def _records(path: str, summary: str, asks: Any, example: Any) -> Operation:  # 
         summary=summary,
         writes=True,
         asks=asks,
-        example=example,
         gives=wire.Recorded,
-        answer={"accepted": 1},
         status=202,
         fails={503: "There is no room for events now; none of them was taken."},
     )
 
-
-LAWYER: Final = {"A": 1.0, "S": 0.8, "T": 0.9, "G": 0.7, "Q": 0.6, "U": 1.0, "R": 0.8}
-OTHER: Final = {"A": 0.5, "S": 0.9, "T": 0.4, "G": 0.9, "Q": 0.7, "U": 0.5, "R": 0.6}
-WATCH: Final = {
-    "state": "passed",
-    "version": "20250714_0215",
-    "sha256": "9f2c…",
-    "since": 1752545100.25,
-    "until": 1752545700.25,
-    "requests": 5210,
-    "failed": 0,
-    "compared": 5150,
-    "slow": 12,
-    "reason": None,
-    "rollback": None,
-}
-STATE: Final = {
-    "source": "var/registry/ltr/latest/ltr_weights.json",
-    "polls": 12,
-    "reloads": 1,
-    "outcome": "unchanged",
-    "last_poll": 1752546000.5,
-    "last_reload": 1752545100.25,
-    "last_error": None,
-    "pid": 4711,
-    "version": "20250714_0215",
-    "sha256": "9f2c…",
-    "former": "20250713_0215",
-    "guard": WATCH,
-    "refused": {},
-}
 
 OPERATIONS: Final = (
     Operation(
@@ -151,29 +115,7 @@ OPERATIONS: Final = (
         fails=CROWDED | UNRANKED,
         parameters=(SHADOW,),
         asks=wire.RankRequest,
-        example={
-            "query_id": "case-123",
-            "candidates": [
-                {"item_id": "lawyer-456", "features": LAWYER},
-                {"item_id": "lawyer-789", "features": OTHER},
-            ],
-            "k": 5,
-        },
         gives=wire.RankAnswer,
-        answer={
-            "request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a",
-            "query_id": "case-123",
-            "version": "20250714_0215",
-            "model": "lightgbm",
-            "fallback": None,
-            "policy": "20250714_0215",
-            "items": [
-                {"item_id": "lawyer-456", "score": 1.27, "rank": 1},
-                {"item_id": "lawyer-789", "score": -0.31, "rank": 2},
-            ],
-            "missing": {"C": {"candidates": 2, "read_as": "as zero"}},
-            "unknown_features": [],
-        },
     ),
     Operation(
         method="post",
@@ -183,33 +125,17 @@ OPERATIONS: Final = (
         writes=True,
         fails=CROWDED | UNRANKED,
         asks=wire.ExplainRequest,
-        example={
-            "above": {"item_id": "lawyer-456", "features": LAWYER},
-            "below": {"item_id": "lawyer-789", "features": OTHER},
-        },
         gives=wire.Explanation,
-        answer={
-            "version": "20250714_0215",
-            "model": "lightgbm",
-            "above": "lawyer-456",
-            "below": "lawyer-789",
-            "difference": 1.58,
-            "contributions": {"A": 1.1, "T": 0.6, "S": -0.12},
-            "missing": {},
-            "unknown_features": [],
-        },
     ),
     _records(
         path="/ltr/feedback",
         summary="Report what users did with the items they were shown",
         asks=wire.FeedbackRequest,
-        example={"events": [{"query_id": "case-123", "item_id": "lawyer-456", "action": "accepted"}]},
     ),
     _records(
         path="/ltr/shown",
         summary="Report which items of an answer were really shown",
         asks=wire.ShownRequest,
-        example={"request_id": "0c2b6d1e8f0a4d5c9b7e3f2a1d6c5b4a", "items": ["lawyer-456"]},
     ),
     Operation(
         method="get",
@@ -217,16 +143,6 @@ OPERATIONS: Final = (
         tag="Operation",
         summary="Check that the process lives, and see the model it ranks with",
         gives=wire.Health,
-        answer={
-            "status": "live",
-            "version": "20250714_0215",
-            "model": "lightgbm",
-            "weights_age_seconds": 5400.0,
-            "source": STATE["source"],
-            "simulated": False,
-            "guard": WATCH,
-            "pid": 4711,
-        },
     ),
     Operation(
         method="get",
@@ -234,7 +150,6 @@ OPERATIONS: Final = (
         tag="Operation",
         summary="Check whether a published model is in use",
         gives=wire.Ready,
-        answer={"ready": True, "version": "20250714_0215"},
         also={503: "The legacy weights answer requests so far."},
     ),
     Operation(
@@ -243,7 +158,6 @@ OPERATIONS: Final = (
         tag="Operation",
         summary="See the results of looking for new weights",
         gives=Report,
-        answer=STATE,
     ),
     Operation(
         method="post",
@@ -254,7 +168,6 @@ OPERATIONS: Final = (
         parameters=(FORCE,),
         fails={422: "force is neither true nor false."},
         gives=Report,
-        answer=STATE,
     ),
     Operation(
         method="get",
@@ -262,24 +175,6 @@ OPERATIONS: Final = (
         tag="Operation",
         summary="List the versions, and see which one ranks here",
         gives=Versions,
-        answer={
-            "in_use": "20250714_0215",
-            "versions": [
-                {
-                    "version": "20250714_0215",
-                    "sha256": "9f2c…",
-                    "created_at": "2025-07-14T02:17:41Z",
-                    "is_latest": True,
-                    "pinned": False,
-                    "ndcg_at_5": 0.768,
-                    "problem": None,
-                    "in_use": True,
-                    "refused": None,
-                }
-            ],
-            "refused": {},
-            "pid": 4711,
-        },
         fails={503: "The registry cannot be reached or read."},
     ),
     Operation(
@@ -288,21 +183,22 @@ OPERATIONS: Final = (
         tag="Operation",
         summary="Read the metrics for Prometheus",
         gives=None,
-        answer="# TYPE ltr_predictions_total counter\n",
     ),
 )
 
 
-def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
-    """Describe the operations that `routes` serve as OpenAPI 3.1."""
+def document(routes: Iterable[BaseRoute], found: Sample) -> dict[str, Any]:
+    """Describe the operations that `routes` serve as OpenAPI 3.1, with examples made of a sample."""
     served = {
         (method.lower(), route.path) for route in routes if isinstance(route, Route) for method in route.methods or ()
     }
     operations = [operation for operation in OPERATIONS if (operation.method, operation.path) in served]
     references, schemas = _schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
+    shown = examples(found)
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method] = _described(operation, references)
+        example = shown[operation.method, operation.path]
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation, example, references)
     key = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
     return {
         "openapi": "3.1.0",
@@ -312,13 +208,13 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
-def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str, Any]:
+def _described(operation: Operation, example: Example, references: Mapping[Any, Any]) -> dict[str, Any]:
     failures = (NEEDS_BODY if operation.asks else {}) | (NEEDS_KEY if operation.writes else {})
     good = {operation.status: "The answer."} | dict(operation.also)
     failures |= operation.fails
     kind = "application/json" if operation.gives else "text/plain"
     schema = references[operation.gives] if operation.gives else {"type": "string"}
-    answers = {status: _content(text, kind, schema, operation.answer) for status, text in good.items()}
+    answers = {status: _content(text, kind, schema, example.gives) for status, text in good.items()}
     answers |= {
         status: _content(text, "application/json", references[wire.Failure], {"error": text})
         for status, text in failures.items()
@@ -334,7 +230,7 @@ def _described(operation: Operation, references: Mapping[Any, Any]) -> dict[str,
     if operation.writes:
         described["security"] = [{"key": []}, {}]  # on the service's own machine no key is needed while none is set
     if operation.asks:
-        body = {"schema": references[operation.asks], "example": operation.example}
+        body = {"schema": references[operation.asks], "example": example.asks}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
     return described
 

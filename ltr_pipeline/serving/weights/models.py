@@ -47,6 +47,8 @@ class Loaded:
         How a missing value is read, by feature (`weights.Feature`).
     seconds_a_row
         Time that scoring took for each candidate, measured while warming up.
+    sample
+        Features of two candidates of a golden request, the better one first; None without a document.
     traffic
         Counts of the requests it answered.
     """
@@ -59,6 +61,7 @@ class Loaded:
     linear: Scorer
     missing: Mapping[str, str]
     seconds_a_row: float
+    sample: tuple[Mapping[str, float | None], Mapping[str, float | None]] | None = None
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -91,6 +94,7 @@ def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = Fal
         linear=Scorer.from_linear(document.linear_weights, document.feature_names),
         missing={feature.name: feature.missing for feature in document.features},
         seconds_a_row=seconds_a_row,
+        sample=_sample(document),
     )
 
 
@@ -108,6 +112,22 @@ def legacy(linear: Mapping[str, float]) -> Loaded:
         missing=dict.fromkeys(linear, "as zero"),
         seconds_a_row=0.0,
     )
+
+
+def _sample(document: Weights) -> tuple[Mapping[str, float | None], Mapping[str, float | None]]:
+    """Return the best and the worst candidate of a golden request; what one lacks is another candidate's."""
+    values: dict[str, float | None] = {}
+    for golden in document.golden:
+        for item in golden.items:
+            values |= {name: value for name, value in item.items() if values.get(name) is None}
+    first = document.golden[0]
+    order = sorted(range(len(first.items)), key=first.scores.__getitem__)
+    best, worst = first.items[order[-1]], first.items[order[0]]
+    return _filled(best, values), _filled(worst, values)
+
+
+def _filled(item: Mapping[str, float | None], values: Mapping[str, float | None]) -> Mapping[str, float | None]:
+    return {name: value if item.get(name) is None else item[name] for name, value in values.items()}
 
 
 def _warm(scorer: Scorer, document: Weights) -> float:

@@ -20,9 +20,11 @@ from playwright.sync_api import sync_playwright
 from starlette.routing import Route
 
 from ltr_pipeline.errors import RequestError
+from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.http.app import create_app
+from ltr_pipeline.serving.http.examples import examples, sample
 from ltr_pipeline.serving.http.openapi import OPERATIONS, Operation
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import load
@@ -32,6 +34,7 @@ from support import servers
 from support.documents import document
 from support.service import Server
 
+EXAMPLES = examples(sample(load_mapping()))
 KEY = "a-key-for-the-robots"
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
@@ -84,10 +87,11 @@ def test_every_route_is_described(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
 def test_examples_are_what_the_structs_take(operation: Operation) -> None:
+    example = EXAMPLES[operation.method, operation.path]
     if operation.asks:
-        wire.decode(json.dumps(operation.example).encode(), operation.asks)
+        wire.decode(json.dumps(example.asks).encode(), operation.asks)
     if operation.gives:
-        msgspec.convert(operation.answer, operation.gives)
+        msgspec.convert(example.gives, operation.gives)
 
 
 def test_what_writes_asks_for_a_key_and_what_is_wrong_is_documented(server: Server) -> None:
