@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ltr_pipeline.events import reasons
 from ltr_pipeline.events.decoding.raw import Columns, Raw, Refusal, blank_to_null, filtered
 from ltr_pipeline.events.decoding.shape import HAS_FEATURES, IS_FEEDBACK, LINE, READ, Shape
+from ltr_pipeline.events.decoding.times import UTC, parse_times
 from ltr_pipeline.events.source import Block
 from ltr_pipeline.mapping import TimeUnit
 from ltr_pipeline.schema import (
@@ -41,9 +42,8 @@ from ltr_pipeline.schema import (
     columns_of,
 )
 
-__all__ = ["Checked", "check", "feedback_schema", "impression_schema", "parse_times"]
+__all__ = ["Checked", "check", "feedback_schema", "impression_schema"]
 
-UTC: Final = pa.timestamp("us", "UTC")
 OLDEST: Final = dt.datetime(2000, 1, 1, tzinfo=dt.UTC)
 NEWEST: Final = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 """Times outside are a broken clock or another unit."""
@@ -246,23 +246,6 @@ def _times(values: pa.Array, unit: TimeUnit) -> pa.Array:
     micros = pc.round(pc.multiply(values, {"seconds": 1e6, "milliseconds": 1e3}[unit]))
     within = pc.less(pc.abs(micros), 2.0**53)  # also keeps out what is not finite; whole numbers are exact up to there
     return pc.if_else(within, micros, None).cast(pa.int64()).cast(UTC)
-
-
-def parse_times(texts: pa.Array) -> pa.Array:
-    """Parse RFC 3339 times as ``timestamp[us, UTC]``, null where a text is not one or lacks its offset from UTC.
-
-    Digits beyond microseconds are cut off. All are parsed at once; around a text that is not a time, by halves.
-
-    >>> parse_times(pa.array(["2025-07-15T12:30:00.123456789+02:00", "yesterday"])).is_null().to_pylist()
-    [False, True]
-    """
-    try:
-        return texts.cast(pa.timestamp("ns", "UTC")).cast(UTC, safe=False)
-    except pa.ArrowInvalid:
-        if len(texts) == 1:
-            return pa.nulls(1, UTC)
-    half = len(texts) // 2
-    return pa.concat_arrays([parse_times(texts[:half]), parse_times(texts[half:])])
 
 
 def _ranking_ids(records: Columns, times: pa.Array) -> pa.Array:
