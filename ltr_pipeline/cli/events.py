@@ -7,7 +7,7 @@ from itertools import islice
 
 from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.console import console, print_json, print_line, print_table
 from ltr_pipeline.cli.results import print_findings, print_manifest
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import SettingsError
@@ -46,11 +46,11 @@ def show_events(date: str | None, limit: int, as_json: bool) -> None:
     print_findings(diagnose(manifest, read_quarantine(data, manifest.date), None, settings), examples=False)
     console.print()
     for segment in manifest.range.segments:
-        console.print(f"read {_stretch(segment, manifest.range.source)}", markup=False)
+        print_line(f"read {_stretch(segment, manifest.range.source)}")
     for segment in manifest.lost:
-        console.print(f"LOST before it was read: {_stretch(segment, manifest.range.source)}", markup=False)
+        print_line(f"LOST before it was read: {_stretch(segment, manifest.range.source)}")
     if manifest.fallback:
-        console.print(f"read instead of the configured source: {manifest.fallback}", markup=False)
+        print_line(f"read instead of the configured source: {manifest.fallback}")
     refused = list(islice(read_quarantine(data, manifest.date), limit))
     if refused:
         console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
@@ -90,7 +90,11 @@ def _stretch(segment: Segment, source: str) -> str:
 
 def _print_days(manifests: list[Manifest]) -> None:
     rows = [
-        (str(m.date), *(f"{n:,}" for n in (m.read, m.impressions, m.feedback, m.quarantined, m.ignored)), m.fallback)
+        (
+            str(m.date),
+            *(f"{n:,}" for n in (m.read, m.impressions, m.feedback, m.quarantined, m.ignored)),
+            escape(m.fallback),
+        )
         for m in manifests
     ]
     print_table(("Date", "Read", "Impressions", "Interactions", "Quarantined", "Ignored", "Fallback"), rows)

@@ -6,8 +6,9 @@ import datetime as dt
 
 import msgspec
 import polars as pl
+from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.console import console, print_json, print_line, print_table
 from ltr_pipeline.cli.events import day
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.dataset import build
@@ -82,14 +83,14 @@ def _print(report: _Report) -> None:
     print_table(header, [_row(found) for found in report.preferences])
     console.print()
     for found in report.preferences:
-        console.print(_sentence(found), markup=False)
+        print_line(_sentence(found))
 
 
 def _row(found: Preference) -> tuple[str, ...]:
     counts = (found.rankings, found.wins, found.losses, found.ties, found.users)
     return (
-        found.first,
-        found.second,
+        escape(found.first),
+        escape(found.second),
         *(f"{count:,}" for count in counts),
         NONE if found.share is None else f"{found.share:.3f}",
         NONE if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 import structlog
-import typer
 from structlog.typing import EventDict
 
 from ltr_pipeline.cli.commands import app
+from ltr_pipeline.cli.console import print_error
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.printable import printable
 
 __all__ = ["app", "main"]
 
@@ -22,6 +23,7 @@ def main() -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
+            _printable,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("warning"),
@@ -30,7 +32,7 @@ def main() -> None:
     try:
         app()
     except (LtrError, OverflowError) as error:  # the latter: a date beyond the calendar
-        typer.secho(f"error: {error}", fg="red", err=True)
+        print_error(f"error: {error}", "red")
         sys.exit(2)
 
 
@@ -39,3 +41,8 @@ def _without_failures(_logger: object, _method: str, event: EventDict) -> EventD
     if event.get("event") == "task failed":
         raise structlog.DropEvent
     return event
+
+
+def _printable(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Escape what a terminal obeys, before the renderer adds its colours."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}

@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.console import console, print_json, print_line, print_table
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.registry import me
@@ -115,7 +115,9 @@ def verify(data: bool) -> None:
         chain = Chain(settings.data, settings.trusted_keys)
         problems = list(chain.problems())
         rows += problems or [("landed partitions", "")]
-    print_table(("What", "", ""), [(what, "BROKEN" if problem else "ok", escape(problem)) for what, problem in rows])
+    print_table(
+        ("What", "", ""), [(escape(what), "BROKEN" if problem else "ok", escape(problem)) for what, problem in rows]
+    )
     if any(problem for _, problem in rows):
         raise typer.Exit(1)
 
@@ -161,4 +163,4 @@ def prune(keep: int, moves: int, dry_run: bool, reason: str) -> None:
 
 def _print_move(move: Move) -> None:
     state = "pinned" if move.pin else "not pinned"
-    console.print(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}", markup=False)
+    print_line(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}")

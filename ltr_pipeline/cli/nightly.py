@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import typer
 
-from ltr_pipeline.cli.console import console
+from ltr_pipeline.cli.console import console, print_line
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, print_manifest
 from ltr_pipeline.cli.settings import load_settings
@@ -55,7 +55,7 @@ def run(date: str | None) -> None:
     with console.status("simulating"):
         print_growth(growing.up_to(settings, day))
     log = home / f"{DAG}.log"
-    console.print(f"Running {DAG} for {day} (log: {log})")
+    print_line(f"Running {DAG} for {day} (log: {log})")
     run_dag(day, log)
     _print_run(run_name(night_of(day)), settings)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
@@ -116,13 +116,15 @@ def _print_run(name: str, settings: Settings) -> None:
     night = Run(name, settings)
     decision, outcome, landed = night.read(DECISION), night.read(OUTCOME), night.read(INPUTS).landed
     if landed and landed.fallback:
-        console.print(f"Events were read from files: {landed.fallback}\n", markup=False)
+        print_line(f"Events were read from files: {landed.fallback}")
+        console.print()
     print_gate(decision)
     _print_events(night)
-    console.print(f"\nRun {name}: {outcome.reason}", markup=False)
+    console.print()
+    print_line(f"Run {name}: {outcome.reason}")
     if latest := settings.registry.promoted():
-        console.print(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
-    console.print(f"report:  {night.uri(REPORT)}")
+        print_line(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
+    print_line(f"report:  {night.uri(REPORT)}")
 
 
 def _print_events(night: Run) -> None:
@@ -151,7 +153,8 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
     decision = night.read(DECISION)
     print_gate(decision)
     _print_events(night)
-    console.print(f"\nreport:  {night.uri(REPORT)}")
+    console.print()
+    print_line(f"report:  {night.uri(REPORT)}")
     if decision.verdict != "publish":
         raise typer.Exit(1)
 
@@ -215,4 +218,4 @@ def publish(run: str) -> None:
     """Publish what the gate of a run has passed."""
     settings = load_settings()
     outcome = nightly.publish_weights(judged(run, settings), me(), settings)
-    console.print(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")
+    print_line(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_table
+from ltr_pipeline.cli.console import console, print_line, print_table
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.report.diagnosis import Finding
@@ -25,7 +25,7 @@ def print_gate(decision: Decision) -> None:
     colour = "green" if decision.verdict == "publish" else "yellow"
     console.print(f"\nVerdict: [bold {colour}]{decision.verdict}[/]")
     for reason in decision.reasons:
-        console.print(f"  - {reason}", markup=False)
+        print_line(f"  - {reason}")
 
 
 def print_manifest(manifest: Manifest) -> None:
@@ -45,14 +45,14 @@ def print_findings(findings: Sequence[Finding], *, examples: bool = True) -> Non
     if findings:
         console.print("\nWhat to look at first:")
     for finding in findings:
-        console.print(f"  - {finding}", markup=False)
+        print_line(f"  - {finding}")
         if finding.place and examples:
             begins = "".join(sign if sign.isprintable() else "·" for sign in finding.excerpt)
-            console.print(f"    first at {finding.place}: {begins}", style="dim", markup=False)
+            print_line(f"    first at {finding.place}: {begins}", style="dim")
 
 
 def print_growth(growth: Growth | None) -> None:
     """Print what was appended to a simulated log, if anything was."""
     if growth:
         days, end, impressions, path = growth
-        console.print(f"Simulated {days} days until {end}: {impressions:,} impressions in {path}")
+        print_line(f"Simulated {days} days until {end}: {impressions:,} impressions in {path}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import typer
-
 from ltr_pipeline import settings
+from ltr_pipeline.cli.console import print_error
 from ltr_pipeline.folders import REAL, SIMULATED
 from ltr_pipeline.settings import Settings
 
@@ -15,5 +14,5 @@ def load_settings(**overrides: object) -> Settings:
     """Load the settings, and say on standard error which data they name where LTR_DATA_URI does not."""
     loaded = settings.load_settings(**overrides)
     if loaded.data_uri in (REAL.data, SIMULATED.data):
-        typer.echo(f"({loaded.world})", err=True)
+        print_error(f"({loaded.world})")
     return loaded

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from ltr_pipeline.cli.console import console
+from ltr_pipeline.cli.console import console, print_line
 from ltr_pipeline.cli.variables import create_missing
 from ltr_pipeline.local import standalone
 from ltr_pipeline.local.ports import check_free
@@ -51,7 +51,7 @@ def down() -> None:
     stopped: list[Program] = []
     for program in (standalone.service(home), standalone.airflow(home)):
         if doubt := program.doubt():
-            console.print(doubt, markup=False)
+            print_line(doubt)
         for ended in stop([program]):
             console.print(f"{ended.title} has stopped.")
             stopped.append(ended)
@@ -68,11 +68,11 @@ def serve() -> None:
 def _await_airflow(airflow: Program, home: Path) -> None:
     url, port = standalone.airflow_url(), standalone.airflow_port()
     wait([airflow], lambda: standalone.airflow_is_healthy([airflow], url, port), START_SECONDS)
-    console.print(f"Airflow is at {url} (log: {airflow.log})")
+    print_line(f"Airflow is at {url} (log: {airflow.log})")
     for user, password in standalone.passwords(home).items():
         console.print(f"  user {user}, password {password}", markup=False)
 
 
 def _await_service(service: Program) -> None:
     wait([service], lambda: standalone.serves(service, standalone.address(service)), START_SECONDS)
-    console.print(f"The service is at {standalone.address(service)} (docs/api.md; log: {service.log})")
+    print_line(f"The service is at {standalone.address(service)} (docs/api.md; log: {service.log})")

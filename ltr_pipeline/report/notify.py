@@ -19,6 +19,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.printable import printable
 from ltr_pipeline.report.wording import gate_table
 
 __all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
@@ -109,7 +110,7 @@ def failure(run: str, task: str, error: BaseException | str, *, latest: str | No
 
 
 def _body(*parts: str) -> str:
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(printable(part) for part in parts if part)
 
 
 def _report(address: str) -> str:

@@ -33,6 +33,7 @@ from uvicorn.config import STARTUP_FAILURE  # noqa: E402
 from uvicorn.supervisors import Multiprocess  # noqa: E402
 
 from ltr_pipeline.errors import LtrError, SettingsError  # noqa: E402
+from ltr_pipeline.printable import one_line  # noqa: E402
 from ltr_pipeline.serving.http.app import create_app  # noqa: E402
 from ltr_pipeline.serving.http.examples import curl, sample  # noqa: E402
 from ltr_pipeline.serving.http.protocol import LimitedProtocol  # noqa: E402
@@ -96,7 +97,7 @@ def worker() -> FastAPI:
     try:
         return create_app()
     except LtrError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {one_line(str(error))}\n")
         sys.exit(STARTUP_FAILURE)  # so that the parent ends, too
 
 

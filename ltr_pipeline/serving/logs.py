@@ -19,6 +19,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from ltr_pipeline.printable import printable
+
 __all__ = ["FILE_NAME", "Facts", "Logs"]
 
 FILE_NAME: Final = "api.log"
@@ -108,7 +110,7 @@ class Logs:
         line = msgspec.json.encode(event, enc_hook=str, order=None)
         self.write(line)
         if event["level"] not in ("debug", "info"):
-            sys.stderr.buffer.write(line + b"\n")
+            sys.stderr.buffer.write(printable(line.decode()).encode() + b"\n")
             sys.stderr.flush()
         raise structlog.DropEvent
 
