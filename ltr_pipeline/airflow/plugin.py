@@ -6,12 +6,13 @@ XComs. It loads this plugin by the package's entry point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
+from airflow.utils.state import TaskInstanceState
 
 from ltr_pipeline.airflow.keys import FAILURE_KEY, OUTCOME_KEY
 
@@ -44,7 +45,8 @@ class _Notes:
         if dag_run.dag_id in _DAGS:
             with _in_session(dag_run) as (run, session):
                 _forget_deadline(run, session)
-                tasks = [task.task_id for task in run.get_task_instances(["failed"], session=session)]
+                failed = run.get_task_instances([TaskInstanceState.FAILED], session=session)
+                tasks = [task.task_id for task in failed]
                 _note(run, *_failed(tasks, _handed(run, session, FAILURE_KEY), msg))
 
 
@@ -66,7 +68,8 @@ def _handed(run: DagRun, session: Session, key: str) -> dict[str, Any]:
     from airflow.models.xcom import XComModel
 
     asked = XComModel.get_many(run_id=run.run_id, key=key, dag_ids=run.dag_id)
-    return {found.task_id: XComModel.deserialize_value(found) for found in session.scalars(asked)}
+    found: Iterable[Any] = session.scalars(asked)
+    return {xcom.task_id: XComModel.deserialize_value(xcom) for xcom in found}
 
 
 def _forget_deadline(run: DagRun, session: Session) -> None:
