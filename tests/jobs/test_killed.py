@@ -12,7 +12,8 @@ import pytest
 
 from ltr_pipeline.errors import NotFoundError
 from ltr_pipeline.jobs import nightly
-from ltr_pipeline.runs.run import Json
+from ltr_pipeline.report.artefacts import REPORT
+from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -89,7 +90,8 @@ def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> Non
         frozen = artefacts(small_settings(root))[FROZEN]
         assert latest(registry) in {None if task == "first publish" else FORMER, RUN}  # whole before anybody repairs
         halfway += registry.promoted() == RUN
-        assert TASKS[task](root, reference(folder)) == undisturbed
+        there = {"report": Run(RUN, small_settings(root)).uri(REPORT)}
+        assert TASKS[task](root, reference(folder)) == undisturbed | there
         assert latest(registry) == registry.promoted() == RUN
         assert registry.storage.get(f"{RUN}/{FROZEN}") == registry.storage.get(f"latest/{FROZEN}") == frozen
         assert [move.version for move in registry.history()[before:]] == [RUN]
