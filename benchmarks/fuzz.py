@@ -32,6 +32,8 @@ import structlog
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(1, str(Path(__file__).parents[1]))
 
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.serving.http.examples import examples, sample
 from ltr_pipeline.serving.http.openapi import OPERATIONS
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -39,6 +41,7 @@ from support.documents import document
 from support.hostile import KEYS, TEXTS, VALUES
 from support.service import Server
 
+EXAMPLES = examples(sample(load_mapping()))
 KEY = "a-key-of-the-fuzzing"
 PARTS = {
     "LTR_API_KEYS": KEY,
@@ -129,8 +132,8 @@ class Requests:
         method, path, body = operation.method.upper(), operation.path, b""
         headers = [f"X-API-Key: {KEY}", "Content-Type: application/json"]
         kind = chance.choice(("body", "body", "body", "head", "bytes", "none"))
-        if operation.example is not None:
-            body = self._body(deepcopy(operation.example), spoil=kind == "body")
+        if (asks := EXAMPLES[operation.method, operation.path].asks) is not None:
+            body = self._body(deepcopy(asks), spoil=kind == "body")
         if kind == "head":
             method, path = self._or(method, METHODS), self._or(path, PATHS)
             path += f"?{chance.choice(QUERIES)}" if chance.random() < 0.2 else ""
@@ -296,7 +299,8 @@ def attacked(folder: Path, count: int, chance: Random, connections: int) -> list
 def _asked(server: Server, operation: Any) -> int:
     """Status of the answer to an operation's example."""
     headers = {"x-api-key": KEY, "content-type": "application/json"}
-    return server.http.request(operation.method, operation.path, json=operation.example, headers=headers).status_code
+    asks = EXAMPLES[operation.method, operation.path].asks
+    return server.http.request(operation.method, operation.path, json=asks, headers=headers).status_code
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from support.messages import block, shown
 
 MICROSECOND = dt.timedelta(microseconds=1)
 GRAMMAR = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?([Zz]|[+-]\d\d(?::?\d\d)?)", re.ASCII
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d+))?)?)?([Zz]|[+-]\d\d(?::?[0-5]\d)?)", re.ASCII
 )
 
 offsets = st.sampled_from(
@@ -79,6 +79,7 @@ def expected(text: str) -> dt.datetime | None:
 @example(["2016-12-31T23:59:60Z", "2016-12-31t15:59:60.25-08:00"])
 @example(["2025-07-15T10:30:00.123456789012z"])
 @example(["2025-07-15T10:30:00Z\n"])
+@example(["2025-07-15T10:30:00+02:60"])
 def test_times_are_as_another_parser_has_them_whatever_stands_beside_them(texts: list[str]) -> None:
     alone = [parse_times(pa.array([text]))[0].as_py() for text in texts]
     assert alone == [expected(text) for text in texts]
