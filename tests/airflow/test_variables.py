@@ -147,7 +147,8 @@ def test_the_command_shows_value_default_range_and_source(monkeypatch: pytest.Mo
     done = typed("variables")
     assert done.code == 0, done.err
     rows = {words[0]: words[1:] for words in done.words}
-    assert rows["ltr_ndcg_min"] == ["0.7", "0.65", *BY_NAME["ltr_ndcg_min"].allowed.split(), "AIRFLOW_VAR_LTR_NDCG_MIN"]
+    in_use = ["0.7", "0.65", *BY_NAME["ltr_ndcg_min"].allowed.split(), "AIRFLOW_VAR_LTR_NDCG_MIN"]
+    assert rows["ltr_ndcg_min"] == in_use, done.out
     assert rows["ltr_gate_mode"] == [
         "enforce",
         "enforce",
