@@ -222,7 +222,7 @@ def test_a_share_of_traffic_is_drawn_by_request_id(registry: Registry, tmp_path:
         server.until(lambda: seen() >= drawn)
         last = server.post("/ltr/rank", BODY, headers={"x-shadow-ltr": "1"})["request_id"]
         events = tmp_path / "logs" / "audit.log"
-        server.until(lambda: f"{last}{SHADOW_SUFFIX}" in events.read_text())  # so nothing waits any more
+        server.until(lambda: events.exists() and f"{last}{SHADOW_SUFFIX}" in events.read_text())  # nothing waits now
         server.until(lambda: seen() > drawn)
         assert seen() == drawn + 1
         assert abs(drawn - 0.3 * requests) <= 5 * 6.5  # five standard deviations
