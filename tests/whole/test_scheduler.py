@@ -202,3 +202,27 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
         "GET", f"/api/v2/dags/{FOLLOWER}/dagRuns/{follower['dag_run_id']}/taskInstances/reload/xcomEntries/return_value"
     )
     assert got["value"] == [latest["version"]]
+    note = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}")["note"]
+    assert note.startswith(f"Published {latest['version']}: ")
+    assert f"`ltr report {latest['version']} --open` shows it" in note
+
+
+@pytest.mark.long
+def test_a_red_run_says_what_to_do_and_can_be_cleared(api: Api, environment: dict[str, str]) -> None:
+    """As a person does it who has the UI alone: read the note, mend the cause, clear the task with all after it."""
+    wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
+    runs = f"/api/v2/dags/{DAG}/dagRuns"
+    toggle(api, DAG)
+    api("PATCH", "/api/v2/variables/ltr_ndcg_min", {"key": "ltr_ndcg_min", "value": "1.7"})
+    name = api("POST", runs, {"logical_date": None})["dag_run_id"]
+    red = wait("failed run", lambda: (run := api("GET", f"{runs}/{name}"))["state"] == "failed" and run)
+    note = wait("note", lambda: api("GET", f"{runs}/{name}")["note"])
+    assert note.startswith("Failed in extract_events: "), red
+    assert "ltr_ndcg_min is '1.7'" in note
+    assert "`latest` stays as it was. When the cause is gone, clear this task with all after it" in note
+    api("PATCH", "/api/v2/variables/ltr_ndcg_min", {"key": "ltr_ndcg_min", "value": "0.65"})
+    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
+    again = {"dry_run": False, "dag_run_id": name, "task_ids": ["extract_events"], "include_downstream": True}
+    api("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", again)
+    wait("green run", lambda: api("GET", f"{runs}/{name}")["state"] == "success")
+    wait("other note", lambda: not api("GET", f"{runs}/{name}")["note"].startswith("Failed"))
