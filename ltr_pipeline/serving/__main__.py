@@ -85,7 +85,8 @@ def main() -> None:
         else:
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` sets it
                 signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-            uvicorn.Server(config).run([listening])
+            with suppress(KeyboardInterrupt):  # uvicorn raises it anew once all has ended in order
+                uvicorn.Server(config).run([listening])
 
 
 def worker() -> FastAPI:

@@ -110,6 +110,13 @@ def test_sighup_ends_one_process_in_order(heard: None, tmp_path: Path) -> None:
     assert "the last" in (tmp_path / "logs" / "audit.log").read_text()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path, workers: str) -> None:
+    with Server(tmp_path, LTR_SERVE_WORKERS=workers) as server:
+        assert server.stop(signal.SIGINT) == 0
+        assert "Traceback" not in server.log
+
+
 def test_sighup_replaces_several_workers_and_somebody_answers_all_the_time(tmp_path: Path) -> None:
     with Server(tmp_path, LTR_SERVE_WORKERS="2") as server:
         parent = psutil.Process(server.pid)
