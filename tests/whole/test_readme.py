@@ -25,6 +25,7 @@ import pytest
 
 from ltr_pipeline.local.ports import free_port
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 from support.programs import CHECKOUT
@@ -167,7 +168,7 @@ def test_the_readme_leads_from_a_clone_to_a_rollback(shell: Shell) -> None:
     assert "Simulated 31 days" in first
     assert len(versions(shell)) == 1
 
-    today = dt.datetime.now(dt.UTC).date()
+    today = newest_night(dt.datetime.now(dt.UTC))
     log = shell.folder.parent / "audit.log"
     write_log(log, WORLD, today - 25 * DAY, 23)
     assert "nDCG@5" in shell.run(f"{printed('.venv/bin/ltr try')} {log} --variable ltr_fairness_max=1")
