@@ -129,6 +129,12 @@ def api(environment: dict[str, str]) -> Iterator[Api]:
         assert "Nothing is running." in ltr(environment, "down")
 
 
+@pytest.fixture(scope="module")
+def simulated(environment: dict[str, str], api: Api) -> None:
+    """A month's events to learn from."""
+    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
+
+
 def health(environment: dict[str, str]) -> Any:
     """Return what the service says of itself."""
     url = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
@@ -176,9 +182,8 @@ def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str
 
 @pytest.mark.long
 def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
-    api: Api, environment: dict[str, str], webhook: Server
+    api: Api, simulated: None, environment: dict[str, str], webhook: Server
 ) -> None:
-    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     wait("follower", lambda: api("GET", f"/api/v2/dags/{FOLLOWER}/details"))
     toggle(api, FOLLOWER)
     toggle(api, DAG)
@@ -208,7 +213,7 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
 
 
 @pytest.mark.long
-def test_a_red_run_says_what_to_do_and_can_be_cleared(api: Api, environment: dict[str, str]) -> None:
+def test_a_red_run_says_what_to_do_and_can_be_cleared(api: Api, simulated: None) -> None:
     """As a person does it who has the UI alone: read the note, mend the cause, clear the task with all after it."""
     wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     runs = f"/api/v2/dags/{DAG}/dagRuns"
@@ -221,7 +226,6 @@ def test_a_red_run_says_what_to_do_and_can_be_cleared(api: Api, environment: dic
     assert "ltr_ndcg_min is '1.7'" in note
     assert "`latest` stays as it was. When the cause is gone, clear this task with all after it" in note
     api("PATCH", "/api/v2/variables/ltr_ndcg_min", {"key": "ltr_ndcg_min", "value": "0.65"})
-    ltr(environment, "simulate", "--days", "31", "--rankings-per-day", "200")
     again = {"dry_run": False, "dag_run_id": name, "task_ids": ["extract_events"], "include_downstream": True}
     api("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", again)
     wait("green run", lambda: api("GET", f"{runs}/{name}")["state"] == "success")
