@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: help setup run serve demo up down airflow variables test test-long lint format secrets lock clean
 help:
-	@echo "make setup [TRY=1]          install into .venv: everything, or only what \`ltr try\` needs"
+	@echo "make setup [TRY=1]          install into .venv: everything, or only what \`ltr init\` and \`ltr try\` need"
 	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
 	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
@@ -32,7 +32,7 @@ help:
 	@echo "make test-long              longer repetitions of some tests, before a change is done"
 	@echo "make clean                  remove what runs made (not .venv, not your logs)"
 
-# With TRY=1 only what `ltr try` needs; whatever needs the rest installs it then.
+# With TRY=1 only what `ltr init` and `ltr try` need; whatever needs the rest installs it then.
 setup: $(if $(TRY),$(TRIED),$(READY))
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) deploy/install.py

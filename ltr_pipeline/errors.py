@@ -5,6 +5,7 @@
     LtrError
     ├── SettingsError          an environment variable, Airflow Variable or Param is wrong
     ├── MappingError           the declarative event mapping is wrong
+    ├── DraftError             no mapping can be drafted from a log
     ├── SourceError            events cannot be read: file missing, unreadable, not landed
     │   └── SourceUnavailableError  they cannot be reached now; later, or elsewhere, they may
     ├── DatasetError           no dataset can be built from what has landed
@@ -35,6 +36,10 @@ class SettingsError(LtrError):
 
 class MappingError(LtrError):
     """The event mapping cannot be read or contradicts itself."""
+
+
+class DraftError(LtrError):
+    """A log holds nothing that a mapping could be drafted from."""
 
 
 class SourceError(LtrError):

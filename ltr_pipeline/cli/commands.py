@@ -81,9 +81,25 @@ def report(
     nights.report(run, open_it)
 
 
+@app.command(rich_help_panel=NIGHTS)
+def init(
+    log: Annotated[Path, typer.Argument(help="JSONL log, or a folder or glob of logs (also .gz).")],
+    mapping: Annotated[Path, typer.Option(help="Mapping file to write.")] = Path("mapping.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the mapping file.")] = False,
+) -> None:
+    """Draft a mapping from a log of yours, say why, and try the log with it.
+
+    It exits with 1 if the log would not pass the gate, and with 2 if no mapping can be drafted.
+    """
+    from ltr_pipeline.cli import drafting
+
+    drafting.init(log, mapping, force)
+
+
 @app.command("try", rich_help_panel=NIGHTS)
 def try_log(
     log: Annotated[Path, typer.Argument(help="JSONL log, or a folder or glob of logs (also .gz).")],
+    mapping: Annotated[Path | None, typer.Option(help="Mapping file; default: LTR_MAPPING.")] = None,
     variable: Annotated[list[str] | None, typer.Option(help="Gate Variable to set, such as ltr_ndcg_min=0.6.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Empty scratch folder; default: a new temporary one.")] = None,
 ) -> None:
@@ -93,7 +109,7 @@ def try_log(
     """
     from ltr_pipeline.cli import nightly
 
-    nightly.try_log(log, variable or [], folder)
+    nightly.try_log(log, mapping, variable or [], folder)
 
 
 @app.command(rich_help_panel=NIGHTS)

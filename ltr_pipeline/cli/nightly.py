@@ -40,7 +40,7 @@ from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.latest import LATEST
 
-__all__ = ["publish", "run", "run_dag", "simulate", "try_log"]
+__all__ = ["passes", "publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
 LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
@@ -132,8 +132,14 @@ def _print_events(night: Run) -> None:
     print_findings(diagnosis.of_run(night))
 
 
-def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
+def try_log(log: Path, mapping: Path | None, pairs: Sequence[str], folder: Path | None) -> None:
     """Print whether a log would pass the gate with the Variables in `pairs`; exit with 1 if it would not."""
+    if not passes(log, mapping, pairs, folder):
+        raise typer.Exit(1)
+
+
+def passes(log: Path, mapping: Path | None, pairs: Sequence[str] = (), folder: Path | None = None) -> bool:
+    """Print whether a log would pass the gate, read by a mapping file or by LTR_MAPPING, and return it."""
     variables = dict(_pair(text) for text in pairs)
     if unknown := sorted(set(variables) - {known.name for known in VARIABLES}):
         raise SettingsError(
@@ -148,6 +154,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
         registry_uri=str(scratch / "registry"),
         s3_bucket=None,
         notify_urls=(),
+        **({"mapping_path": mapping} if mapping else {}),
     )
     night = _tried_run(settings, variables)
     decision = night.read(DECISION)
@@ -155,8 +162,7 @@ def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
     _print_events(night)
     console.print()
     print_line(f"report:  {night.uri(REPORT)}")
-    if decision.verdict != "publish":
-        raise typer.Exit(1)
+    return decision.verdict == "publish"
 
 
 def _tried_run(settings: Settings, variables: dict[str, str]) -> Run:

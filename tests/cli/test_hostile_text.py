@@ -115,6 +115,32 @@ def test_a_hostile_log_is_tried_in_a_terminal(tmp_path: Path, monkeypatch: pytes
     assert raw_signs(OURS.sub(b"", said).decode()) == set()
 
 
+def hostile_domain() -> list[dict[str, Any]]:
+    """A log from which a mapping can be drafted, with hostile names and values wherever one is told."""
+    bad = HOSTILE
+    found: list[dict[str, Any]] = []
+    for number in range(60):
+        hits = [{f"id{bad}": f"{bad}{item}", f"score{bad}": 1, "price": number + item} for item in range(3)]
+        about = {"at": "2025-07-15T10:30:00Z", f"search{bad}": f"{bad}{number}", f"a.{bad}": 1}
+        found.append({f"type{bad}": f"shown {bad}", **about, f"hits{bad}": hits})
+        found.append({f"type{bad}": f"click {bad}", **about, f"id{bad}": f"{bad}1", "action": f"frob {bad}"})
+    return [*found, {f"type{bad}": f"else {bad}"}]
+
+
+def test_a_mapping_drafted_from_a_hostile_log_is_safe_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, monkeypatch)
+    log, mapping = (tmp_path / f"{HOSTILE.replace('/', '')}.{ending}" for ending in ("jsonl", "toml"))
+    log.write_bytes(b"".join(line(message) + b"\n" for message in hostile_domain()))
+    said = in_terminal("init", str(log), "--mapping", str(mapping))
+    assert b"Look at these" in said
+    assert rb"\u001b]0;owned\u0007" in said
+    assert raw_signs(OURS.sub(b"", said).decode()) == set()
+    assert load_mapping(mapping).paths("query_id") == (f"search{HOSTILE}",)
+    assert raw_signs(mapping.read_text()) == set()
+
+
 def in_terminal(*words: str) -> bytes:
     """What a command writes to a terminal of its own."""
     ours, theirs = pty.openpty()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from ltr_pipeline.events.decoding.lines import Lines
 
 __all__ = ["Fitting"]
+
+UNSPEAKABLE: Final = re.compile(r'[\\"\x00-\x1f]')
+"""What msgspec takes in no name: such a field is not looked at here, so that Arrow may stumble over its lines."""
 
 SCALARS: Final[dict[pa.DataType, Any]] = {pa.string(): str, pa.float64(): float, pa.bool_(): bool}
 
@@ -39,6 +43,7 @@ def _type(kind: pa.DataType) -> Any:  # noqa: ANN401 - a type
         return SCALARS[kind]
     if pa.types.is_list(kind):
         return list[_type(kind.value_type) | None]  # type: ignore[misc]
-    names = {f"field{index}": field.name for index, field in enumerate(kind)}  # a name need not be an identifier
-    fields = [(own, _type(field.type) | None, None) for own, field in zip(names, kind, strict=True)]
+    known = [field for field in kind if not UNSPEAKABLE.search(field.name)]
+    names = {f"field{index}": field.name for index, field in enumerate(known)}  # a name need not be an identifier
+    fields = [(own, _type(field.type) | None, None) for own, field in zip(names, known, strict=True)]
     return msgspec.defstruct("Fields", fields, rename=names, gc=False)

@@ -126,6 +126,15 @@ def test_forms_mix_in_a_block_and_keep_their_order() -> None:
     assert [record.reason for record in decoded.quarantined] == ["not JSON"]
 
 
+def test_a_path_may_have_any_name() -> None:
+    odd = 'case\x1b[31m "id"\\\n\x7f'
+    decoder = Decoder(replace(DEFAULT, fields=DEFAULT.fields | {"query_id": (odd,)}))
+    messages = [shown() | {odd: value} for value in ("one", 2, "three", None, [], {}, "four")]
+    found = decode(*messages, decoder=decoder)
+    assert found.impressions["query_id"].to_pylist() == ["one", "three", "four"]
+    assert len(found.quarantined) == 4
+
+
 @pytest.mark.parametrize(
     ("text", "utc"),
     [
