@@ -26,6 +26,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.local.standalone import airflow_home
+from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.registry import me
 from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS, OUTCOME, REPORT
@@ -135,9 +136,11 @@ def _print_events(night: Run) -> None:
 def try_log(log: Path, pairs: Sequence[str], folder: Path | None) -> None:
     """Print whether a log would pass the gate with the Variables in `pairs`; exit with 1 if it would not."""
     variables = dict(_pair(text) for text in pairs)
-    if unknown := sorted(set(variables) - {known.name for known in VARIABLES}):
+    known = [variable.name for variable in VARIABLES]
+    if unknown := sorted(set(variables) - set(known)):
         raise SettingsError(
-            f"--variable {unknown[0]}: no such Variable; there are {', '.join(v.name for v in VARIABLES)}"
+            f"--variable {unknown[0]}: no such Variable{did_you_mean(unknown[0], known) or '.'} "
+            f"There are {', '.join(known)}"
         )
     if folder and folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"--folder {folder} is not empty; name a new one")

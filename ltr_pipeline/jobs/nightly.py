@@ -28,6 +28,7 @@ from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.report import diagnosis
@@ -96,7 +97,7 @@ def extract_events(
     try:
         asked = msgspec.convert(request, RunRequest)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"the run's parameters are wrong: {error}") from error
+        raise SettingsError(f"the run's parameters are wrong: {unknown_keys(error, RunRequest)}") from error
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
