@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,9 @@ def first(folder: Path) -> str:
 def test_a_first_night_without_any_log_publishes(folder: Path, first: str) -> None:
     assert "(simulated events; data in var/simulated/data, registry in var/simulated/registry)" in first
     assert "Simulated 31 days" in first
+    for said in ("1 of 8: start Airflow", "3 of 8: build the dataset", "7 of 8: publish the weights"):
+        assert re.search(rf"^step {said}, \d+\.\d s", first, re.MULTILINE)
+    assert re.search(r"^step 4 of 8: train the ranker, \d+\.\d s, \d\d,\d{3} rows$", first, re.MULTILINE)
     assert "nDCG@5" in first
     assert "Verdict: publish" in first
     assert "report.html" in first
