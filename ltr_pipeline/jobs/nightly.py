@@ -24,6 +24,7 @@ from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.checks import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.examples import NONE, Examples, choose
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
@@ -36,6 +37,7 @@ from ltr_pipeline.report.artefacts import (
     DATASET,
     DECISION,
     EVIDENCE,
+    EXAMPLES,
     INPUTS,
     MODEL,
     OUTCOME,
@@ -189,15 +191,16 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
         The model cannot be loaded or scores NaN.
     """
     with task("evaluate_ranker", trained, TRAINED, settings) as (run, model):
-        found = _evidence(run, model)
+        found, seen = _evidence(run, model)
+        run.write(EXAMPLES, seen)
         log.info("ranker evaluated", ndcg_at_5=found.metrics.ndcg_at_5.value, test_queries=found.test_queries)
         return run.write(EVIDENCE, found, counts={"test_queries": found.test_queries})
 
 
-def _evidence(run: Run, trained: Trained) -> Evidence:
+def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
     if trained.untrained:
-        return measure.without_model(trained.untrained, manifest, inputs.landed)
+        return measure.without_model(trained.untrained, manifest, inputs.landed), NONE
     days = measure.HeldOut(
         test=_part(run, manifest, "test"),
         manifest=manifest,
@@ -210,7 +213,8 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
-    return measure.gather(days, challenger, published, inputs.landed)
+    contest = measure.Contest(days, challenger, published)
+    return measure.gather(contest, inputs.landed), choose(contest)
 
 
 def _model_text(run: Run, trained: Trained) -> str:
