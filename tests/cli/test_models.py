@@ -185,6 +185,20 @@ def test_a_wrong_setting_is_one_line(registry: Registry, monkeypatch: pytest.Mon
     assert "S3_PREFIX" in line
 
 
+def test_a_misspelt_variable_is_told_and_the_command_goes_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTR_THREAD", "4")
+    monkeypatch.setenv("LTR_SERVE_PROT", "8001")
+    done = ltr("versions")
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "warning: no setting reads LTR_SERVE_PROT; did you mean LTR_SERVE_PORT?",
+        "warning: no setting reads LTR_THREAD; did you mean LTR_THREADS?",
+    ]
+    assert ltr("versions", "--json").json[0]["version"] == C  # what a machine reads is as it was
+
+
 def test_help_names_every_command() -> None:
     done = ltr("--help")
     assert done.code == 0
