@@ -14,12 +14,15 @@ from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.events.worlds import check_one_world
+from ltr_pipeline.gate import variables as gate_variables
+from ltr_pipeline.gate.policy import VARIABLES
+from ltr_pipeline.gate.variables import Found
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.ranker.train import check_parameters
 from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
-from ltr_pipeline.settings import Settings
+from ltr_pipeline.settings import Settings, unread
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
 
@@ -49,12 +52,24 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 Findings = Iterator[tuple[Status, str]]
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Examine everything a night needs; nothing is changed but for an object that is written and removed again."""
+def examine(
+    settings: Settings, kind: type[Settings] = Settings, variables: Callable[[], Found | None] = lambda: None
+) -> Iterator[Finding]:
+    """Examine everything a night needs; nothing is changed but for an object that is written and removed again.
+
+    Parameters
+    ----------
+    kind
+        Class that has all settings there are, by which misspelt ones are known.
+    variables
+        Returns the gate's Variables in Airflow; None where there is none.
+    """
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
+        ("environment", lambda _: _environment(kind)),
         ("world", _world),
         ("mapping", _mapping),
         ("parameters", _parameters),
+        ("gate", lambda _: _gate(variables())),
         ("Kafka", _kafka),
         ("event log", _files),
         ("landing zone", _landed),
@@ -68,6 +83,27 @@ def examine(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject=subject, status=status, text=text)
         except LtrError as error:
             yield Finding(subject=subject, status="problem", text=str(error))
+
+
+def _environment(kind: type[Settings]) -> Findings:
+    misspelt = unread(kind)
+    for text in misspelt:
+        yield "warning", text
+    if not misspelt:
+        yield "ok", "a setting reads every variable LTR_… that is set"
+
+
+def _gate(found: Found | None) -> Findings:
+    """Tell which of the gate's Variables a night would refuse, or not read at all."""
+    if found is None:
+        yield "ok", "no Airflow here: `ltr variables` shows the gate's Variables where it is"
+        return
+    said: list[tuple[Status, str]] = [("warning", text) for text in gate_variables.unread(found)]
+    for variable, has in zip(VARIABLES, found.variables, strict=True):
+        if text := gate_variables.remark(variable, has):
+            status: Status = "warning" if gate_variables.allowed(variable, has) else "problem"
+            said.append((status, f"{variable.name} is {has.value!r}: {text}"))
+    yield from said or [("ok", f"the {len(VARIABLES)} Variables of the gate have values that it takes")]
 
 
 def _world(settings: Settings) -> Findings:

@@ -18,6 +18,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from ltr_pipeline.errors import MappingError
+from ltr_pipeline.names import misspelt, unknown_keys
 from ltr_pipeline.schema import (
     ACTION,
     AVAILABLE,
@@ -170,19 +171,24 @@ def load_mapping(path: Path | None = None) -> Mapping:
         mapping = msgspec.toml.decode(data, type=Mapping)
     except OSError as error:
         raise MappingError(f"{where}: {error.strerror}; check LTR_MAPPING") from error
+    except msgspec.ValidationError as error:
+        raise MappingError(f"{where}: {unknown_keys(error, Mapping)}; {_COMPARE}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MappingError(f"{where}: {error}; compare it with the default mapping in docs/events.md") from error
+        raise MappingError(f"{where}: {error}; {_COMPARE}") from error
     problems = _contradictions(mapping)
     if problems:
         raise MappingError(f"{where}: {'; '.join(problems)}")
     return mapping
 
 
+_COMPARE: Final = "compare it with the default mapping in docs/events.md"
+
+
 def _fields_problems(fields: dict[str, tuple[str, ...]]) -> Iterator[str]:
     known = {FEATURES, *(column.name for column in COLUMNS)}
     needed = [FEATURES, *(column.name for column in COLUMNS if column.needed)]
     if unknown := sorted(fields.keys() - known):
-        yield f"fields has {unknown}, which are no columns; there are {', '.join(sorted(known))}"
+        yield f"fields has {misspelt(unknown, known)}, which are no columns; there are {', '.join(sorted(known))}"
     if missing := [name for name in needed if name not in fields]:
         yield f"fields lacks {missing}; say where they are"
     own = {FEATURES, *(column.name for column in COLUMNS if not column.inherited)}
@@ -212,8 +218,8 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"{sorted(both)} cannot be both impression and feedback")
     if not mapping.relevance or not all(0 <= r <= MAX_RELEVANCE for r in mapping.relevance.values()):
         problems.append(f"relevance must give each action a whole number from 0 to {MAX_RELEVANCE}")
-    if unknown := set(mapping.legacy_weights) - set(mapping.features):
-        problems.append(f"legacy_weights names {sorted(unknown)}, which are not features")
+    if unknown := sorted(set(mapping.legacy_weights) - set(mapping.features)):
+        problems.append(f"legacy_weights names {misspelt(unknown, mapping.features)}, which are not features")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
     return [*problems, *_option_problems(mapping)]

@@ -13,20 +13,21 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ltr_pipeline import folders
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.folders import REAL, SIMULATED
 from ltr_pipeline.kafka.connection import Client, KafkaConnection, Mechanism, Protocol
 from ltr_pipeline.mapping import Mapping, load_mapping
+from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.signing import Key, signing_keys
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["Channels", "Settings", "env", "load", "load_settings", "notify_urls", "variable"]
+__all__ = ["ELSEWHERE", "Channels", "Settings", "env", "load", "load_settings", "notify_urls", "unread", "variable"]
 
 LogFormat = Literal["json", "text"]
 
@@ -326,6 +327,29 @@ class Settings(Channels):
             return open_storage(uri, self.s3, variable=name)
         except SettingsError as error:
             raise SettingsError(f"{name} is wrong: {error}") from error
+
+
+PREFIX: Final = "LTR_"
+"""How the names of this package's own variables begin."""
+
+ELSEWHERE: Final = frozenset({"LTR_CACHE", "LTR_EXAMPLES", "LTR_REQUIRE_SERVICES"})
+"""Variables that no setting reads, but the native servers of ``deploy/`` and the tests of this package."""
+
+
+def unread(kind: type[Settings]) -> list[str]:
+    """Say which variables ``LTR_…``, of the environment or its file, no setting reads, and which was probably meant.
+
+    Parameters
+    ----------
+    kind
+        Class that has all settings there are.
+    """
+    known = {variable(field) for field in kind.model_fields.values()}
+    given = {*EnvSettingsSource(kind).env_vars, *DotEnvSettingsSource(kind).env_vars}
+    unknown = sorted(name for name in given - known - ELSEWHERE if name.startswith(PREFIX))
+    return [
+        f"no setting reads {name}{did_you_mean(name, known, PREFIX) or '; see config_env.example'}" for name in unknown
+    ]
 
 
 S = TypeVar("S", bound=Settings)

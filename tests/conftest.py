@@ -17,7 +17,7 @@ import pytest
 from deploy.native.kafka import VERSION, KafkaServer, lacking
 from deploy.native.minio import BUCKET, MINIO, S3Server
 from deploy.native.server import NoServerError
-from ltr_pipeline.settings import Channels, Settings
+from ltr_pipeline.settings import ELSEWHERE, Channels, Settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
@@ -36,8 +36,7 @@ os.environ.update(
     AIRFLOW__CORE__UNIT_TEST_MODE="False",
     OMP_WAIT_POLICY="PASSIVE",
 )
-KEPT = {"LTR_REQUIRE_SERVICES", "LTR_CACHE", "LTR_EXAMPLES"}
-for name in [name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name not in KEPT]:
+for name in [name for name in os.environ if name.startswith(("LTR_", "AIRFLOW_VAR_LTR_")) and name not in ELSEWHERE]:
     del os.environ[name]
 
 LONG_ROOMS = ("whole", "native", "versions", "jobs", "events", "serving", "dags", "cli")

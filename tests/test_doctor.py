@@ -6,6 +6,8 @@ import datetime as dt
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from deploy.native.kafka import KafkaServer
 from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.doctor import examine
@@ -40,6 +42,16 @@ def test_a_sound_project_has_no_problem_and_nothing_is_left_behind(tmp_path: Pat
     assert said["Kafka"][0][1].startswith("not configured")
     assert artefacts(settings) == before
     assert not [key for key in settings.data.keys("") if key.startswith("doctor")]
+
+
+def test_a_misspelt_variable_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(small_settings(tmp_path))["environment"] == [
+        ("ok", "a setting reads every variable LTR_… that is set")
+    ]
+    monkeypatch.setenv("LTR_WINDOW_DAY", "20")
+    assert found(small_settings(tmp_path))["environment"] == [
+        ("warning", "no setting reads LTR_WINDOW_DAY; did you mean LTR_WINDOW_DAYS?")
+    ]
 
 
 def test_what_is_missing_is_a_problem(tmp_path: Path) -> None:

@@ -48,6 +48,25 @@ def latest(root: Path) -> str:
     return str(json.loads((root / "latest" / "ltr_weights.json").read_bytes())["version"])
 
 
+def test_what_a_move_returns_reads_well_and_keeps_its_attributes(published: Path) -> None:
+    moved = rollback_weights(A, reason="bad\nnight", who="anna")
+    assert str(moved) == f"latest moved from {C} to {A} (rollback by anna: bad\\nnight), pinned until `ltr unpin`"
+    assert repr(moved) == f"<Move 4, {moved.when:%Y-%m-%d %H:%M} UTC: {moved}>"
+    assert (moved.before, moved.to, moved.pin, moved.why) == (C, A, True, "bad\nnight")
+    freed = registry.unpin_weights(who="anna")
+    assert str(freed) == f"latest stays {A} (unpin by anna: unpinned by hand); the next publish moves it"
+    first, second, *_ = registry.open_registry().history()
+    assert str(first) == f"latest is {A}, the first version (publish by {ME}: published by hand)"
+    assert str(second) == f"latest moved from {A} to {B} (publish by {ME}: published by hand)"
+
+
+def test_a_publish_that_leaves_latest_alone_says_why(published: Path, tmp_path: Path) -> None:
+    rollback_weights(A)
+    done = publish_weights(file_of(tmp_path, "20250717_0215"))
+    assert str(done) == f"20250717_0215: latest is pinned to {A}; after `ltr unpin` the next publish moves it"
+    assert str(newest_move()).startswith(f"20250717_0215 was published, latest stays {A} (publish by ")
+
+
 def newest_move() -> Move:
     return registry.open_registry().history()[-1]
 

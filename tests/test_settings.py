@@ -12,7 +12,8 @@ import pytest
 
 from deploy.environment import STACK, example
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.settings import Settings, load_settings, variable
+from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.settings import Settings, load_settings, unread, variable
 
 NAMES = sorted(variable(field) for field in Settings.model_fields.values())
 
@@ -66,6 +67,27 @@ def test_days_that_do_not_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("LTR_VALID_DAYS", "3")
     with pytest.raises(SettingsError, match=r"LTR_WINDOW_DAYS 9 .* no day to train on"):
         load_settings()
+
+
+def test_a_variable_that_no_setting_reads_is_told_with_the_one_that_was_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for line in example().splitlines():
+        if line.startswith("LTR_"):
+            monkeypatch.setenv(*line.split("=", 1))
+    assert unread(ServingSettings) == []
+    monkeypatch.setenv("LTR_THREAD", "4")
+    monkeypatch.setenv("LTR_ROWS", "4")
+    monkeypatch.setenv("LTR_S3_BUCKET", "models")
+    monkeypatch.setenv("LTR_SERVE_PROT", "")  # empty says nothing
+    (tmp_path / "env").write_text("LTR_SERV_HOST=::\nOTHER=1\n")
+    monkeypatch.setitem(ServingSettings.model_config, "env_file", tmp_path / "env")
+    assert unread(ServingSettings) == [
+        "no setting reads LTR_ROWS; see config_env.example",
+        "no setting reads LTR_S3_BUCKET; did you mean S3_BUCKET?",
+        "no setting reads LTR_SERV_HOST; did you mean LTR_SERVE_HOST?",
+        "no setting reads LTR_THREAD; did you mean LTR_THREADS?",
+    ]
 
 
 def test_secrets_are_not_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:

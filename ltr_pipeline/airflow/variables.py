@@ -1,12 +1,15 @@
 """Create the gate's Variables that this Airflow lacks, and say which value of each is in use.
 
 ``python -m ltr_pipeline.airflow.variables`` is the part of ``ltr variables`` that needs Airflow; its last line is JSON.
-It writes to Airflow's database, so it runs where Airflow's own commands do, never in a task.
+It writes to Airflow's database, so it runs where Airflow's own commands do, never in a task. With ``--look``, as
+``ltr doctor`` asks, it creates nothing.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 
 import msgspec
 from airflow.configuration import conf, ensure_secrets_loaded
@@ -20,14 +23,33 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from ltr_pipeline.gate import policy
 from ltr_pipeline.gate.variables import DEFAULT, STORED, Found, InUse
 
-__all__ = ["create_missing"]
+__all__ = ["create_missing", "look"]
 
 
 def create_missing() -> Found:
     """Create each Variable of the gate that nothing gives a value, with its default; all others stay as they are."""
+    return _found(_created)
+
+
+def look() -> Found:
+    """Return the value of each Variable of the gate, of those that nothing sets the default."""
+    return _found(_default)
+
+
+def _found(otherwise: Callable[[policy.Variable], InUse]) -> Found:
     stored = _stored()
-    found = [_given(variable, stored) or _created(variable) for variable in policy.VARIABLES]
-    return Found(database=_database(), variables=found)
+    variables = [_given(variable, stored) or otherwise(variable) for variable in policy.VARIABLES]
+    return Found(database=_database(), variables=variables, unknown=_unknown())
+
+
+def _unknown() -> list[str]:
+    """Return the Variables, of the database or the environment, whose names begin as the gate's, and that it lacks."""
+    begin = f"{VAR_ENV_PREFIX}{policy.PREFIX.upper()}"
+    named = {name.removeprefix(VAR_ENV_PREFIX).lower() for name in os.environ if name.startswith(begin)}
+    with create_session() as session:
+        alike = Variable.key.startswith(policy.PREFIX, autoescape=True)
+        named.update(session.scalars(select(Variable.key).where(alike)))
+    return sorted(named - {variable.name for variable in policy.VARIABLES})
 
 
 def _stored() -> dict[str, tuple[str | None, str | None]]:
@@ -64,10 +86,14 @@ def _created(variable: policy.Variable) -> InUse:
             made = Variable(variable.name, variable.default, variable.description)  # type: ignore[no-untyped-call]
             session.add(made)
     except IntegrityError:
-        return _given(variable, _stored()) or InUse(name=variable.name, value=variable.default, source=DEFAULT)
+        return _given(variable, _stored()) or _default(variable)
     return InUse(
         name=variable.name, value=variable.default, source=STORED, created=True, description=variable.description
     )
+
+
+def _default(variable: policy.Variable) -> InUse:
+    return InUse(name=variable.name, value=variable.default, source=DEFAULT)
 
 
 def _database() -> str:
@@ -76,10 +102,10 @@ def _database() -> str:
 
 if __name__ == "__main__":
     try:
-        _found = create_missing()
+        _seen = look() if sys.argv[1:] == ["--look"] else create_missing()
     except DBAPIError as error:
         sys.exit(
             f"Airflow's database {_database()} has no Variables: {str(error.orig).splitlines()[0]}; run "
             "`airflow db migrate` there first"
         )
-    sys.stdout.write(msgspec.json.encode(_found).decode() + "\n")
+    sys.stdout.write(msgspec.json.encode(_seen).decode() + "\n")

@@ -13,6 +13,7 @@ from scipy import stats
 
 from ltr_pipeline.cli.console import console, print_table
 from ltr_pipeline.cli.nightly import run_dag
+from ltr_pipeline.cli.progress import Steps
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.jobs import chain
 from ltr_pipeline.local.standalone import airflow_home
@@ -39,6 +40,18 @@ VARIABLES: Final = {"ltr_on_inconclusive": "publish", "ltr_fairness_max": "0.1",
 METRICS: Final = ("Hit@3", "nDCG@5")
 STEPS: Final = ("legacy weights", "first model", "second model", "after rollback")
 
+STAGES: Final = {
+    "legacy weights": "start the service and measure the legacy weights",
+    "first visits": f"{FIRST_DAYS} days of visits",
+    "first night": "the first night",
+    "first model": "reload and measure the first model",
+    "second visits": f"{NEXT_DAYS} days of visits",
+    "second night": "the second night",
+    "second model": "reload and measure the second model",
+    "rollback": "roll back and measure again",
+}
+"""What is done in each world, in this order."""
+
 
 class Quality(NamedTuple):
     """Means over the panel's eligible lists."""
@@ -61,13 +74,13 @@ def demo(seeds: int, visits: int, panel: int, dags: int, folder: Path | None) ->
     console.print(_preface(seeds, visits, panel, dags, root), markup=False)
     found = []
     for seed in range(seeds):
-        with console.status(f"seed {seed}"):
-            shown = _one(root / f"seed-{seed}", seed, visits, panel, in_airflow=seed < dags)
+        with Steps([(name,) for name in STAGES], STAGES, about=f"seed {seed}, ") as steps:
+            shown = _one(root / f"seed-{seed}", seed, visits, panel, steps, in_airflow=seed < dags)
         found.append(shown)
-        steps = ", ".join(
+        told = ", ".join(
             f"{version} {quality.ndcg:.3f}" for version, quality in zip(shown.versions, shown.quality, strict=True)
         )
-        console.print(f"seed {seed}: nDCG@5 {steps}\n        {shown.account}", markup=False)
+        console.print(f"seed {seed}: nDCG@5 {told}\n        {shown.account}", markup=False)
     _print_means(found)
     _print_differences(found)
 
@@ -89,26 +102,32 @@ def _preface(seeds: int, visits: int, panel: int, dags: int, root: Path) -> str:
     )
 
 
-def _one(folder: Path, seed: int, visits: int, panel: int, *, in_airflow: bool) -> Shown:
+def _one(folder: Path, seed: int, visits: int, panel: int, steps: Steps, *, in_airflow: bool) -> Shown:
     night = newest_night(dt.datetime.now(dt.UTC))
     first = night - dt.timedelta(days=FIRST_DAYS + NEXT_DAYS)
     world = World(legacy_weights=load_mapping().legacy_weights, seed=seed)
     judged = draw.visits(world, panel, world.rng(2000), day=night)
+    steps.begin("legacy weights")
     with Stage(folder, world, first) as stage:
-        steps = [("legacy", _measured(stage, judged))]
-        for days in (FIRST_DAYS, NEXT_DAYS):
+        measured = [("legacy", _measured(stage, judged))]
+        for days, name in ((FIRST_DAYS, "first"), (NEXT_DAYS, "second")):
+            steps.begin(f"{name} visits")
             stage.pass_days(days, visits)
             stage.turn()
+            steps.begin(f"{name} night")
             version = _night(stage, in_airflow=in_airflow)
+            steps.end(chain.rows_of(_last_run(stage), "build_dataset"))
+            steps.begin(f"{name} model")
             stage.await_version(version)
-            steps.append((version, _measured(stage, judged)))
+            measured.append((version, _measured(stage, judged)))
         account = _account(stage)
+        steps.begin("rollback")
         if len(stage.settings.registry.versions()) > 1:
             stage.settings.registry.rollback(who="demo", why="to show it")
         version = stage.settings.registry.promoted() or "legacy"
         stage.await_version(version)
-        steps.append((version, _measured(stage, judged)))
-    versions, quality = zip(*steps, strict=True)
+        measured.append((version, _measured(stage, judged)))
+    versions, quality = zip(*measured, strict=True)
     return Shown(list(versions), list(quality), account)
 
 
@@ -132,9 +151,13 @@ def _run_tasks(stage: Stage) -> None:
     chain.finish(judged, "demo", stage.settings)
 
 
+def _last_run(stage: Stage) -> Run:
+    return Run(run_name(night_of(stage.day)), stage.settings)
+
+
 def _account(stage: Stage) -> str:
     """Return where the service's events went, as of the last night."""
-    run = Run(run_name(night_of(stage.day)), stage.settings)
+    run = _last_run(stage)
     manifest, outcome = run.read(DATASET), run.read(OUTCOME)
     shown, did = manifest.impressions, manifest.feedback
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in shown.dropped.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -21,6 +22,7 @@ from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.versions.documents import document_key
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
+from ltr_pipeline.versions.registry import Listed
 
 __all__ = ["history", "keys", "pin", "prune", "repair", "rollback", "show", "unpin", "verify", "versions"]
 
@@ -37,10 +39,13 @@ def versions(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    console.print(_in_use(found))
+    if not found:
+        return
     rows = [
         (
             listed.version,
-            listed.created_at.strftime("%Y-%m-%d %H:%M") if listed.created_at else "",
+            f"{listed.created_at:{_MINUTE}}" if listed.created_at else "",
             figure(listed.ndcg_at_5),
             ("latest" if listed.is_latest else "") + (", pinned" if listed.pinned else ""),
             listed.sha256[:12],
@@ -49,6 +54,17 @@ def versions(as_json: bool) -> None:
         for listed in found
     ]
     print_table(("Version", "Created (UTC)", "nDCG@5", "", "sha256", ""), rows)
+
+
+def _in_use(found: Sequence[Listed]) -> str:
+    """Say in a line how many versions there are, and which is `latest`."""
+    if not found:
+        return "Nothing is published yet; `make run` or `ltr run` runs a night."
+    count = "1 version" if len(found) == 1 else f"{len(found):,} versions"
+    latest = next((listed for listed in found if listed.is_latest), None)
+    if latest is None:
+        return f"{count}; latest is none of them, which `ltr verify` explains"
+    return f"{count}; latest is {latest.version}" + (", pinned until `ltr unpin`" if latest.pinned else "")
 
 
 def show(version: str) -> None:
@@ -76,7 +92,7 @@ def history(as_json: bool) -> None:
         print_json(moves)
         return
     rows = heapq.merge(map(_move_row, moves), _kept_rows(settings), key=itemgetter(1))
-    print_table(("#", "When (UTC)", "Move", "Version", "latest", "Pin", "Who", "Why"), rows)
+    print_table(("#", "When (UTC)", "What happened"), rows)
 
 
 def _kept_rows(settings: Settings) -> list[tuple[str, ...]]:
@@ -87,22 +103,13 @@ def _kept_rows(settings: Settings) -> list[tuple[str, ...]]:
         typer.echo(f"nights that kept the former version are not among these: {error}", err=True)
         return []
     return [
-        ("", f"{Version.parse(night.run).time:{_MINUTE}}", "kept", "", "", "", "the gate", escape(night.reason))
+        ("", f"{Version.parse(night.run).time:{_MINUTE}}", escape(f"run {night.run} published nothing: {night.reason}"))
         for night in kept
     ]
 
 
 def _move_row(move: Move) -> tuple[str, ...]:
-    return (
-        str(move.seq),
-        move.when.strftime(_MINUTE),
-        move.move,
-        move.version,
-        f"{move.before or '-'} → {move.to}" if move.moved else f"stays {move.to}",
-        "pinned" if move.pin else "",
-        escape(move.who),
-        escape(move.note or move.why),
-    )
+    return str(move.seq), f"{move.when:{_MINUTE}}", escape(str(move))
 
 
 def verify(data: bool) -> None:
@@ -140,18 +147,17 @@ def keys() -> None:
 
 def rollback(version: str | None, reason: str) -> None:
     """Move `latest` back to a version, or to the previous good one, and pin it there."""
-    _print_move(load_settings().registry.rollback(version, who=me(), why=reason))
-    console.print("Pinned: later versions are published but latest stays until `ltr unpin`.")
+    print_line(str(load_settings().registry.rollback(version, who=me(), why=reason)))
 
 
 def pin(reason: str) -> None:
     """Keep `latest` where it is until `ltr unpin`."""
-    _print_move(load_settings().registry.pin(who=me(), why=reason))
+    print_line(str(load_settings().registry.pin(who=me(), why=reason)))
 
 
 def unpin(reason: str) -> None:
     """Let the next publish move `latest` again."""
-    _print_move(load_settings().registry.unpin(who=me(), why=reason))
+    print_line(str(load_settings().registry.unpin(who=me(), why=reason)))
 
 
 def prune(keep: int, moves: int, dry_run: bool, reason: str) -> None:
@@ -159,8 +165,3 @@ def prune(keep: int, moves: int, dry_run: bool, reason: str) -> None:
     gone = load_settings().registry.prune(keep, who=me(), why=reason, moves=moves, dry_run=dry_run)
     what = "would be removed" if dry_run else "removed"
     console.print(f"{len(gone)} versions {what}" + (f": {', '.join(gone)}" if gone else ""))
-
-
-def _print_move(move: Move) -> None:
-    state = "pinned" if move.pin else "not pinned"
-    print_line(f"latest is {move.to} ({state}); ledger entry {move.seq}: {move.move} by {move.who}")

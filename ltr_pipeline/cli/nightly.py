@@ -8,24 +8,28 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 import typer
 
 from ltr_pipeline.cli.console import console, print_line
 from ltr_pipeline.cli.events import day as day_of
+from ltr_pipeline.cli.progress import Steps
 from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, print_manifest
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
 from ltr_pipeline.local.standalone import airflow_home
+from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.registry import me
 from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS, OUTCOME, REPORT
@@ -56,8 +60,12 @@ def run(date: str | None) -> None:
         print_growth(growing.up_to(settings, day))
     log = home / f"{DAG}.log"
     print_line(f"Running {DAG} for {day} (log: {log})")
-    run_dag(day, log)
-    _print_run(run_name(night_of(day)), settings)
+    night = Run(run_name(night_of(day)), settings)
+    with Steps([("airflow",), *chain.PLACES], _TITLES, partial(chain.rows_of, night)) as steps:
+        steps.begin("airflow")
+        run_dag(day, log, begun=steps.begin)
+    console.print()
+    _print_run(night)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
 
 
@@ -74,8 +82,18 @@ def _next_day(settings: Settings) -> dt.date:
     return newest
 
 
-def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = None, folder: Path | None = None) -> None:
-    """Run the DAG in a process of its own and say which task is at work.
+_TITLES: Final = {"airflow": "start Airflow", "read": "find the newest event"} | chain.TITLES
+
+
+def run_dag(
+    day: dt.date,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    *,
+    begun: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Run the DAG in a process of its own.
 
     Parameters
     ----------
@@ -83,6 +101,8 @@ def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = Non
         File that gets what the process prints.
     environment, folder
         Of the process; by default this one's.
+    begun
+        Is told the name of each task that begins.
 
     Raises
     ------
@@ -90,7 +110,7 @@ def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = Non
         The run failed.
     """
     command = [sys.executable, "-m", "ltr_pipeline.airflow.once", DAG, json.dumps({"date": day.isoformat()})]
-    with log.open("w") as file, console.status("starting Airflow") as status:
+    with log.open("w") as file:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter
             command,
             stdin=subprocess.DEVNULL,
@@ -105,15 +125,14 @@ def run_dag(day: dt.date, log: Path, environment: Mapping[str, str] | None = Non
         for line in process.stdout:
             file.write(line)
             if started := re.search(r"\[DAG TEST\] starting task_id=(\w+)", line):
-                status.update(started[1])
+                begun(started[1])
             if error := re.search(r"task failed.*?error=(?:'(.*?)'|\"(.*?)\")", line):
                 failed = error[1] or error[2]
     if process.wait() != 0:
         raise LtrError(f"the run failed: {failed or 'see its log'}; the former model stays; log: {log}")
 
 
-def _print_run(name: str, settings: Settings) -> None:
-    night = Run(name, settings)
+def _print_run(night: Run) -> None:
     decision, outcome, landed = night.read(DECISION), night.read(OUTCOME), night.read(INPUTS).landed
     if landed and landed.fallback:
         print_line(f"Events were read from files: {landed.fallback}")
@@ -121,9 +140,10 @@ def _print_run(name: str, settings: Settings) -> None:
     print_gate(decision)
     _print_events(night)
     console.print()
-    print_line(f"Run {name}: {outcome.reason}")
-    if latest := settings.registry.promoted():
-        print_line(f"latest:  {latest}  {settings.registry.storage.uri(LATEST)}")
+    print_line(f"Run {night.name}: {outcome.reason}")
+    registry = night.settings.registry
+    if latest := registry.promoted():
+        print_line(f"latest:  {latest}  {registry.storage.uri(LATEST)}")
     print_line(f"report:  {night.uri(REPORT)}")
 
 
@@ -141,9 +161,11 @@ def try_log(log: Path, mapping: Path | None, pairs: Sequence[str], folder: Path 
 def passes(log: Path, mapping: Path | None, pairs: Sequence[str] = (), folder: Path | None = None) -> bool:
     """Print whether a log would pass the gate, read by a mapping file or by LTR_MAPPING, and return it."""
     variables = dict(_pair(text) for text in pairs)
-    if unknown := sorted(set(variables) - {known.name for known in VARIABLES}):
+    known = [variable.name for variable in VARIABLES]
+    if unknown := sorted(set(variables) - set(known)):
         raise SettingsError(
-            f"--variable {unknown[0]}: no such Variable; there are {', '.join(v.name for v in VARIABLES)}"
+            f"--variable {unknown[0]}: no such Variable{did_you_mean(unknown[0], known) or '.'} "
+            f"There are {', '.join(known)}"
         )
     if folder and folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"--folder {folder} is not empty; name a new one")
@@ -168,29 +190,36 @@ def passes(log: Path, mapping: Path | None, pairs: Sequence[str] = (), folder: P
 def _tried_run(settings: Settings, variables: dict[str, str]) -> Run:
     """Run every task but publishing, as of the day after the newest event, and print where the records went."""
     source = FileSource(settings.events_path, closed=True)
-    with console.status("reading"):
-        newest, future = _newest(source, settings)
+    with Steps([("read",), *((task,) for task in chain.CHAIN)], _TITLES) as steps:
+        steps.begin("read")
+        newest, future, rows = _newest(source, settings)
+        steps.end(rows)
         moment = night_of(newest.date() + dt.timedelta(days=1))
+        night = Run(run_name(moment), settings)
+        steps.rows = partial(chain.rows_of, night)
+        steps.begin("extract_events")
         inputs = nightly.extract_events({"moment": moment.isoformat()}, variables, settings, source)
-    manifest = read_manifest(settings.data, moment.date())
-    print_manifest(manifest)
-    if future > manifest.future:  # else it is among what stands out
-        console.print(f"{future:,} of these are from the future and are not used")
-    console.print()
-    night = Run(run_name(moment), settings)
-    with console.status("training and judging"):
+        steps.end()
+        _print_landing(read_manifest(settings.data, moment.date()), future)
         try:
-            chain.judge(inputs, variables, settings, after="extract_events")
+            chain.judge(inputs, variables, settings, after="extract_events", begun=steps.begin)
         except LtrError:
             print_findings(diagnosis.of_run(night))
             raise
-        reason = "tried only, nothing is published"
-        write_outcome(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+    reason = "tried only, nothing is published"
+    write_outcome(night, Outcome(run=night.name, version=None, moved=False, latest=None, reason=reason))
+    console.print()
     return night
 
 
-def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
-    """Land everything, and return the time of the newest event that is not from the future, and how many are."""
+def _print_landing(manifest: Manifest, future: int) -> None:
+    print_manifest(manifest)
+    if future > manifest.future:  # else it is among what stands out
+        console.print(f"{future:,} of these are from the future and are not used")
+
+
+def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int, int]:
+    """Land everything; return the time of the newest event that is not from the future, how many are, and all."""
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
@@ -199,7 +228,7 @@ def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int]:
     times = pl.concat(landed)
     past = times.filter(times <= now)
     newest = past.max()
-    return newest if isinstance(newest, dt.datetime) else now, len(times) - len(past)
+    return newest if isinstance(newest, dt.datetime) else now, len(times) - len(past), len(times)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 import msgspec
 from rich.markup import escape
 
-from ltr_pipeline.cli.console import console, print_json, print_table
+from ltr_pipeline.cli.console import console, print_error, print_json, print_table
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.gate.policy import VARIABLES, plain_value
-from ltr_pipeline.gate.variables import Found, import_file, remark
+from ltr_pipeline.gate.variables import Found, import_file, remark, unread
 
-__all__ = ["create_missing", "variables"]
+__all__ = ["create_missing", "look", "variables"]
 
 
 def variables(as_json: bool) -> None:
@@ -35,23 +35,41 @@ def variables(as_json: bool) -> None:
     ]
     print_table(header, rows)
     console.print(f"\n{_created(found)} Airflow's database: {found.database}", markup=False)
+    for misspelt in unread(found):
+        print_error(f"warning: {misspelt}", "yellow")
 
 
 def create_missing() -> None:
     """Create the Variables that are missing in an Airflow that runs, and say how many; failing is only told."""
     try:
-        console.print(f"  {_created(_create())} Change them under Admin → Variables; `make variables` shows them.")
+        found = _create()
+        console.print(f"  {_created(found)} Change them under Admin → Variables; `make variables` shows them.")
+        for misspelt in unread(found):
+            print_error(f"  warning: {misspelt}", "yellow")
     except LtrError as error:
         console.print(f"  {error}", markup=False)
 
 
+def look() -> Found | None:
+    """Return the Variables that are in use, creating none; None where there is no Airflow."""
+    try:
+        _check_airflow()
+    except SettingsError:
+        return None
+    return _asked("read", "--look")
+
+
 def _create() -> Found:
-    """Have a process of its own create them, as importing Airflow sets up logging, and takes seconds."""
-    command = [sys.executable, "-m", "ltr_pipeline.airflow.variables"]
+    return _asked("created")
+
+
+def _asked(done_to: str, *options: str) -> Found:
+    """Have a process of its own ask Airflow, as importing it sets up logging, and takes seconds."""
+    command = [sys.executable, "-m", "ltr_pipeline.airflow.variables", *options]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise LtrError(f"the gate's Variables could not be created: {''.join(last)}")
+        raise LtrError(f"the gate's Variables could not be {done_to}: {''.join(last)}")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Found)
 
 

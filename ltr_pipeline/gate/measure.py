@@ -28,7 +28,7 @@ from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["TRAINED_ON", "HeldOut", "gather", "requests", "without_model"]
+__all__ = ["TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +61,30 @@ class HeldOut:
     seed: int
 
 
-class _Trial:
-    """The test rankings in the challenger's order, and all that a comparison with another order shares."""
+class Contest:
+    """The test rankings in the challenger's order and in those it is compared with, each made once.
 
-    def __init__(self, days: HeldOut, challenger: Scorer) -> None:
+    Parameters
+    ----------
+    days
+        The test days.
+    challenger
+        The new model.
+    rivals
+        All that it is compared with.
+
+    Attributes
+    ----------
+    rankings, ndcg
+        The challenger's order, and its nDCG@5 of each ranking.
+    times
+        When each ranking was shown.
+    baselines
+        The orders that need no learning, as far as there are any: ``random``, ``logged_order``, ``legacy_linear``.
+    """
+
+    def __init__(self, days: HeldOut, challenger: Scorer, rivals: Rivals) -> None:
+        self.days, self.challenger, self.rivals = days, challenger, rivals
         self.data, self.seed = days.test, days.seed
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
@@ -73,8 +93,27 @@ class _Trial:
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
         self.eligible = int((~np.isnan(self.ndcg)).sum())
+        self.baselines = _baselines(self, rivals.legacy_weights)
+        self._orders: dict[str, Rankings] = {}
+
+    def order_of(self, rival: Rival) -> Rankings | None:
+        """Order by a published version; None where it needs features that are gone."""
+        if self.gone(rival):
+            return None
+        if rival.version not in self._orders:
+            self._orders[rival.version] = self.scored(rival.scorer)
+        return self._orders[rival.version]
+
+    def gone(self, rival: Rival) -> list[str]:
+        """Return the features that a published version needs and the test rankings lack."""
+        return sorted(set(rival.scorer.features) - set(self.data.feature_names))
+
+    def unseen(self, rival: Rival) -> NDArray[np.bool_]:
+        """Tell which rankings a published version was not trained on."""
+        return (self.times >= rival.seen_until).to_numpy()
 
     def ordered(self, score: NDArray[np.float64]) -> Rankings:
+        """Order by scores of the rows."""
         return Rankings(self.data.relevance, score, self.data.group)
 
     def scored(self, scorer: Scorer) -> Rankings:
@@ -83,6 +122,7 @@ class _Trial:
         return self.ordered(scorer.score(self.data.features[:, [column[name] for name in scorer.features]]))
 
     def metrics(self, rankings: Rankings) -> Metrics:
+        """Measure an order."""
         return quality.measure(rankings, self.clusters, self.seed)
 
     def lead(self, ndcg: NDArray[np.float64]) -> Delta | None:
@@ -90,7 +130,7 @@ class _Trial:
         return quality.paired(self.ndcg, ndcg, self.clusters, self.seed)
 
 
-def gather(days: HeldOut, challenger: Scorer, rivals: Rivals, landed: Landed | None) -> Evidence:
+def gather(contest: Contest, landed: Landed | None) -> Evidence:
     """Measure the challenger and everything it is compared with.
 
     A rival that was trained on part of the test days is compared on the rest, if that has as many rankings as the test
@@ -101,22 +141,21 @@ def gather(days: HeldOut, challenger: Scorer, rivals: Rivals, landed: Landed | N
     landed
         What arrived for this run; None for a backfill.
     """
-    trial = _Trial(days, challenger)
+    days, challenger, rivals, orders = contest.days, contest.challenger, contest.rivals, contest.baselines
     groups = _groups(days)
-    orders = _baselines(trial, rivals.legacy_weights)
-    baselines = {name: trial.metrics(order) for name, order in orders.items()}
-    parts = _slices(trial, groups, days.trained_on)
+    baselines = {name: contest.metrics(order) for name, order in orders.items()}
+    parts = _slices(contest, groups, days.trained_on)
     return Evidence(
         trees=challenger.trees,
         train_impressions=days.manifest.train.rows,
-        test_queries=trial.eligible,
-        metrics=trial.metrics(trial.rankings),
+        test_queries=contest.eligible,
+        metrics=contest.metrics(contest.rankings),
         baselines=baselines,
-        against_random=trial.lead(quality.ndcg(orders["random"])),
-        champion=_against_champion(trial, rivals.champion, orders.get("legacy_linear"), baselines),
-        best_recent=_against(trial, rivals.best_recent, "best_recent") if rivals.best_recent else None,
+        against_random=contest.lead(quality.ndcg(orders["random"])),
+        champion=_against_champion(contest, rivals.champion, orders.get("legacy_linear"), baselines),
+        best_recent=_against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
         slices=parts,
-        fairness=_fairness(trial, groups, parts),
+        fairness=_fairness(contest, groups, parts),
         latency=_latency(days.test, challenger),
         landed=landed,
     )
@@ -171,47 +210,46 @@ def _request(data: Dataset, start: int, size: int) -> Request:
     )
 
 
-def _baselines(trial: _Trial, legacy_weights: Mapping[str, float]) -> dict[str, Rankings]:
+def _baselines(contest: Contest, legacy_weights: Mapping[str, float]) -> dict[str, Rankings]:
     """Measure the orders that need no learning, as far as there are any: random, as shown, by the legacy weights."""
-    data = trial.data
-    orders = {"random": trial.ordered(np.zeros(len(data.relevance)))}  # all tied: the expectation at random
+    data = contest.data
+    orders = {"random": contest.ordered(np.zeros(len(data.relevance)))}  # all tied: the expectation at random
     if data.position is not None:
-        orders["logged_order"] = trial.ordered(-data.position.astype(np.float64))
+        orders["logged_order"] = contest.ordered(-data.position.astype(np.float64))
     if legacy_weights:
-        orders["legacy_linear"] = trial.scored(Scorer.from_linear(legacy_weights, data.feature_names))
+        orders["legacy_linear"] = contest.scored(Scorer.from_linear(legacy_weights, data.feature_names))
     return orders
 
 
 def _against_champion(
-    trial: _Trial, champion: Rival | None, legacy: Rankings | None, baselines: Mapping[str, Metrics]
+    contest: Contest, champion: Rival | None, legacy: Rankings | None, baselines: Mapping[str, Metrics]
 ) -> Comparison:
     """Compare with the champion; while there is none, with the legacy weights."""
     if champion is not None:
-        return _against(trial, champion, "champion")
+        return _against(contest, champion, "champion")
     if legacy is None:
         return Comparison(version=None, kind="none", reason="nothing is published yet and no legacy weights are set")
     return Comparison(
         version=None,
         kind="legacy_linear",
         metrics=baselines["legacy_linear"],
-        delta=trial.lead(quality.ndcg(legacy)),
+        delta=contest.lead(quality.ndcg(legacy)),
     )
 
 
-def _against(trial: _Trial, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
+def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
     """Compare on the rankings that the rival was not trained on."""
     version = rival.version
-    if missing := sorted(set(rival.scorer.features) - set(trial.data.feature_names)):
-        reason = f"{version} needs features that are gone: {', '.join(missing)}"
+    order = contest.order_of(rival)
+    if order is None:
+        reason = f"{version} needs features that are gone: {', '.join(contest.gone(rival))}"
         return Comparison(version=version, kind=kind, reason=reason)
-    order = trial.scored(rival.scorer)
-    unseen = (trial.times >= rival.seen_until).to_numpy()
-    ndcg = np.where(unseen, quality.ndcg(order), np.nan)
+    ndcg = np.where(contest.unseen(rival), quality.ndcg(order), np.nan)
     eligible = int((~np.isnan(ndcg)).sum())
-    if eligible < min(trial.fewest, trial.eligible):
+    if eligible < min(contest.fewest, contest.eligible):
         reason = f"{version} was trained up to {rival.seen_until:%Y-%m-%d}: {eligible} test rankings are new to it"
         return Comparison(version=version, kind=kind, reason=reason)
-    return Comparison(version=version, kind=kind, metrics=trial.metrics(order), delta=trial.lead(ndcg))
+    return Comparison(version=version, kind=kind, metrics=contest.metrics(order), delta=contest.lead(ndcg))
 
 
 def _groups(days: HeldOut) -> ProtectedGroups:
@@ -221,16 +259,16 @@ def _groups(days: HeldOut) -> ProtectedGroups:
     return ProtectedGroups(ids[PROTECTED_GROUP], item=ids[ITEM_ID], expected=expected)
 
 
-def _slices(trial: _Trial, groups: ProtectedGroups, trained_on: pl.DataFrame) -> list[Slice]:
-    new_item = ~trial.data.ids[ITEM_ID].is_in(trained_on[ITEM_ID].unique().implode()).to_numpy()
+def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame) -> list[Slice]:
+    new_item = ~contest.data.ids[ITEM_ID].is_in(trained_on[ITEM_ID].unique().implode()).to_numpy()
     parts = (
         slices.by_group(groups)
-        | slices.by_day_part(trial.rankings, trial.times)
-        | slices.by_novelty(trial.rankings, new_item)
+        | slices.by_day_part(contest.rankings, contest.times)
+        | slices.by_novelty(contest.rankings, new_item)
     )
-    return slices.measure(trial.rankings, parts, trial.clusters, trial.seed)
+    return slices.measure(contest.rankings, parts, contest.clusters, contest.seed)
 
 
-def _fairness(trial: _Trial, groups: ProtectedGroups, parts: list[Slice]) -> fairness.Fairness:
+def _fairness(contest: Contest, groups: ProtectedGroups, parts: list[Slice]) -> fairness.Fairness:
     ndcg = {part.value: part.ndcg_at_5.value for part in parts if part.dimension == PROTECTED_GROUP}
-    return fairness.measure(trial.rankings, groups, trial.clusters, trial.seed, ndcg_at_5=ndcg)
+    return fairness.measure(contest.rankings, groups, contest.clusters, contest.seed, ndcg_at_5=ndcg)

@@ -10,13 +10,16 @@ from msgspec import Meta
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["DEFAULT_IS", "RECENT_DAYS", "VARIABLES", "Policy", "Variable", "plain_value", "variables_table"]
+__all__ = ["DEFAULT_IS", "PREFIX", "RECENT_DAYS", "VARIABLES", "Policy", "Variable", "plain_value", "variables_table"]
 
 RECENT_DAYS: Final = 28
 """The challenger is compared with the best version that was promoted in so many days before."""
 
 DEFAULT_IS: Final = "Default"
 """How the description of a Variable begins, before the default of the release that made it."""
+
+PREFIX: Final = "ltr_"
+"""How the name of each Variable begins; that of the field of `Policy` follows."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -70,7 +73,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for variable in VARIABLES:
             if variable.name in values:
                 try:
-                    parsed[variable.name.removeprefix("ltr_")] = variable.parse(values[variable.name])
+                    parsed[variable.name.removeprefix(PREFIX)] = variable.parse(values[variable.name])
                 except SettingsError as error:
                     wrong.append(str(error))
         if wrong:
@@ -159,7 +162,7 @@ def _variable(field: str, hint: object, default: object) -> Variable:
     low, high = next(((meta.ge, meta.le) for meta in metas if meta.le is not None), (0, 0))  # words have none
     meaning = next(meta.description for meta in metas if meta.description)
     return Variable(
-        name=f"ltr_{field}",
+        name=f"{PREFIX}{field}",
         default=f"{default:g}" if isinstance(default, float) else str(default),
         meaning=meaning,
         low=low,

@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.gate.policy import DEFAULT_IS, VARIABLES, Variable, plain_value
+from ltr_pipeline.gate.policy import DEFAULT_IS, PREFIX, VARIABLES, Variable, plain_value
+from ltr_pipeline.names import did_you_mean
 
-__all__ = ["DEFAULT", "STORED", "Found", "InUse", "import_file", "remark"]
+__all__ = ["DEFAULT", "STORED", "Found", "InUse", "allowed", "import_file", "remark", "unread"]
 
 STORED: Final = "Variable"
 """Source of a value that Airflow's database holds, as its UI shows it."""
@@ -43,15 +44,39 @@ class InUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Every Variable of the gate in one Airflow, and the address of that Airflow's database."""
+    """Every Variable of the gate in one Airflow.
+
+    Attributes
+    ----------
+    database
+        Address of that Airflow's database.
+    unknown
+        Names of Variables that are set and look like the gate's, but are none.
+    """
 
     database: str
     variables: list[InUse]
+    unknown: list[str] = []
+
+
+def unread(found: Found) -> list[str]:
+    """Say which Variables the gate does not read, and which of its own was probably meant."""
+    known = [variable.name for variable in VARIABLES]
+    return [f"the gate reads no Variable {name}{did_you_mean(name, known, PREFIX)}" for name in found.unknown]
 
 
 def import_file() -> dict[str, dict[str, str]]:
     """Return every Variable with default and description, in the form that ``airflow variables import`` reads."""
     return {each.name: {"value": each.default, "description": each.description} for each in VARIABLES}
+
+
+def allowed(variable: Variable, found: InUse) -> bool:
+    """Tell whether a run takes the value."""
+    try:
+        variable.parse(found.value)
+    except SettingsError:
+        return False
+    return True
 
 
 def remark(variable: Variable, found: InUse) -> str:
@@ -60,9 +85,7 @@ def remark(variable: Variable, found: InUse) -> str:
         return "created"
     if found.shadowed and found.source == DEFAULT:
         return "what is stored cannot be decrypted: has the Fernet key changed?"
-    try:
-        variable.parse(found.value)
-    except SettingsError:
+    if not allowed(variable, found):
         return "not allowed: the next run fails"
     if plain_value(found.value) != found.value:
         return "imported in Airflow's UI, description and all; it counts, but is hard to edit: delete it"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
+from ltr_pipeline.errors import LtrError
 from ltr_pipeline.jobs.nightly import (
     build_dataset,
     evaluate_ranker,
@@ -14,10 +17,11 @@ from ltr_pipeline.jobs.nightly import (
     quality_gate,
     train_ranker,
 )
-from ltr_pipeline.runs.run import Json
+from ltr_pipeline.report.artefacts import DATASET, INPUTS
+from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings
 
-__all__ = ["CHAIN", "ENDS", "LAST", "finish", "judge"]
+__all__ = ["CHAIN", "ENDS", "LAST", "PLACES", "TITLES", "finish", "judge", "rows_of"]
 
 Task = Callable[[Json, Mapping[str, str], Settings | None], Json]
 
@@ -35,8 +39,53 @@ ENDS: Final = {"publish": "publish_weights", "keep": "keep_previous"}
 
 LAST: Final = "notify"
 
+PLACES: Final = (*((task,) for task in CHAIN), tuple(ENDS.values()), (LAST,))
+"""The tasks in the order in which a run does them; it does one of those in one place."""
 
-def judge(handed: Json, variables: Mapping[str, str], settings: Settings | None = None, *, after: str = "") -> Json:
+TITLES: Final = {
+    "extract_events": "land new events",
+    "build_dataset": "build the dataset",
+    "train_ranker": "train the ranker",
+    "evaluate_ranker": "evaluate the ranker",
+    "quality_gate": "judge the ranker",
+    "publish_weights": "publish the weights",
+    "keep_previous": "keep the former weights",
+    "notify": "tell the channels",
+}
+"""What each task does, for people."""
+
+
+def rows_of(run: Run, task: str) -> int | None:
+    """Return the rows that a task of a run was about; None where it is about none, or they cannot be known."""
+    try:
+        return _rows_of(run, task)
+    except (LtrError, msgspec.DecodeError):  # they are told by the way, and must not fail a run
+        return None
+
+
+def _rows_of(run: Run, task: str) -> int | None:
+    match task:
+        case "extract_events":
+            landed = run.read(INPUTS).landed
+            return landed.impressions + landed.feedback if landed else None
+        case "build_dataset":
+            dataset = run.read(DATASET)
+            return dataset.train.rows + dataset.valid.rows + dataset.test.rows
+        case "train_ranker":
+            return run.read(DATASET).train.rows
+        case "evaluate_ranker":
+            return run.read(DATASET).test.rows
+    return None
+
+
+def judge(
+    handed: Json,
+    variables: Mapping[str, str],
+    settings: Settings | None = None,
+    *,
+    after: str = "",
+    begun: Callable[[str], object] = lambda _: None,
+) -> Json:
     """Do every task up to the verdict, and return the reference to the decision.
 
     Parameters
@@ -45,9 +94,12 @@ def judge(handed: Json, variables: Mapping[str, str], settings: Settings | None 
         The run's request, or what the task `after` handed on, which has been done already.
     variables
         The Airflow Variables of the gate that are set.
+    begun
+        Is told the name of each task before it is done.
     """
     names = list(CHAIN)
     for name in names[names.index(after) + 1 if after else 0 :]:
+        begun(name)
         handed = CHAIN[name](handed, variables, settings)
     return handed
 

@@ -24,10 +24,12 @@ from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.checks import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.examples import NONE, Examples, choose
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
 from ltr_pipeline.report import diagnosis
@@ -35,6 +37,7 @@ from ltr_pipeline.report.artefacts import (
     DATASET,
     DECISION,
     EVIDENCE,
+    EXAMPLES,
     INPUTS,
     MODEL,
     OUTCOME,
@@ -96,7 +99,7 @@ def extract_events(
     try:
         asked = msgspec.convert(request, RunRequest)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"the run's parameters are wrong: {error}") from error
+        raise SettingsError(f"the run's parameters are wrong: {unknown_keys(error, RunRequest)}") from error
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
@@ -188,15 +191,16 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
         The model cannot be loaded or scores NaN.
     """
     with task("evaluate_ranker", trained, TRAINED, settings) as (run, model):
-        found = _evidence(run, model)
+        found, seen = _evidence(run, model)
+        run.write(EXAMPLES, seen)
         log.info("ranker evaluated", ndcg_at_5=found.metrics.ndcg_at_5.value, test_queries=found.test_queries)
         return run.write(EVIDENCE, found, counts={"test_queries": found.test_queries})
 
 
-def _evidence(run: Run, trained: Trained) -> Evidence:
+def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
     if trained.untrained:
-        return measure.without_model(trained.untrained, manifest, inputs.landed)
+        return measure.without_model(trained.untrained, manifest, inputs.landed), NONE
     days = measure.HeldOut(
         test=_part(run, manifest, "test"),
         manifest=manifest,
@@ -209,7 +213,8 @@ def _evidence(run: Run, trained: Trained) -> Evidence:
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
-    return measure.gather(days, challenger, published, inputs.landed)
+    contest = measure.Contest(days, challenger, published)
+    return measure.gather(contest, inputs.landed), choose(contest)
 
 
 def _model_text(run: Run, trained: Trained) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import lightgbm as lgb
 
 from ltr_pipeline.errors import RankerError
+from ltr_pipeline.names import did_you_mean, misspelt
 
 __all__ = ["CATEGORICAL", "FIXED", "PARAMETERS", "complete"]
 
@@ -126,7 +127,7 @@ def _by_first_name(parameters: Mapping[str, Any]) -> dict[str, Any]:
         alias: name for name, aliases in lgb.basic._ConfigAliases._get_all_param_aliases().items() for alias in aliases
     }
     if unknown := sorted(set(parameters) - set(first)):
-        raise RankerError(f"LightGBM has no parameters {unknown}; see its list of parameters")
+        raise RankerError(f"LightGBM has no parameters {misspelt(unknown, first)}; see its list of parameters")
     if taken := sorted(name for name in parameters if first[name] in _RESERVED):
         raise RankerError(f"the parameters {taken} are set by the pipeline; take them out")
     for use, names in _WITHOUT_EFFECT.items():
@@ -219,9 +220,10 @@ def _column(parameter: str, feature: object, features: Sequence[str]) -> int:
         return feature
     if isinstance(feature, str) and feature.strip() in features:
         return features.index(feature.strip())
+    meant = did_you_mean(str(feature), features)
     raise RankerError(
-        f"{parameter}: {feature!r} is none of the {len(features)} features {_named(features)}; "
-        f"give their names, or numbers from 0 to {len(features) - 1}"
+        f"{parameter}: {feature!r} is none of the {len(features)} features {_named(features)}"
+        f"{f'{meant} Give' if meant else '; give'} their names, or numbers from 0 to {len(features) - 1}"
     )
 
 

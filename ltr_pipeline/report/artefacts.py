@@ -7,11 +7,13 @@ from typing import Final
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.examples import Examples
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.runs.names import (
     DATASET_FILE,
     DECISION_FILE,
     EVIDENCE_FILE,
+    EXAMPLES_FILE,
     INPUTS_FILE,
     OUTCOME_FILE,
     REPORT_FILE,
@@ -24,6 +26,7 @@ __all__ = [
     "DATASET",
     "DECISION",
     "EVIDENCE",
+    "EXAMPLES",
     "INPUTS",
     "MODEL",
     "OUTCOME",
@@ -41,6 +44,9 @@ TABLES: Final = "dataset"
 DATASET: Final = Artefact(DATASET_FILE, DatasetManifest)
 MODEL: Final = Artefact("model.txt", bytes)
 TRAINED: Final = Artefact(TRAINED_FILE, Trained)
+EXAMPLES: Final = Artefact(EXAMPLES_FILE, Examples)
+"""Rankings for people to look at; releases before 0.2 have none."""
+
 EVIDENCE: Final = Artefact(EVIDENCE_FILE, Evidence)
 
 WEIGHTS: Final = Artefact(DOCUMENT, bytes)

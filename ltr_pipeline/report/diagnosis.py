@@ -23,6 +23,7 @@ from ltr_pipeline.events import reasons
 from ltr_pipeline.events.manifest import Manifest, manifest_of, read_manifest, read_quarantine
 from ltr_pipeline.events.source import Quarantined
 from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.names import nearest
 from ltr_pipeline.report.artefacts import DATASET, INPUTS
 from ltr_pipeline.report.remedies import LARGE_DROPS, UNREAD, of_refusal
 from ltr_pipeline.report.text import percent, sentence
@@ -141,7 +142,9 @@ def _of_landing(landing: Manifest, mapping: Mapping, refused: Sequence[Quarantin
         remedy = "If some are impressions or feedback, add them to impression_kinds or feedback_kinds in the mapping."
         yield Finding(what=what, remedy=remedy, count=count, share=0)
     if landing.unknown_features:
-        what = f"The mapping does not list these features: {_names(landing.unknown_features)}."
+        unlisted = landing.unknown_features
+        near = [_like(name, mapping.features) for name in unlisted[:MOST_NAMES]]
+        what = f"The mapping does not list these features: {_names(near + unlisted[MOST_NAMES:])}."
         remedy = "Add those to its features that are known before a list is shown."
         yield Finding(what=what, remedy=remedy, count=len(landing.unknown_features), share=0)
     if landing.future:
@@ -334,6 +337,12 @@ def _days(dataset: DatasetManifest, first: dt.datetime) -> Iterator[Finding]:
 
 def _finding(what: str, remedy: str, count: int, of: int) -> Finding:
     return Finding(what=what, remedy=remedy, count=count, share=min(1.0, count / max(of, 1)))
+
+
+def _like(name: str, features: Sequence[str]) -> str:
+    """Return an unlisted feature with the listed one that is spelt almost the same: either may be the wrong one."""
+    near = nearest(name, features)
+    return f"{name} (it lists {near}: is one of the two misspelt?)" if near else name
 
 
 def _names(names: Sequence[str]) -> str:

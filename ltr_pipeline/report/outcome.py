@@ -12,8 +12,9 @@ from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import document
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
-from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
-from ltr_pipeline.report.page import Night, render
+from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, INPUTS, OUTCOME, REPORT, TRAINED
+from ltr_pipeline.report.night import Night
+from ltr_pipeline.report.page import render
 from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import run_name
@@ -54,6 +55,7 @@ def _night(run: Run, outcome: Outcome) -> Night:
         version=outcome.version,
         promoted=outcome.moved,
         latest=outcome.latest,
+        examples=run.read_if_readable(EXAMPLES),
         findings=diagnosis.of_run(run),
         note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
         former=_champion_document(settings.registry, champion),

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from typing import Any, Final, NamedTuple
 
 import jinja2
 import msgspec
+from markupsafe import Markup, escape
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
-from ltr_pipeline.report.diagnosis import Finding
+from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
+from ltr_pipeline.report.verdict import LOOK_FIRST, headline
 from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, label, limit, observed, side
 from ltr_pipeline.scoring.latency import Latency
-from ltr_pipeline.versions.weights import Weights
 
-__all__ = ["Night", "render"]
+__all__ = ["render"]
 
 HASHES: Final = "Hashes (SHA-256)"
 MOST_ROWS: Final = 60
@@ -34,121 +29,16 @@ MOST_FACTS: Final = 32
 """Rows of the longest tables and lists; the artefacts of the run have the rest."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Night:
-    """All that one run has to tell; None where it did not get that far.
-
-    Attributes
-    ----------
-    run, date
-        The run's id and the UTC day it stands for.
-    simulated
-        Whether its events were simulated.
-    landing, dataset, trained, evidence, decision
-        What each step left behind.
-    version
-        The version that was published; None when none was.
-    promoted
-        Whether ``latest`` moved to it.
-    latest
-        The version in use after the run.
-    findings
-        What stands out in the events, the largest first.
-    note
-        One sentence for the reader, such as why `latest` did not move or why nothing could be judged.
-    former
-        Document of the version in use before the run.
-    yesterday, yesterday_dataset
-        Evidence and manifest of the run before.
-    hashes, lineage, libraries
-        Small print: SHA-256 by artefact, parent and mode of training, versions of libraries.
-    """
-
-    run: str
-    date: dt.date
-    simulated: bool = False
-    landing: Manifest | None = None
-    dataset: DatasetManifest | None = None
-    trained: Trained | None = None
-    evidence: Evidence | None = None
-    decision: Decision | None = None
-    version: str | None = None
-    promoted: bool = False
-    latest: str | None = None
-    findings: Sequence[Finding] = ()
-    note: str = ""
-    former: Weights | None = None
-    yesterday: Evidence | None = None
-    yesterday_dataset: DatasetManifest | None = None
-    hashes: Mapping[str, str] = field(default_factory=dict)
-    lineage: Mapping[str, Any] = field(default_factory=dict)
-    libraries: Mapping[str, str] = field(default_factory=dict)
-
-
 def render(night: Night) -> str:
     """Render the report as HTML: about 100 kB, and below 1 MB for any number of features, groups and slices."""
     return _page().render(
         night=night,
-        headline=_headline(night),
+        headline=headline(night),
         tiles=_tiles(night),
         sections=_sections(night),
         changes=list(_changes(night)),
         provenance=_provenance(night),
     )
-
-
-class Headline(NamedTuple):
-    """The verdict; `status` is that of a check and gives its colour and symbol."""
-
-    status: str
-    title: str
-    lead: str
-    reasons: list[str]
-
-
-def _headline(night: Night) -> Headline:
-    decision = night.decision
-    in_use = f"{night.latest} stays in use." if night.latest else "No version is in use yet."
-    if decision is None:
-        return Headline("not_evaluable", "Not judged", _sentences(in_use, night.note), [])
-    checks = _tally(decision)
-    if night.version and night.promoted:
-        lead = _sentences(f"{night.version} passed the gate and is now in use.", checks, night.note)
-        return Headline("pass", f"Published {night.version}", lead, decision.reasons)
-    status, title = _unpromoted(night.version, decision)
-    return Headline(status, title, _sentences(in_use, checks, night.note), decision.reasons)
-
-
-def _unpromoted(version: str | None, decision: Decision) -> tuple[str, str]:
-    """Return the status and the title of a run that did not change which version is in use."""
-    if version:
-        return "pass", "Published, latest unchanged"
-    if decision.verdict == "publish":
-        return "pass", "Passes the gate, not published"
-    if decision.mode == "dry_run":
-        return "skipped", "Judged in a dry run"
-    return _worst(decision), "Not published"
-
-
-def _sentences(*texts: str) -> str:
-    return " ".join(text.sentence(part) for part in texts if part)
-
-
-def _tally(decision: Decision) -> str:
-    """Say how many checks passed, failed, and so on."""
-    counts = Counter[str](check.status for check in decision.checks)
-    if set(counts) == {"pass"}:
-        return f"All {len(decision.checks)} checks passed"
-    outcomes = (f"{counts[status]} {_OUTCOMES.get(status, name)}" for status, name in STATUS.items() if counts[status])
-    return f"Of {len(decision.checks)} checks: {', '.join(outcomes)}"
-
-
-_OUTCOMES = {"pass": "passed", "fail": "failed"}
-
-
-def _worst(decision: Decision) -> str:
-    statuses = {check.status for check in decision.checks}
-    return next((status for status in ("fail", "inconclusive", "not_evaluable") if status in statuses), "skipped")
 
 
 class Tile(NamedTuple):
@@ -190,9 +80,10 @@ def _sections(night: Night) -> list[tuple[str, str]]:
     evidence, dataset = night.evidence, night.dataset
     measured = evidence if evidence and not evidence.untrained else None
     present = {
-        "findings": ("What to look at first", night.findings),
+        "findings": (LOOK_FIRST, night.findings),
         "gate": ("The gate", night.decision),
         "quality": ("Ranking quality", measured),
+        "examples": ("Example rankings", night.examples and night.examples.examples),
         "changes": ("Since the run before", list(_changes(night))),
         "slices": ("Slices", evidence and evidence.slices),
         "fairness": ("Fairness", measured),
@@ -253,6 +144,11 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [*facts[:MOST_FACTS], ("and", f"{more} more in the run's artefacts")] if more > 0 else facts
 
 
+def _code(text: str) -> Markup:
+    """Return text as HTML, what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - it was escaped
+
+
 @cache
 def _page() -> jinja2.Template:
     environment = jinja2.Environment(
@@ -264,8 +160,10 @@ def _page() -> jinja2.Template:
     )
     environment.filters |= {
         "between": text.between,
+        "code": _code,
         "count": partial(figure, kind="count"),
         "day": text.day,
+        "minute": text.minute,
         "days": text.days,
         "difference": text.difference,
         "interval": interval,

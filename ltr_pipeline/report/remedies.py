@@ -1,4 +1,4 @@
-"""Remedies for records that are refused or not used, by the reason that manifests count."""
+"""Remedies for records that are refused or not used, by the reason that manifests count, and for checks that fail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from ltr_pipeline.events import reasons
 
-__all__ = ["LARGE_DROPS", "UNREAD", "of_refusal"]
+__all__ = ["LARGE_DROPS", "UNREAD", "of_check", "of_refusal"]
 
 UNREAD: Final = frozenset({reasons.NOT_UTF8, reasons.NOT_JSON, reasons.NOT_OBJECT, reasons.LONG_LINE, reasons.DEEP})
 """Reasons why a line is no message; a record that is refused for another was recognised by its kind."""
@@ -40,6 +40,41 @@ LARGE_DROPS: Final = {
     "unknown_action": "Give the action a relevance under [relevance] in the mapping (LTR_MAPPING).",
 }
 """Remedies by reason, for reasons why landed records are not used that no night should have many of."""
+
+
+_WAIT: Final = "More rankings decide it: wait for them, or test on more days by raising ltr_min_queries."
+_WORSE: Final = (
+    "A night that loses now and then is normal. After several, look under Features and Data for what has changed."
+)
+_CHECKS: Final = {
+    "trained": "See Data below for what is missing.",
+    "ndcg_at_5": (
+        "If the baselines under Ranking quality are as low, such lists reach no more: set ltr_ndcg_min somewhat below "
+        "them. If not, the features tell too little."
+    ),
+    "beats_random": "Its order is no better than chance: does the mapping's relevance say what a good item is?",
+    "fairness_gap": "Fairness below shows which group is ranked worse; look for features that know too little of it.",
+    "latency_p95": "Smaller models rank faster: lower num_iterations or num_leaves in LTR_PARAMETERS.",
+    "champion": _WORSE,
+    "best_recent": _WORSE,
+    "suspicious_gain": "",  # its reason says it
+    "samples": "Wait for more events, or learn from more days with LTR_WINDOW_DAYS.",
+    "queries": "Wait for more events. Lists in which nobody chose anything do not count.",
+    "fresh_events": "Is what writes the events at work? `ltr doctor` examines the source.",
+    "quarantined_share": "`ltr events` shows what was refused, and why.",
+    "lost_share": "Keep messages, or rotated logs, for longer; `ltr doctor` says how long a topic keeps them.",
+}
+
+
+def of_check(name: str, status: str) -> str:
+    """Say what to do about a check of the gate that kept the former model; empty where nothing more is to be said.
+
+    >>> of_check("quarantined_share", "fail")
+    '`ltr events` shows what was refused, and why.'
+    """
+    if status == "inconclusive" and name != "suspicious_gain":
+        return _WAIT
+    return _CHECKS.get(name, "") if status == "fail" else ""
 
 
 def of_refusal(reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Span
@@ -12,7 +13,19 @@ from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate
 from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed
 
-__all__ = ["between", "day", "days", "difference", "joined", "percent", "points", "sentence", "spoken"]
+__all__ = [
+    "between",
+    "day",
+    "days",
+    "difference",
+    "enumerated",
+    "joined",
+    "minute",
+    "percent",
+    "points",
+    "sentence",
+    "spoken",
+]
 
 
 def between(found: Delta | Estimate | Fairness | None, kind: Kind = "score") -> str:
@@ -61,6 +74,24 @@ def day(when: dt.date) -> str:
     '20 November 2025'
     """
     return f"{when.day} {when:%B %Y}"
+
+
+def minute(when: dt.datetime) -> str:
+    """Return a moment to the minute.
+
+    >>> minute(dt.datetime(2025, 11, 20, 2, 15, tzinfo=dt.UTC))
+    '20 November 2025, 02:15 UTC'
+    """
+    return f"{day(when)}, {when.astimezone(dt.UTC):%H:%M} UTC"
+
+
+def enumerated(parts: Sequence[str]) -> str:
+    """Join the parts of a sentence.
+
+    >>> enumerated(["a"]), enumerated(["a", "b"]), enumerated(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
+    """
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def days(span: Span) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from ltr_pipeline.runs.names import EXAMPLES_FILE
 from ltr_pipeline.schema import LABELLED, USER_ID
 from ltr_pipeline.storage.base import Storage
 
@@ -11,7 +12,11 @@ __all__ = ["forget_in_runs"]
 
 
 def forget_in_runs(storage: Storage, user_id: str) -> int:
-    """Delete the labelled tables that hold a user, and return how many; a run that needs them is built again."""
+    """Delete the labelled tables that hold a user, and return how many; a run that needs them is built again.
+
+    The examples of such a run go first, so that a call which is killed in between is completed by the next: they name
+    queries and items, and may show this user's.
+    """
     gone = 0
     for key in storage.keys("runs"):
         if key.endswith(".parquet") and f"/{LABELLED}-" in key:
@@ -19,6 +24,7 @@ def forget_in_runs(storage: Storage, user_id: str) -> int:
                 rows = pl.scan_parquet(path, hive_partitioning=False).filter(pl.col(USER_ID) == user_id)
                 holds = rows.select(pl.len()).collect().item() > 0
             if holds:
+                storage.delete("/".join([*key.split("/")[:2], EXAMPLES_FILE]))
                 storage.delete(key)
                 gone += 1
     return gone

@@ -13,6 +13,7 @@ __all__ = [
     "DATASET_FILE",
     "DECISION_FILE",
     "EVIDENCE_FILE",
+    "EXAMPLES_FILE",
     "INPUTS_FILE",
     "OUTCOME_FILE",
     "REPORT_FILE",
@@ -24,6 +25,7 @@ __all__ = [
 INPUTS_FILE: Final = "inputs.json"
 DATASET_FILE: Final = "dataset.json"
 TRAINED_FILE: Final = "trained.json"
+EXAMPLES_FILE: Final = "examples.json"
 EVIDENCE_FILE: Final = "evidence.json"
 DECISION_FILE: Final = "decision.json"
 OUTCOME_FILE: Final = "outcome.json"

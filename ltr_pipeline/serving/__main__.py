@@ -40,7 +40,7 @@ from ltr_pipeline.serving.http.protocol import LimitedProtocol  # noqa: E402
 from ltr_pipeline.serving.logs import Logs  # noqa: E402
 from ltr_pipeline.serving.settings import ServingSettings  # noqa: E402
 from ltr_pipeline.serving.weights.workers import FOLDER  # noqa: E402
-from ltr_pipeline.settings import load  # noqa: E402
+from ltr_pipeline.settings import load, unread  # noqa: E402
 
 __all__ = ["main", "worker"]
 
@@ -53,6 +53,8 @@ PARENT = "LTR_SERVE_PARENT"  # for the workers; not for users
 
 def main() -> None:
     """Serve until a signal comes; a wrong setting ends the program with a one-line message."""
+    for misspelt in unread(ServingSettings):
+        sys.stderr.write(f"warning: {one_line(misspelt)}\n")
     try:
         settings = load(ServingSettings)
         listening = _bound(settings.host, settings.port)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 
 from ltr_pipeline.errors import RequestError
+from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.serving.guard import Watch
 
@@ -265,7 +266,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        raise RequestError(str(error)) from None
+        raise RequestError(unknown_keys(error, kind)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NotJsonError(f"the body is not JSON: {error}") from None
     except RecursionError:

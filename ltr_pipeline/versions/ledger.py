@@ -25,6 +25,7 @@ import structlog
 
 from ltr_pipeline import signing
 from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError, StorageError
+from ltr_pipeline.printable import one_line
 from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
@@ -96,6 +97,30 @@ class Move(
     def moved(self) -> bool:
         """Return whether `latest` changed."""
         return self.before != self.to
+
+    def __str__(self) -> str:
+        """Say what became of `latest`, by whom and why."""
+        return one_line(f"{self._what} ({self.move} by {self.who}: {self.why}){self._then}")
+
+    def __repr__(self) -> str:
+        return f"<Move {self.seq}, {self.when:%F %R} UTC: {self}>"
+
+    @property
+    def _what(self) -> str:
+        if self.before is None:
+            return f"latest is {self.to}, the first version"
+        if self.moved:
+            return f"latest moved from {self.before} to {self.to}"
+        published = f"{self.version} was published, " if self.move == "publish" else ""
+        return f"{published}latest stays {self.to}"
+
+    @property
+    def _then(self) -> str:
+        if self.note:
+            return f"; {self.note}"
+        if self.pin:
+            return ", pinned until `ltr unpin`"
+        return "; the next publish moves it" if self.move == "unpin" else ""
 
 
 class Act(NamedTuple):

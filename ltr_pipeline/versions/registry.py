@@ -38,6 +38,9 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     moved: bool
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.version}: {self.reason}"
+
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A version in a listing; `sha256` is the file's hash, `problem` says why the document cannot be read."""

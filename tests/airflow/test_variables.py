@@ -19,9 +19,11 @@ from cryptography.fernet import Fernet
 from sqlalchemy import delete, select
 
 from ltr_pipeline.airflow.runtime import gate_variables
-from ltr_pipeline.airflow.variables import create_missing
+from ltr_pipeline.airflow.variables import create_missing, look
+from ltr_pipeline.doctor import examine
 from ltr_pipeline.gate.policy import VARIABLES, Policy
-from ltr_pipeline.gate.variables import InUse, import_file, remark
+from ltr_pipeline.gate.variables import InUse, import_file, remark, unread
+from ltr_pipeline.settings import load_settings
 from support.commands import typed
 
 DEFAULTS = {each.name: (each.default, each.description) for each in VARIABLES}
@@ -127,6 +129,36 @@ def test_a_value_that_cannot_be_decrypted_is_told_and_the_default_counts(keys: s
     assert (now.value, now.source) == ("0.65", "default")
     assert "Fernet key" in remark(BY_NAME["ltr_ndcg_min"], now)
     assert "ltr_ndcg_min" not in gate_variables()  # a task reads it so, too
+
+
+def test_a_misspelt_one_is_told_and_nothing_is_created_to_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    Variable.set("ltr_ndgc_min", "0.8")
+    Variable.set("ltrndcg", "0.8")  # nobody says that it is the gate's
+    Variable.set("ltr_fairness_max", "7")
+    monkeypatch.setenv("AIRFLOW_VAR_LTR_MODE", "dry_run")
+    seen = look()
+    assert unread(seen) == [
+        "the gate reads no Variable ltr_mode",
+        "the gate reads no Variable ltr_ndgc_min; did you mean ltr_ndcg_min?",
+    ]
+    assert {each.name: each.source for each in seen.variables if each.source != "default"} == {
+        "ltr_fairness_max": "Variable"
+    }
+    assert stored().keys() == {"ltr_ndgc_min", "ltrndcg", "ltr_fairness_max"}
+    told = {
+        (finding.status, finding.text)
+        for finding in examine(load_settings(), variables=look)
+        if finding.subject == "gate"
+    }
+    assert told == {
+        ("problem", "ltr_fairness_max is '7': not allowed: the next run fails"),
+        *(("warning", text) for text in unread(seen)),
+    }
+    done = typed("variables")
+    assert done.code == 0
+    assert [line for line in done.err.splitlines() if line.startswith("warning")] == [
+        f"warning: {text}" for text in unread(seen)
+    ]
 
 
 def test_airflow_imports_the_printed_file(tmp_path: Path) -> None:

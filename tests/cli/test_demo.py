@@ -17,6 +17,9 @@ def test_the_loop_is_shown_and_measured(tmp_path: Path) -> None:
     for step in ("legacy weights", "first model", "second model", "after rollback"):
         assert re.search(rf"^{step} +[01]\.\d{{4}} +0\.\d{{4}}$", done.out, re.MULTILINE)
     assert re.search(r"^first model - legacy weights +(?:[+−]0\.\d{4}|0\.0000) \(", done.out, re.MULTILINE)
+    for seed in (0, 1):
+        said = rf"^seed {seed}, step 6 of 8: the second night, \d+\.\d s, [\d,]+ rows$"
+        assert re.search(said, done.out, re.MULTILINE)
     assert "shadow" in done.out  # the panel's lists landed, and were left out
     assert "Traceback" not in (tmp_path / "seed-0" / "service.log").read_text()
     messages = [json.loads(line) for line in (tmp_path / "seed-0" / "audit.log").read_bytes().splitlines()]

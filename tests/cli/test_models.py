@@ -22,7 +22,9 @@ def test_an_operator_rolls_back_and_unpins(registry: Registry) -> None:
     """In processes of their own, as in the runbook."""
     back = typed("rollback", A, "--reason", "offers dropped")
     assert (back.code, back.err) == (0, "")
-    assert f"latest is {A} (pinned)" in back.out
+    (said,) = back.out.splitlines()
+    assert said.startswith(f"latest moved from {C} to {A} (rollback by ")
+    assert said.endswith(": offers dropped), pinned until `ltr unpin`")
     assert json.loads(registry.storage.get("latest/ltr_weights.json"))["version"] == A
     assert registry.history()[-1].why == "offers dropped"
     refused = typed("rollback", "../..", "--reason", "x")
@@ -54,7 +56,9 @@ def test_the_list_for_machines(registry: Registry) -> None:
 def test_the_list_for_people_also_names_what_cannot_be_read(registry: Registry) -> None:
     ltr("rollback", "--reason", "drill")
     registry.storage.put(f"{A}/ltr_weights.json", b"{}")
-    header, newest, promoted, broken, *_ = ltr("versions").words
+    first, *table = ltr("versions").out.splitlines()
+    assert first == f"3 versions; latest is {B}, pinned until `ltr unpin`"
+    header, newest, promoted, broken, *_ = (row.split() for row in table)
     assert header[0] == "Version"
     assert newest[:4] == [C, "2025-07-16", "02:20", "0.750"]
     assert promoted[:6] == [B, "2025-07-15", "02:20", "0.750", "latest,", "pinned"]
@@ -65,6 +69,7 @@ def test_the_list_for_people_also_names_what_cannot_be_read(registry: Registry) 
 def test_an_empty_registry_is_an_empty_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project(tmp_path, monkeypatch)
     assert ltr("versions", "--json").json == ltr("history", "--json").json == []
+    assert ltr("versions").out.startswith("Nothing is published yet")
     assert ltr("verify").code == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -90,18 +95,19 @@ def test_the_history_says_who_did_what_and_why(registry: Registry) -> None:
     ]
     assert [move["why"] for move in moves[2:]] == ["passed the gate", "offers [/dropped]", "fixed"]
     assert "@" in moves[3]["who"]
-    first, *_, back, freed = ltr("history").out.splitlines()[1:6]
-    assert f"- → {A}" in first
-    assert f"{C} → {A}  pinned" in back
-    assert back.rstrip().endswith("offers [/dropped]")
-    assert f"stays {A}" in freed
+    first, second, _, back, freed = (line.rstrip() for line in ltr("history").out.splitlines()[1:6])
+    assert first.endswith(f"latest is {A}, the first version (publish by airflow/nightly: passed the gate)")
+    assert second.endswith(f"latest moved from {A} to {B} (publish by airflow/nightly: passed the gate)")
+    assert f"latest moved from {C} to {A} (rollback by " in back
+    assert back.endswith(": offers [/dropped]), pinned until `ltr unpin`")
+    assert freed.endswith(": fixed); the next publish moves it")
 
 
 def test_a_rollback_without_a_version_goes_to_the_previous_good_one(registry: Registry) -> None:
     for good in (B, A):
         done = ltr("rollback", "--reason", "drill")
         assert done.code == 0
-        assert f"latest is {good} (pinned)" in done.out
+        assert f" to {good} (rollback by " in done.out
         assert "ltr unpin" in done.out
     done = ltr("rollback", "--reason", "drill")
     assert (done.code, done.out) == (2, "")
@@ -110,9 +116,11 @@ def test_a_rollback_without_a_version_goes_to_the_previous_good_one(registry: Re
 
 
 def test_pin_and_unpin_move_nothing(registry: Registry) -> None:
-    assert f"latest is {C} (pinned); ledger entry 4: pin by" in ltr("pin", "--reason", "audit").out
-    assert f"latest is {C} (pinned); ledger entry 4: pin by" in ltr("pin", "--reason", "again").out
-    assert f"latest is {C} (not pinned); ledger entry 5: unpin by" in ltr("unpin").out
+    pinned = ltr("pin", "--reason", "audit").out
+    assert pinned.startswith(f"latest stays {C} (pin by ")
+    assert pinned.endswith(": audit), pinned until `ltr unpin`\n")
+    assert ltr("pin", "--reason", "again").out == pinned
+    assert ltr("unpin").out.startswith(f"latest stays {C} (unpin by ")
     assert [move.why for move in registry.history()[3:]] == ["audit", "unpinned by hand"]
 
 
@@ -175,6 +183,20 @@ def test_a_wrong_setting_is_one_line(registry: Registry, monkeypatch: pytest.Mon
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
     assert "S3_PREFIX" in line
+
+
+def test_a_misspelt_variable_is_told_and_the_command_goes_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LTR_THREAD", "4")
+    monkeypatch.setenv("LTR_SERVE_PROT", "8001")
+    done = ltr("versions")
+    assert done.code == 0
+    assert done.err.splitlines() == [
+        "warning: no setting reads LTR_SERVE_PROT; did you mean LTR_SERVE_PORT?",
+        "warning: no setting reads LTR_THREAD; did you mean LTR_THREADS?",
+    ]
+    assert ltr("versions", "--json").json[0]["version"] == C  # what a machine reads is as it was
 
 
 def test_help_names_every_command() -> None:

@@ -51,6 +51,8 @@ def test_a_good_log_passes_and_nothing_is_published(log: Path) -> None:
     code, said = tried(log, *FAIR)
     assert (code, "Verdict: publish" in said) == (0, True)
     assert "impossible position" in said  # why records were quarantined
+    steps = re.findall(r"^step (\d) of 6: .+, \d+\.\d s(?:, [\d,]+ rows)?$", said, re.MULTILINE)
+    assert steps == ["1", "2", "3", "4", "5", "6"]
     assert re.search(r"[\d,]+ of [\d,]+ interactions \(9\d\.\d %\) belong to an impression\.", said)
     assert list(Path("scratch").rglob("report.html"))
     assert not Path("scratch/registry").exists()
@@ -123,8 +125,8 @@ def test_records_that_were_recognised_and_refused_are_not_taken_for_something_el
 def test_what_cannot_be_tried_is_a_clear_error(tmp_path: Path, log: Path) -> None:
     with pytest.raises(SourceError, match="no event log there"):
         tried(tmp_path / "missing.jsonl")
-    with pytest.raises(SettingsError, match="no such Variable"):
-        tried(log, "--variable", "ltr_ndcg=0.7")
+    with pytest.raises(SettingsError, match=r"no such Variable; did you mean ltr_ndcg_min\? There are ltr_ndcg_min, "):
+        tried(log, "--variable", "ltr_ndgc_min=0.7")
     Path("scratch").mkdir(exist_ok=True)
     Path("scratch/mine").touch()
     with pytest.raises(SettingsError, match="not empty"):

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.gate.measure import HeldOut, gather, requests
+from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
 from ltr_pipeline.scoring.scorer import Scorer
@@ -84,7 +84,7 @@ def gathered(
     windows = replace(DATASET.windows, min_queries=min_queries)
     manifest = replace(DATASET, windows=windows, train=part(28, 8, 500))
     days = HeldOut(test or pairs(), manifest, trained_on, seed=1)
-    return gather(days, challenger, Rivals(**rivals), landed=None)
+    return gather(Contest(days, challenger, Rivals(**rivals)), landed=None)
 
 
 def rival(scorer: Scorer = BY_S, seen_until: dt.datetime = START) -> Rival:

@@ -105,6 +105,7 @@ def test_what_was_recognised_and_refused_is_not_taken_for_something_else() -> No
         (replace(QUIET, future=3), "3 of 9,051 landed records are from the future"),
         (replace(QUIET, lost=[Segment(source="a", start=5, end=15)]), "10 of 9,061 records were gone"),
         (replace(QUIET, unknown_features=["new"]), "does not list these features: new."),
+        (replace(QUIET, unknown_features=["new", "a"]), "new, a (it lists A: is one of the two misspelt?)."),
         (replace(QUIET, unknown_kinds=list("abcdefghijklm")), "ignored: a, b, c, d, e, f, g, h, i, j and 3 more."),
     ],
 )

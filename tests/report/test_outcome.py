@@ -8,7 +8,7 @@ import pytest
 
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report import diagnosis, notify, outcome
-from ltr_pipeline.report.artefacts import DECISION, REPORT
+from ltr_pipeline.report.artefacts import DECISION, EXAMPLES, OUTCOME, REPORT
 from ltr_pipeline.report.notify import Message
 from ltr_pipeline.runs.run import Run
 from support.small import RUN, simulate, small_settings, up_to
@@ -35,6 +35,18 @@ def test_the_cause_is_told_in_the_same_words_everywhere(run: Run, monkeypatch: p
     assert "belong to an impression" in sent[0].body
     assert any(f"two is the least to learn from. {CAUSE}" in reason for reason in run.read(DECISION).reasons)
     assert f"<li>{CAUSE}" in run.read(REPORT).decode()
+
+
+@pytest.mark.parametrize("content", [None, b'{"of": "another release"}'])
+def test_a_run_without_readable_examples_is_reported_all_the_same(run: Run, content: bytes | None) -> None:
+    key = run.key(EXAMPLES.name)
+    assert run.storage.exists(key)
+    run.storage.delete(key)
+    if content:
+        run.storage.put(key, content)
+    page = outcome.write_outcome(run, run.read(OUTCOME)).decode()
+    assert "Example rankings" not in page
+    assert "Not published" in page
 
 
 def test_a_diagnosis_that_cannot_be_made_fails_nothing(run: Run) -> None:

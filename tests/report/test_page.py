@@ -14,18 +14,22 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Chooser
 from ltr_pipeline.report import rows
 from ltr_pipeline.report.diagnosis import Finding
-from ltr_pipeline.report.page import Night, render
+from ltr_pipeline.report.night import Night
+from ltr_pipeline.report.page import render
 from ltr_pipeline.report.wording import gate_rows
 from support import servers
 from support.nights import (
     DATASET,
     EVIDENCE,
+    EXAMPLES,
     FAIR,
     LANDING,
     NIGHTS,
     TRAINED,
     YESTERDAY,
+    delta,
     estimate,
+    example,
     night,
     rejected,
     unjudgeable,
@@ -116,15 +120,25 @@ class TestVerdict:
             (
                 "published",
                 "Published 20251120_0215",
-                "20251120_0215 passed the gate and is now in use. All 13 checks passed.",
+                "All 13 checks of the gate passed, so 20251120_0215 is published and now in use.",
             ),
-            ("rejected", "Not published", "20251119_0215 stays in use. Of 13 checks: 11 passed, 2 failed."),
+            (
+                "rejected",
+                "Not published",
+                "11 of the gate's 13 checks passed and 2 failed (Fairness gap, Against the champion), so the new model "
+                "is not published and 20251119_0215 stays in use.",
+            ),
             (
                 "inconclusive",
                 "Not published",
-                "20251119_0215 stays in use. Of 13 checks: 11 passed, 1 inconclusive, 1 not evaluable.",
+                "11 of the gate's 13 checks passed, 1 turned out inconclusive (Against the champion) and 1 could not "
+                "be made (Fairness gap), so the new model is not published and 20251119_0215 stays in use.",
             ),
-            ("pinned", "Published, latest unchanged", "20251101_0215 stays in use."),
+            (
+                "pinned",
+                "Published, latest unchanged",
+                "All 13 checks of the gate passed, so 20251120_0215 is published, but 20251101_0215 stays in use.",
+            ),
             ("empty day", "Not judged", "20251119_0215 stays in use. Nothing has landed for the window."),
         ],
     )
@@ -136,12 +150,28 @@ class TestVerdict:
         tried = night(policy=Policy(gate_mode="dry_run"), version=None, promoted=False, latest=None)
         text = outline(tried).text
         assert "Judged in a dry run" in text
-        assert "No version is in use yet." in text
+        assert "All 13 checks of the gate passed, but a dry run publishes nothing, whatever it finds" in text
+        assert "no version is in use yet." in text
         assert "Dry run: would publish." in text
 
     def test_a_trial_that_publishes_nothing_says_that_it_would_pass(self):
         words = outline(night(version=None, promoted=False, latest=None)).words
         assert "Passes the gate, not published" in words
+
+    def test_what_happens_next_and_what_to_do_is_told(self):
+        assert "goes back to 20251119_0215" in outline(night()).text
+        text = outline(rejected()).text
+        assert "Nothing changes for users, and the next night trains a new model on newer events." in text
+        reason = "above the limit of 0.05. Fairness below shows which group is ranked worse"
+        assert reason in text
+        assert text.count("A night that loses now and then is normal.") == 1
+        both = replace(rejected().evidence, best_recent=replace(EVIDENCE.best_recent, delta=delta(-0.03)))
+        worse = outline(night(both, version=None, promoted=False, latest=None)).text
+        assert worse.count("A night that loses now and then is normal.") == 1
+
+    def test_what_is_typed_is_marked_as_code(self):
+        assert "<code>ltr rollback</code>" in render(night())
+        assert "<code>ltr rollback 20251120_0215</code>" in render(NIGHTS["pinned"]())
 
     def test_reasons_stand_before_every_table(self):
         html = render(rejected())
@@ -240,6 +270,25 @@ class TestFindings:
         assert "never shown" not in page.text
 
 
+class TestExamples:
+    def test_each_item_stands_beside_its_former_places(self):
+        page = outline(night())
+        assert "Gained most: case-81 nDCG@5 1.000 here, 0.301 by 20251119_0215." in page.text
+        assert "12 candidates, 16 November 2025, 10:30 UTC." in page.text
+        assert "Item New Shown Champion Relevance lawyer-1 1 8 6 3" in page.text
+        assert "lawyer-14 5 – 5 0" in page.text  # its place was not logged
+        assert "lawyer-31 11 1 2 2" in page.text
+
+    def test_without_a_champion_the_order_shown_is_compared(self):
+        text = outline(NIGHTS["first"]()).text
+        assert "against the order shown one gained most" in text
+        assert "Item New Shown Relevance lawyer-1 1 8 3" in text
+
+    def test_a_run_of_a_former_release_has_none(self):
+        page = outline(night(examples=None))
+        assert "examples" not in [attrs["id"] for attrs in page.attributes("section")]
+
+
 class TestHostileNames:
     def hostile(self) -> Night:
         evidence = replace(
@@ -259,6 +308,7 @@ class TestHostileNames:
             libraries={EVIL: EVIL},
             lineage={EVIL: EVIL},
             hashes={EVIL: EVIL},
+            examples=replace(EXAMPLES, version=EVIL, examples=[example("typical", EVIL, 0.5, 0.5, (EVIL, 1, 1, 1, 1))]),
         )
 
     def test_are_text_and_nothing_else(self, page):
@@ -274,6 +324,7 @@ class TestHostileNames:
             replace(EVIDENCE, slices=[replace(EVIDENCE.slices[0], value=long)]),
             trained=replace(TRAINED, importance={long: 1.0}, parameters={long: long}),
             note=long,
+            examples=replace(EXAMPLES, examples=[example("worse", long, 0.5, 0.5, (long, 1, 1, 1, 1))]),
         )
         for width in (390, 1280):
             show(page, told, width)

@@ -41,6 +41,16 @@ def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path, workers: str) -> N
     assert said.startswith(f"error: the service cannot listen on 127.0.0.1:{port}: Address already in use; set")
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_variable_that_is_misspelt_is_told_once(tmp_path: Path, workers: str) -> None:
+    (tmp_path / ".env").write_text("LTR_SERVE_WORKER=2\n")
+    said = ended(tmp_path, LTR_SERVE_HOST="192.0.2.1", LTR_THREAD="4", LTR_SERVE_WORKERS=workers).splitlines()
+    assert said[:-1] == [
+        "warning: no setting reads LTR_SERVE_WORKER; did you mean LTR_SERVE_WORKERS?",
+        "warning: no setting reads LTR_THREAD; did you mean LTR_THREADS?",
+    ]
+
+
 def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
     (said,) = ended(tmp_path, LTR_SERVE_HOST="192.0.2.1").splitlines()
     assert "cannot listen on 192.0.2.1:8000" in said

@@ -13,12 +13,13 @@ from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.examples import Example, Examples, Kind, Place
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Chooser, Trained
-from ltr_pipeline.report.page import Night
+from ltr_pipeline.report.night import Night
 from ltr_pipeline.scoring.latency import Latency
 from support.documents import document
 
@@ -191,6 +192,52 @@ FORMER = replace(
     ),
 )
 
+
+def example(
+    kind: Kind, query: str, ndcg: float, rival: float, *places: tuple[str, int, int | None, int, int]
+) -> Example:
+    """Of places (item, rank, shown, rival, relevance)."""
+    fields = ("item_id", "rank", "shown", "rival", "relevance")
+    return Example(
+        kind=kind,
+        query_id=query,
+        time=CUTOFF - 4 * DAY + dt.timedelta(hours=10.5),
+        candidates=12,
+        ndcg_at_5=ndcg,
+        rival_ndcg_at_5=rival,
+        places=[Place(**dict(zip(fields, place, strict=True))) for place in places],
+    )
+
+
+EXAMPLES = Examples(
+    against="champion",
+    version="20251119_0215",
+    examples=[
+        example(
+            "better",
+            "case-81",
+            1.0,
+            0.301,
+            *((f"lawyer-{n}", n, 9 - n, 7 - n, 3 if n == 1 else 0) for n in range(1, 6)),
+        ),
+        example(
+            "typical",
+            "case-17",
+            0.712,
+            0.712,
+            *((f"lawyer-{n}", n - 9, n - 9 if n < 14 else None, n - 9, n % 2) for n in range(10, 15)),
+        ),
+        example(
+            "worse",
+            "case-4",
+            0.0,
+            0.63,
+            *((f"lawyer-{n}", n - 19, n - 18, n - 17, 0) for n in range(20, 25)),
+            ("lawyer-31", 11, 1, 2, 2),
+        ),
+    ],
+)
+
 HASHES = {"model": "9f" * 32, "mapping": "1c" * 32}
 LIBRARIES = {"lightgbm": "4.7.0", "ltr-pipeline": "0.1.0", "numpy": "2.4.6", "polars": "2.1.0", "pyarrow": "26.0.1"}
 
@@ -207,6 +254,7 @@ def night(evidence: Evidence | None = EVIDENCE, policy: Policy | None = None, **
         "trained": TRAINED,
         "evidence": evidence,
         "decision": decide(evidence, policy or Policy()) if evidence else None,
+        "examples": EXAMPLES,
         "former": FORMER,
         "yesterday": YESTERDAY,
         "yesterday_dataset": replace(DATASET, train=part(28, 8, 150_011, missing=0.051)),
@@ -251,7 +299,8 @@ def first() -> Night:
         fairness=ungrouped,
         slices=[],
     )
-    return night(alone, former=None, yesterday=None, yesterday_dataset=None)
+    shown = replace(EXAMPLES, against="logged_order", version=None)
+    return night(alone, examples=shown, former=None, yesterday=None, yesterday_dataset=None)
 
 
 def unjudgeable() -> Night:
@@ -273,7 +322,7 @@ def unjudgeable() -> Night:
     )
     empty = replace(part(6, 3, 0), labels={}, positions={})
     dataset = replace(DATASET, test=empty, train=replace(DATASET.train, positions={}))
-    return night(blank, version=None, promoted=False, latest="20251119_0215", dataset=dataset)
+    return night(blank, version=None, promoted=False, latest="20251119_0215", dataset=dataset, examples=None)
 
 
 def empty_day() -> Night:

@@ -166,6 +166,9 @@ def test_the_readme_leads_from_a_clone_to_a_rollback(shell: Shell) -> None:
     assert "Verdict: publish" in first
     assert "(simulated events; data in var/simulated/data, registry in var/simulated/registry)" in first
     assert "Simulated 31 days" in first
+    for said in ("1 of 8: start Airflow", "3 of 8: build the dataset", "7 of 8: publish the weights"):
+        assert re.search(rf"^step {said}, \d+\.\d s", first, re.MULTILINE)
+    assert re.search(r"^step 4 of 8: train the ranker, \d+\.\d s, \d\d,\d{3} rows$", first, re.MULTILINE)
     assert len(versions(shell)) == 1
 
     today = newest_night(dt.datetime.now(dt.UTC))
@@ -173,7 +176,7 @@ def test_the_readme_leads_from_a_clone_to_a_rollback(shell: Shell) -> None:
     write_log(log, WORLD, today - 25 * DAY, 23)
     assert "nDCG@5" in shell.run(f"{printed('.venv/bin/ltr try')} {log} --variable ltr_fairness_max=1")
     shell.run(printed("echo LTR_EVENTS_PATH=/path/to/audit.log >> .env").replace("/path/to/audit.log", str(log)))
-    own = shell.run(printed("make run DATE=2026-11-20").replace("2026-11-20", str(today - DAY)), **LENIENT)
+    own = shell.run(printed("make run DATE=2026-11-28").replace("2026-11-28", str(today - DAY)), **LENIENT)
     assert "(real events" in own
     assert "Verdict: publish" in own
     (old,) = versions(shell)

@@ -17,6 +17,7 @@ from uuid import uuid4
 import structlog
 
 from ltr_pipeline.errors import RequestError
+from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, Interaction, columns_of, query_of
@@ -144,7 +145,8 @@ class Recorder:
     def _answered(self, event: wire.FeedbackItem, place: int) -> Interaction:
         if event.action not in self.encoder.actions:
             raise RequestError(
-                f"event {place}: action {event.action!r} is not known; the mapping has "
+                f"event {place}: action {event.action!r} is not known"
+                f"{did_you_mean(event.action, self.encoder.actions) or '.'} The mapping has "
                 f"{', '.join(self.encoder.actions) or 'none'}"
             )
         query_id = event.query_id

@@ -75,6 +75,7 @@ def test_what_was_shown_and_done_is_logged(tmp_path: Path) -> None:
     ("event", "problem"),
     [
         ({"query_id": "q", "item_id": "i", "action": "shrugged"}, "lost, declined, accepted, won"),
+        ({"query_id": "q", "item_id": "i", "action": "acepted"}, "did you mean accepted"),
         ({"item_id": "i", "action": "won"}, "give the request_id of an answer, or the query_id"),
         ({"request_id": "elsewhere", "item_id": "i", "action": "won"}, "or the query_id"),
         ({"request_id": f"{'0' * 32}.cTE", "query_id": "q2", "item_id": "i", "action": "won"}, "to the query 'q1'"),

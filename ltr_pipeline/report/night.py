@@ -1,0 +1,73 @@
+"""All that one run has to tell."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ltr_pipeline.dataset.manifest import DatasetManifest
+from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.examples import Examples
+from ltr_pipeline.ranker.train import Trained
+from ltr_pipeline.report.diagnosis import Finding
+from ltr_pipeline.versions.weights import Weights
+
+__all__ = ["Night"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """All that one run has to tell; None where it did not get that far.
+
+    Attributes
+    ----------
+    run, date
+        The run's id and the UTC day it stands for.
+    simulated
+        Whether its events were simulated.
+    landing, dataset, trained, evidence, decision
+        What each step left behind.
+    version
+        The version that was published; None when none was.
+    promoted
+        Whether ``latest`` moved to it.
+    latest
+        The version in use after the run.
+    examples
+        Rankings of the test days to look at; None in runs of releases before 0.2.
+    findings
+        What stands out in the events, the largest first.
+    note
+        One sentence for the reader, such as why `latest` did not move or why nothing could be judged.
+    former
+        Document of the version in use before the run.
+    yesterday, yesterday_dataset
+        Evidence and manifest of the run before.
+    hashes, lineage, libraries
+        Small print: SHA-256 by artefact, parent and mode of training, versions of libraries.
+    """
+
+    run: str
+    date: dt.date
+    simulated: bool = False
+    landing: Manifest | None = None
+    dataset: DatasetManifest | None = None
+    trained: Trained | None = None
+    evidence: Evidence | None = None
+    decision: Decision | None = None
+    version: str | None = None
+    promoted: bool = False
+    latest: str | None = None
+    examples: Examples | None = None
+    findings: Sequence[Finding] = ()
+    note: str = ""
+    former: Weights | None = None
+    yesterday: Evidence | None = None
+    yesterday_dataset: DatasetManifest | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+    libraries: Mapping[str, str] = field(default_factory=dict)
