@@ -146,7 +146,7 @@ def running(command: tuple[str, ...], port: int, environment: dict[str, str], fo
     program = Program(f"The service on {port}", f"service-{port}", command, folder)
     program.start(environment, folder)
     try:
-        wait([program], lambda: listens(program.processes(), port), START_SECONDS)
+        wait({program: lambda: listens(program.processes(), port)}, START_SECONDS)
         yield program
     finally:
         stop([program])

@@ -94,12 +94,17 @@ def jars() -> Path:
 
 
 def _fetch(folder: Path) -> None:
+    print(f"Kafka {VERSION} is fetched by Maven, once; that may take minutes", flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         pom = Path(scratch) / "pom.xml"
         pom.write_text(POM.format(version=VERSION))
         command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime"]
         done = subprocess.run(
-            [*command, f"-DoutputDirectory={scratch}/jars"], capture_output=True, text=True, check=False, timeout=600
+            [*command, f"-DoutputDirectory={scratch}/jars"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=START_SECONDS,
         )
         if done.returncode:
             raise NoServerError(f"Maven could not fetch Kafka {VERSION}:\n{done.stdout[-2000:]}")

@@ -26,8 +26,8 @@ from ltr_pipeline.local.ports import free_port
 
 MINIO = "v0.0.0-20260212201848-7aac2a2c5b7c"  # pinned: `go install` names MinIO's releases by commit only
 MC = "v0.0.0-20250313080218-cf909e1063a9"  # the one that this MinIO names in its go.mod
-BUILD_SECONDS = 900
-LOGIN_SECONDS = 120
+BUILD_SECONDS = 3600  # on a slow machine
+LOGIN_SECONDS = 3600
 BUCKET = "litgo-models"
 LOGINS = Path(__file__).parents[1] / "minio" / "logins.sh"
 
@@ -57,6 +57,7 @@ def _build(program: Path, name: str, version: str) -> None:
     go = shutil.which("go", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"]))
     if not go:
         raise NoServerError("install Go (https://go.dev/dl/): MinIO is built from its source")
+    print(f"{name} is built from its source, once; that may take minutes", flush=True)
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         command = [go, "install", "-trimpath", "-ldflags=-s -w", f"github.com/minio/{name}@{version}"]
         try:

@@ -20,8 +20,10 @@ import psutil
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import listens
 
-START_SECONDS: Final = 180  # on a busy machine; a server that ends is noticed at once
+START_SECONDS: Final = 3600  # on a slow machine; a server that ends is noticed at once
 STOP_SECONDS: Final = 30
+READY: Final = "Ready: "
+"""Begins the line that a server as a program prints when all that it was asked for is there."""
 
 
 class NoServerError(ProgramError):
@@ -111,9 +113,10 @@ class Server:
     def _await(self, serves: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not (self._listens() and serves()):
-            if not self.running() or time.monotonic() > deadline:
+            if (ended := not self.running()) or time.monotonic() > deadline:
+                how = "has ended" if ended else f"does not serve within {START_SECONDS} s"
                 end = self.log_file.read_text(errors="replace")[-3000:]
-                raise NoServerError(f"{self.name} does not serve within {START_SECONDS} s; its log ends: {end}")
+                raise NoServerError(f"{self.name} {how}; its log ends: {end}")
             time.sleep(0.1)
 
     def _listens(self) -> bool:
@@ -139,7 +142,7 @@ def serve(server: Server, ready: Callable[[], str]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.start()
-        print(ready(), flush=True)
+        print(f"{READY}{ready()}", flush=True)
         while server.running():
             time.sleep(1)
     except NoServerError as error:

@@ -23,23 +23,23 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from deploy.native.compose import CHECKOUT, Compose, write_secretly
 from deploy.native.minio import make_logins
-from deploy.native.server import NoServerError
+from deploy.native.server import READY, NoServerError
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import check_free, listens
-from ltr_pipeline.local.programs import BIN, Program, stop, wait
+from ltr_pipeline.local.programs import BIN, Program, all_or_none, stop, wait
+from ltr_pipeline.local.signals import interruptible
 from ltr_pipeline.local.standalone import airflow_is_healthy, serves
+from ltr_pipeline.printable import one_line, printable
 
-SERVER_SECONDS: Final = 900  # the first start builds MinIO and fetches Kafka
-SERVERS: Final = ("POSTGRES", "KAFKA", "MINIO")
-AIRFLOW_SECONDS: Final = 300
-SERVING_SECONDS: Final = 120
+PORTS: Final = {"postgres": "POSTGRES", "kafka": "KAFKA", "s3": "MINIO", "ltr-serving": "LTR_SERVE"}
+"""By the name of a program, that of its port."""
 PASSWORDS: Final = "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"
 
 
@@ -52,22 +52,31 @@ class Stack:
         self.file = self.compose.home / "services.env"
 
     def up(self) -> None:
-        """Start what does not run yet, and wait until all of it is well."""
+        """Start what does not run yet, and wait until all of it is well; what had started is stopped if one fails."""
         for folder in (self.folder, self.compose.home / "auth"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         environment, serving = self.compose.airflow(), self.compose.serving()
         environment["LTR_API_KEYS"] = serving["LTR_API_KEYS"]
-        write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
-        self._check_ports(environment)
-        self._start_servers(environment)
-        make_logins(self.compose.environment("minio-init"))
-        self._prepare()
-        service, parts = self.service(), self.parts()
-        self._start([service], serving)
-        for part in parts:
-            self._start([part], self.compose.airflow(part.name))
-        wait(parts, self._is_healthy, AIRFLOW_SECONDS)
-        wait([service], self._serves, SERVING_SECONDS)
+        servers, parts, service = self.servers(environment), self.parts(), self.service()
+        programs = [*servers, service, *parts]
+        starting = [program for program in programs if not program.running()]
+        self._check_ports(starting)
+        first = [program for program in starting if program in servers]
+        then = [program for program in starting if program not in servers]
+        try:
+            with interruptible(), all_or_none(first, _say), all_or_none(then, _say):
+                write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
+                self._start_servers(servers)
+                make_logins(self.compose.environment("minio-init"))
+                self._prepare()
+                self._start([service], serving)
+                for part in parts:
+                    self._start([part], self.compose.airflow(part.name))
+                wait(dict.fromkeys(parts, self._is_healthy) | {service: self._serves}, tell=_say)
+        except BaseException:
+            if not any(program.running() for program in programs):
+                self.file.unlink(missing_ok=True)
+            raise
         self._tell(environment)
 
     def down(self) -> None:
@@ -105,27 +114,25 @@ class Stack:
         program, *arguments = self.compose.command(name)
         return Program(name, name, (str(BIN / program), *arguments), self.folder)
 
-    def _check_ports(self, environment: Mapping[str, str]) -> None:
-        """Raise ProgramError when none of some programs runs, and somebody listens where they should."""
-        ports = self.compose.ports
-        for programs, settings in (
-            (self.servers(environment), {f"{name}_PORT": ports[name] for name in SERVERS}),
-            (self.parts(), {"AIRFLOW__API__PORT": self.compose.airflow_port}),
-            ([self.service()], {"LTR_SERVE_PORT": ports["LTR_SERVE"]}),
-        ):
-            if not any(program.running() for program in programs):
-                for setting, port in settings.items():
-                    check_free(port, setting)
+    def _check_ports(self, starting: Sequence[Program]) -> None:
+        """Raise ProgramError when somebody listens where a program that is to start should."""
+        settings = {f"{PORTS[program.name]}_PORT": self._port(program) for program in starting if program.name in PORTS}
+        if any(program.name == "airflow-api-server" for program in starting):
+            settings["AIRFLOW__API__PORT"] = self.compose.airflow_port
+        check_free(settings)
 
-    def _start_servers(self, environment: Mapping[str, str]) -> None:
-        servers = self.servers(environment)
+    def _port(self, program: Program) -> int:
+        return self.compose.ports[PORTS[program.name]]
+
+    def _start_servers(self, servers: Sequence[Program]) -> None:
         self._start(servers, {})
-        for server, name in zip(servers, SERVERS, strict=True):
-            wait([server], partial(_is_ready, server, self.compose.ports[name]), SERVER_SECONDS)
-            print(server.log.read_text(), end="", flush=True)
+        for server in servers:
+            wait({server: partial(_is_ready, server, self._port(server))}, tell=_say)
+            _say(server.last_lines()[-1])
 
     def _prepare(self) -> None:
         """Make Airflow's tables, and the gate's Variables in them."""
+        _say("Airflow's tables and the gate's Variables are made")
         for service in ("airflow-init", "airflow-variables-init"):
             program, *arguments = self.compose.command(service)
             command = [str(BIN / program), *arguments]
@@ -161,11 +168,15 @@ class Stack:
 
 def _is_ready(server: Program, port: int) -> bool:
     """Return whether a server has its port and has printed that all it needs is made."""
-    return listens(server.processes(), port) and server.log.read_text().endswith("\n")
+    return listens(server.processes(), port) and any(line.startswith(READY) for line in server.last_lines())
+
+
+def _say(text: str) -> None:
+    print(one_line(text), flush=True)
 
 
 def main() -> None:
-    """Start or stop the stack; what hinders it is one line."""
+    """Start or stop the stack; what hinders it is told in a few lines."""
     if sys.argv[1:] not in (["up"], ["down"]):
         raise SystemExit(__doc__)
     home = Path(os.environ.get("AIRFLOW_HOME") or CHECKOUT / ".airflow")
@@ -176,7 +187,9 @@ def main() -> None:
         else:
             stack.down()
     except ProgramError as error:
-        raise SystemExit(f"{error}\n(`make down` stops what has started)") from None
+        raise SystemExit(printable(str(error))) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

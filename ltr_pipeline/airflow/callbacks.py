@@ -16,10 +16,14 @@ _TOLD_BY_ITS_TASK = "task_failure"
 
 
 def task_failed(context: Mapping[str, Any]) -> None:
-    """Tell the notification channels and the run's note that a task failed, and why."""
+    """Tell the notification channels and the run's note that a task failed, and why.
+
+    A run at hand that a person has stopped is no news for the channels.
+    """
     instance, exception = context["task_instance"], context.get("exception")
     error = exception or "the task ended without an exception; it may have been killed"
-    _tell(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
+    if not isinstance(exception, KeyboardInterrupt):
+        _tell(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
     if exception:  # so this is the task's own process: the DAG processor, which calls for killed ones, cannot push
         with suppress(Exception):  # the channels know
             instance.xcom_push(FAILURE_KEY, str(exception) or type(exception).__name__)

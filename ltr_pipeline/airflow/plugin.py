@@ -14,7 +14,7 @@ from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 from airflow.utils.state import TaskInstanceState
 
-from ltr_pipeline.airflow.keys import FAILURE_KEY, OUTCOME_KEY
+from ltr_pipeline.airflow.keys import AT_HAND, FAILURE_KEY, OUTCOME_KEY
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LtrPlugin"]
 
 _DAGS: Final = ("train_ltr_daily",)
-_BEGINNINGS: Final = ("Published ", "Kept the former version: ", "Failed ")
+_BEGINNINGS: Final = ("Published ", "Kept the former version: ", "Failed ", AT_HAND)
 _LONGEST: Final = 1000  # characters, as Airflow's column has
 _ROOM: Final = 600  # of them for the reason: the rest is said after it
 
@@ -91,10 +91,10 @@ def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple[str, str]:
-    """Say where and why, and what to do; only a run that came as far as publishing can have moved `latest`."""
+    """Say where and why, and what to do; who failed before publishing cannot have moved `latest`."""
     why = " ".join(f"Failed in {task}: {reasons.get(task, 'its log says why').rstrip('.')}." for task in tasks)
-    moved = {"publish_weights", "notify"}.intersection(tasks)
-    stays = "`ltr versions` says whether `latest` has moved" if moved else "`latest` stays as it was"
+    unknown = not tasks or {"publish_weights", "notify"}.intersection(tasks)
+    stays = "`ltr versions` says whether `latest` has moved" if unknown else "`latest` stays as it was"
     clear = "clear this task with all after it" if tasks else "clear the tasks that have not ended"
     more = f"{stays}. When the cause is gone, {clear}: the run goes on where it stopped."
     return why or f"Failed, but no task did ({msg}).", more

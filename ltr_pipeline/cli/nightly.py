@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
-import subprocess
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Final
 import polars as pl
 import typer
 
-from ltr_pipeline.cli.console import console, print_line
+from ltr_pipeline.cli.console import console, print_error, print_line
 from ltr_pipeline.cli.events import day as day_of
 from ltr_pipeline.cli.progress import Steps
 from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, print_manifest
@@ -28,6 +29,8 @@ from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs import chain, nightly
+from ltr_pipeline.local.foreground import follow
+from ltr_pipeline.local.lock import held
 from ltr_pipeline.local.standalone import airflow_home
 from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.registry import me
@@ -47,6 +50,8 @@ from ltr_pipeline.versions.latest import LATEST
 __all__ = ["passes", "publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
+REFUSED = 2  # exit code of a run that was not begun; why stands in its last line
+INTERRUPTED = 130  # what a shell says of a program that was stopped by Ctrl-C
 LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
 
 
@@ -54,16 +59,17 @@ def run(date: str | None) -> None:
     """Run the DAG train_ltr_daily once: for the next unprocessed day, or again for the given one."""
     settings = load_settings()
     home = airflow_home()
-    day = day_of(date) if date else _next_day(settings)
-    nightly.check_date(day, settings)
-    with console.status("simulating"):
-        print_growth(growing.up_to(settings, day))
-    log = home / f"{DAG}.log"
-    print_line(f"Running {DAG} for {day} (log: {log})")
-    night = Run(run_name(night_of(day)), settings)
-    with Steps([("airflow",), *chain.PLACES], _TITLES, partial(chain.rows_of, night)) as steps:
-        steps.begin("airflow")
-        run_dag(day, log, begun=steps.begin)
+    with held(home / "run.lock", "another run at hand"):
+        day = day_of(date) if date else _next_day(settings)
+        nightly.check_date(day, settings)
+        with console.status("simulating"):
+            print_growth(growing.up_to(settings, day))
+        log = home / f"{DAG}.log"
+        print_line(f"Running {DAG} for {day} (log: {log})")
+        night = Run(run_name(night_of(day)), settings)
+        with Steps([("airflow",), *chain.PLACES], _TITLES, partial(chain.rows_of, night)) as steps:
+            steps.begin("airflow")
+            run_dag(day, log, begun=steps.begin)
     console.print()
     _print_run(night)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
@@ -109,26 +115,32 @@ def run_dag(
     LtrError
         The run failed.
     """
-    command = [sys.executable, "-m", "ltr_pipeline.airflow.once", DAG, json.dumps({"date": day.isoformat()})]
-    with log.open("w") as file:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-            cwd=folder,
-        )
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        failed = ""
-        for line in process.stdout:
+    command = [sys.executable, "-m", "ltr_pipeline.airflow.once", DAG]
+    failed = last = ""
+    with log.open("w", buffering=1) as file:
+
+        def read(line: str) -> None:
+            nonlocal failed, last
             file.write(line)
+            last = line.strip() or last
             if started := re.search(r"\[DAG TEST\] starting task_id=(\w+)", line):
                 begun(started[1])
             if error := re.search(r"task failed.*?error=(?:'(.*?)'|\"(.*?)\")", line):
                 failed = error[1] or error[2]
-    if process.wait() != 0:
+
+        params = json.dumps({"date": day.isoformat()})
+        ended = follow([*command, params, str(os.getpid())], read, environment, folder)
+        if ended.code < 0:  # it was killed, and could not tell Airflow itself
+            follow(command, read, environment, folder)
+    again = f"is marked as failed; `ltr run --date {day}` repeats it"
+    if ended.code and ended.asked:
+        print_error(f"The run was stopped and {again}.")
+        raise typer.Exit(INTERRUPTED)
+    if ended.code < 0:
+        raise LtrError(f"the run was killed by {signal.Signals(-ended.code).name} and {again}; log: {log}")
+    if ended.code == REFUSED:
+        raise LtrError(last)
+    if ended.code:
         raise LtrError(f"the run failed: {failed or 'see its log'}; the former model stays; log: {log}")
 
 

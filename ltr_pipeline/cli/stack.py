@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Final
 
-from ltr_pipeline.cli.console import console, print_line
+import typer
+
+from ltr_pipeline.cli.console import console, print_error, print_line
 from ltr_pipeline.cli.variables import create_missing
+from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local import standalone
 from ltr_pipeline.local.ports import check_free
-from ltr_pipeline.local.programs import Program, stop, wait
+from ltr_pipeline.local.programs import Program, all_or_none, stop, wait
+from ltr_pipeline.local.signals import interruptible
 
 __all__ = ["down", "serve", "up"]
 
-START_SECONDS: Final = 300  # on a busy machine; a program that ends is noticed at once
-
 
 def up() -> None:
-    """Start Airflow and the service in the background and wait until they are healthy."""
-    # Only here: what simulates takes seconds to import, and neither to serve nor to stop needs it.
-    from ltr_pipeline.cli.results import print_growth
-    from ltr_pipeline.cli.settings import load_settings
-    from ltr_pipeline.simulate import growing
-
-    with console.status("simulating"):
-        print_growth(growing.catch_up(load_settings()))
+    """Start Airflow and the service in the background and wait until they are healthy; start both or none."""
     home = standalone.airflow_home()
     airflow, service = standalone.airflow(home), standalone.service(home)
-    can_serve = find_spec("fastapi_offline") is not None
-    if not airflow.running():
-        check_free(standalone.airflow_port(), "AIRFLOW__API__PORT")
-        airflow.start()
-    if can_serve and not service.running():
-        service.start()
-    _await_airflow(airflow, home)
+    healthy: dict[Program, Callable[[], bool]] = {airflow: lambda: standalone.is_well(airflow)}
+    if can_serve := find_spec("fastapi_offline") is not None:
+        healthy[service] = lambda: standalone.serves(service, standalone.address(service))
+    starting = [program for program in healthy if not program.running()]
+    _check_ports(airflow in starting, service in starting)
+    _simulate()
+    try:
+        with interruptible(), all_or_none(starting, print_line):
+            for program in starting:
+                program.start()
+            wait(healthy, tell=print_line)
+    except ProgramError as error:
+        for line in f"error: {error}".splitlines():  # the end of a log has several
+            print_error(line, "red")
+        raise typer.Exit(2) from None
+    print_line(f"Airflow is at {standalone.airflow_url()} (log: {airflow.log})")
+    for user, password in standalone.passwords(home).items():
+        console.print(f"  user {user}, password {password}", markup=False)
     create_missing()
     if can_serve:
-        _await_service(service)
+        print_line(f"The service is at {standalone.address(service)} (docs/api.md; log: {service.log})")
     else:
         console.print("The service is not started: it needs pip install 'ltr-pipeline[serving]'.", markup=False)
     console.print("Toggle the DAG train_ltr_daily to run it every night at 02:15 UTC; `make down` stops all of it.")
@@ -65,14 +70,22 @@ def serve() -> None:
     os.execv(sys.executable, [sys.executable, "-m", "ltr_pipeline.serving"])  # noqa: S606 - our own interpreter
 
 
-def _await_airflow(airflow: Program, home: Path) -> None:
-    url, port = standalone.airflow_url(), standalone.airflow_port()
-    wait([airflow], lambda: standalone.airflow_is_healthy([airflow], url, port), START_SECONDS)
-    print_line(f"Airflow is at {url} (log: {airflow.log})")
-    for user, password in standalone.passwords(home).items():
-        console.print(f"  user {user}, password {password}", markup=False)
+def _check_ports(airflow: bool, service: bool) -> None:
+    """Raise ProgramError when a port of what is to start is taken; SettingsError when the service's are wrong."""
+    ports = {"AIRFLOW__API__PORT": standalone.airflow_port()} if airflow else {}
+    if service:
+        # Only here, as below: it takes a while to import, and neither to serve nor to stop needs it.
+        from ltr_pipeline.serving.settings import ServingSettings
+        from ltr_pipeline.settings import load
+
+        ports["LTR_SERVE_PORT"] = load(ServingSettings).port
+    check_free(ports)
 
 
-def _await_service(service: Program) -> None:
-    wait([service], lambda: standalone.serves(service, standalone.address(service)), START_SECONDS)
-    print_line(f"The service is at {standalone.address(service)} (docs/api.md; log: {service.log})")
+def _simulate() -> None:
+    from ltr_pipeline.cli.results import print_growth
+    from ltr_pipeline.cli.settings import load_settings
+    from ltr_pipeline.simulate import growing
+
+    with console.status("simulating"):
+        print_growth(growing.catch_up(load_settings()))

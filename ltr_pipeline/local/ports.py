@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -31,18 +33,60 @@ def free_port() -> int:
     return free_ports(1)[0]
 
 
-def check_free(port: int, setting: str) -> None:
-    """Raise ProgramError when somebody listens on the port, which this setting chooses."""
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise ProgramError(f"something else listens on 127.0.0.1:{port}; stop it or set {setting}")
+def check_free(settings: Mapping[str, int]) -> None:
+    """Raise ProgramError when somebody listens on one of these ports, whatever the address, or two of them are one.
+
+    Parameters
+    ----------
+    settings
+        Port by the setting that chooses it.
+    """
+    for port, count in Counter(settings.values()).items():
+        if count > 1:
+            names = " and ".join(name for name, chosen in settings.items() if chosen == port)
+            raise ProgramError(f"{names} are both {port}; set one of them to another port")
+    found = {each.port: each for each in _listeners()}
+    taken = [f"{found[port]}; stop it or set {name}" for name, port in settings.items() if port in found]
+    if taken:
+        raise ProgramError(". ".join(taken))
 
 
 def listens(processes: Iterable[psutil.Process], port: int) -> bool:
     """Return whether one of these processes listens on the port: an answer from there is then theirs."""
-    for process in processes:
+    return any(each.port == port for process in processes for each in _listeners_of(process))
+
+
+class _Listener(NamedTuple):
+    """Who listens where; the number of another user's process is told to the system's administrator alone."""
+
+    address: str
+    port: int
+    pid: int | None
+
+    def __str__(self) -> str:
+        address = self.address.removeprefix("::ffff:")
+        where = f"[{address}]:{self.port}" if ":" in address else f"{address}:{self.port}"
         with contextlib.suppress(psutil.Error):
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-                    return True
-    return False
+            if self.pid:
+                return f"{psutil.Process(self.pid).name()} (process {self.pid}) listens on {where}"
+        return f"a program of another user listens on {where}"
+
+
+def _listeners() -> list[_Listener]:
+    """Return who listens on this machine; on macOS this user's programs alone, unless the administrator asks."""
+    try:
+        return _among(psutil.net_connections("tcp"))
+    except psutil.AccessDenied:
+        return [found for process in psutil.process_iter() for found in _listeners_of(process)]
+
+
+def _listeners_of(process: psutil.Process) -> list[_Listener]:
+    try:
+        return _among(process.net_connections("tcp"), process.pid)
+    except psutil.Error:
+        return []
+
+
+def _among(connections: Iterable[Any], pid: int | None = None) -> list[_Listener]:
+    listening = (each for each in connections if each.status == psutil.CONN_LISTEN)
+    return [_Listener(each.laddr.ip, each.laddr.port, pid or each.pid) for each in listening]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,8 +23,16 @@ import psutil
 
 from ltr_pipeline.errors import ProgramError
 
-__all__ = ["BIN", "Program", "members", "stop", "wait"]
+__all__ = ["BIN", "PATIENCE_SECONDS", "Program", "all_or_none", "identity", "lives", "members", "stop", "wait"]
 
+PATIENCE_SECONDS: Final = 3600.0
+"""Longest time that a program may take to start: a slow machine needs minutes, and one that ends is noticed at once."""
+TELL_SECONDS: Final = 10.0
+"""Between two words of progress while programs start."""
+LOOK_SECONDS: Final = 0.5
+TAIL_BYTES: Final = 4096
+TAIL_LINES: Final = 12
+COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 STOP_SECONDS: Final = 60
 KILL_SECONDS: Final = 10
 FORMER_SECONDS: Final = 10.0
@@ -77,7 +86,11 @@ class Program:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.record.write_text(f"{_identity(process.pid)}\n")
+        try:
+            self.record.write_text(f"{identity(process.pid)}\n")
+        except BaseException:  # interrupted, too: without its record it would not be known again
+            process.kill()
+            raise
 
     def group(self) -> int | None:
         """Return the number of its process group while a recorded process is in it; nobody else can have it then."""
@@ -106,9 +119,30 @@ class Program:
         """Record all that runs of it now: what is left when its first process dies is then still known to be its."""
         if (group := self.group()) is None:
             return
-        found = {process.pid: _identity(process.pid) for process in members(group)}
+        found = {process.pid: identity(process.pid) for process in members(group)}
         leader = found.pop(group, self._lines()[0])
         self.record.write_text("".join(f"{line}\n" for line in (leader, *found.values())))
+
+    def ended_children(self) -> set[int]:
+        """Return the processes that its first process has started, and that have ended without its taking note."""
+        try:
+            children = psutil.Process(self.group() or -1).children()
+            return {child.pid for child in children if child.status() == psutil.STATUS_ZOMBIE}
+        except (psutil.Error, ValueError):
+            return set()
+
+    def last_lines(self) -> list[str]:
+        """Return the last lines of its log, without colours."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(-min(TAIL_BYTES, log.seek(0, os.SEEK_END)), os.SEEK_END)
+                return COLOURS.sub("", log.read().decode(errors="replace")).strip().splitlines()[-TAIL_LINES:]
+        except FileNotFoundError:
+            return []
+
+    def end(self) -> str:
+        """Return the words and lines by which an error tells the end of its log."""
+        return "\n  ".join((f"{self.log} ends:", *self.last_lines()))
 
     def forget(self) -> None:
         """Remove the record."""
@@ -134,7 +168,7 @@ class Program:
         try:
             process = psutil.Process(int(number))
             if len(more) == 2:
-                return _identity(process.pid) == line
+                return lives(line)
             if len(more) == 1:  # of a former `make up SERVICES=1`: the moment by the clock
                 return bool(process.create_time() == float(more[0]))
             # Of a former `ltr up`: nothing but the number. It is ours if it runs our command and began when that was
@@ -151,19 +185,48 @@ class Program:
             return []
 
 
-def wait(programs: Sequence[Program], healthy: Callable[[], bool], seconds: float) -> None:
-    """Return when programs that belong together are healthy; ProgramError when that takes too long or one has ended."""
-    deadline = time.monotonic() + seconds
-    while not healthy():
-        late = time.monotonic() > deadline
-        for program in programs:
-            if late or not program.running():
-                end = program.log.read_text(errors="replace")[-1000:].strip()
-                how = f"did not become healthy within {seconds:.0f} s" if late else "has ended"
-                raise ProgramError(f"{program.title} {how}; {program.log} ends: …{end}")
-        time.sleep(0.5)
-    for program in programs:
+def wait(
+    healthy: Mapping[Program, Callable[[], bool]],
+    seconds: float = PATIENCE_SECONDS,
+    tell: Callable[[str], None] | None = None,
+) -> None:
+    """Return when all these programs are healthy; ProgramError when that takes too long or one of them has ended.
+
+    Parameters
+    ----------
+    healthy
+        What to ask for each program.
+    tell
+        Takes lines of progress now and then: who is awaited, for how long already, and the last line of its log.
+    """
+    begun = told = time.monotonic()
+    while awaited := [program for program, check in healthy.items() if not check()]:
+        now = time.monotonic()
+        for program in healthy:
+            if not program.running():
+                raise ProgramError(f"{program.title} has ended; {program.end()}")
+        if now > begun + seconds:
+            raise ProgramError(f"{awaited[0].title} did not become healthy within {seconds:.0f} s; {awaited[0].end()}")
+        if tell and now >= told + TELL_SECONDS:
+            told = now
+            for program in awaited:
+                last = (program.last_lines() or ["its log is empty"])[-1]
+                tell(f"{program.title} is starting, for {now - begun:.0f} s now: {last}")
+        time.sleep(LOOK_SECONDS)
+    for program in healthy:
         program.note()
+
+
+@contextlib.contextmanager
+def all_or_none(programs: Sequence[Program], tell: Callable[[str], None]) -> Iterator[None]:
+    """Stop these programs again, as far as they run, when what is done meanwhile fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        if running := [program.title for program in programs if program.running()]:
+            tell(f"Stopping what had started: {', '.join(running)}.")
+        stop(programs)
+        raise
 
 
 def stop(programs: Sequence[Program]) -> list[Program]:
@@ -195,8 +258,16 @@ def members(group: int) -> list[psutil.Process]:
     return found
 
 
-def _identity(pid: int) -> str:
+def identity(pid: int) -> str:
     """Return number, seconds from the boot to its begin (which no change of the clock moves), and the boot."""
     boot = Path("/proc/sys/kernel/random/boot_id")  # on Linux alone
     began = psutil.Process(pid).create_time() - psutil.boot_time()
     return f"{pid} {began:.2f} {boot.read_text().strip() if boot.exists() else '-'}"
+
+
+def lives(known: str) -> bool:
+    """Return whether the process of an `identity` still runs."""
+    try:
+        return identity(int(known.split()[0])) == known
+    except psutil.Error:
+        return False

@@ -6,13 +6,14 @@ import json
 import os
 import re
 import sys
+import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.errors import ProgramError, SettingsError
 from ltr_pipeline.local.ports import listens
 from ltr_pipeline.local.programs import BIN, Program
 
@@ -23,11 +24,15 @@ __all__ = [
     "airflow_is_healthy",
     "airflow_port",
     "airflow_url",
+    "is_well",
     "passwords",
     "port_of",
     "serves",
     "service",
 ]
+
+NOTICED_SECONDS: Final = 1.0
+"""Longest time between the end of a process and the moment when whoever waits for it takes note."""
 
 
 def airflow_home() -> Path:
@@ -65,6 +70,15 @@ def airflow_is_healthy(programs: Sequence[Program], url: str, port: int) -> bool
         return False
     parts = _answer(f"{url}/api/v2/monitor/health")
     return parts is not None and all(part["status"] == "healthy" for part in parts.values())
+
+
+def is_well(standalone: Program) -> bool:
+    """Return whether all parts of `airflow` are well; ProgramError when one has ended, which it does not notice."""
+    if ended := standalone.ended_children():
+        time.sleep(NOTICED_SECONDS)
+        if ended & standalone.ended_children():
+            raise ProgramError(f"a part of {standalone.title} has ended; {standalone.end()}")
+    return airflow_is_healthy([standalone], airflow_url(), airflow_port())
 
 
 def serves(program: Program, url: str | None) -> bool:

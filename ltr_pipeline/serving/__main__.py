@@ -33,6 +33,7 @@ from uvicorn.config import STARTUP_FAILURE  # noqa: E402
 from uvicorn.supervisors import Multiprocess  # noqa: E402
 
 from ltr_pipeline.errors import LtrError, SettingsError  # noqa: E402
+from ltr_pipeline.local.signals import end_with  # noqa: E402
 from ltr_pipeline.printable import one_line  # noqa: E402
 from ltr_pipeline.serving.http.app import create_app  # noqa: E402
 from ltr_pipeline.serving.http.examples import curl, sample  # noqa: E402
@@ -47,7 +48,6 @@ __all__ = ["main", "worker"]
 STOP_SECONDS = 10
 FILES = 8192
 ASK_SECONDS = 0.05  # between two looks whether it answers
-PDEATHSIG = 1  # of prctl(2)
 PARENT = "LTR_SERVE_PARENT"  # for the workers; not for users
 
 
@@ -94,9 +94,7 @@ def main() -> None:
 def worker() -> FastAPI:
     """Make the service of one of several processes, which ends with the one that started it."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the parent acts on it
-    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGTERM)
-    if str(os.getppid()) != os.environ[PARENT]:  # it is too late for the signal
-        signal.raise_signal(signal.SIGTERM)
+    end_with(int(os.environ[PARENT]))
     try:
         return create_app()
     except LtrError as error:

@@ -117,3 +117,10 @@ def test_a_wrong_connection_does_not_keep_a_failure_from_being_told(
     (told,) = webhook.got
     assert "KAFKA_SASL_PASSWORD" in told["message"]
     assert "hunter3" not in told["message"]
+
+
+def test_what_a_person_has_stopped_is_no_news(webhook: Server) -> None:
+    handed: dict[str, str] = {}
+    instance = SimpleNamespace(dag_id="d", run_id="r-1", task_id="t", log_url="", xcom_push=handed.__setitem__)
+    task_failed({"task_instance": instance, "exception": KeyboardInterrupt("stopped by SIGINT")})
+    assert (webhook.got, handed) == ([], {"failure": "stopped by SIGINT"})

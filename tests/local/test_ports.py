@@ -60,10 +60,26 @@ def test_ports_are_free_and_no_client_can_take_them() -> None:
             probe.bind(("127.0.0.1", port))
 
 
-def test_a_taken_port_is_said_with_the_setting_that_chooses_it(taken: int) -> None:
-    check_free(free_port(), "PORT")
-    with pytest.raises(ProgramError, match=f"listens on 127.0.0.1:{taken}; stop it or set PORT"):
-        check_free(taken, "PORT")
+def test_taken_ports_are_said_with_who_has_them_and_the_setting_that_chooses_each(taken: int) -> None:
+    free, other = free_ports(2)
+    check_free({"PORT": free, "OTHER": other})
+    check_free({})
+    who = rf"python\S* \(process {os.getpid()}\) listens on 127.0.0.1:{taken}; stop it or set PORT"
+    with pytest.raises(ProgramError, match=who):
+        check_free({"OTHER": other, "PORT": taken})
+    with pytest.raises(ProgramError, match=f"PORT and OTHER are both {free}; set one of them"):
+        check_free({"PORT": free, "OTHER": free})
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"), [("0.0.0.0", "0.0.0.0"), ("127.0.0.7", "127.0.0.7"), ("::1", r"\[::1\]"), ("::", r"\[::\]")]
+)
+def test_a_port_is_taken_whatever_the_address(address: str, shown: str) -> None:
+    with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ProgramError, match=f"listens on {shown}:{port}; stop it or set PORT"):
+            check_free({"PORT": port})
+    check_free({"PORT": port})
 
 
 def test_the_answer_of_another_service_on_its_port_is_not_taken_for_its_own(taken: int, tmp_path: Path) -> None:
@@ -71,10 +87,10 @@ def test_the_answer_of_another_service_on_its_port_is_not_taken_for_its_own(take
     assert httpx.get(f"{other}/ltr/health", trust_env=False).json() == {"status": "live"}
     with service(tmp_path, taken) as program:
         with pytest.raises(ProgramError, match=r"(?s)The service has ended; .*Address already in use"):
-            wait([program], lambda: standalone.serves(program, standalone.address(program) or other), 120)
+            wait({program: lambda: standalone.serves(program, standalone.address(program) or other)}, 120)
         assert standalone.address(program) is None
 
 
 def test_the_answer_of_the_service_itself_is_its_own(tmp_path: Path) -> None:
     with service(tmp_path, free_port()) as program:
-        wait([program], lambda: standalone.serves(program, standalone.address(program)), 120)
+        wait({program: lambda: standalone.serves(program, standalone.address(program))}, 120)

@@ -16,7 +16,7 @@ import pytest
 
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local import programs
-from ltr_pipeline.local.programs import Program, stop, wait
+from ltr_pipeline.local.programs import Program, all_or_none, stop, wait
 
 FAMILY = ("sh", "-c", "sleep 601 & echo well; wait")
 LTR = Path(sys.executable).with_name("ltr")
@@ -45,7 +45,7 @@ def family(tmp_path: Path) -> Iterator[Program]:
 def started(command: tuple[str, ...], folder: Path) -> Program:
     program = Program("The family", "family", command, folder)
     program.start()
-    wait([program], lambda: program.log.read_text() == "well\n", 60)
+    wait({program: lambda: program.log.read_text() == "well\n"}, 60)
     return program
 
 
@@ -157,11 +157,66 @@ def test_who_does_not_end_when_asked_is_killed(tmp_path: Path, monkeypatch: pyte
 def test_the_end_of_the_log_says_why_a_program_has_ended(tmp_path: Path) -> None:
     program = Program("The loser", "loser", ("sh", "-c", "echo no luck; exit 3"), tmp_path)
     program.start()
-    with pytest.raises(ProgramError, match=r"The loser has ended; .*loser.log ends: …no luck"):
-        wait([program], lambda: False, 60)
+    with pytest.raises(ProgramError, match=r"The loser has ended; \S*loser.log ends:\n  no luck$"):
+        wait({program: lambda: False}, 60)
     assert program.ended()
     slow = Program("The sleeper", "sleeper", ("sleep", "600"), tmp_path)
     slow.start()
     with pytest.raises(ProgramError, match="did not become healthy within 0 s"):
-        wait([slow], lambda: False, 0)
+        wait({slow: lambda: False}, 0)
     stop([slow])
+
+
+def test_progress_says_who_is_awaited_for_how_long_and_what_its_log_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "TELL_SECONDS", 0.6)
+    said: list[str] = []
+    slow = Program("The slow one", "slow", ("sh", "-c", "printf 'one\\n\\033[35mtwo\\033[0m\\n'; sleep 600"), tmp_path)
+    quiet, quick = (Program(f"The {name} one", name, ("sleep", "600"), tmp_path) for name in ("quiet", "quick"))
+    family = [slow, quiet, quick]
+    for program in family:
+        program.start()
+    try:
+        wait({slow: lambda: len(said) >= 4, quiet: lambda: len(said) >= 2, quick: lambda: True}, 60, said.append)
+    finally:
+        stop(family)
+    assert [line.split(", for ")[0] for line in said] == [
+        "The slow one is starting",
+        "The quiet one is starting",
+        "The slow one is starting",
+        "The slow one is starting",
+    ]
+    assert [line.split(" s now: ")[1] for line in said] == ["two", "its log is empty", "two", "two"]
+
+
+@pytest.mark.parametrize("error", [ProgramError("no luck"), KeyboardInterrupt()])
+def test_what_has_started_is_stopped_when_something_fails(tmp_path: Path, error: BaseException) -> None:
+    said: list[str] = []
+    runs, ended, never = family = [
+        Program(f"Number {number}", str(number), (*command,), tmp_path)
+        for number, command in enumerate((("sleep", "600"), ("true",), ("sleep", "600")))
+    ]
+
+    def start() -> None:
+        with all_or_none(family, said.append):
+            runs.start()
+            ended.start()
+            raise error
+
+    with pytest.raises(type(error)):
+        start()
+    assert not any(program.running() or program.record.exists() for program in family)
+    assert said in (["Stopping what had started: Number 0."], ["Stopping what had started: Number 0, Number 1."])
+    assert not never.log.exists()
+
+
+def test_a_child_that_ended_unnoticed_is_seen(tmp_path: Path) -> None:
+    heedless = "import subprocess, time; child = subprocess.Popen(['true']); time.sleep(600)"
+    parent = Program("The parent", "parent", (sys.executable, "-c", heedless), tmp_path)
+    assert parent.ended_children() == set()
+    parent.start()
+    try:
+        wait({parent: parent.ended_children}, 60)
+    finally:
+        stop([parent])
