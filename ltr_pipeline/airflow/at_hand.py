@@ -141,9 +141,13 @@ def _fail(dag_id: str, run_id: str, why: str) -> None:
     """Mark a run that has not ended as failed, as the UI does, for a reason that its note then says."""
     with create_session() as session:
         session.rollback()  # it is that of dag.test(), which may have been interrupted anywhere
-        unended = [DagRunState.RUNNING, DagRunState.QUEUED]
         run = session.scalar(
-            select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id, DagRun.state.in_(unended))
+            select(DagRun).where(
+                DagRun.dag_id == dag_id,
+                DagRun.run_id == run_id,
+                DagRun.state == DagRunState.RUNNING,
+                DagRun.clear_number == 0,  # else it is a scheduler's by now
+            )
         )
         dag = run and DBDagBag().get_dag_for_run(dag_run=run, session=session)
         if run is None or dag is None:

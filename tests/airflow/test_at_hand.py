@@ -189,6 +189,11 @@ def test_what_was_killed_has_failed_as_soon_as_somebody_looks(dag: DAG) -> None:
     assert runs()[run].state == DagRunState.FAILED
     assert note(run).startswith("Failed, but no task did (its process was killed).")
     assert not record.exists()
+    record.write_text(json.dumps({"run_id": run, "process": identity(os.getpid()).replace(".", ".1")}))
+    with create_session() as session:  # somebody has cleared it, and a scheduler runs it
+        session.execute(update(DagRun).where(DagRun.run_id == run).values(state=DagRunState.RUNNING, clear_number=1))
+    fail_killed("train_ltr_daily")
+    assert runs()[run].state == DagRunState.RUNNING
 
 
 def test_a_run_at_hand_whose_parent_ends_is_stopped_and_has_failed(tmp_path: Path) -> None:

@@ -41,6 +41,24 @@ def {FOLLOWER}():
 
 {FOLLOWER}()
 """
+WIDE = "wide"
+WIDE_FILE = f"""
+import time
+from airflow.sdk import dag, task
+
+
+@dag(schedule=None)
+def {WIDE}():
+    @task
+    def sleep():
+        time.sleep(0.5)
+
+    for _ in range(8):
+        sleep()
+
+
+{WIDE}()
+"""
 PATIENCE_SECONDS = 300
 
 
@@ -64,6 +82,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> di
     home = tmp_path_factory.mktemp("airflow")
     (home / "follower").mkdir()
     (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
+    (home / "follower" / "wide.py").write_text(WIDE_FILE)
     bundles = [bundle("dags-folder", CHECKOUT / "dags"), bundle("follower", home / "follower")]
     port = free_port()
     return os.environ | {
@@ -180,6 +199,24 @@ def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str
     assert {parts[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {"healthy"}
 
 
+def at_hand(api: Api, dag: str) -> tuple[set[tuple[str, str]], set[int]]:
+    """State and pool of the tasks of a DAG's newest run at hand, and the processes that ran them."""
+    runs = api("GET", f"/api/v2/dags/{dag}/dagRuns?order_by=-run_after&run_type=manual")["dag_runs"]
+    assert runs[0]["triggering_user_name"].endswith(", by ltr run")
+    tasks = api("GET", f"/api/v2/dags/{dag}/dagRuns/{runs[0]['dag_run_id']}/taskInstances")["task_instances"]
+    return {(task["state"], task["pool"]) for task in tasks}, {task["pid"] for task in tasks if task["pid"]}
+
+
+def test_the_scheduler_takes_no_task_of_a_run_at_hand(api: Api, environment: dict[str, str]) -> None:
+    wait("DAG", lambda: api("GET", f"/api/v2/dags/{WIDE}/details"))
+    toggle(api, WIDE)
+    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(environment["AIRFLOW_HOME"]) / "follower")}
+    command = [sys.executable, "-m", "ltr_pipeline.airflow.once", WIDE, "{}"]
+    with subprocess.Popen(command, env=environment | folder) as process:
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert at_hand(api, WIDE) == ({("success", "run_at_hand")}, {process.pid})
+
+
 @pytest.mark.long
 def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_version(
     api: Api, simulated: None, environment: dict[str, str], webhook: Server
@@ -230,3 +267,13 @@ def test_a_red_run_says_what_to_do_and_can_be_cleared(api: Api, simulated: None)
     api("POST", f"/api/v2/dags/{DAG}/clearTaskInstances", again)
     wait("green run", lambda: api("GET", f"{runs}/{name}")["state"] == "success")
     wait("other note", lambda: not api("GET", f"{runs}/{name}")["note"].startswith("Failed"))
+
+
+@pytest.mark.long
+def test_a_night_runs_at_hand_beside_the_scheduler_of_a_toggled_dag(api: Api, environment: dict[str, str]) -> None:
+    toggle(api, DAG)
+    finished(api, DAG)
+    ltr(environment, "run")
+    states, processes = at_hand(api, DAG)
+    assert states == {("success", "run_at_hand"), ("skipped", "run_at_hand")}
+    assert len(processes) == 1
