@@ -196,6 +196,7 @@ def test_what_was_killed_has_failed_as_soon_as_somebody_looks(dag: DAG) -> None:
     assert runs()[run].state == DagRunState.RUNNING
 
 
+@pytest.mark.long
 def test_a_run_at_hand_whose_parent_ends_is_stopped_and_has_failed(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text(SLEEPER_FILE)
     bundle = {

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -210,6 +211,50 @@ def test_each_part_has_the_variables_of_its_container(stack: dict[str, str]) -> 
     assert [part["AWS_ACCESS_KEY_ID"] for part in parts] == ["ltr", "ltr", "ltr-serving"]
     assert scheduler["AWS_SECRET_ACCESS_KEY"] != service["AWS_SECRET_ACCESS_KEY"]
     assert not any(name.startswith("MINIO_") and name != "MINIO_PORT" for part in parts for name in part)
+
+
+def refused(home: Path, environment: dict[str, str]) -> str:
+    """What a start says that does not come off, after which nothing runs and nothing says that anything does."""
+    command = [sys.executable, "-m", "deploy.native.stack", "up"]
+    done = subprocess.run(command, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert not [*home.glob("services.env"), *home.glob("services/*.pid")]
+    running = [
+        process for process in psutil.process_iter(["cmdline"]) if str(home) in " ".join(process.info["cmdline"] or ())
+    ]
+    assert not running
+    return done.stdout + done.stderr
+
+
+def ports() -> dict[str, str]:
+    names = ("POSTGRES_PORT", "KAFKA_PORT", "MINIO_PORT", "LTR_SERVE_PORT", "AIRFLOW__API__PORT")
+    found = dict(zip(names, map(str, free_ports(len(names))), strict=True))
+    return found | {"AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{found['AIRFLOW__API__PORT']}"}
+
+
+def test_taken_ports_are_found_before_anything_starts(tmp_path: Path) -> None:
+    free = ports()
+    with socket.create_server(("127.0.0.9", int(free["LTR_SERVE_PORT"]))):
+        said = refused(tmp_path, os.environ | free | {"AIRFLOW_HOME": str(tmp_path)})
+    assert (
+        f"(process {os.getpid()}) listens on 127.0.0.9:{free['LTR_SERVE_PORT']}; stop it or set LTR_SERVE_PORT" in said
+    )
+    assert not [*tmp_path.glob("services/*.log")]
+
+
+@pytest.mark.long
+def test_a_server_that_does_not_start_leaves_none_of_the_others() -> None:
+    if lacking():
+        servers.missing("the whole stack", f"install {', '.join(lacking())}")
+    with tempfile.TemporaryDirectory(prefix="ltr-tests-stack-") as folder:
+        home = Path(folder)
+        home.chmod(0o755)
+        (home / "services").mkdir(mode=0o711)
+        (home / "services" / "kafka").write_text("a file where a folder belongs")
+        said = refused(home, os.environ | ports() | {"AIRFLOW_HOME": folder})
+    assert "Stopping what had started: postgres, s3." in said
+    assert f"kafka has ended; {folder}/services/kafka.log ends:" in said
 
 
 @pytest.mark.long

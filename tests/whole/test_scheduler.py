@@ -43,7 +43,7 @@ def {FOLLOWER}():
 """
 WIDE = "wide"
 WIDE_FILE = f"""
-import time
+import os, time
 from airflow.sdk import dag, task
 
 
@@ -51,9 +51,11 @@ from airflow.sdk import dag, task
 def {WIDE}():
     @task
     def sleep():
-        time.sleep(0.5)
+        with open(os.environ["AIRFLOW_HOME"] + "/{WIDE}.txt", "a") as file:
+            file.write(f"{{os.getpid()}} ")
+        time.sleep(0.4)
 
-    for _ in range(8):
+    for _ in range(6):
         sleep()
 
 
@@ -210,11 +212,13 @@ def at_hand(api: Api, dag: str) -> tuple[set[tuple[str, str]], set[int]]:
 def test_the_scheduler_takes_no_task_of_a_run_at_hand(api: Api, environment: dict[str, str]) -> None:
     wait("DAG", lambda: api("GET", f"/api/v2/dags/{WIDE}/details"))
     toggle(api, WIDE)
-    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(Path(environment["AIRFLOW_HOME"]) / "follower")}
+    home = Path(environment["AIRFLOW_HOME"])
+    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(home / "follower")}
     command = [sys.executable, "-m", "ltr_pipeline.airflow.once", WIDE, "{}"]
     with subprocess.Popen(command, env=environment | folder) as process:
         assert process.wait(PATIENCE_SECONDS) == 0
     assert at_hand(api, WIDE) == ({("success", "run_at_hand")}, {process.pid})
+    assert (home / f"{WIDE}.txt").read_text().split() == [str(process.pid)] * 6
 
 
 @pytest.mark.long
