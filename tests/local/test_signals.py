@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,7 @@ import pytest
 
 from ltr_pipeline.local import foreground
 from ltr_pipeline.local.foreground import follow
-from ltr_pipeline.local.signals import interruptible
+from ltr_pipeline.local.signals import ENDING, interruptible
 
 TIDY = """
 import sys, time
@@ -34,6 +35,15 @@ except KeyboardInterrupt as error:
 def tidy(parent: int) -> list[str]:
     """A program that, when it is asked to end, says so and tidies up for a moment."""
     return [sys.executable, "-c", TIDY, str(parent)]
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """No signal is ignored, as it is where the tests are started in the background or by `nohup`."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

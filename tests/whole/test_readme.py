@@ -174,7 +174,9 @@ def test_the_readme_leads_from_a_clone_to_a_rollback(shell: Shell) -> None:
     today = newest_night(dt.datetime.now(dt.UTC))
     log = shell.folder.parent / "audit.log"
     write_log(log, WORLD, today - 25 * DAY, 23)
-    assert "nDCG@5" in shell.run(f"{printed('.venv/bin/ltr try')} {log} --variable ltr_fairness_max=1")
+    drafted = shell.run(printed(".venv/bin/ltr init my_events.jsonl").replace("my_events.jsonl", str(log)))
+    assert "Verdict: publish" in drafted
+    assert "make run" in drafted
     shell.run(printed("echo LTR_EVENTS_PATH=/path/to/audit.log >> .env").replace("/path/to/audit.log", str(log)))
     own = shell.run(printed("make run DATE=2026-11-28").replace("2026-11-28", str(today - DAY)), **LENIENT)
     assert "(real events" in own
