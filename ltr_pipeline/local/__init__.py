@@ -1,1 +1,1 @@
-"""Programs on this machine: start them in the background, know them again, stop them; and the ports they listen on."""
+"""Programs on this machine: started, known again, awaited, stopped; their ports, and a lock that one of them has."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ltr_pipeline.local.lock import held
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -95,6 +96,12 @@ def test_what_cannot_be_run_is_one_clear_line(
     said = ltr(folder, "run", *arguments, code=2, **more)
     assert says in said
     assert "Traceback" not in said
+
+
+def test_the_second_of_two_runs_at_once_is_refused(folder: Path) -> None:
+    with held(folder / ".airflow" / "run.lock", "another run at hand"):
+        said = ltr(folder, "run", code=2)
+    assert f"error: another run at hand is under way: process {os.getpid()}, since " in said
 
 
 @pytest.mark.long
