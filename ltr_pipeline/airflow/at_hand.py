@@ -19,6 +19,7 @@ from unittest.mock import patch
 import msgspec
 from airflow.api.common.mark_tasks import set_dag_run_state_to_failed
 from airflow.configuration import AIRFLOW_HOME
+from airflow.jobs.job import most_recent_job
 from airflow.models import dagrun
 from airflow.models.dag import DagModel
 from airflow.models.dagbag import DBDagBag
@@ -113,15 +114,18 @@ def _create(create: Any, dag: DAG, /, *, session: Session, **given: Any) -> DagR
 
 def _check_alone(dag: DAG, session: Session, but: str = "") -> None:
     """Raise ProgramError when another run is under way, or queued where a scheduler may begin it at any moment."""
-    waiting = session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag.dag_id)) is False
-    states = [DagRunState.RUNNING, *([DagRunState.QUEUED] if waiting else [])]
+    switched_on = session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag.dag_id)) is False
+    scheduler = most_recent_job("SchedulerJob", session=session)
+    scheduled = scheduler is not None and scheduler.is_alive()
+    states = [DagRunState.RUNNING, *([DagRunState.QUEUED] if switched_on and scheduled else [])]
     runs = session.scalars(select(DagRun).where(DagRun.dag_id == dag.dag_id, DagRun.state.in_(states)))
     for run in runs:
         if run.run_id != but and not _is_over(run, dag):
+            more = "" if scheduled else "; no scheduler is at work (`make up` starts one)"
             raise ProgramError(
                 f"{dag.dag_id} is not run: two runs at once would use the same data, and its run {run.run_id} is "
-                f"{_under_way(run)}; wait until it has ended or, if nothing runs it any more, mark it as failed in "
-                "Airflow's UI"
+                f"{_under_way(run)}{more}; wait until it has ended or, if nothing runs it any more, mark it as failed "
+                "in Airflow's UI"
             )
 
 

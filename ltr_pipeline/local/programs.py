@@ -23,7 +23,7 @@ import psutil
 
 from ltr_pipeline.errors import ProgramError
 
-__all__ = ["BIN", "PATIENCE_SECONDS", "Program", "all_or_none", "identity", "lives", "members", "stop", "wait"]
+__all__ = ["BIN", "Program", "all_or_none", "identity", "lives", "members", "stop", "wait"]
 
 PATIENCE_SECONDS: Final = 3600.0
 """Longest time that a program may take to start: a slow machine needs minutes, and one that ends is noticed at once."""

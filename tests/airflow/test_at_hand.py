@@ -22,7 +22,7 @@ from airflow.models.dagrun import DagRun, get_or_create_dagrun
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils.session import create_session
-from airflow.utils.state import DagRunState, TaskInstanceState
+from airflow.utils.state import DagRunState, JobState, TaskInstanceState
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
 from sqlalchemy import delete, select, update
 
@@ -126,25 +126,48 @@ def test_a_scheduler_takes_no_task_of_a_run_at_hand(dag: DAG) -> None:
     assert "extract_events" in taken_by_a_scheduler(create(dag))
 
 
+@pytest.fixture
+def scheduler() -> Iterator[None]:
+    """A scheduler that is at work, as far as the database knows."""
+    with create_session() as session:
+        session.add(Job(job_type="SchedulerJob", state=JobState.RUNNING, latest_heartbeat=dt.datetime.now(dt.UTC)))
+    yield
+    with create_session() as session:
+        session.execute(delete(Job))
+
+
 @pytest.mark.parametrize(
     ("state", "on", "how"),
     [
         (DagRunState.RUNNING, True, "running since"),
         (DagRunState.RUNNING, False, "running since"),
-        (DagRunState.QUEUED, True, "queued"),
+        (DagRunState.QUEUED, True, "queued (ada); wait until"),
     ],
 )
-def test_a_run_at_hand_is_refused_while_another_is_under_way(dag: DAG, state: DagRunState, on: bool, how: str) -> None:
+def test_a_run_at_hand_is_refused_while_another_is_under_way(
+    dag: DAG, scheduler: None, state: DagRunState, on: bool, how: str
+) -> None:
     switch(on=on)
     other = create(dag, state=state)
     with pytest.raises(ProgramError, match="two runs at once would use the same data") as refused, alone(dag):
         pass
     assert f"its run {other} is {how}" in str(refused.value)
-    assert "(ada)" in str(refused.value)
     assert runs()[other].state == state
 
 
-def test_what_no_scheduler_can_begin_or_has_passed_its_limit_is_in_nobodys_way(dag: DAG) -> None:
+def test_it_is_said_when_no_scheduler_is_there_to_end_the_other_run(dag: DAG) -> None:
+    create(dag)
+    with pytest.raises(ProgramError, match=r"UTC \(ada\); no scheduler is at work .* mark it as failed"), alone(dag):
+        pass
+
+
+def test_a_queued_run_is_in_nobodys_way_while_no_scheduler_is_at_work(dag: DAG) -> None:
+    create(dag, state=DagRunState.QUEUED)
+    with alone(dag):
+        pass
+
+
+def test_a_queued_run_of_a_paused_dag_and_one_beyond_its_limit_are_in_nobodys_way(dag: DAG, scheduler: None) -> None:
     switch(on=False)
     create(dag, state=DagRunState.QUEUED)
     create(dag, moment=NOW - dt.timedelta(hours=7))
@@ -176,6 +199,7 @@ def test_a_run_at_hand_that_breaks_off_has_failed(dag: DAG) -> None:
     *_, run = runs()
     assert runs()[run].state == DagRunState.FAILED
     assert note(run).startswith("Failed, but no task did (stopped by SIGINT).")
+    assert "`ltr versions` says whether `latest` has moved" in note(run)  # it may have been between two tasks
 
 
 def test_what_was_killed_has_failed_as_soon_as_somebody_looks(dag: DAG) -> None:
