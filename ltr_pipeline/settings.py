@@ -193,6 +193,13 @@ class Settings(Channels):
         ge=1,
         le=60,
     )
+    group_share_min: float = env(
+        "LTR_GROUP_SHARE_MIN",
+        0.01,
+        "Share of the impressions below which a protected group is not judged by itself but with all such others.",
+        ge=0,
+        le=1,
+    )
     feedback_skew_seconds: float = env(
         "LTR_FEEDBACK_SKEW_SECONDS",
         5.0,

@@ -6,16 +6,18 @@ data). ``docs/gate.md`` has the table of what each does to the verdict.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
-from ltr_pipeline.metrics.fairness import Fairness, corrected
+from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
 from ltr_pipeline.metrics.quality import Delta
 
 __all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide"]
@@ -24,6 +26,8 @@ RANDOM_MARGIN: Final = 0.01
 """How much better than random order the whole interval must be: at 0, one random ranker in forty would pass."""
 
 Status = Literal["pass", "fail", "inconclusive", "not_evaluable", "skipped"]
+
+_SEVERITY: Final = ("pass", "inconclusive", "fail")
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,6 +109,7 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield _ndcg(evidence, policy)
     yield _beats_random(evidence)
     yield _fairness(evidence.fairness, policy)
+    yield _unknown_groups(evidence.fairness, policy)
     yield _latency(evidence, policy)
     yield _not_worse("champion", evidence.champion, policy)
     yield _best_recent(evidence, policy)
@@ -179,27 +184,51 @@ def _beats_random(evidence: Evidence) -> Check:
 
 
 def _fairness(fairness: Fairness, policy: Policy) -> Check:
-    """Pass up to the limit; above it fail only when neither noise nor the choice of users explains it."""
-    limit, gap = policy.fairness_max, fairness.corrected_gap
-    status: Status
+    """Judge pure and mixed rankings each by themselves; the worse result counts."""
+    name, limit = "fairness_gap", policy.fairness_max
     if not fairness.configured:
-        return _check("fairness_gap", "skipped", f"no groups configured: {fairness.reason}", threshold=limit)
-    if gap is None or fairness.gap is None or fairness.noise is None:
-        return _check(
-            "fairness_gap", "not_evaluable", f"the fairness gap cannot be judged: {fairness.reason}", threshold=limit
-        )
-    found = f"the fairness gap is {gap:.3f} after noise correction (raw {fairness.gap:.3f})"
-    if gap > limit:
-        shown = fairness.gap > (fairness.null_p95 or 0.0) and (fairness.corrected_p20 or 0.0) > limit
+        return _check(name, "skipped", f"no groups configured: {fairness.reason}", threshold=limit)
+    judged = [_gap(gap, limit, of_both=len(fairness.judged) > 1) for gap in fairness.judged]
+    worst = max(judged, key=lambda check: _SEVERITY.index(check.status), default=None)
+    if worst is None or (not fairness.evaluable and worst.status == "pass"):
+        reason = f"the fairness gap cannot be judged: {fairness.reason}"
+        unjudged = worst or _check(name, "not_evaluable", reason, threshold=limit)
+        return replace(unjudged, status="not_evaluable", reason=reason)
+    return worst
+
+
+def _gap(gap: Gap, limit: float, *, of_both: bool) -> Check:
+    """Pass within the limit where twice the limit is ruled out; fail above it where no noise explains that."""
+    found, noise = gap.corrected_gap or 0.0, gap.noise or 0.0
+    upper = math.inf if gap.upper is None else gap.upper  # a former release did not measure it
+    where = f" in {gap.kind} rankings" if of_both else ""
+    said = f"the fairness gap{where} is {found:.3f} after noise correction (raw {gap.gap or 0.0:.3f})"
+    status: Status
+    if found > limit:
+        shown = (gap.gap or 0.0) > (gap.null_p95 or 0.0) and (gap.corrected_p20 or 0.0) > limit
         status = "fail" if shown else "inconclusive"
-        doubt = "" if shown else ", but noise may explain that"
-        reason = f"{found}, above the limit of {limit:g}{doubt}"
-    elif fairness.evaluable:
-        status, reason = "pass", f"{found}, within the limit of {limit:g}"
+        reason = f"{said}, above the limit of {limit:g}{'' if shown else ', but noise may explain that'}"
+    elif upper > 2 * limit:
+        status = "inconclusive"
+        reason = f"{said}, but up to {upper:.3f} cannot be ruled out, above twice the limit of {limit:g}"
     else:
-        status, reason = "not_evaluable", f"the fairness gap cannot be judged: {fairness.reason}"
-    low, high = (corrected(end, fairness.noise) for end in (fairness.low or 0.0, fairness.high or 0.0))
-    return _check("fairness_gap", status, reason, observed=gap, low=low, high=high, threshold=limit)
+        status, reason = "pass", f"{said}, within the limit of {limit:g}; more than {upper:.3f} is ruled out"
+    low, high = (corrected(end or 0.0, noise) for end in (gap.low, gap.high))
+    return _check("fairness_gap", status, reason, observed=found, low=low, high=high, threshold=limit)
+
+
+def _unknown_groups(fairness: Fairness, policy: Policy) -> Check:
+    """Fail where too many impressions are of no group that can be judged."""
+    name, limit = "unknown_groups", policy.unknown_group_share_max
+    if not fairness.configured:
+        return _check(name, "skipped", f"no groups configured: {fairness.reason}", threshold=limit)
+    share = fairness.unknown_share + fairness.pooled_share
+    status: Status = "pass" if share <= limit else "fail"
+    side = "within" if status == "pass" else "above"
+    rare = f", {100 * fairness.pooled_share:.1f} % one too rare to judge" if fairness.pooled else ""
+    found = f"{100 * fairness.unknown_share:.1f} % of the test impressions have no protected group{rare}"
+    reason = f"{found}, {side} {100 * limit:g} %"
+    return _check(name, status, reason, observed=share, threshold=limit)
 
 
 def _latency(evidence: Evidence, policy: Policy) -> Check:

@@ -53,12 +53,15 @@ class HeldOut:
         The columns `TRAINED_ON` of the training rows: items not among them make the slice ``new``.
     seed
         Of the resampling.
+    group_share_min
+        Share of impressions below which a protected group is not judged by itself.
     """
 
     test: Dataset
     manifest: DatasetManifest
     trained_on: pl.DataFrame
     seed: int
+    group_share_min: float
 
 
 class Contest:
@@ -255,8 +258,9 @@ def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_rec
 def _groups(days: HeldOut) -> ProtectedGroups:
     """Return the protected groups; one that training knew and the test days lack is missing, not unconfigured."""
     ids = days.test.ids
-    expected = days.trained_on[PROTECTED_GROUP].drop_nulls().unique().to_list()
-    return ProtectedGroups(ids[PROTECTED_GROUP], item=ids[ITEM_ID], expected=expected)
+    return ProtectedGroups.pool(
+        ids[PROTECTED_GROUP], days.trained_on[PROTECTED_GROUP], ids[ITEM_ID], days.group_share_min
+    )
 
 
 def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame) -> list[Slice]:

@@ -49,6 +49,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lost_share_max: Annotated[
         Share, Meta(description="largest share of records that were gone before they were read")
     ] = 0.01
+    unknown_group_share_max: Annotated[
+        Share, Meta(description="largest share of test impressions without a protected group that can be judged")
+    ] = 0.05
     gate_mode: Annotated[Mode, Meta(description="dry_run judges and never publishes")] = "enforce"
     on_inconclusive: Annotated[Consequence, Meta(description="what happens when the data cannot decide a check")] = (
         "keep"

@@ -206,6 +206,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         manifest=manifest,
         trained_on=_part(run, manifest, "train", ids=measure.TRAINED_ON).ids,
         seed=settings.seed,
+        group_share_min=settings.group_share_min,
     )
     challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
     published = Rivals(

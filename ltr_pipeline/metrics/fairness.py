@@ -2,37 +2,54 @@
 
 For ranking q and group g, A(q, g) is the share of pairs (i, j) with relevance_i > relevance_j, i in g and j not in g,
 that are scored in the right order, ties counting one half; A(g) is its mean over the rankings that have such a pair,
-and the gap is max A(g) - min A(g) (Beutel et al. 2019, arXiv 1903.00780). Where the group belongs to the ranking (all
-its items share one), all pairs of the rankings of that group count.
+and the gap is max A(g) - min A(g) (Beutel et al. 2019, arXiv 1903.00780). In a *pure* ranking, whose items are all of
+one group, all pairs count for it. Which kind a ranking is, is decided for each by itself; pure and *mixed* rankings are
+measured apart, as one kind says nothing of the other.
 
 The largest minus the smallest of noisy means is above zero even when every group is served alike, so the gap is also
 measured under permuted labels, and the mean square of those is taken off: sqrt(max(0, gap² - mean(null gap²))).
+
+What the data rule out is said by an upper bound: the largest over any two groups of |A(g) - A(h)| + t · s, t being the
+95 % quantile of Student's t. A true gap is above its bound in at most 5 % of draws, whatever the number of groups, as
+the bound of the two groups that make it has to be wrong (an intersection-union test: Berger 1982, Technometrics 24).
+s is the larger of two standard errors: of resampled users, and of permuted labels, which knows the luck of few items.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import numpy as np
+import polars as pl
 from msgspec.structs import replace
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ltr_pipeline.errors import DatasetError
-from ltr_pipeline.metrics.groups import ProtectedGroups
-from ltr_pipeline.metrics.pairs import Accuracy, Pairs, Units, ratio
+from ltr_pipeline.metrics.groups import OTHER, ProtectedGroups
+from ltr_pipeline.metrics.pairs import Accuracy, Pairs, Units, by_items, pure, ratio
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.metrics.resampling import MIN_CLUSTERS, cluster_sums, interval, resample
 
-__all__ = ["MIN_SUPPORT", "PERMUTATIONS", "Fairness", "GroupAccuracy", "corrected", "measure"]
+__all__ = ["MIN_SUPPORT", "PERMUTATIONS", "Fairness", "Gap", "GroupAccuracy", "Kind", "corrected", "measure"]
 
 MIN_SUPPORT: Final = 30
 """Rankings with a pair of a group, below which its accuracy is too noisy to judge."""
 
 PERMUTATIONS: Final = 500
 """Relabellings behind the null: its mean square is then known to about one part in fifteen."""
+
+LEVEL: Final = 0.95
+"""Of the one-sided upper bound."""
+
+Kind = Literal["mixed", "pure"]
+"""Of rankings: with items of several groups, or of one."""
 
 Random: TypeAlias = np.random.Generator
 _CELLS: Final = 2_000_000  # values held at once while relabelling
@@ -45,17 +62,20 @@ class GroupAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ----------
     protected_group
         Its name.
+    kind
+        Of the rankings that this is about.
     accuracy
         A(g), in [0, 1]; None when no ranking has a pair of it.
     pairs, rankings
         Pairs compared, and rankings that have one.
     exposure
-        Mean position discount of its items, 1.0 = that of the average item of their lists (advisory).
+        Mean position discount of its items, 1.0 = that of the average item of their lists (advisory); in mixed ones.
     ndcg_at_5
         Of the rankings restricted to its items (advisory).
     """
 
     protected_group: str
+    kind: Kind = "mixed"
     accuracy: float | None
     pairs: int
     rankings: int
@@ -63,46 +83,74 @@ class GroupAccuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ndcg_at_5: float | None = None
 
 
-class Fairness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fairness gap, what noise alone would make of it, and what stands beside it.
+class Gap(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fairness gap of one kind of rankings, and what noise alone would make of it.
+
+    Attributes
+    ----------
+    kind, rankings
+        Of which rankings, and how many of them have a pair.
+    gap, low, high
+        max A(g) - min A(g), in [0, 1], and its cluster-bootstrap 95 % interval; None where it cannot be judged.
+    noise
+        Root mean square of the gap under permuted group labels: what a fair model shows by chance.
+    corrected_gap
+        sqrt(max(0, gap² - noise²)): what the gate judges.
+    upper
+        Gaps above it are ruled out, at 95 %.
+    null_p95
+        95th percentile of the gap under permuted group labels.
+    corrected_p20
+        20th percentile of the bootstrap's corrected gaps: at least 80 % of them are above a limit below it.
+    """
+
+    kind: Kind = "mixed"
+    rankings: int = 0
+    gap: float | None = None
+    low: float | None = None
+    high: float | None = None
+    noise: float | None = None
+    corrected_gap: float | None = None
+    upper: float | None = None
+    null_p95: float | None = None
+    corrected_p20: float | None = None
+
+
+class Fairness(Gap, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The larger fairness gap of the two kinds of rankings, and what stands beside it.
 
     Attributes
     ----------
     configured
         Whether any impression has a protected group.
     evaluable, reason
-        Whether the gap can be judged, and if not why; the gap of the groups with support may be there even so.
-    gap, low, high
-        max A(g) - min A(g), in [0, 1], and its cluster-bootstrap 95 % interval.
-    noise
-        Root mean square of the gap under permuted group labels: what a fair model shows by chance.
-    corrected_gap
-        sqrt(max(0, gap² - noise²)): what the gate judges.
-    null_p95
-        95th percentile of the gap under permuted group labels.
-    corrected_p20
-        20th percentile of the bootstrap's corrected gaps: at least 80 % of them are above a limit below it.
+        Whether every group can be judged, and if not why; the gap of the groups with support may be there even so.
+    other
+        The gap of the other kind of rankings, where both are judged.
     exposure_gap
-        Largest difference of exposure between groups (advisory).
+        Largest difference of exposure between groups in mixed rankings (advisory).
     groups
-        One entry a group, by name.
+        One entry a group and kind of rankings, by kind and name.
     unknown_share
-        Share of impressions without a protected group; reported, never gated.
+        Share of impressions without a protected group.
+    pooled, pooled_share
+        Groups too rare to be judged by themselves, and the share of impressions of them.
     """
 
     configured: bool
     evaluable: bool
     reason: str
-    gap: float | None = None
-    low: float | None = None
-    high: float | None = None
-    noise: float | None = None
-    corrected_gap: float | None = None
-    null_p95: float | None = None
-    corrected_p20: float | None = None
+    other: Gap | None = None
     exposure_gap: float | None = None
     groups: list[GroupAccuracy] = []
     unknown_share: float = 0.0
+    pooled: list[str] = []
+    pooled_share: float = 0.0
+
+    @property
+    def judged(self) -> list[Gap]:
+        """Gaps of the kinds of rankings that can be judged."""
+        return [found for found in (self, self.other) if found is not None and found.gap is not None]
 
 
 def measure(
@@ -137,26 +185,39 @@ def measure(
         The shapes do not fit.
     """
     _check(rankings, groups, clusters)
-    unknown = groups.of_row.null_count() / max(1, len(rankings.score))
-    names = groups.names
-    if not names:
-        reason = "no impression has a protected group"
-        return Fairness(configured=False, evaluable=False, reason=reason, unknown_share=unknown)
-    rng = np.random.default_rng(seed)
-    units = Units.of(rankings, groups, clusters)
-    pairs = Pairs.of(rankings, units, rng)
-    found = pairs.accuracy(units.label[:, None], len(names))
-    listed = _listed(names, found, _exposure(rankings, units, len(names)), ndcg_at_5 or {})
-    exposures = [entry.exposure for entry in listed if entry.exposure is not None] or [0.0]
+    rows = max(1, len(rankings.score))
+    pooled_rows = int((groups.of_row == OTHER).sum()) if groups.pooled else 0
     unjudged = Fairness(
-        configured=True,
+        configured=bool(groups.names),
         evaluable=False,
-        reason="",
+        reason="no impression has a protected group",
+        unknown_share=groups.of_row.null_count() / rows,
+        pooled=list(groups.pooled),
+        pooled_share=pooled_rows / rows,
+    )
+    if not groups.names:
+        return unjudged
+    rng = np.random.default_rng(seed)
+    parts = [*_parts(rankings, groups, clusters, rng)]
+    listed = [entry for part in parts for entry in part.listed(ndcg_at_5 or {})]
+    gone = set(groups.names) - {entry.protected_group for entry in listed}
+    listed += [GroupAccuracy(protected_group=name, accuracy=None, pairs=0, rankings=0) for name in sorted(gone)]
+    gaps = sorted((gap for part in parts if (gap := part.judged(rng))), key=_size)
+    exposures = [entry.exposure for entry in listed if entry.exposure is not None] or [0.0]
+    reason = _doubt(groups, parts)
+    return replace(
+        unjudged,
+        evaluable=not reason,
+        reason=reason,
         exposure_gap=max(exposures) - min(exposures),
         groups=listed,
-        unknown_share=unknown,
+        other=gaps[0] if len(gaps) > 1 else None,
+        **(msgspec.structs.asdict(gaps[-1]) if gaps else {}),
     )
-    return _judged(unjudged, pairs, units.label, found, clusters[pairs.ranking], rng)
+
+
+def _size(gap: Gap) -> tuple[float, float]:
+    return gap.corrected_gap or 0.0, gap.upper or 0.0
 
 
 def _check(rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int64]) -> None:
@@ -164,6 +225,152 @@ def _check(rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int
     if labels != rows or len(clusters) != len(rankings):
         sizes = f"{labels} protected groups and {len(clusters)} clusters"
         raise DatasetError(f"{rows} rows in {len(rankings)} rankings do not fit {sizes}")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rankings of one kind.
+
+    Attributes
+    ----------
+    shown
+        Groups that have an item here.
+    users
+        Of each ranking that has a pair, or might under other labels.
+    """
+
+    kind: Kind
+    names: list[str]
+    shown: set[str]
+    units: Units
+    pairs: Pairs
+    found: Accuracy
+    exposure: NDArray[np.float64] | None
+    users: NDArray[np.int64]
+
+    @property
+    def rankings(self) -> NDArray[np.int64]:
+        """Rankings with a pair of each group, int64 (groups,)."""
+        counted: NDArray[np.int64] = (self.found.pairs[:, :, 0] > 0).sum(axis=0)
+        return counted
+
+    @property
+    def supported(self) -> list[int]:
+        """Groups that can be compared; none where there are too few users or groups."""
+        enough = [int(index) for index in np.flatnonzero(self.rankings >= MIN_SUPPORT)]
+        return enough if len(enough) > 1 and len(self.judges) >= MIN_CLUSTERS else []
+
+    @property
+    def has_pair(self) -> NDArray[np.bool_]:
+        """Whether a ranking has a pair, bool (rankings,)."""
+        return np.asarray(self.found.pairs[:, :, 0].any(axis=1))
+
+    @property
+    def judges(self) -> NDArray[np.int64]:
+        """Users who have a ranking with a pair."""
+        return np.unique(self.users[self.has_pair])
+
+    def listed(self, ndcg_at_5: Mapping[str, float | None]) -> list[GroupAccuracy]:
+        """Return an entry of each group that has an item here."""
+        accuracy, rankings = self.found.mean()[:, 0], self.rankings
+        return [
+            GroupAccuracy(
+                protected_group=name,
+                kind=self.kind,
+                accuracy=_or_none(accuracy[index]),
+                pairs=int(self.found.pairs[:, index].sum()),
+                rankings=int(rankings[index]),
+                exposure=None if self.exposure is None else _or_none(self.exposure[index]),
+                ndcg_at_5=ndcg_at_5.get(name),
+            )
+            for index, name in enumerate(self.names)
+            if name in self.shown
+        ]
+
+    def judged(self, rng: Random) -> Gap | None:
+        """Measure the gap, its interval, null and upper bound; None where fewer than two groups have support."""
+        supported = self.supported
+        if not supported:
+            return None
+        mean = self.found.mean()[supported]
+        null = self._null(rng)[supported]
+        draws = self._bootstrap(rng)[supported]
+        gap, null_gaps, gaps = float(_gap(mean)[0]), _gap(null), _gap(draws)
+        noise, bounds = float(np.sqrt(np.mean(null_gaps**2))), interval(gaps)
+        freedom = min(len(self.judges), len(self.units.label)) - 1  # of the fewer: users, or what is labelled
+        return Gap(
+            kind=self.kind,
+            rankings=int(self.has_pair.sum()),
+            gap=gap,
+            low=bounds.low,
+            high=bounds.high,
+            noise=noise,
+            corrected_gap=corrected(gap, noise),
+            upper=_upper(mean[:, 0], [draws, null], float(stdtrit(freedom, LEVEL))),
+            null_p95=float(np.quantile(null_gaps, 0.95)),
+            corrected_p20=corrected(float(np.quantile(gaps, 0.2)), noise),
+        )
+
+    def _null(self, rng: Random) -> NDArray[np.float64]:
+        """Return A(g) under shuffled labels, float64 (groups, PERMUTATIONS)."""
+        pairs, label, groups = self.pairs, self.units.label, len(self.names)
+        widest = max(len(pairs.other), len(pairs.members), len(label), len(pairs.ranking) * groups)
+        step, found = max(1, _CELLS // widest), []
+        for at in range(0, PERMUTATIONS, step):
+            copies = np.tile(label, (min(step, PERMUTATIONS - at), 1))
+            shuffled = np.ascontiguousarray(rng.permuted(copies, axis=1).T)
+            found.append(pairs.accuracy(shuffled, groups, pure=self.kind == "pure").mean())
+        return np.concatenate(found, axis=1)
+
+    def _bootstrap(self, rng: Random) -> NDArray[np.float64]:
+        """Return A(g) of resampled users, float64 (groups, draws)."""
+        has, found = self.has_pair, self.found
+        value, counted = found.value[has, :, 0], (found.pairs[has, :, 0] > 0).astype(np.float64)
+        totals = resample(cluster_sums(np.hstack([value, counted]), self.users[has]), rng)
+        groups = value.shape[1]
+        return ratio(totals[:, :groups], totals[:, groups:]).T
+
+
+def _parts(rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int64], rng: Random) -> Iterator[_Part]:
+    """Part the rankings by kind; a kind that no ranking with a known group is of is left out."""
+    alone = pure(rankings, groups)
+    known = rankings.count(groups.of_row.is_not_null().to_numpy()) > 0
+    mixed, whole = (_only(rankings, groups, chosen) for chosen in (~alone, alone))
+    if (~alone).any():
+        yield _part("mixed", rankings, mixed, Units.of_items(mixed), clusters, rng)
+    if (alone & known).any():
+        # Where labels are of items, other labels make other rankings pure, so the null needs all rankings.
+        by_item = by_items(rankings, groups)
+        units = Units.of_items(groups) if by_item else Units.of_rankings(rankings, whole, clusters)
+        yield _part("pure", rankings, whole, units, clusters, rng)
+
+
+def _only(rankings: Rankings, groups: ProtectedGroups, chosen: NDArray[np.bool_]) -> ProtectedGroups:
+    """Return the groups of the chosen rankings; all others are unknown."""
+    labels = groups.of_row.set(pl.Series(~chosen[rankings.ranking]), None)
+    return dataclasses.replace(groups, of_row=labels, expected=groups.names)
+
+
+def _part(
+    kind: Kind,
+    rankings: Rankings,
+    groups: ProtectedGroups,
+    units: Units,
+    clusters: NDArray[np.int64],
+    rng: Random,
+) -> _Part:
+    pairs = Pairs.of(rankings, units, rng)
+    found = pairs.accuracy(units.label[:, None], len(groups.names), pure=kind == "pure")
+    return _Part(
+        kind=kind,
+        names=groups.names,
+        shown=set(groups.of_row.drop_nulls().unique()),
+        units=units,
+        pairs=pairs,
+        found=found,
+        exposure=_exposure(rankings, units, len(groups.names)) if kind == "mixed" else None,
+        users=clusters[pairs.ranking],
+    )
 
 
 def _exposure(rankings: Rankings, units: Units, groups: int) -> NDArray[np.float64]:
@@ -176,65 +383,30 @@ def _exposure(rankings: Rankings, units: Units, groups: int) -> NDArray[np.float
     return ratio(shown, np.bincount(code, minlength=groups))
 
 
-def _listed(
-    names: list[str], found: Accuracy, exposure: NDArray[np.float64], ndcg_at_5: Mapping[str, float | None]
-) -> list[GroupAccuracy]:
-    accuracy, rankings = found.mean()[:, 0], (found.pairs[:, :, 0] > 0).sum(axis=0)
-    return [
-        GroupAccuracy(
-            protected_group=name,
-            accuracy=_or_none(accuracy[index]),
-            pairs=int(found.pairs[:, index].sum()),
-            rankings=int(rankings[index]),
-            exposure=_or_none(exposure[index]),
-            ndcg_at_5=ndcg_at_5.get(name),
-        )
-        for index, name in enumerate(names)
-    ]
-
-
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _judged(
-    unjudged: Fairness, pairs: Pairs, label: NDArray[np.int16], found: Accuracy, users: NDArray[np.int64], rng: Random
-) -> Fairness:
-    """Add the gap, its interval and its null where two groups have support; `users` (rankings with a pair,)."""
-    groups = unjudged.groups
-    supported = [index for index, entry in enumerate(groups) if entry.rankings >= MIN_SUPPORT]
-    reason = _doubt(groups, len(np.unique(users)), shared=pairs.shared)
-    if len(supported) < 2 or len(np.unique(users)) < MIN_CLUSTERS:
-        return replace(unjudged, reason=reason)
-    gap = float(_gap(found.mean(), supported)[0])
-    null = _null_gaps(pairs, label, len(groups), supported, rng)
-    noise = float(np.sqrt(np.mean(null**2)))
-    draws = _bootstrap_gaps(found, users, supported, rng)
-    bounds = interval(draws)
-    return replace(
-        unjudged,
-        evaluable=not reason,
-        reason=reason,
-        gap=gap,
-        low=bounds.low,
-        high=bounds.high,
-        noise=noise,
-        corrected_gap=corrected(gap, noise),
-        null_p95=float(np.quantile(null, 0.95)),
-        corrected_p20=corrected(float(np.quantile(draws, 0.2)), noise),
-    )
-
-
-def _doubt(groups: list[GroupAccuracy], users: int, *, shared: bool) -> str:
-    """Say why the gap cannot be judged, or nothing."""
-    if len(groups) < 2:
-        return f"a gap needs two protected groups; all items are of {groups[0].protected_group}"
-    if not any(entry.pairs for entry in groups):
-        return f"no ranking has two items of {'known' if shared else 'different'} groups of which one is more relevant"
+def _doubt(groups: ProtectedGroups, parts: list[_Part]) -> str:
+    """Say why not every group can be judged, or nothing."""
+    names = groups.names
+    if len(names) < 2:
+        return f"a gap needs two protected groups; all items are of {names[0]}"
+    if not any(part.has_pair.any() for part in parts):
+        mixed = any(part.kind == "mixed" for part in parts)
+        return f"no ranking has two items of {'different' if mixed else 'known'} groups of which one is more relevant"
+    users = len(np.unique(np.concatenate([part.judges for part in parts])))
     if users < MIN_CLUSTERS:
         return f"{users} users are too few for an interval; {MIN_CLUSTERS} are needed"
-    thin = [f"{entry.protected_group} has {entry.rankings}" for entry in groups if entry.rankings < MIN_SUPPORT]
-    return f"a group needs {MIN_SUPPORT} rankings with a pair to compare; {', '.join(thin)}" if thin else ""
+    judged = {index for part in parts for index in part.supported}
+    most = np.max([part.rankings for part in parts], axis=0)
+    thin = [
+        f"{name} has {most[index]}"
+        for index, name in enumerate(names)
+        if index not in judged and not (groups.pooled and name == OTHER)
+    ]
+    needed = f"a group needs {MIN_SUPPORT} rankings with a pair to compare, of a kind that another group has, too"
+    return f"{needed}; {', '.join(thin)}" if thin else ""
 
 
 def corrected(gap: float, noise: float) -> float:
@@ -246,31 +418,16 @@ def corrected(gap: float, noise: float) -> float:
     return math.sqrt(max(0.0, gap**2 - noise**2))
 
 
-def _gap(accuracy: NDArray[np.float64], supported: list[int]) -> NDArray[np.float64]:
+def _gap(accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the largest minus the smallest A(g) of each labelling or draw, from (groups, labellings)."""
-    chosen = accuracy[supported]
-    spread: NDArray[np.float64] = np.fmax.reduce(chosen, axis=0) - np.fmin.reduce(chosen, axis=0)
+    spread: NDArray[np.float64] = np.fmax.reduce(accuracy, axis=0) - np.fmin.reduce(accuracy, axis=0)
     return np.nan_to_num(spread)
 
 
-def _null_gaps(
-    pairs: Pairs, label: NDArray[np.int16], groups: int, supported: list[int], rng: Random
-) -> NDArray[np.float64]:
-    """Return the gaps under shuffled labels, float64 (PERMUTATIONS,)."""
-    step = max(1, _CELLS // max(len(pairs.other), len(label), len(pairs.ranking) * groups))
-    gaps = []
-    for at in range(0, PERMUTATIONS, step):
-        copies = np.tile(label, (min(step, PERMUTATIONS - at), 1))
-        shuffled = np.ascontiguousarray(rng.permuted(copies, axis=1).T)
-        gaps.append(_gap(pairs.accuracy(shuffled, groups).mean(), supported))
-    return np.concatenate(gaps)
-
-
-def _bootstrap_gaps(
-    found: Accuracy, clusters: NDArray[np.int64], supported: list[int], rng: Random
-) -> NDArray[np.float64]:
-    """Return the gaps of resampled users, float64 (draws,)."""
-    value, counted = found.value[:, :, 0], (found.pairs[:, :, 0] > 0).astype(np.float64)
-    totals = resample(cluster_sums(np.hstack([value, counted]), clusters), rng)
-    groups = value.shape[1]
-    return _gap(ratio(totals[:, :groups], totals[:, groups:]).T, supported)
+def _upper(mean: NDArray[np.float64], samples: list[NDArray[np.float64]], quantile: float) -> float:
+    """Return the bound of the largest difference of two means (groups,), whose errors the samples (groups, n) show."""
+    bounds = [
+        abs(mean[one] - mean[two]) + quantile * max(float(np.nanstd(each[one] - each[two])) for each in samples)
+        for one, two in combinations(range(len(mean)), 2)
+    ]
+    return float(max(bounds))

@@ -18,8 +18,9 @@ from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.metrics.resampling import cluster_codes
 
-__all__ = ["Accuracy", "Pairs", "Units", "ratio"]
+__all__ = ["Accuracy", "Pairs", "Units", "agreement", "by_items", "codes", "pure", "ratio"]
 
+_NEARLY_ALL: Final = 0.95  # of a user's labels: a dirty record among them changes nothing
 _MAX_PARTNERS: Final = 200  # items each relevant one is compared with: all, or this many spread over a longer list
 
 
@@ -30,49 +31,88 @@ class Units:
     Attributes
     ----------
     label
-        Group number of each unit, which a permutation shuffles, int16 (units,).
+        Group number of each unit, which a permutation shuffles, int32 (units,).
     of_row
         Unit of each row, int (n,), -1 = unknown.
-    shared
-        Whether all items of a ranking have the same group.
     """
 
-    label: NDArray[np.int16]
+    label: NDArray[np.int32]
     of_row: NDArray[np.int64]
-    shared: bool
 
     @classmethod
-    def of(cls, rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int64]) -> Units:
-        """Find the units: items where groups meet in one ranking, else users where each has one group, else rankings.
+    def of_items(cls, groups: ProtectedGroups) -> Units:
+        """Let each item have its label; without items, each row."""
+        code = codes(groups)
+        owner = np.arange(len(code)) if groups.item is None else cluster_codes(groups.item)
+        return cls._owned(owner, code)
+
+    @classmethod
+    def of_rankings(cls, rankings: Rankings, groups: ProtectedGroups, clusters: NDArray[np.int64]) -> Units:
+        """Let each user have a label where nearly all keep to one, else each ranking.
 
         Parameters
         ----------
+        groups
+            Of rankings whose items are all of one group; others are unknown.
         clusters
             User of each ranking, int (rankings,).
         """
-        code = groups.of_row.cast(pl.Enum(groups.names)).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
-        known = code >= 0
-        # Whoever a label belongs to owns all the rows that it stands in.
-        shared = _constant(code, rankings.ranking, known)
-        if shared:
-            users = clusters[rankings.ranking]
-            owner = users if _constant(code, users, known) else rankings.ranking
-        else:
-            owner = np.arange(len(code)) if groups.item is None else cluster_codes(groups.item)
-        # An owner with rows of several groups is a unit in each of them.
-        count = int(code.max(initial=0)) + 1
+        code, users = codes(groups), clusters[rankings.ranking]
+        owner = users if agreement(code, users) >= _NEARLY_ALL else rankings.ranking
+        return cls._owned(owner, code)
+
+    @classmethod
+    def _owned(cls, owner: NDArray[np.int64], code: NDArray[np.int64]) -> Units:
+        """Make a unit of each owner; one with rows of several groups is a unit in each of them."""
+        known, count = code >= 0, int(code.max(initial=0)) + 1
         units, of_known = np.unique(owner[known] * count + code[known], return_inverse=True)
         of_row = np.full(len(code), -1)
         of_row[known] = of_known
-        return cls((units % count).astype(np.int16), of_row, shared)
+        return cls((units % count).astype(np.int32), of_row)
 
 
-def _constant(code: NDArray[np.int64], owner: NDArray[np.int64], known: NDArray[np.bool_]) -> bool:
-    """Tell whether all known codes of each owner are the same."""
-    code, owner = code[known], owner[known]
-    highest = np.full(int(owner.max(initial=0)) + 1, -1)
-    np.maximum.at(highest, owner, code)
-    return bool((highest[owner] == code).all())
+def codes(groups: ProtectedGroups) -> NDArray[np.int64]:
+    """Return the number of each row's group among the names, int64 (n,), -1 = unknown."""
+    code = groups.of_row.cast(pl.Enum(groups.names)).to_physical().cast(pl.Int64).fill_null(-1)
+    found: NDArray[np.int64] = code.to_numpy()
+    return found
+
+
+def pure(rankings: Rankings, groups: ProtectedGroups) -> NDArray[np.bool_]:
+    """Tell of each ranking whether its known items are all of one group, bool (rankings,).
+
+    >>> groups = ProtectedGroups(pl.Series(["a", "a", "a", "b", None, "b"]))
+    >>> pure(Rankings([0] * 6, [0] * 6, [2, 2, 2]), groups).tolist()
+    [True, False, True]
+    """
+    code, size = codes(groups), len(rankings)
+    known, of = code >= 0, rankings.ranking
+    lowest, highest = np.full(size, len(groups.names)), np.full(size, -1)
+    np.minimum.at(lowest, of[known], code[known])
+    np.maximum.at(highest, of[known], code[known])
+    alike: NDArray[np.bool_] = lowest >= highest
+    return alike
+
+
+def by_items(rankings: Rankings, groups: ProtectedGroups) -> bool:
+    """Tell whether labels belong to items that recur rather than to whole rankings: who keeps to one more often."""
+    if groups.item is None:
+        return False
+    code, item = codes(groups), cluster_codes(groups.item)
+    shown = np.bincount(item)[item] > 1
+    return agreement(np.where(shown, code, -1), item) > agreement(code, rankings.ranking)
+
+
+def agreement(code: NDArray[np.int64], owner: NDArray[np.int64]) -> float:
+    """Return the share of known codes that are their owner's commonest one; 0 without any.
+
+    >>> agreement(np.array([0, 0, 1, 1, -1]), np.array([7, 7, 7, 8, 8]))
+    0.75
+    """
+    known = code >= 0
+    table = pl.DataFrame({"owner": owner[known], "code": code[known]})
+    commonest = table.group_by("owner", "code").len().group_by("owner").agg(pl.col("len").max())
+    return float(commonest["len"].sum() / max(1, len(table)))
 
 
 class Accuracy(NamedTuple):
@@ -112,8 +152,8 @@ class Pairs:
         Sparse matrix that adds up better rows by ranking.
     ranking
         Number of each such ranking.
-    shared
-        Whether all items of a ranking have the same group, so that all its pairs count.
+    members, first
+        Units of the known rows of those rankings, and where each ranking begins among them.
     """
 
     better: NDArray[np.int64]
@@ -123,7 +163,8 @@ class Pairs:
     count: csr_array
     rankings: csr_array
     ranking: NDArray[np.int64]
-    shared: bool
+    members: NDArray[np.int64]
+    first: NDArray[np.int64]
 
     @classmethod
     def of(cls, rankings: Rankings, units: Units, rng: np.random.Generator) -> Pairs:
@@ -134,6 +175,7 @@ class Pairs:
         ranking = rankings.ranking[better[first]]
         begin = np.flatnonzero(np.diff(ranking, prepend=-1))
         right = (1.0 + np.sign(rankings.score[better] - rankings.score[other])) / 2.0
+        member = np.flatnonzero((units.of_row >= 0) & np.isin(rankings.ranking, ranking))
         return cls(
             better=units.of_row[better[first]],
             of_pair=np.repeat(np.arange(len(first)), np.diff(first, append=len(better))),
@@ -142,14 +184,18 @@ class Pairs:
             count=_adder(first, np.ones(len(better))),
             rankings=_adder(begin, np.ones(len(first))),
             ranking=ranking[begin],
-            shared=units.shared,
+            members=units.of_row[member],
+            first=np.flatnonzero(np.diff(rankings.ranking[member], prepend=-1)),
         )
 
-    def accuracy(self, label: NDArray[np.int16], groups: int) -> Accuracy:
-        """Compute A(q, g) under each labelling of the units, int16 (units, labellings)."""
+    def accuracy(self, label: NDArray[np.int32], groups: int, *, pure: bool = False) -> Accuracy:
+        """Compute A(q, g) under each labelling of the units, int32 (units, labellings).
+
+        A pair counts where its two rows are of different groups; with `pure`, where all rows of its list are of one.
+        """
         own = label[self.better]
-        # A pair counts where its two rows are of different groups, or all of the list is of one.
-        counted = ((label[self.other] != own[self.of_pair]) | self.shared).astype(np.float32)
+        apart = self._alike(label)[self._of_better][self.of_pair] if pure else label[self.other] != own[self.of_pair]
+        counted = apart.astype(np.float32)
         # First add up the pairs of each better row, then the better rows of each ranking, group by group.
         right, count = self.right @ counted, self.count @ counted
         shape = (len(self.ranking), groups, label.shape[1])
@@ -159,6 +205,17 @@ class Pairs:
             rights[:, index] = self.rankings @ (right * ours)
             counts[:, index] = self.rankings @ (count * ours)
         return Accuracy(rights / np.maximum(counts, 1.0), counts)
+
+    @property
+    def _of_better(self) -> NDArray[np.int64]:
+        """Place of each better row's ranking among `ranking`."""
+        return np.repeat(np.arange(len(self.ranking)), np.diff(self.rankings.indptr))
+
+    def _alike(self, label: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Tell whether all known rows of a ranking have one label, bool (rankings, labellings)."""
+        of_row = label[self.members]
+        alike: NDArray[np.bool_] = np.minimum.reduceat(of_row, self.first) == np.maximum.reduceat(of_row, self.first)
+        return alike
 
 
 def _compared(

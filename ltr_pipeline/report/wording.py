@@ -41,6 +41,7 @@ _CHECKS = {
     "ndcg_at_5": _Words("nDCG@5", "≥", "score"),
     "beats_random": _Words("Against random order", "CI >", "delta"),
     "fairness_gap": _Words("Fairness gap", "≤", "score"),
+    "unknown_groups": _Words("Unknown groups", "≤", "share"),
     "latency_p95": _Words("Latency p95", "≤", "ms"),
     "samples": _Words("Training impressions", "≥", "count"),
     "queries": _Words("Test rankings", "≥", "count"),

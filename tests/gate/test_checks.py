@@ -10,7 +10,7 @@ from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.checks import Decision, blocks, decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import VARIABLES, Policy
-from ltr_pipeline.metrics.fairness import Fairness, corrected
+from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.scoring.latency import Latency
 from support.programs import CHECKOUT
@@ -37,9 +37,11 @@ def against(found, kind="champion", reason=""):
     return Comparison(version=None if kind == "none" else "20250714_0215", kind=kind, delta=found, reason=reason)
 
 
-def gap(raw, noise=0.02, null_p95=0.04, p20=None, evaluable=True):
+def gap(raw, noise=0.02, null_p95=0.04, p20=None, evaluable=True, upper=0.09, **more):
     return Fairness(
         configured=True,
+        upper=upper,
+        **more,
         evaluable=evaluable,
         reason="" if evaluable else "a group needs 30 rankings with a pair to compare; c has 3",
         gap=raw,
@@ -93,6 +95,9 @@ CASES = {
     ("fairness_gap", "inconclusive"): replace(GOOD, fairness=gap(0.10, p20=0.049)),
     ("fairness_gap", "not_evaluable"): replace(GOOD, fairness=gap(0.03, evaluable=False)),
     ("fairness_gap", "skipped"): replace(GOOD, fairness=Fairness(configured=False, evaluable=False, reason="none")),
+    ("unknown_groups", "pass"): GOOD,
+    ("unknown_groups", "fail"): replace(GOOD, fairness=gap(0.03, unknown_share=0.03, pooled_share=0.021, pooled=["c"])),
+    ("unknown_groups", "skipped"): replace(GOOD, fairness=Fairness(configured=False, evaluable=False, reason="none")),
     ("latency_p95", "pass"): GOOD,
     ("latency_p95", "fail"): replace(GOOD, latency=latency(15.01)),
     ("latency_p95", "not_evaluable"): replace(GOOD, latency=None),
@@ -149,6 +154,10 @@ def markdown_table(first_cell):
 
 def status_of(decision, name):
     return next(check.status for check in decision.checks if check.name == name)
+
+
+def reason_of(decision, name):
+    return next(check.reason for check in decision.checks if check.name == name)
 
 
 @pytest.mark.parametrize(("case", "evidence"), CASES.items(), ids=lambda c: "-".join(c) if isinstance(c, tuple) else "")
@@ -257,6 +266,24 @@ def test_a_gain_that_might_be_a_leak_is_inconclusive():
 def test_a_gap_above_the_limit_is_named_even_when_another_group_is_too_thin():
     thin_and_unfair = replace(GOOD, fairness=gap(0.10, evaluable=False))
     assert status_of(decide(thin_and_unfair, Policy()), "fairness_gap") == "fail"
+
+
+def test_a_gap_within_the_limit_passes_only_where_twice_the_limit_is_ruled_out():
+    for upper, status in ((0.10, "pass"), (0.101, "inconclusive"), (None, "inconclusive")):
+        check = next(
+            c
+            for c in decide(replace(GOOD, fairness=gap(0.03, upper=upper)), Policy()).checks
+            if c.name == "fairness_gap"
+        )
+        assert check.status == status
+    assert "more than 0.090 is ruled out" in reason_of(decide(GOOD, Policy()), "fairness_gap")
+
+
+def test_each_kind_of_rankings_is_judged_and_the_worse_one_shown():
+    unfair = Gap(kind="pure", gap=0.3, noise=0.02, corrected_gap=0.299, upper=0.4, null_p95=0.04, corrected_p20=0.25)
+    decision = decide(replace(GOOD, fairness=gap(0.03, other=unfair)), Policy())
+    assert status_of(decision, "fairness_gap") == "fail"
+    assert "in pure rankings is 0.299" in reason_of(decision, "fairness_gap")
 
 
 def test_fairness_shows_the_corrected_gap_with_the_corrected_interval():

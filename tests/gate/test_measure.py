@@ -83,7 +83,7 @@ def gathered(
 ) -> Evidence:
     windows = replace(DATASET.windows, min_queries=min_queries)
     manifest = replace(DATASET, windows=windows, train=part(28, 8, 500))
-    days = HeldOut(test or pairs(), manifest, trained_on, seed=1)
+    days = HeldOut(test or pairs(), manifest, trained_on, seed=1, group_share_min=0.01)
     return gather(Contest(days, challenger, Rivals(**rivals)), landed=None)
 
 
