@@ -47,21 +47,22 @@ class ProtectedGroups:
         of_row, trained_on
             Names of the test and of the training rows, null = unknown.
         share_min
-            Share of the labelled rows below which a group is pooled, in [0, 1].
+            Share of the labelled rows, of each of the two, below which a group is pooled; in [0, 1].
 
         Examples
         --------
-        >>> learned = pl.Series(["a"] * 50 + ["b"] * 50)
-        >>> groups = ProtectedGroups.pool(pl.Series(["a ", "b", "a", "typo"]), learned, None, 0.01)
+        >>> shown, learned = pl.Series(["a", "b ", "b", "typo"]), pl.Series(["a", "a", "c"])
+        >>> groups = ProtectedGroups.pool(shown, learned, None, share_min=0.3)
         >>> groups.of_row.to_list(), groups.names, groups.pooled
-        (['a', 'b', 'a', 'other'], ['a', 'b', 'other'], ['typo'])
+        (['a', 'b', 'b', 'other'], ['a', 'b', 'c', 'other'], ['typo'])
         """
         shown, learned = _trimmed(of_row), _trimmed(trained_on)
-        rows = pl.concat([shown, learned]).drop_nulls().rename("name").value_counts()
-        rare = rows.filter(pl.col("count") < share_min * pl.col("count").sum())["name"].sort()
-        of_row = pl.select(pl.when(shown.is_in(rare.implode())).then(pl.lit(OTHER)).otherwise(shown)).to_series()
-        expected = set(learned.drop_nulls().unique()) - set(rare)
-        return cls(of_row, item=item, expected=expected, pooled=rare.to_list())
+        frequent = _frequent(shown, share_min) | _frequent(learned, share_min)
+        names = {*shown.drop_nulls().unique(), *learned.drop_nulls().unique()}
+        kept = shown.is_in(sorted(frequent)) | shown.is_null()
+        of_row = shown.zip_with(kept, pl.repeat(OTHER, len(shown), eager=True))
+        expected = frequent.intersection(learned.drop_nulls().unique())
+        return cls(of_row, item=item, expected=expected, pooled=sorted(names - frequent))
 
     @cached_property
     def names(self) -> list[str]:
@@ -73,3 +74,9 @@ def _trimmed(names: pl.Series) -> pl.Series:
     """Return names without white space around them; an empty one is unknown."""
     stripped = names.cast(pl.String).str.strip_chars()
     return stripped.set(stripped == "", None)
+
+
+def _frequent(names: pl.Series, share_min: float) -> set[str]:
+    """Return the names that have at least this share of the labelled rows."""
+    rows = names.drop_nulls().rename("name").value_counts()
+    return set(rows.filter(pl.col("count") >= share_min * pl.col("count").sum())["name"])

@@ -188,7 +188,7 @@ def _block(world: World, block: int) -> _Lawyers:
 
 
 def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int8]:
-    """Draw the groups of a block of lawyers: of each five of similar worth three "a" and two "b"; one in 30 unknown.
+    """Draw the groups of a block of lawyers: of each five of similar worth three "a" and two "b"; one in 60 unknown.
 
     Drawn independently, groups of some hundred lawyers would differ by chance, and so would a fair model's accuracy.
     """
@@ -198,7 +198,7 @@ def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int
     fives = np.tile(np.array([0, 0, 0, 1, 1], dtype=np.int8), (_BLOCK // 5, 1))
     group = np.empty(_BLOCK, dtype=np.int8)
     group[order] = rng.permuted(fives, axis=1).ravel()
-    return np.where(rng.random(_BLOCK) < 1 / 30, np.int8(-1), group)
+    return np.where(rng.random(_BLOCK) < 1 / 60, np.int8(-1), group)
 
 
 def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> ShownLists:

@@ -36,6 +36,8 @@ def kept(former: object, written: object) -> object:
     """What was written of the fields that the former release knew."""
     if isinstance(former, dict) and isinstance(written, dict):
         return {name: kept(value, written[name]) for name, value in former.items()}
+    if isinstance(former, list) and isinstance(written, list):
+        return [kept(*each) for each in zip(former, written, strict=True)]
     return written
 
 

@@ -55,6 +55,7 @@ FAIR = Fairness(
     high=0.058,
     noise=0.027,
     corrected_gap=0.015,
+    upper=0.062,
     null_p95=0.044,
     corrected_p20=0.0,
     exposure_gap=0.04,
