@@ -399,6 +399,7 @@ def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str]]:
         found["published"] += decision.verdict == "publish"
         found["lenient"] += decide(evidence, LENIENT).verdict == "publish"
         found.update(check.name for check in decision.checks if check.status not in ("pass", "skipped"))
+        found["fair"] += all(check.status == "pass" for check in decision.checks if check.name == "fairness_gap")
     return number, size, found
 
 
@@ -422,6 +423,8 @@ def main() -> int:
     print_table(counts, "published", options.trials)
     print("\nWith `ltr_on_inconclusive` = `publish`:\n")
     print_table(counts, "lenient", options.trials)
+    print("\nBy the fairness check alone:\n")
+    print_table(counts, "fair", options.trials)
     missed = [row.name for number, row in enumerate(LISTED) if misses(row, counts[number, max(SIZES)], options.trials)]
     print(f"\n{options.trials:,} trials a cell. Missed at {max(SIZES):,} rankings: {', '.join(missed) or 'none'}.")
     return int(bool(missed))
