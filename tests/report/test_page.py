@@ -120,24 +120,24 @@ class TestVerdict:
             (
                 "published",
                 "Published 20251120_0215",
-                "All 13 checks of the gate passed, so 20251120_0215 is published and now in use.",
+                "All 14 checks of the gate passed, so 20251120_0215 is published and now in use.",
             ),
             (
                 "rejected",
                 "Not published",
-                "11 of the gate's 13 checks passed and 2 failed (Fairness gap, Against the champion), so the new model "
+                "12 of the gate's 14 checks passed and 2 failed (Fairness gap, Against the champion), so the new model "
                 "is not published and 20251119_0215 stays in use.",
             ),
             (
                 "inconclusive",
                 "Not published",
-                "11 of the gate's 13 checks passed, 1 turned out inconclusive (Against the champion) and 1 could not "
+                "12 of the gate's 14 checks passed, 1 turned out inconclusive (Against the champion) and 1 could not "
                 "be made (Fairness gap), so the new model is not published and 20251119_0215 stays in use.",
             ),
             (
                 "pinned",
                 "Published, latest unchanged",
-                "All 13 checks of the gate passed, so 20251120_0215 is published, but 20251101_0215 stays in use.",
+                "All 14 checks of the gate passed, so 20251120_0215 is published, but 20251101_0215 stays in use.",
             ),
             ("empty day", "Not judged", "20251119_0215 stays in use. Nothing has landed for the window."),
         ],
@@ -150,7 +150,7 @@ class TestVerdict:
         tried = night(policy=Policy(gate_mode="dry_run"), version=None, promoted=False, latest=None)
         text = outline(tried).text
         assert "Judged in a dry run" in text
-        assert "All 13 checks of the gate passed, but a dry run publishes nothing, whatever it finds" in text
+        assert "All 14 checks of the gate passed, but a dry run publishes nothing, whatever it finds" in text
         assert "no version is in use yet." in text
         assert "Dry run: would publish." in text
 
