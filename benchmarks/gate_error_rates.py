@@ -351,17 +351,17 @@ def trial(case: Contest, size: int, rng: np.random.Generator) -> Evidence:
     users, seed = p.user[chosen], int(rng.integers(2**31))
 
     def compared(other: Floats, kind: str) -> Comparison:
-        delta = quality.paired(case.ndcg[chosen], other[chosen], users, seed)
+        delta = quality.paired(case.ndcg[chosen], other[chosen], users)
         return Comparison(version="20250101_0215", kind=kind, delta=delta)
 
-    found = quality.estimate(case.ndcg[chosen], users, seed)
+    found = quality.estimate(case.ndcg[chosen], users)
     nothing = Comparison(version=None, kind="none", reason="nothing is published yet")
     return Evidence(
         trees=70,
         train_impressions=case.train_impressions,
         test_queries=len(chosen),
         metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),
-        against_random=quality.paired(case.ndcg[chosen], p.random[chosen], users, seed),
+        against_random=quality.paired(case.ndcg[chosen], p.random[chosen], users),
         champion=nothing if case.champion is None else compared(case.champion, "champion"),
         best_recent=None if case.best_recent is None else compared(case.best_recent, "best_recent"),
         fairness=fairness_of(case, chosen, users, seed),

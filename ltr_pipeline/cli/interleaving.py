@@ -43,7 +43,7 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
     report = _Report(
         since=windows.start.date(),
         until=windows.mature_end.date() - DAY,
-        preferences=preferences(lists, seed=settings.seed),
+        preferences=preferences(lists),
     )
     if as_json:
         print_json(report)

@@ -87,7 +87,7 @@ def build(
     feedback = sum((bucket.feedback for bucket in built), Account())
     unseen = pl.concat([bucket.unseen for bucket in built])
     counts = pl.concat([bucket.counts for bucket in built]).group_by(_COUNTED).agg(pl.col("n").sum())
-    spans = split(_eligible_by_day(counts, windows), windows)
+    spans = split(_questions_by_day(counts, windows), windows)
     train, valid, test = (_part(counts, span, windows.start, mapping.features) for span in spans)
     newest = next((part for part in (test, valid, train) if part.rows), train)
     return DatasetManifest(
@@ -247,7 +247,8 @@ def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl
     rows = table.with_columns(((pl.col(TIME) - start).dt.total_days()).alias("day"))
     positions, users = pl.col(POSITION).drop_nulls(), pl.col(USER_ID).drop_nulls()
     rankings = rows.group_by(QUERY_ID, RANKING_ID, "day").agg(
-        (pl.col(RELEVANCE).max() > 0).alias("eligible"),
+        (pl.col(RELEVANCE).max() > pl.col(RELEVANCE).min()).alias("eligible"),
+        pl.col(USER_ID).first(),
         (positions.n_unique() < positions.len()).alias("repeated_positions"),
         (users.n_unique() > 1).alias("several_users"),
     )
@@ -259,6 +260,9 @@ def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl
             rankings.group_by("day", value=pl.lit("")).agg(n=pl.col(measure).sum(), measure=pl.lit(measure))
             for measure in ("eligible", "repeated_positions", "several_users")
         ),
+        rankings.filter("eligible")
+        .group_by("day", value=pl.lit(""))
+        .agg(n=pl.struct(USER_ID, QUERY_ID).n_unique(), measure=pl.lit("questions")),
         rows.group_by("day", value=RELEVANCE).agg(n=pl.len(), measure=pl.lit("labels")),
         rows.group_by("day", value=POSITION).agg(n=pl.len(), measure=pl.lit("positions")),
         missing.unpivot(index="day", variable_name="value", value_name="n").with_columns(measure=pl.lit("missing")),
@@ -270,9 +274,10 @@ _COUNTED: Final = ("day", "measure", "value")
 _COUNT_TYPES: Final[dict[Any, Any]] = {"day": pl.Int64, "measure": pl.String, "value": pl.String, "n": pl.Int64}
 
 
-def _eligible_by_day(counts: pl.DataFrame, windows: Windows) -> list[int]:
-    eligible = counts.filter(pl.col("measure") == "eligible")
-    by_day = dict(zip(eligible["day"], eligible["n"], strict=True))
+def _questions_by_day(counts: pl.DataFrame, windows: Windows) -> list[int]:
+    """Count the queries of users with an eligible ranking on each day."""
+    asked = counts.filter(pl.col("measure") == "questions")
+    by_day = dict(zip(asked["day"], asked["n"], strict=True))
     return [by_day.get(day, 0) for day in range(windows.window_days - windows.attribution_days)]
 
 

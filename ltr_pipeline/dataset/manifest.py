@@ -21,7 +21,7 @@ class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes
     ----------
     rows, rankings, eligible
-        Candidates, rankings, and rankings with a relevance above 0.
+        Candidates, rankings, and rankings of which two candidates differ in relevance.
     labels
         Rows by relevance.
     positions

@@ -76,7 +76,7 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     end: datetime
 
 
-def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
+def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     """Split the window into training, validation and test days: globally by time, oldest to newest.
 
     Rankings belong whole to the day they began on. A split by time answers the question that the gate asks: how will
@@ -86,18 +86,19 @@ def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     number of trees is part of training.
 
     The test part is the last `test_days` mature days, or more: it grows back a day at a time until it has
-    `min_queries` eligible rankings. Growing leaves half of the days with data, from the first to the last, to
-    training. Where the data is so young that the three parts do not fit, test and validation get half of it together.
+    `min_queries` queries of users with an eligible ranking. Growing leaves half of the days with data, from the first
+    to the last, to training. Where the data is so young that the three parts do not fit, test and validation get half
+    of it together.
 
     Parameters
     ----------
-    eligible
-        Eligible rankings on each mature day of the window, oldest first.
+    asked
+        Queries of users with an eligible ranking on each mature day of the window, oldest first.
 
     Examples
     --------
-    Ten days, of which the last two are immature, with 60 eligible rankings each: one test day is asked for, but 100
-    rankings need two.
+    Ten days, of which the last two are immature, with 60 queries each: one test day is asked for, but 100
+    need two.
 
     >>> cutoff = datetime(2025, 1, 11, tzinfo=UTC)
     >>> ten = Windows(cutoff=cutoff, window_days=10, attribution_days=2, test_days=1, valid_days=1, min_queries=100)
@@ -109,8 +110,8 @@ def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     >>> [f"{span.start:%d} to {span.end:%d}" for span in split([20] * 8, ten)]
     ['01 to 05', '05 to 06', '06 to 09']
     """
-    mature = len(eligible)
-    days = mature - next((day for day, count in enumerate(eligible) if count), 0)
+    mature = len(asked)
+    days = mature - next((day for day, count in enumerate(asked) if count), 0)
     held_out, valid = windows.test_days + windows.valid_days, windows.valid_days
     budget = days // 2
     if days > held_out:
@@ -118,7 +119,7 @@ def split(eligible: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     else:
         valid = min(valid, budget // 2)
     test = min(windows.test_days, budget - valid)
-    while test < budget - valid and sum(eligible[mature - test :]) < windows.min_queries:
+    while test < budget - valid and sum(asked[mature - test :]) < windows.min_queries:
         test += 1
     edges = [windows.start + timedelta(days=day) for day in (0, mature - test - valid, mature - test, mature)]
     train_span, valid_span, test_span = (Span(start=start, end=end) for start, end in pairwise(edges))

@@ -92,7 +92,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         *(_of_the_model(evidence, policy) if not evidence.untrained else ()),
         _trained(evidence),
         _enough("samples", evidence.train_impressions, policy.min_samples, "training impressions"),
-        _enough("queries", evidence.test_queries, policy.min_queries, "eligible test rankings"),
+        _enough("queries", evidence.test_queries, policy.min_queries, "eligible test rankings of different queries"),
         _fresh_events(evidence.landed),
         _quarantined_share(evidence.landed, policy),
         _lost_share(evidence.landed, policy),
@@ -256,7 +256,7 @@ def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
     if delta is None:
         why = comparison.reason or "too few rankings or users in common"
         return _check(name, "not_evaluable", f"not comparable with {other}: {why}", threshold=threshold)
-    interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}{_without(comparison)}"
     if delta.low > threshold:
         return _versus(name, "pass", f"not worse by more than {-threshold:g}: {interval}", delta, threshold)
     if delta.value < threshold:
@@ -280,7 +280,7 @@ def _suspicious_gain(champion: Comparison, policy: Policy) -> Check:
         return _check(name, "skipped", champion.reason or "nothing to compare with", threshold=limit)
     if delta is None:
         return _check(name, "not_evaluable", f"not comparable with {other}", threshold=limit)
-    gain = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}"
+    gain = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}{_without(champion)}"
     if (delta.value if champion.kind == "legacy_linear" else delta.high) <= limit:
         return _versus(name, "pass", f"a plausible gain: {gain}", delta, limit)
     doubt = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
@@ -334,6 +334,10 @@ def _other(comparison: Comparison) -> str:
         "legacy_linear": "the legacy linear weights",
     }
     return f"{names.get(comparison.kind, 'nothing')} {comparison.version or ''}".strip()
+
+
+def _without(comparison: Comparison) -> str:
+    return f", which was scored without {', '.join(comparison.gone)}, as no event has it" if comparison.gone else ""
 
 
 def _between(delta: Delta) -> str:

@@ -27,7 +27,10 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reason
         Why `delta` is None.
     metrics, delta
-        The other's metrics, and challenger minus other; None when not evaluable.
+        The other's metrics, and challenger minus other, both on the rankings that the other was not trained on; None
+        when not evaluable.
+    gone
+        Features that the other's scores depend on and the test rankings lack; it was scored without them.
     """
 
     version: str | None
@@ -35,6 +38,7 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     reason: str = ""
     metrics: Metrics | None = None
     delta: Delta | None = None
+    gone: list[str] = []
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +49,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     train_impressions
         Rows trained on.
     test_queries
-        Eligible test rankings.
+        Queries of users among the eligible test rankings: one that the same user was shown again counts once.
     metrics
         The challenger's.
     baselines

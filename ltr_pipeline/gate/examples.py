@@ -114,7 +114,8 @@ def choose(contest: Contest) -> Examples:
 def _rival_of(contest: Contest) -> _Rival:
     nothing = np.full(len(contest.ndcg), np.nan)
     champion = contest.rivals.champion
-    if champion and (order := contest.order_of(champion)):
+    if champion:
+        order = contest.order_of(champion)
         ndcg = np.where(contest.unseen(champion), quality.ndcg(order), np.nan)
         if np.isfinite(ndcg).any():
             return _Rival("champion", champion.version, order, ndcg)

@@ -20,9 +20,8 @@ from ltr_pipeline.metrics import fairness, quality, slices
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.metrics.resampling import cluster_codes
 from ltr_pipeline.metrics.slices import Slice
-from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, TIME, USER_ID
+from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.requests import Candidate, Request
@@ -92,24 +91,26 @@ class Contest:
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
         self.times = self.data.ids[TIME].gather(first)
-        self.clusters = cluster_codes(self.data.ids[USER_ID].gather(first))
+        self.clusters, self._questions = _owners(self.data.ids[first])
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
-        self.eligible = int((~np.isnan(self.ndcg)).sum())
+        self.eligible = self.questions(~np.isnan(self.ndcg))
         self.baselines = _baselines(self, rivals.legacy_weights)
         self._orders: dict[str, Rankings] = {}
 
-    def order_of(self, rival: Rival) -> Rankings | None:
-        """Order by a published version; None where it needs features that are gone."""
-        if self.gone(rival):
-            return None
+    def questions(self, chosen: NDArray[np.bool_]) -> int:
+        """Count the queries of users among the chosen rankings; one that was shown again tells little more."""
+        return len(np.unique(self._questions[chosen]))
+
+    def order_of(self, rival: Rival) -> Rankings:
+        """Order by a published version; a feature that is gone has no value."""
         if rival.version not in self._orders:
             self._orders[rival.version] = self.scored(rival.scorer)
         return self._orders[rival.version]
 
     def gone(self, rival: Rival) -> list[str]:
-        """Return the features that a published version needs and the test rankings lack."""
-        return sorted(set(rival.scorer.features) - set(self.data.feature_names))
+        """Return the features that the scores of a published version depend on and the test rankings lack."""
+        return sorted(rival.scorer.used - set(self.data.feature_names))
 
     def unseen(self, rival: Rival) -> NDArray[np.bool_]:
         """Tell which rankings a published version was not trained on."""
@@ -120,17 +121,19 @@ class Contest:
         return Rankings(self.data.relevance, score, self.data.group)
 
     def scored(self, scorer: Scorer) -> Rankings:
-        """Order by a scorer, which gets the features in its own order; KeyError names a feature that is gone."""
+        """Order by a scorer, which gets the features in its own order, and NaN for one that is gone."""
         column = {name: index for index, name in enumerate(self.data.feature_names)}
-        return self.ordered(scorer.score(self.data.features[:, [column[name] for name in scorer.features]]))
+        nothing = np.full(len(self.data.features), np.nan, dtype=np.float32)
+        columns = [self.data.features[:, column[name]] if name in column else nothing for name in scorer.features]
+        return self.ordered(scorer.score(np.column_stack(columns)))
 
-    def metrics(self, rankings: Rankings) -> Metrics:
-        """Measure an order."""
-        return quality.measure(rankings, self.clusters, self.seed)
+    def metrics(self, rankings: Rankings, among: NDArray[np.bool_] | None = None) -> Metrics:
+        """Measure an order, on all rankings or on some, bool (rankings,)."""
+        return quality.measure(rankings, self.clusters, among)
 
     def lead(self, ndcg: NDArray[np.float64]) -> Delta | None:
         """Compare the challenger with another ranker by the nDCG@5 of each ranking."""
-        return quality.paired(self.ndcg, ndcg, self.clusters, self.seed)
+        return quality.paired(self.ndcg, ndcg, self.clusters)
 
 
 def gather(contest: Contest, landed: Landed | None) -> Evidence:
@@ -199,7 +202,7 @@ def _request(data: Dataset, start: int, size: int) -> Request:
     rows = data.features[start : start + size]
     items = data.ids[ITEM_ID].slice(start, size)
     return Request(
-        query_id=data.ids["query_id"][start],
+        query_id=data.ids[QUERY_ID][start],
         candidates=[
             Candidate.of(
                 item,
@@ -242,17 +245,30 @@ def _against_champion(
 
 def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
     """Compare on the rankings that the rival was not trained on."""
-    version = rival.version
-    order = contest.order_of(rival)
-    if order is None:
-        reason = f"{version} needs features that are gone: {', '.join(contest.gone(rival))}"
+    version, order, unseen = rival.version, contest.order_of(rival), contest.unseen(rival)
+    ndcg = np.where(unseen, quality.ndcg(order), np.nan)
+    new = contest.questions(~np.isnan(ndcg))
+    if new < min(contest.fewest, contest.eligible):
+        reason = f"{version} was trained up to {rival.seen_until:%Y-%m-%d}: {new} test rankings are new to it"
         return Comparison(version=version, kind=kind, reason=reason)
-    ndcg = np.where(contest.unseen(rival), quality.ndcg(order), np.nan)
-    eligible = int((~np.isnan(ndcg)).sum())
-    if eligible < min(contest.fewest, contest.eligible):
-        reason = f"{version} was trained up to {rival.seen_until:%Y-%m-%d}: {eligible} test rankings are new to it"
-        return Comparison(version=version, kind=kind, reason=reason)
-    return Comparison(version=version, kind=kind, metrics=contest.metrics(order), delta=contest.lead(ndcg))
+    return Comparison(
+        version=version,
+        kind=kind,
+        metrics=contest.metrics(order, unseen),
+        delta=contest.lead(ndcg),
+        gone=contest.gone(rival),
+    )
+
+
+def _owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return a number for who asked, a user or where unknown a query, and one for what, from a row of each ranking."""
+    user, query = pl.col(USER_ID), pl.col(QUERY_ID)
+    asker = pl.when(user.is_null()).then(pl.struct(pl.lit(None, pl.String).alias("u"), query.alias("q")))
+    asked = ids.select(
+        who=asker.otherwise(pl.struct(user.alias("u"), pl.lit(None, pl.String).alias("q"))).rank("dense"),
+        what=pl.struct(user, query).rank("dense"),
+    )
+    return asked["who"].cast(pl.Int64).to_numpy(), asked["what"].cast(pl.Int64).to_numpy()
 
 
 def _groups(days: HeldOut) -> ProtectedGroups:
@@ -270,7 +286,7 @@ def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame)
         | slices.by_day_part(contest.rankings, contest.times)
         | slices.by_novelty(contest.rankings, new_item)
     )
-    return slices.measure(contest.rankings, parts, contest.clusters, contest.seed)
+    return slices.measure(contest.rankings, parts, contest.clusters)
 
 
 def _fairness(contest: Contest, groups: ProtectedGroups, parts: list[Slice]) -> fairness.Fairness:

@@ -86,7 +86,7 @@ def drafted_lists(table: pl.DataFrame, least: int = 1) -> pl.DataFrame:
     return lists.select("first", "second", USER_ID, "net")
 
 
-def preferences(lists: pl.DataFrame, *, seed: int) -> list[Preference]:
+def preferences(lists: pl.DataFrame) -> list[Preference]:
     """Compare each pair of versions in `drafted_lists` and, where several were served, all of them together.
 
     Served versions that met the same second one are taken together as ``served``: the served version changes every
@@ -96,18 +96,16 @@ def preferences(lists: pl.DataFrame, *, seed: int) -> list[Preference]:
     for (second,), against in lists.sort("second").group_by(["second"], maintain_order=True):
         pairs = against.sort("first").partition_by("first", maintain_order=True)
         if len(pairs) > 1:
-            found.append(_preference(SERVED, str(second), against, seed))
-        found += [_preference(pair["first"][0], str(second), pair, seed) for pair in pairs]
+            found.append(_preference(SERVED, str(second), against))
+        found += [_preference(pair["first"][0], str(second), pair) for pair in pairs]
     return found
 
 
-def _preference(first: str, second: str, lists: pl.DataFrame, seed: int) -> Preference:
-    return preference(first, second, lists["net"].to_numpy(), cluster_codes(lists[USER_ID]), seed=seed)
+def _preference(first: str, second: str, lists: pl.DataFrame) -> Preference:
+    return preference(first, second, lists["net"].to_numpy(), cluster_codes(lists[USER_ID]))
 
 
-def preference(
-    first: str, second: str, net: NDArray[np.int64], clusters: NDArray[np.int64], *, seed: int
-) -> Preference:
+def preference(first: str, second: str, net: NDArray[np.int64], clusters: NDArray[np.int64]) -> Preference:
     """Compare two rankers by the lists that both of them drafted.
 
     A list is won by the ranker whose picks earned more credit (Radlinski, Kurup and Joachims 2008); what ties tell
@@ -122,8 +120,6 @@ def preference(
         Credit of the first minus credit of the second in each list, int (rankings,).
     clusters
         User of each list, int (rankings,).
-    seed
-        Of the bootstrap.
     """
     sign = np.sign(net)
     wins, losses = int((sign > 0).sum()), int((sign < 0).sum())
@@ -131,9 +127,7 @@ def preference(
     sided = np.sign(cluster_sums(sign[:, None].astype(np.float64), clusters)) if len(sign) else np.empty((0, 1))
     for_first, for_second = int((sided > 0).sum()), int((sided < 0).sum())
     p_value = float(binomtest(for_first, for_first + for_second).pvalue) if for_first + for_second else 1.0
-    ends = (
-        mean_intervals((sign[decided, None] > 0).astype(np.float64), clusters[decided], seed) if wins + losses else None
-    )
+    ends = mean_intervals((sign[decided, None] > 0).astype(np.float64), clusters[decided]) if wins + losses else None
     share = wins / (wins + losses) if wins + losses else None
     low, high = (ends[0].low, ends[0].high) if ends else (None, None)
     winner = _winner(low, high, p_value)

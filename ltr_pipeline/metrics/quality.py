@@ -1,8 +1,9 @@
 """How good an order is: nDCG@5 and its companions, with their uncertainty.
 
-Every metric reads `Rankings`, and gives float64 (rankings,) with NaN where the ranking is not *eligible*: it needs at
-least two candidates and one relevance above 0. Tied scores are averaged over every order of the tied items (the
-expected value), so that the order of rows, which is often the order they were shown in, cannot leak into a number.
+Every metric reads `Rankings`, and gives float64 (rankings,) with NaN where the ranking is not *eligible*: it needs two
+candidates of different relevance, as any order of equal ones is the best. Tied scores are averaged over every order of
+the tied items (the expected value), so that the order of rows, which is often the order they were shown in, cannot leak
+into a number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     value
         The mean; None when no ranking is eligible.
     low, high
-        Cluster-bootstrap interval; None with too few clusters to make one.
+        Ends of it, at most 0 and 1; None with too few clusters to make one.
     n, excluded
         Eligible rankings, and those left out because they are not.
     """
@@ -142,8 +143,8 @@ def hit(rankings: Rankings, k: int = 3) -> NDArray[np.float64]:
     return np.where(rankings.eligible, 1.0 - missed, np.nan)
 
 
-def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> Estimate:
-    """Average a per-ranking metric over the eligible rankings, with its cluster-bootstrap interval.
+def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64]) -> Estimate:
+    """Average a per-ranking metric over the eligible rankings, with its interval by clusters.
 
     Parameters
     ----------
@@ -152,22 +153,22 @@ def estimate(per_ranking: NDArray[np.float64], clusters: NDArray[np.int64], seed
     clusters
         User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
     """
-    return _estimates(per_ranking[:, None], clusters, seed)[0]
+    return _estimates(per_ranking[:, None], clusters)[0]
 
 
-def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> list[Estimate]:
+def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64]) -> list[Estimate]:
     """Return estimates of several metrics, one a column, that are NaN for the same rankings."""
     eligible = ~np.isnan(metrics[:, 0])
     n, excluded = int(eligible.sum()), int((~eligible).sum())
     if n == 0:
         return [Estimate(value=None, low=None, high=None, n=0, excluded=excluded)] * metrics.shape[1]
     values = metrics[eligible]
-    bounds: Sequence[Interval | None] = mean_intervals(values, clusters[eligible], seed) or [None] * metrics.shape[1]
+    bounds: Sequence[Interval | None] = mean_intervals(values, clusters[eligible]) or [None] * metrics.shape[1]
     return [
         Estimate(
             value=float(column.mean()),
-            low=found.low if found else None,
-            high=found.high if found else None,
+            low=max(found.low, 0.0) if found else None,
+            high=min(found.high, 1.0) if found else None,
             n=n,
             excluded=excluded,
         )
@@ -175,31 +176,31 @@ def _estimates(metrics: NDArray[np.float64], clusters: NDArray[np.int64], seed: 
     ]
 
 
-def paired(
-    challenger: NDArray[np.float64], other: NDArray[np.float64], clusters: NDArray[np.int64], seed: int
-) -> Delta | None:
+def paired(challenger: NDArray[np.float64], other: NDArray[np.float64], clusters: NDArray[np.int64]) -> Delta | None:
     """Average challenger minus other over the rankings eligible in both; None with too few clusters for an interval."""
     difference = challenger - other
     eligible = ~np.isnan(difference)
     if not eligible.any():
         return None
-    bounds = mean_intervals(difference[eligible, None], clusters[eligible], seed)
+    bounds = mean_intervals(difference[eligible, None], clusters[eligible])
     if bounds is None:
         return None
     value = float(difference[eligible].mean())
     return Delta(value=value, low=bounds[0].low, high=bounds[0].high, n=int(eligible.sum()))
 
 
-def measure(rankings: Rankings, clusters: NDArray[np.int64], seed: int) -> Metrics:
+def measure(rankings: Rankings, clusters: NDArray[np.int64], among: NDArray[np.bool_] | None = None) -> Metrics:
     """Measure one order of the test rankings by every metric; with all scores tied, the exact expectation at random.
 
     Parameters
     ----------
     clusters
         User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
-    seed
-        Of the bootstrap.
+    among
+        Which rankings count, bool (rankings,); by default all.
     """
-    columns = [ndcg(rankings), ndcg(rankings, gain="linear"), mrr(rankings), hit(rankings)]
-    found = _estimates(np.column_stack(columns), clusters, seed)
+    columns = np.column_stack([ndcg(rankings), ndcg(rankings, gain="linear"), mrr(rankings), hit(rankings)])
+    if among is not None:
+        columns, clusters = columns[among], clusters[among]
+    found = _estimates(columns, clusters)
     return Metrics(ndcg_at_5=found[0], linear_ndcg_at_5=found[1], mrr=found[2], hit_at_3=found[3])

@@ -49,7 +49,7 @@ class Rankings:
     ranking
         Ranking of each row, int64 (n,).
     eligible
-        Whether a ranking counts, bool (rankings,): two candidates or more and one relevance above 0.
+        Whether a ranking counts, bool (rankings,): two of its candidates differ in relevance.
 
     Raises
     ------
@@ -65,7 +65,7 @@ class Rankings:
         self.group = np.asarray(group, dtype=np.int64)
         self._check(int(self.group.sum()))
         self.ranking = np.repeat(np.arange(len(self.group)), self.group)
-        self.eligible = (self.group >= 2) & (self.count(self.relevance > 0) > 0)
+        self.eligible = self._differ()
 
     def _check(self, rows: int) -> None:
         if self.relevance.shape != (rows,) or self.score.shape != (rows,) or (self.group < 0).any():
@@ -75,6 +75,12 @@ class Rankings:
             raise DatasetError(f"relevance {self.relevance.min()} is below 0; grades start at 0")
         if nan := int(np.isnan(self.score).sum()):
             raise RankerError(f"{nan} of {rows} scores are NaN, so there is no order; check the model's features")
+
+    def _differ(self) -> NDArray[np.bool_]:
+        lowest, highest = np.full(len(self.group), np.inf), np.full(len(self.group), -np.inf)
+        np.minimum.at(lowest, self.ranking, self.relevance)
+        np.maximum.at(highest, self.ranking, self.relevance)
+        return np.asarray(lowest < highest)
 
     def __len__(self) -> int:
         return len(self.group)

@@ -1,8 +1,13 @@
-"""How sure a number is: the cluster bootstrap.
+"""How sure a number is: clusters drawn anew, or left out one at a time.
 
 What one person does in several sessions is not independent, so whole clusters (users where they are known, else
-rankings) are drawn with replacement, never rows. Every statistic here is a ratio of sums over clusters, so that one
-matrix product gives all draws at once.
+queries) are drawn with replacement or left out, never rows. Every statistic here is a ratio of sums over clusters, so
+that one matrix product gives all draws at once.
+
+The interval of a mean is that of the cluster jackknife with quantiles of Student's t (Cameron, Gelbach and Miller 2008,
+Review of Economics and Statistics 90; Hansen 2022 on the jackknife), whose degrees of freedom come from the *effective*
+number of clusters (Σn)² / Σn² (Kish 1965): where one user has most of the lists, few clusters carry the mean. The
+percentile bootstrap of 10 to 30 uneven users covers less than it says; `benchmarks/coverage.py` has the figures.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 __all__ = [
     "DRAWS",
@@ -30,14 +36,15 @@ DRAWS: Final = 1000
 """Bootstrap draws of an interval: its ends are then accurate to about a twentieth of its width."""
 
 MIN_CLUSTERS: Final = 10
-"""Fewer independent clusters than this make no interval: a few users' bootstrap is far too narrow."""
+"""Fewer independent clusters than this make no interval: too little tells how much they differ."""
 
+_FEWEST_FREEDOM: Final = 2.0  # below which no interval is worth anything
 _MAX_CLUSTERS: Final = 10_000  # more are merged at random into this many, which leaves the variance as it is
 _CELLS: Final = 4_000_000  # weights held at once: 32 MB
 
 
 class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The central 95 % of a statistic's bootstrap draws."""
+    """A 95 % interval."""
 
     low: float
     high: float
@@ -124,10 +131,8 @@ def interval(draws: NDArray[np.float64]) -> Interval:
     return Interval(low=float(low), high=float(high))
 
 
-def mean_intervals(
-    values: NDArray[np.float64], clusters: NDArray[np.int64], seed: int, draws: int = DRAWS
-) -> list[Interval] | None:
-    """Return the 95 % interval of the mean of each column, all from the same draws; None below `MIN_CLUSTERS` clusters.
+def mean_intervals(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> list[Interval] | None:
+    """Return the 95 % interval of the mean of each column; None below `MIN_CLUSTERS` clusters.
 
     Parameters
     ----------
@@ -135,9 +140,22 @@ def mean_intervals(
         float64 without NaN, shape (n, columns); for paired differences, the differences.
     clusters
         Cluster of each row, int, shape (n,).
+
+    Examples
+    --------
+    >>> values, clusters = np.arange(20.0)[:, None], np.arange(20)
+    >>> (found,) = mean_intervals(values, clusters)
+    >>> round(found.low, 2), round(found.high, 2)
+    (6.73, 12.27)
     """
     sums = cluster_sums(np.column_stack([values, np.ones(len(values))]), clusters)
-    if len(sums) < MIN_CLUSTERS:
+    count = len(sums)
+    if count < MIN_CLUSTERS:
         return None
-    totals = resample(sums, np.random.default_rng(seed), draws)
-    return [interval(column / totals[:, -1]) for column in totals[:, :-1].T]
+    total = sums.sum(axis=0)
+    without = total - sums
+    mean, means = total[:-1] / total[-1], without[:, :-1] / without[:, -1:]
+    error = np.sqrt((count - 1) / count * ((means - mean) ** 2).sum(axis=0))
+    effective = total[-1] ** 2 / (sums[:, -1] ** 2).sum()
+    half = stdtrit(max(effective - 1, _FEWEST_FREEDOM), 0.975) * error
+    return [Interval(low=float(low), high=float(high)) for low, high in zip(mean - half, mean + half, strict=True)]

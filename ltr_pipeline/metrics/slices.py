@@ -71,24 +71,19 @@ def by_novelty(rankings: Rankings, new_item: NDArray[np.bool_]) -> RowSets:
     return {("items", "known"): ~new, ("items", "new"): new}
 
 
-def measure(rankings: Rankings, parts: RowSets, clusters: NDArray[np.int64], seed: int) -> list[Slice]:
+def measure(rankings: Rankings, parts: RowSets, clusters: NDArray[np.int64]) -> list[Slice]:
     """Measure the nDCG@5 of each part; one that is empty is listed and says so.
 
     Parameters
     ----------
     clusters
         User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
-    seed
-        Of the bootstrap.
     """
-    return [
-        _slice(dimension, value, rankings.restricted(rows), clusters, seed)
-        for (dimension, value), rows in parts.items()
-    ]
+    return [_slice(dimension, value, rankings.restricted(rows), clusters) for (dimension, value), rows in parts.items()]
 
 
-def _slice(dimension: str, value: str, part: Rankings, clusters: NDArray[np.int64], seed: int) -> Slice:
-    found = estimate(ndcg(part), clusters, seed)
+def _slice(dimension: str, value: str, part: Rankings, clusters: NDArray[np.int64]) -> Slice:
+    found = estimate(ndcg(part), clusters)
     found = msgspec.structs.replace(found, excluded=int((part.group > 0).sum()) - found.n)
     impressions = len(part.score)
     missing = "none of its rankings is eligible" if impressions else "no test ranking is in this slice"

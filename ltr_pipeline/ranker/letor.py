@@ -82,7 +82,7 @@ class LetorReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     chosen: LetorScore
 
 
-def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorReport:
+def evaluate_letor(train: Path, test: Path, fit: Fit) -> LetorReport:
     """Score the test part of a public ranking set after training on its training part.
 
     The parameters that `chosen` is trained with win a `FOLDS`-fold cross-validation of `GRID` over the rankings of the
@@ -95,8 +95,6 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
         Files for `read_libsvm`.
     fit
         Trains on a part with parameters of LightGBM; deterministic.
-    seed
-        Of the intervals.
 
     Raises
     ------
@@ -116,15 +114,15 @@ def evaluate_letor(train: Path, test: Path, fit: Fit, seed: int = 0) -> LetorRep
         LetorScore(
             parameters=dict(tried[index]),
             cross_validated=reached[index],
-            metrics=_metrics(held_out, fit(seen, tried[index])(held_out.features), seed),
+            metrics=_metrics(held_out, fit(seen, tried[index])(held_out.features)),
         )
         for index in (0, best)
     )
     return LetorReport(stated=stated, chosen=chosen)
 
 
-def _metrics(data: Rows, scores: Scores, seed: int) -> Metrics:
-    return quality.measure(Rankings(data.relevance, scores, data.group), np.arange(len(data.group)), seed)
+def _metrics(data: Rows, scores: Scores) -> Metrics:
+    return quality.measure(Rankings(data.relevance, scores, data.group), np.arange(len(data.group)))
 
 
 def _cross_validated(data: Rows, parameters: Mapping[str, Any], fit: Fit) -> float:

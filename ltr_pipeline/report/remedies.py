@@ -54,7 +54,9 @@ _CHECKS: Final = {
     ),
     "beats_random": "Its order is no better than chance: does the mapping's relevance say what a good item is?",
     "fairness_gap": "Fairness below shows which group is ranked worse; look for features that know too little of it.",
-    "unknown_groups": "Log the group of every item, or of whoever asks; `ltr_unknown_group_share_max` says how much may lack it.",
+    "unknown_groups": (
+        "Log the group of every item, or of whoever asks; ltr_unknown_group_share_max says how many may lack it."
+    ),
     "latency_p95": "Smaller models rank faster: lower num_iterations or num_leaves in LTR_PARAMETERS.",
     "champion": _WORSE,
     "best_recent": _WORSE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import lightgbm as lgb
@@ -39,11 +39,16 @@ class Scorer:
         Names of the columns, in order.
     trees
         How many trees the model has; 0 for a linear one.
+    used
+        Features that its scores depend on.
     """
 
-    def __init__(self, features: Sequence[str], trees: int, model: _Model, contributions: _Model) -> None:
+    def __init__(
+        self, features: Sequence[str], trees: int, model: _Model, contributions: _Model, used: Iterable[str]
+    ) -> None:
         self.features = tuple(features)
         self.trees = trees
+        self.used = frozenset(used)
         self._model = model
         self._contributions = contributions
         self._reader = Reader(self.features)
@@ -58,7 +63,7 @@ class Scorer:
             The text is no model, or one that was trained on other features or in another order of them.
         """
         model = _TreeModel(model_text, features)
-        return cls(features, model.trees, model.score, model.contributions)
+        return cls(features, model.trees, model.score, model.contributions, model.used)
 
     @classmethod
     def from_linear(cls, weights: Mapping[str, float], features: Sequence[str]) -> Scorer:
@@ -70,7 +75,8 @@ class Scorer:
             A weight is for none of the `features`.
         """
         model = _LinearModel(weights, features)
-        return cls(features, 0, model.score, model.contributions)
+        used = (name for name, weight in weights.items() if weight)
+        return cls(features, 0, model.score, model.contributions, used)
 
     def read(self, candidates: Sequence[Candidate]) -> Features:
         """Read the features of `candidates` into a matrix for this model: float32, as in training, NaN where missing.
@@ -146,6 +152,8 @@ class _TreeModel:
         if (trained := self._booster.feature_name()) != list(features):
             raise RankerError(f"the model was trained on the features {trained}, not {list(features)}")
         self.trees = self._booster.num_trees()
+        splits = self._booster.feature_importance("split")
+        self.used = [name for name, count in zip(features, splits, strict=True) if count]
         self._forest = self._forest_that_agrees(found, len(features))
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -115,10 +115,32 @@ def test_a_model_with_fewer_features_than_there_are_is_compared() -> None:
     assert gathered(champion=rival(Scorer.from_linear({"S": 1.0}, ("S",)))).champion.delta.n == 120
 
 
-def test_a_rival_whose_feature_is_gone_is_not_evaluable() -> None:
-    champion = gathered(champion=rival(Scorer.from_linear({"Z": 1.0}, ("A", "Z")))).champion
-    assert (champion.version, champion.kind, champion.delta) == (A, "champion", None)
-    assert champion.reason == f"{A} needs features that are gone: Z"
+def test_a_rival_is_scored_without_a_feature_that_is_gone_and_it_is_said() -> None:
+    found = gathered(champion=rival(Scorer.from_linear({"Z": 1.0}, ("A", "Z"))))
+    assert found.champion.gone == ["Z"]
+    assert found.champion.metrics.ndcg_at_5.value == pytest.approx((1 + WORSE) / 2)  # all tied
+    (check,) = (check for check in decide(found, Policy()).checks if check.name == "champion")
+    assert "which was scored without Z, as no event has it" in check.reason
+
+
+def test_a_feature_that_is_gone_and_that_no_score_depends_on_is_not_missed() -> None:
+    found = gathered(champion=rival(Scorer.from_linear({"A": 1.0, "Z": 0.0}, ("A", "Z"))))
+    assert (found.champion.gone, found.champion.delta.value) == ([], 0)
+
+
+def test_a_rival_is_measured_on_the_rankings_that_it_is_compared_on() -> None:
+    found = gathered(champion=rival(seen_until=START + DAY), min_queries=10).champion
+    assert found.delta.n == found.metrics.ndcg_at_5.n < 120
+
+
+def test_lists_shown_again_to_nobody_known_are_no_more_evidence() -> None:
+    data = pairs()
+    queries = pl.Series("query_id", [f"q-{row // 20}" for row in range(240)])
+    again = dataclasses.replace(data, ids=data.ids.with_columns(queries, user_id=pl.lit(None, pl.String)))
+    found = gathered(again, champion=rival(), min_queries=10)
+    assert (found.test_queries, found.metrics.ndcg_at_5.n, found.champion.delta.n) == (12, 120, 120)
+    (check,) = (check for check in decide(found, Policy()).checks if check.name == "queries")
+    assert check.reason == "12 eligible test rankings of different queries, below the minimum of 100"
 
 
 def test_without_a_champion_the_legacy_weights_take_its_place() -> None:
