@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 QUERY_ID: Final = "query_id"  # what was asked
 RANKING_ID: Final = "ranking_id"  # one list shown for it; the unit of groups, metrics and the gate
 ITEM_ID: Final = "item_id"  # a candidate
-USER_ID: Final = "user_id"  # who asked; the cluster of the bootstrap
+USER_ID: Final = "user_id"  # who asked; intervals are by users
 EVENT_ID: Final = "event_id"  # the producer's identity of the event
 TIME: Final = "time"  # when it happened (event time)
 ACTION: Final = "action"  # the user's act

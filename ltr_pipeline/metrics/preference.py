@@ -110,7 +110,7 @@ def preference(first: str, second: str, net: NDArray[np.int64], clusters: NDArra
 
     A list is won by the ranker whose picks earned more credit (Radlinski, Kurup and Joachims 2008); what ties tell
     about neither of them is left out of the share. A winner needs both an interval without 0.5 and a sign test over
-    users at 5 %: one user's many lists are not independent, and the bootstrap of few users is too narrow.
+    users at 5 %: one user's many lists are not independent, and the interval of few users is wide.
 
     Parameters
     ----------
