@@ -273,7 +273,7 @@ def amend(
 @app.command(rich_help_panel=FIGURES)
 def interleave_report(
     since: Annotated[
-        str | None, typer.Option(help="First day (UTC); default: LTR_WINDOW_DAYS before the last day.")
+        str | None, typer.Option(help="First day (UTC); default: that of the first interleaved list.")
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="Last day (UTC); default: the last whose feedback is complete.")

@@ -11,11 +11,12 @@ from rich.markup import escape
 from ltr_pipeline.cli.console import console, print_json, print_line, print_table
 from ltr_pipeline.cli.events import day
 from ltr_pipeline.cli.settings import load_settings
-from ltr_pipeline.dataset import build
+from ltr_pipeline.dataset.build import first_shown, rankings
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import landed_dates
+from ltr_pipeline.metrics.interleaving import PAIR
 from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
 from ltr_pipeline.report.wording import NONE
 from ltr_pipeline.settings import Settings
@@ -38,7 +39,7 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
     settings = load_settings()
     windows = _windows(settings, since, until)
     partitions = partitions_for(settings.data, windows.cutoff.date(), windows.start, settings.trusted_keys)
-    tables = build.rankings(settings.data, partitions, settings.mapping, windows)
+    tables = rankings(settings.data, partitions, settings.mapping, windows)
     lists = pl.concat([drafted_lists(table, relevance) for table in tables])
     report = _Report(
         since=windows.start.date(),
@@ -59,7 +60,7 @@ def _windows(settings: Settings, since: str | None, until: str | None) -> Window
     attribution = settings.attribution_days * DAY
     newest = landed[-1] - attribution - DAY
     last = min(day(until), newest) if until else newest
-    first = day(since) if since else last - (settings.window_days - settings.attribution_days - 1) * DAY
+    first = day(since) if since else _began(settings, last)
     if first > last:
         raise SettingsError(
             f"no day from {first} has all its feedback: the last that has is {newest}, "
@@ -74,12 +75,24 @@ def _windows(settings: Settings, since: str | None, until: str | None) -> Window
     )
 
 
+def _began(settings: Settings, last: dt.date) -> dt.date:
+    """Return the day of the first interleaved list: the evidence is that of all lists since, not of a sliding window.
+
+    Where none was shown by the last day, it is as long before as training looks back.
+    """
+    partitions = partitions_for(settings.data, last + DAY, keys=settings.trusted_keys)
+    found = first_shown(settings.data, partitions, PAIR, settings.window_days)
+    if found is not None and found.date() <= last:
+        return found.date()
+    return last - (settings.window_days - settings.attribution_days - 1) * DAY
+
+
 def _print(report: _Report) -> None:
     console.print(f"Lists shown from {report.since} to {report.until}, feedback within its attribution window\n")
     if not report.preferences:
         console.print("No list was interleaved; set LTR_INTERLEAVE_VERSION and LTR_INTERLEAVE_SHARE of the service.")
         return
-    header = ("First", "Second", "Lists", "First wins", "Second wins", "Ties", "Users", "Share", "95 % CI", "p")
+    header = ("First", "Second", "Lists", "First wins", "Second wins", "Ties", "Users", "Share", "95 % CI", "Evidence")
     print_table(header, [_row(found) for found in report.preferences])
     console.print()
     for found in report.preferences:
@@ -94,8 +107,17 @@ def _row(found: Preference) -> tuple[str, ...]:
         *(f"{count:,}" for count in counts),
         NONE if found.share is None else f"{found.share:.3f}",
         NONE if found.low is None or found.high is None else f"{found.low:.3f} to {found.high:.3f}",
-        f"{found.p_value:.2g}",
+        f"{_rounded(found.evidence)} of {_rounded(found.needed)}",
     )
+
+
+def _rounded(evidence: float) -> str:
+    """Write evidence, or what is needed of it, to two digits.
+
+    >>> [_rounded(value) for value in (0.0421, 31.25, 3750.0, 2.5e9)]
+    ['0.042', '31', '3,800', '2.5e+09']
+    """
+    return f"{float(f'{evidence:.2g}'):,g}" if evidence < 1e6 else f"{evidence:.1e}"
 
 
 def _sentence(found: Preference) -> str:

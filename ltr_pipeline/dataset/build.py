@@ -34,6 +34,7 @@ from ltr_pipeline.schema import (
     IMPRESSIONS,
     ITEM_ID,
     LABELLED,
+    POLICY,
     POSITION,
     QUERY_ID,
     RANKING_ID,
@@ -45,7 +46,7 @@ from ltr_pipeline.schema import (
 )
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["build", "rankings"]
+__all__ = ["build", "first_shown", "rankings"]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -157,6 +158,39 @@ def rankings(
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
         yield _label(landed, bucket, mapping, (), windows).table
+
+
+def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:
+    """Return when the first list of some policies was shown, going back until many partitions in a row have none.
+
+    Parameters
+    ----------
+    policies
+        Regular expression of their names.
+    quiet
+        How many partitions without such a list mean that what came before is another matter.
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    found, without = None, 0
+    for partition in reversed(list(partitions)):
+        landed = _LandedTables(data, {partition: partitions[partition]})
+        times = [
+            landed.read(IMPRESSIONS, bucket, _SHOWN).filter(pl.col(POLICY).str.contains(policies))[TIME].min()
+            for bucket in range(landed.buckets)
+        ]
+        known = [time for time in times if isinstance(time, datetime)]
+        found = min([*known, *([found] if found else [])], default=None)
+        without = 0 if known else without + 1
+        if without == quiet:
+            break
+    return found
+
+
+_SHOWN: Final[dict[Any, Any]] = {column: impression_types(())[column] for column in (POLICY, TIME)}
 
 
 def _label(landed: _LandedTables, bucket: int, mapping: Mapping, features: Sequence[str], windows: Windows) -> Labelled:

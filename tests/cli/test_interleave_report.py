@@ -60,7 +60,7 @@ def test_a_winner_is_named_for_each_pair_and_over_all_nights(tmp_path: Path) -> 
         interleaved(201, B, B, action="lost"),  # nor of any worth
     )
     report = ltr("interleave-report", "--json").json
-    assert (report["since"], report["until"]) == ("2025-06-22", "2025-07-16")
+    assert (report["since"], report["until"]) == ("2025-07-14", "2025-07-16")  # from the first interleaved list on
     served, first, second = report["preferences"]
     assert (served["first"], served["rankings"], served["wins"], served["losses"], served["ties"]) == (
         ("served", 46, 36, 4, 6)
@@ -68,10 +68,12 @@ def test_a_winner_is_named_for_each_pair_and_over_all_nights(tmp_path: Path) -> 
     assert (first["first"], first["wins"], first["losses"], first["winner"]) == (A, 36, 4, A)
     assert first["share"] == 0.9
     assert first["low"] > 0.5
+    assert first["evidence"] > first["needed"] > served["needed"] > 20
     assert (second["first"], second["rankings"], second["ties"], second["winner"]) == (B, 6, 6, None)
     done = ltr("interleave-report")
     assert f"{A} wins against legacy." in done.out
     assert f"{B} or legacy: no winner yet" in done.out
+    assert "2,900 of 200" in done.out
 
 
 def test_days_and_worth_can_be_chosen(tmp_path: Path) -> None:
