@@ -3,23 +3,24 @@
 How long a request takes says little of the model: lists are long, machines busy, clients many. So only the scoring is
 compared, once more and apart from the answer, and requests that come at once count once.
 
-Wald's sequential test (A. Wald, "Sequential tests of statistical hypotheses", 1945, doi:10.1214/aoms/1177731118)
-decides when there is enough evidence: the log-likelihood ratio of "twice the allowed share" against "the allowed share"
-is compared with ``log(1 / ALPHA)``. By Ville's inequality a model that keeps to the allowed share is blamed with a
-probability of at most ALPHA, however often one looks, as far as requests are independent; a fixed test that is looked
-at every second has no such bound.
+What fails or is slow comes in bursts: one client, one kind of list, one busy second. So requests are judged in blocks
+of `BLOCK`, and a burst of that length is one witness. A bettor against "at most the allowed share" stakes a part of the
+money on each block and gets the block's share over the allowed one times as much back: at most 1 on average while the
+model keeps the limit. By Ville's inequality the money ever reaches 1 / ALPHA with a probability of at most ALPHA,
+however often one looks (I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", 2024,
+doi:10.1093/jrsssb/qkad009); a fixed test that is looked at every second has no such bound.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["ALPHA", "Breach", "Counts", "Guard", "Limits", "Traffic", "Watch", "breach", "evidence"]
+__all__ = ["ALPHA", "BLOCK", "Breach", "Counts", "Guard", "Limits", "Tally", "Traffic", "Watch", "breach", "evidence"]
 
 ALPHA: Final = 0.001
 """Largest probability that a model is blamed although it is as good as it has to be."""
@@ -28,7 +29,58 @@ P95_SHARE: Final = 0.05
 """A p95 is over a limit when more than this share of requests is."""
 
 APART_SECONDS: Final = 0.05
-"""Requests count when they come at least so long after one that counted: a burst is not as many witnesses."""
+"""Requests count when they come at least so long after one that counted."""
+
+BLOCK: Final = 20
+"""So many requests are one witness."""
+
+STAKES: Final = (0.1, 0.4, 0.8)
+"""Parts of their money that the bettors put on each block: little finds small excesses, much finds large ones soon."""
+
+
+class Tally:
+    """Counts outcomes that come one after the other, each a hit or not, and keeps the hits of each block of them.
+
+    After a block that ends with a hit, no block begins until there is an outcome that is none, for `BLOCK` outcomes at
+    most: a burst shall not be a witness twice.
+
+    Attributes
+    ----------
+    total, hits
+        Outcomes, and the hits among them.
+    blocks
+        How many whole blocks had 0, 1, ... `BLOCK` hits.
+    begun
+        Hits of the block under way.
+    """
+
+    __slots__ = ("_place", "_waits", "begun", "blocks", "hits", "total")
+
+    def __init__(self) -> None:
+        self.total = self.hits = self.begun = 0
+        self.blocks = [0] * (BLOCK + 1)
+        self._place = self._waits = 0
+
+    def add(self, *, hit: bool) -> None:
+        """Count one outcome."""
+        self.total += 1
+        self.hits += hit
+        if self._waits:
+            self._waits = self._waits - 1 if hit else 0
+            return
+        self.begun += hit
+        self._place += 1
+        if self._place == BLOCK:
+            self.blocks[self.begun] += 1
+            self.begun = self._place = 0
+            self._waits = BLOCK * hit
+
+    def __add__(self, other: Tally) -> Tally:
+        """Return the counts of this one and a later one."""
+        both = Tally()
+        both.total, both.hits, both.begun = self.total + other.total, self.hits + other.hits, other.begun
+        both.blocks = [mine + theirs for mine, theirs in zip(self.blocks, other.blocks, strict=True)]
+        return both
 
 
 class Counts:
@@ -36,38 +88,31 @@ class Counts:
 
     Attributes
     ----------
-    requests
-        Requests that count.
-    failed
-        Those of them in which the model failed to score, or that ended in an error.
-    compared
-        Requests that the model before it has scored, too.
-    slow
-        Those of them that the model scored too slowly.
+    answers
+        Requests that count: a hit is one in which the model failed to score, or that ended in an error.
+    comparisons
+        Requests that the model before it has scored, too: a hit is one that the model scored too slowly.
     """
 
-    __slots__ = ("compared", "failed", "requests", "slow")
+    __slots__ = ("answers", "comparisons")
 
-    def __init__(self, requests: int = 0, failed: int = 0, compared: int = 0, slow: int = 0) -> None:
-        self.requests, self.failed, self.compared, self.slow = requests, failed, compared, slow
+    def __init__(self) -> None:
+        self.answers, self.comparisons = Tally(), Tally()
 
     def add(self, *, failed: bool) -> None:
         """Count one request."""
-        self.requests += 1
-        self.failed += failed
+        self.answers.add(hit=failed)
 
     def compare(self, *, slow: bool) -> None:
         """Count one comparison with the model before."""
-        self.compared += 1
-        self.slow += slow
+        self.comparisons.add(hit=slow)
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.requests + other.requests,
-            self.failed + other.failed,
-            self.compared + other.compared,
-            self.slow + other.slow,
-        )
+        """Return the counts of this one and a later one."""
+        both = Counts()
+        both.answers = self.answers + other.answers
+        both.comparisons = self.comparisons + other.comparisons
+        return both
 
 
 class Traffic:
@@ -231,12 +276,13 @@ class Guard:
                 self._end = self._clock() + (self._limits.seconds or math.inf)
             return None
         seen, watch = self._traffic.recent, self.watch
-        watch.requests, watch.failed, watch.compared, watch.slow = seen.requests, seen.failed, seen.compared, seen.slow
+        watch.requests, watch.failed = seen.answers.total, seen.answers.hits
+        watch.compared, watch.slow = seen.comparisons.total, seen.comparisons.hits
         found = breach(seen, self._former, self._limits)
         if found:
             watch.state, watch.reason = "breach", found.reason
         elif over:
-            watch.state = "passed" if seen.requests >= self._limits.requests else "too few requests"
+            watch.state = "passed" if watch.requests >= self._limits.requests else "too few requests"
         return found
 
 
@@ -245,34 +291,45 @@ def breach(seen: Counts, former: Counts, limits: Limits) -> Breach | None:
 
     A model may fail as often as the limit, or as the model before it did, if that one answered enough requests.
     """
-    known = former if former.requests >= limits.requests else Counts(1)
-    failed = max(limits.failed_share, known.failed / known.requests)
-    if _clearly(seen.failed, seen.requests, failed, limits):
-        return Breach("failures", f"{seen.failed} of {seen.requests} requests failed; allowed: {failed:.2%}")
-    if _clearly(seen.slow, seen.compared, P95_SHARE, limits):
+    known = former.answers
+    before = known.hits / known.total if known.total >= limits.requests else 0.0
+    allowed = max(limits.failed_share, before)
+    if _clearly(seen.answers, allowed, limits):
+        found = f"{seen.answers.hits} of {seen.answers.total} requests failed"
+        return Breach("failures", f"{found}; allowed: {allowed:.2%}")
+    if _clearly(seen.comparisons, P95_SHARE, limits):
         return Breach(
             "latency",
-            f"{seen.slow} of {seen.compared} requests took more than {limits.p95_ms:g} ms to score, and more than "
-            f"twice as long as by the model before; allowed: {P95_SHARE:.2%}",
+            f"{seen.comparisons.hits} of {seen.comparisons.total} requests took more than {limits.p95_ms:g} ms to score, and more "
+            f"than twice as long as by the model before; allowed: {P95_SHARE:.2%}",
         )
     return None
 
 
-def _clearly(hits: int, requests: int, allowed: float, limits: Limits) -> bool:
-    return requests >= limits.requests and evidence(hits, requests, allowed) >= math.log(1 / ALPHA)
+def _clearly(seen: Tally, allowed: float, limits: Limits) -> bool:
+    """Say whether the evidence is enough, even if the block under way has no more hits: it can only have more."""
+    if seen.total < limits.requests:
+        return False
+    begun = [*seen.blocks]
+    begun[seen.begun] += 1
+    return max(evidence(seen.blocks, allowed), evidence(begun, allowed)) >= math.log(1 / ALPHA)
 
 
-def evidence(hits: int, requests: int, allowed: float) -> float:
-    """Return the log-likelihood ratio of twice the `allowed` share against it, given `hits` among `requests`.
+def evidence(blocks: Sequence[int], allowed: float) -> float:
+    """Return the logarithm of what the bettors have, who began with 1, given how many blocks had 0, 1, ... hits.
 
-    Twice a large share would pass 1: above a third the alternative is halfway between the share and 1.
-
-    >>> round(evidence(1, 100, 0.001), 3), round(evidence(12, 100, 0.001), 3)
-    (0.594, 8.23)
+    >>> one_of_five = [4, *[0] * 19, 1]  # whole blocks are slow: five times the allowed share, and no proof yet
+    >>> round(evidence(one_of_five, 0.05), 2), round(evidence([0] * 20 + [4], 0.05), 2)
+    (0.01, 10.12)
     """
+    hits = any(blocks[1:])
     if allowed >= 1 or not hits:
         return -math.inf
     if allowed <= 0:
         return math.inf
-    twice = min(2 * allowed, (1 + allowed) / 2)
-    return hits * math.log(twice / allowed) + (requests - hits) * math.log((1 - twice) / (1 - allowed))
+    made = [
+        sum(count * math.log1p(stake * (share / BLOCK / allowed - 1)) for share, count in enumerate(blocks) if count)
+        for stake in STAKES
+    ]
+    most = max(made)
+    return most + math.log(sum(math.exp(each - most) for each in made) / len(made))

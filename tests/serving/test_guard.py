@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.serving.guard import ALPHA, Breach, Counts, Guard, Limits, Traffic, breach, evidence
+from ltr_pipeline.serving.guard import BLOCK, Breach, Counts, Guard, Limits, Tally, Traffic, breach, evidence
 
 LIMITS = Limits(seconds=600, requests=100, failed_share=0.001, p95_ms=15)
 UNKNOWN = Counts()
@@ -22,50 +23,82 @@ class Clock:
         return self.now
 
 
-def test_each_hit_counts_log_two_and_each_miss_a_little_against() -> None:
-    """0.1 % may fail, so the alternative is 0.2 %: a failure is ln 2, a success ln(0.998 / 0.999)."""
-    one, nothing = math.log(2), math.log(0.998 / 0.999)
-    assert evidence(3, 100, 0.001) == pytest.approx(3 * one + 97 * nothing)
-    assert evidence(3, 100, 0.001) == pytest.approx(1.982, abs=1e-3)
+def counted(requests: int = 0, failed: int = 0, compared: int = 0, slow: int = 0) -> Counts:
+    """Counts with their hits as evenly spread as can be."""
+    counts = Counts()
+    for n in range(requests):
+        counts.add(failed=(n + 1) * failed // requests > n * failed // requests)
+    for n in range(compared):
+        counts.compare(slow=(n + 1) * slow // compared > n * slow // compared)
+    return counts
 
 
-def test_a_few_failures_in_a_hundred_are_chance_and_eleven_are_not() -> None:
-    """10 * 0.6931 - 90 * 0.0010 = 6.84 is below ln 1000 = 6.91; one more is above."""
-    assert breach(Counts(100, failed=10), UNKNOWN, LIMITS) is None
-    assert breach(Counts(100, failed=11), UNKNOWN, LIMITS) == Breach(
-        "failures", "11 of 100 requests failed; allowed: 0.10%"
+def tally(outcomes: Iterable[bool]) -> Tally:
+    found = Tally()
+    for outcome in outcomes:
+        found.add(hit=outcome)
+    return found
+
+
+def test_a_block_pays_its_share_over_the_allowed_one() -> None:
+    """Three blocks with no, one and two slow of twenty at 5 % allowed pay 0, 1 and 2 times what was staked."""
+    money = [(1 - stake) * 1.0 * (1 + stake) for stake in (0.1, 0.4, 0.8)]
+    assert evidence([1, 1, 1, *[0] * 18], 0.05) == pytest.approx(math.log(sum(money) / 3))
+
+
+def test_a_burst_is_one_witness_wherever_it_begins() -> None:
+    for begin in range(BLOCK):
+        outcomes = [*[False] * begin, *[True] * BLOCK, *[False] * 100]
+        found = tally(outcomes)
+        assert (found.total, found.hits) == (len(outcomes), BLOCK)
+        assert sum(found.blocks[1:]) == 1
+        assert evidence(found.blocks, 0.05) < math.log(10)
+
+
+def test_what_is_always_slow_gives_a_block_of_every_two() -> None:
+    found = tally([True] * 100)
+    assert (found.blocks[BLOCK], sum(found.blocks), found.begun) == (3, 3, 0)
+    found = tally([True] * 130)
+    assert (found.blocks[BLOCK], sum(found.blocks), found.begun) == (3, 3, 10)
+
+
+def test_failures_that_come_singly() -> None:
+    """0.1 % may fail: one in twenty is 50 times that, and two such blocks are enough; one is chance."""
+    assert breach(counted(100, failed=1), UNKNOWN, LIMITS) is None
+    assert breach(counted(100, failed=3), UNKNOWN, LIMITS) == Breach(
+        "failures", "3 of 100 requests failed; allowed: 0.10%"
     )
 
 
 def test_a_small_excess_is_found_with_more_requests() -> None:
-    """1 % is ten times too much: 20 of 2000 give 20 * 0.6931 - 1980 * 0.0010 = 11.9."""
-    assert breach(Counts(2000, failed=20), UNKNOWN, LIMITS)
-    assert breach(Counts(2000, failed=2), UNKNOWN, LIMITS) is None
+    """1 % is ten times too much."""
+    assert breach(counted(500, failed=5), UNKNOWN, LIMITS) is None
+    assert breach(counted(2000, failed=20), UNKNOWN, LIMITS)
+    assert breach(counted(2000, failed=2), UNKNOWN, LIMITS) is None
 
 
 def test_a_p95_is_over_the_limit_when_far_more_than_one_in_twenty_is() -> None:
-    """20 of 100: 20 ln 2 - 80 * 0.0541 = 9.5; 10 of 100: 6.93 - 4.87 = 2.1."""
-    found = breach(Counts(100, compared=100, slow=20), UNKNOWN, LIMITS)
+    found = breach(counted(100, compared=100, slow=100), UNKNOWN, LIMITS)
     assert found is not None
     assert found.by == "latency"
-    assert found.reason.startswith("20 of 100 requests took more than 15 ms to score, and more than twice as long")
-    assert breach(Counts(100, compared=100, slow=10), UNKNOWN, LIMITS) is None
-    assert breach(Counts(500, compared=500, slow=50), UNKNOWN, LIMITS)
+    assert found.reason.startswith("100 of 100 requests took more than 15 ms to score, and more than twice as long")
+    assert breach(counted(100, compared=100, slow=20), UNKNOWN, LIMITS) is None
+    assert breach(counted(500, compared=500, slow=100), UNKNOWN, LIMITS)
 
 
 def test_too_few_requests_give_no_verdict() -> None:
-    assert breach(Counts(99, failed=99), UNKNOWN, LIMITS) is None
-    assert breach(Counts(1000, compared=99, slow=99), UNKNOWN, LIMITS) is None
+    assert breach(counted(99, failed=99), UNKNOWN, LIMITS) is None
+    assert breach(counted(1000, compared=99, slow=99), UNKNOWN, LIMITS) is None
 
 
 def test_a_model_is_not_blamed_for_what_the_one_before_it_did_as_well() -> None:
-    assert breach(Counts(1000, failed=30), UNKNOWN, LIMITS)
-    assert breach(Counts(1000, failed=30), Counts(1000, failed=25), LIMITS) is None
-    assert breach(Counts(1000, failed=60), Counts(1000, failed=25), LIMITS)
+    assert breach(counted(1000, failed=30), UNKNOWN, LIMITS)
+    assert breach(counted(1000, failed=30), counted(1000, failed=25), LIMITS) is None
+    assert breach(counted(1000, failed=120), counted(1000, failed=25), LIMITS)
 
 
 def test_a_model_before_that_answered_hardly_anything_excuses_nothing() -> None:
-    assert breach(Counts(1000, failed=400), Counts(99, failed=99), LIMITS)
+    assert breach(counted(1000, failed=400), counted(99, failed=99), LIMITS)
 
 
 def test_what_comes_at_once_counts_once() -> None:
@@ -76,40 +109,46 @@ def test_what_comes_at_once_counts_once() -> None:
 
 
 def test_limits_at_their_ends() -> None:
-    assert breach(Counts(100, failed=1), UNKNOWN, LIMITS._replace(failed_share=0)) is not None
-    assert breach(Counts(100), UNKNOWN, LIMITS._replace(failed_share=0)) is None
-    assert breach(Counts(100, failed=100), UNKNOWN, LIMITS._replace(failed_share=1)) is None
+    assert breach(counted(100, failed=1), UNKNOWN, LIMITS._replace(failed_share=0)) is not None
+    assert breach(counted(100), UNKNOWN, LIMITS._replace(failed_share=0)) is None
+    assert breach(counted(100, failed=100), UNKNOWN, LIMITS._replace(failed_share=1)) is None
 
 
-@given(st.integers(1, 10**6), st.floats(1e-6, 0.999), st.data())
+@given(st.lists(st.integers(0, 1000), min_size=BLOCK + 1, max_size=BLOCK + 1), st.floats(1e-6, 0.999), st.data())
 def test_evidence_grows_with_hits_and_never_blames_what_is_within_the_limit(
-    requests: int, allowed: float, data: st.DataObject
+    blocks: list[int], allowed: float, data: st.DataObject
 ) -> None:
-    hits = data.draw(st.integers(1, requests))
-    assert evidence(hits, requests, allowed) > evidence(hits - 1, requests, allowed)
-    if hits <= allowed * requests:
-        assert evidence(hits, requests, allowed) <= 0
+    hits = data.draw(st.integers(1, BLOCK))
+    fewer, more = [*blocks], [*blocks]
+    fewer[hits - 1] += 1
+    more[hits] += 1
+    assert evidence(more, allowed) >= evidence(fewer, allowed)
+    if sum(share * count for share, count in enumerate(more)) <= allowed * BLOCK * sum(more):
+        assert evidence(more, allowed) <= 1e-9
 
 
-def test_a_good_model_that_is_looked_at_after_every_request_is_hardly_ever_blamed() -> None:
-    """Exactly as slow as it may be, 2,000 requests, 500 times: at most one in a thousand is expected to be blamed."""
+@pytest.mark.parametrize("burst", [1, 5, 20])
+def test_a_good_model_that_is_looked_at_all_the_time_is_hardly_ever_blamed(burst: int) -> None:
+    """As slow as it may be, 2,000 requests, 300 times: at most one in a thousand is expected to be blamed."""
     chance = random.Random(7)
+    begins = 0.05 / (burst * 0.95)
     blamed = 0
-    for _ in range(500):
-        slow = 0
-        for n in range(1, 2001):
-            slow += chance.random() < 0.05
-            if evidence(slow, n, 0.05) >= math.log(1 / ALPHA):
+    for _ in range(300):
+        seen, left = Counts(), 0
+        for n in range(2000):
+            left = left - 1 if left else burst * (chance.random() < begins)
+            seen.compare(slow=left > 0)
+            if n % 10 == 0 and breach(seen, UNKNOWN, LIMITS):
                 blamed += 1
                 break
-    assert blamed <= 4  # of 500 with ALPHA 0.001, five or more have a probability of 0.0002
+    assert blamed <= 3  # of 300 with ALPHA 0.001, four or more have a probability of 0.0003
 
 
 def test_a_watch_ends_by_a_breach_by_time_or_for_want_of_requests() -> None:
     for counts, end in [
-        (Counts(200, failed=200), "breach"),
-        (Counts(200), "passed"),
-        (Counts(99, failed=99), "too few requests"),
+        (counted(200, failed=200), "breach"),
+        (counted(200), "passed"),
+        (counted(99, failed=99), "too few requests"),
     ]:
         clock, traffic = Clock(), Traffic()
         guard = Guard(LIMITS, clock)
@@ -121,7 +160,7 @@ def test_a_watch_ends_by_a_breach_by_time_or_for_want_of_requests() -> None:
         assert (guard.look() is not None) == (end == "breach")
         clock.now = 600
         guard.look()
-        assert (guard.watch.state, guard.watch.requests) == (end, counts.requests)
+        assert (guard.watch.state, guard.watch.requests) == (end, counts.answers.total)
 
 
 def test_what_comes_first_is_not_watched_and_neither_is_anything_in_no_time() -> None:
@@ -137,14 +176,15 @@ def test_the_model_before_is_judged_by_its_recent_requests() -> None:
     clock, old, new = Clock(), Traffic(), Traffic()
     guard = Guard(LIMITS, clock)
     guard.begin("a", "0" * 64, old, None)
-    old.now = Counts(10000, failed=9000)
+    old.now = counted(10000, failed=9000)
     for minute in range(0, 120, 10):
         clock.now = minute * 60.0
         guard.look()
-        old.now.requests += 500
-    assert (old.recent.failed, old.recent.requests >= 500) == (0, True)
+        for _ in range(500):
+            old.now.add(failed=False)
+    assert (old.recent.answers.hits, old.recent.answers.total >= 500) == (0, True)
     guard.begin("b", "1" * 64, new, old)
-    new.now = Counts(200, failed=100)
+    new.now = counted(200, failed=100)
     assert guard.look()
 
 
@@ -155,7 +195,8 @@ def test_counts_that_turn_lose_nothing_at_once() -> None:
     traffic.now.add(failed=False)
     traffic.now.compare(slow=True)
     recent = traffic.recent
-    assert (recent.requests, recent.failed, recent.compared, recent.slow) == (2, 1, 1, 1)
+    counts = (recent.answers, recent.comparisons)
+    assert [(tally.total, tally.hits) for tally in counts] == [(2, 1), (1, 1)]
     traffic.turn()
     traffic.turn()
-    assert traffic.recent.requests == 0
+    assert traffic.recent.answers.total == 0

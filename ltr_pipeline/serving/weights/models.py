@@ -181,7 +181,7 @@ class Models:
         with self._lock:
             old, self.current = self.current, new
             trusted = self.former or old
-            asked = trusted is not self.legacy or trusted.traffic.recent.requests
+            asked = trusted is not self.legacy or trusted.traffic.recent.answers.total
             self.former = trusted if asked and _is_newer(new, trusted) else None
             return old
 

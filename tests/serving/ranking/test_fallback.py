@@ -161,25 +161,25 @@ def test_of_many_explanations_four_are_made_and_the_others_are_refused(service: 
     fallback, *explained = asyncio.run(all_at_once())
     assert fallback is None
     assert [type(one) for one in explained] == [Explanation] * 4 + [CrowdedError] * 2
-    assert models.current.traffic.now.failed == 0
+    assert models.current.traffic.now.answers.hits == 0
     assert asked(service, explain=True).items[0].contributions  # there is room again
 
 
 def test_a_missed_deadline_is_not_held_against_a_model_and_an_error_is(service: Service, models: Models) -> None:
-    counts = models.current.traffic.now
+    counts = models.current.traffic.now.answers
     broken(models, lambda matrix: time.sleep(0.1) or np.zeros(len(matrix)), seconds=1.0)
     expected(asked(service), "deadline")
-    assert (counts.requests, counts.failed) == (1, 0)
+    assert (counts.total, counts.hits) == (1, 0)
     broken(models, lambda matrix: np.full(len(matrix), np.nan))
     time.sleep(APART_SECONDS)
     expected(asked(service), "error")
-    assert (counts.requests, counts.failed) == (2, 1)
+    assert (counts.total, counts.hits) == (2, 1)
 
 
 def test_requests_that_come_at_once_count_once(service: Service, models: Models) -> None:
     for _ in range(20):
         asked(service)
-    assert 1 <= models.current.traffic.now.requests < 20
+    assert 1 <= models.current.traffic.now.answers.total < 20
 
 
 TIMES = {

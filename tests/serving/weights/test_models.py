@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline import errors
-from ltr_pipeline.serving.guard import Counts, Guard, Limits
+from ltr_pipeline.serving.guard import Guard, Limits
 from ltr_pipeline.serving.weights import reload as module
 from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.weights.reload import Reloader
@@ -155,7 +155,8 @@ def test_a_breach_tries_the_rollback_until_it_is_done(models: Models, storage: C
         until(lambda: models.current.version == A)
         storage.put(KEY, encode(document(B)))
         until(lambda: models.current.version == B)
-        models.current.traffic.now = Counts(20, failed=20)
+        for _ in range(100):
+            models.current.traffic.now.add(failed=True)
         until(lambda: guard.watch.rollback == "done")
         assert (tried, models.current.version) == ([B] * 3, A)
     finally:
