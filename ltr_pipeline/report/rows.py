@@ -154,8 +154,10 @@ def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
         yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
     yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
-    if before.latency and now.latency:
+    if before.latency and now.latency and before.latency.clock == now.latency.clock:
         yield _change("Latency p95", before.latency.p95_ms, now.latency.p95_ms, "ms")
+        references = (before.latency.reference_p95_ms, now.latency.reference_p95_ms)
+        yield _change("Latency p95 of a linear ranker", *references, "ms")
     yield _change("Training impressions", before.train_impressions, now.train_impressions, "count")
     yield _change("Eligible test rankings", before.test_queries, now.test_queries, "count")
     if (was := before.landed) and (arrived := now.landed):

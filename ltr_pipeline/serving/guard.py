@@ -294,14 +294,13 @@ def breach(seen: Counts, former: Counts, limits: Limits) -> Breach | None:
     known = former.answers
     before = known.hits / known.total if known.total >= limits.requests else 0.0
     allowed = max(limits.failed_share, before)
-    if _clearly(seen.answers, allowed, limits):
-        found = f"{seen.answers.hits} of {seen.answers.total} requests failed"
-        return Breach("failures", f"{found}; allowed: {allowed:.2%}")
-    if _clearly(seen.comparisons, P95_SHARE, limits):
+    if _clearly(answers := seen.answers, allowed, limits):
+        return Breach("failures", f"{answers.hits} of {answers.total} requests failed; allowed: {allowed:.2%}")
+    if _clearly(compared := seen.comparisons, P95_SHARE, limits):
         return Breach(
             "latency",
-            f"{seen.comparisons.hits} of {seen.comparisons.total} requests took more than {limits.p95_ms:g} ms to score, and more "
-            f"than twice as long as by the model before; allowed: {P95_SHARE:.2%}",
+            f"{compared.hits} of {compared.total} requests took more than {limits.p95_ms:g} ms to score, and more than "
+            f"twice as long as by the model before; allowed: {P95_SHARE:.2%}",
         )
     return None
 

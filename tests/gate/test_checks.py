@@ -304,3 +304,14 @@ def test_records_survive_json():
 
 def test_every_check_is_in_the_table():
     assert {check.name for check in decide(GOOD, Policy()).checks} == {name for name, _ in CASES}
+
+
+def test_the_latency_by_the_clock_stands_beside_the_one_that_is_judged():
+    """A busy machine is no reason to keep a model; whoever reads the reason sees that it was busy."""
+    for clock, judged in (("cpu", "of processor time"), ("wall", "undisturbed")):
+        found = replace(GOOD, latency=replace(latency(0.24), clock=clock, wall_p95_ms=18.58))
+        [check] = [check for check in decide(found, Policy()).checks if check.name == "latency_p95"]
+        assert (check.status, check.observed) == ("pass", 0.24)
+        assert f"takes 0.24 ms {judged} (18.58 ms by the clock) at the 95th percentile, within" in check.reason
+    former = [check for check in decide(GOOD, Policy()).checks if check.name == "latency_p95"]
+    assert "takes 4.00 ms at the 95th percentile" in former[0].reason

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
-from ltr_pipeline.scoring.latency import MIN_CALLS, measure_latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
 
@@ -152,15 +151,3 @@ def test_what_is_no_model_is_refused(text):
 def test_a_matrix_of_another_width_is_refused():
     with pytest.raises(RankerError, match=r"shape \(3, 1\) does not have 2 features"):
         Scorer.from_linear(WEIGHTS, NAMES).score(np.zeros((3, 1), dtype=np.float32))
-
-
-def test_latency_says_what_it_was_measured_on(model):
-    scorer = Scorer.from_model(model.model_to_string(), NAMES)
-    requests = [request({"A": 1.0}), request({"A": 1.0}, {"A": 0.0}, {"S": 0.5})]
-    latency = measure_latency(scorer, requests)
-    assert latency.requests == MIN_CALLS
-    assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
-    assert (latency.candidates_p50, latency.candidates_max, latency.trees) == ((1 + 3) / 2, 3, 5)
-    assert latency.cpu
-    with pytest.raises(RankerError, match="at least one request"):
-        measure_latency(scorer, [])

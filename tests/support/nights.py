@@ -106,6 +106,13 @@ EVIDENCE = Evidence(
         candidates_max=31,
         trees=142,
         cpu="Intel(R) Xeon(R) CPU @ 2.60GHz",
+        turns=4,
+        clock="cpu",
+        wall_p50_ms=0.44,
+        wall_p95_ms=1.91,
+        wall_p99_ms=4.02,
+        reference_p95_ms=0.12,
+        reference_wall_p95_ms=0.31,
     ),
     landed=Landed(records_read=9120, records_quarantined=21, impressions=900, feedback=90),
 )
