@@ -5,7 +5,7 @@
 A trial is the guard itself on a clock of its own: requests come for ten minutes, some of them slow (or failing), and it
 looks every half second, as in the service. The slow ones come singly or in bursts of 5, 20 or 100 requests in a row, at
 random, so that a share of all is slow. Within the limits that share is just what is allowed: 5 % too slow, 0.1 %
-failed. Beside it: what Wald's test would have done, which counts each request (the guard's rule until 0.3).
+failed. Beside it: what Wald's test would have done, which counts each request.
 
 Then the comparison itself, on this machine: two models of as many trees, and one that takes three times as long, score
 the same lists, alone and beside two busy loops; how many comparisons call the new model slow? The limit is 0 ms, so
@@ -19,12 +19,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -44,6 +41,7 @@ from ltr_pipeline.serving.weights.models import Loaded, load
 from ltr_pipeline.serving.weights.reload import TICK_SECONDS
 from ltr_pipeline.settings import load as load_settings
 from ltr_pipeline.versions.weights import encode
+from support.busy import busy
 from support.weights import slow
 
 LIMITS = load_settings(ServingSettings).guard
@@ -144,25 +142,6 @@ def rate(count: int, trials: int) -> str:
     return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
 
 
-def spin() -> None:
-    while True:
-        pass
-
-
-@contextmanager
-def busy(loops: int) -> Iterator[None]:
-    """Busy loops in processes beside this one."""
-    processes = [multiprocessing.get_context("fork").Process(target=spin, daemon=True) for _ in range(loops)]
-    for process in processes:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
 def thrice(model: Loaded) -> Loaded:
     """The model, at three times its cost."""
 
@@ -185,7 +164,6 @@ def measured(comparisons: int) -> None:
     for name, model in (("as fast", new), ("three times as slow", thrice(new))):
         for loops in (0, 2):
             with busy(loops):
-                time.sleep(0.2)  # until they run
                 found = [
                     is_slow(model, former, lists[index % len(lists)], limit=0, deadline=1)
                     for index in range(comparisons)

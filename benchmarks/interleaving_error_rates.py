@@ -11,7 +11,7 @@ of them together. A list is won by one of the rankers (`share` = the first) or b
   prefer either ranker by chance, evenly (logits of standard deviation 1)
 - *few heavy users*: 30 users, of whom the first has most lists (in proportion to 1 / number), with tastes
 
-Beside it, in the same months: the rule until 0.3, a 95 % interval of the bootstrap over users without 0.5 and a sign
+Beside it, in the same months, a rule for one reading: a 95 % interval of the bootstrap over users without 0.5 and a sign
 test over users at 5 %, read once at the end, read daily, and read daily over all lines.
 
 Intervals are Clopper-Pearson's, at 95 %. Exits with 1 when a winner is named between equal rankers in more than 5 % of
@@ -91,8 +91,8 @@ def read_daily(found: Month) -> tuple[int | None, bool]:
     return None, named
 
 
-def formerly(found: Month, seed: int) -> bool:
-    """Whether the rule until 0.3 names a winner."""
+def by_one_reading(found: Month, seed: int) -> bool:
+    """Whether the rule for one reading names a winner."""
     decided = found.net != 0
     wins = (found.net[decided] > 0).astype(np.float64)
     if not len(wins):
@@ -107,17 +107,17 @@ def formerly(found: Month, seed: int) -> bool:
     return bool(low > 0.5 or high < 0.5)
 
 
-def formerly_daily(found: Month, seed: int) -> tuple[bool, bool, bool]:
+def read_once_and_daily(found: Month, seed: int) -> tuple[bool, bool, bool]:
     """The same read once, daily, and daily over all lines."""
-    daily = [formerly(found.until(day), seed) for day in range(DAYS)]
-    of_one_night = [formerly(Month(*(column[found.day == day] for column in found)), seed) for day in range(DAYS)]
+    daily = [by_one_reading(found.until(day), seed) for day in range(DAYS)]
+    of_one_night = [by_one_reading(Month(*(column[found.day == day] for column in found)), seed) for day in range(DAYS)]
     return daily[-1], any(daily), any(daily) or any(of_one_night)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--months", type=int, default=1000)
-    parser.add_argument("--former-months", type=int, default=200, help="months for the rule until 0.3, which is slow")
+    parser.add_argument("--former-months", type=int, default=200, help="months for the rule for one reading, which is slow")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     missed = equal(options.months, options.former_months, options.seed)
@@ -127,7 +127,7 @@ def main() -> int:
 
 def equal(months: int, former_months: int, seed: int) -> bool:
     print("Equal rankers: months in which a report named a winner\n")
-    print("| users | lists a day | any line, read daily | until 0.3: read once | read daily | any line, read daily |")
+    print("| users | lists a day | any line, read daily | rule for one reading: read once | read daily | any line, read daily |")
     print("|---|---|---|---|---|---|")
     missed = False
     for users in USERS:
@@ -135,11 +135,11 @@ def equal(months: int, former_months: int, seed: int) -> bool:
             rng = np.random.default_rng([seed, list(USERS).index(users), lists])
             drawn = [month(users, lists, 0.5, rng) for _ in range(months)]
             named = sum(read_daily(found)[1] for found in drawn)
-            former = np.sum([formerly_daily(found, seed) for found in drawn[:former_months]], axis=0)
+            former = np.sum([read_once_and_daily(found, seed) for found in drawn[:former_months]], axis=0)
             old = [rate(int(count), former_months) for count in former]
             print(f"| {users} | {lists} | {' | '.join([rate(named, months), *old])} |", flush=True)
             missed |= named > 0.05 * months
-    print(f"\n{months:,} months a row ({former_months:,} by the rule until 0.3), seed {seed}\n")
+    print(f"\n{months:,} months a row ({former_months:,} by the rule for one reading), seed {seed}\n")
     return missed
 
 

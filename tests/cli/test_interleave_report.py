@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from ltr_pipeline.dataset.build import first_shown
+from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics.interleaving import PAIR
 from ltr_pipeline.storage.local import LocalStorage
 from support.commands import ltr, project
 
@@ -85,6 +88,21 @@ def test_days_and_worth_can_be_chosen(tmp_path: Path) -> None:
     assert found["further"] > 0
     (found,) = ltr("interleave-report", "--relevance", "2", "--json").json["preferences"]
     assert (found["wins"], found["losses"], found["ties"]) == (0, 0, 12)
+
+
+def test_it_begins_with_the_first_interleaved_list_since_a_time_without_any(tmp_path: Path) -> None:
+    data, log, mapping = LocalStorage(tmp_path / "data"), tmp_path / "audit.log", load_mapping()
+    plain = ({**event, "context": {**event["context"], "policy": A}} for event in interleaved(2, A, None))
+    for day, shown in enumerate([interleaved(1, A, A), plain, interleaved(3, A, A), interleaved(4, A, None)]):
+        with log.open("a") as file:
+            for event in shown:
+                time = SHOWN_AT + dt.timedelta(days=day)
+                file.write(json.dumps({**event, "timestamp": time.isoformat()}) + "\n")
+        land(data, time.date(), FileSource(log), mapping, buckets=3, since=SINCE)
+    partitions = partitions_for(data, time.date())
+    assert first_shown(data, partitions, PAIR, quiet=2) == SHOWN_AT
+    assert first_shown(data, partitions, PAIR, quiet=1) == SHOWN_AT + dt.timedelta(days=2)
+    assert first_shown(data, partitions, "^nobody", quiet=9) is None
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import msgspec
 import numpy as np
@@ -16,6 +14,7 @@ from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import MIN_CALLS, TURNS, Latency, measure_latency
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
+from support.busy import busy
 
 NAMES = ("A", "S")
 
@@ -34,24 +33,6 @@ def taking(milliseconds: float) -> Scorer:
         return np.zeros(len(matrix))
 
     return Scorer(NAMES, 7, score, score)
-
-
-def spin() -> None:
-    while True:
-        pass
-
-
-@contextmanager
-def busy(loops: int) -> Iterator[None]:
-    processes = [multiprocessing.get_context("fork").Process(target=spin, daemon=True) for _ in range(loops)]
-    for process in processes:
-        process.start()
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
 
 
 def test_it_says_what_it_was_measured_on() -> None:
