@@ -7,7 +7,10 @@ trial draws 100, 300 or 1,000 of its rankings at random, as a test window would 
 library's own metrics, bootstrap, fairness null and `gate.checks.decide` with the default policy. The rankers are
 LightGBM models and blends of them, adjusted until the truth is what the row says; each row takes several in turn.
 Intervals of rates are Clopper-Pearson's, at 95 %. A second table repeats the verdicts with
-ltr_on_inconclusive = publish.
+ltr_on_inconclusive = publish, a third has the fairness check alone, a last one what blocked.
+
+Where *users come back*, a trial draws whole users of ten rankings each, whose differences correlate (intraclass
+correlation 0.2): users who like one of the rankers better than others do.
 
 Exits with 1 when, at 1,000 rankings, 2 % or more of a bad row are let through or 5 % or more of a good row blocked.
 """
@@ -52,6 +55,9 @@ LENIENT = Policy(on_inconclusive="publish")
 EPSILON, LIMIT = POLICY.regression_max, POLICY.fairness_max
 SIZES = (100, 300, 1000)
 TRAINING = 6000  # rankings: about four weeks of a small team
+TRAINING_DAYS, DAYS = 28, 30
+GAINS = (0.03, 0.05, 0.07, 0.09, 0.12, 0.15)
+LISTS_EACH, CORRELATION = 10, 0.2  # of users who come back
 PARAMETERS = {
     "objective": "lambdarank",
     "label_gain": [0, 1, 3, 7],
@@ -97,8 +103,8 @@ class Population:
         """Mean nDCG@5 if relevance were what the client would answer to the true utility, seen or not."""
         return float(np.nanmean(quality.ndcg(Rankings(self.worth, score, self.group))))
 
-    def noise(self) -> Floats:
-        return self.rng.normal(size=len(self.relevance))
+    def noise(self, size: int | None = None) -> Floats:
+        return self.rng.normal(size=len(self.relevance) if size is None else size)
 
     def predict(self, model: lgb.Booster) -> Floats:
         return standard(model.predict(self.features))
@@ -143,12 +149,29 @@ class Contest:
     latency_ms: float = 2.0
     train_impressions: int = 50_000
     rankings: int | None = None  # in the test window, whatever the column says
+    visits: Labels | None = None  # (users, rankings of each) where users come back
+
+    def draw(self, size: int, rng: np.random.Generator) -> tuple[Labels, Labels]:
+        """Rankings of a test window, and the user of each."""
+        size = self.rankings or size
+        if self.visits is None:
+            chosen = rng.integers(len(self.population.group), size=size)
+            return chosen, self.population.user[chosen]
+        users = rng.integers(len(self.visits), size=size // LISTS_EACH)
+        return self.visits[users].ravel(), np.repeat(np.arange(len(users)), LISTS_EACH)
+
+    def with_returning_users(self) -> Contest:
+        """The same with users who lean to the challenger or to the champion by chance."""
+        difference = standard(self.ndcg - (0 if self.champion is None else self.champion))
+        lean = np.argsort(difference + np.sqrt(1 / CORRELATION - 1) * self.population.noise(len(difference)))
+        users = len(lean) // LISTS_EACH
+        return replace(self, visits=lean[: users * LISTS_EACH].reshape(users, LISTS_EACH))
 
 
 @dataclass(frozen=True)
 class Row:
     name: str
-    kind: str  # "bad", "good", or "info": neither is asked of it
+    kind: str  # "bad", "good", or "large" (good) and "info": nothing is asked of these
     contests: list[Contest]
 
 
@@ -208,12 +231,12 @@ def noisy_for(population: Population, score: Floats, labels: Labels, gap: float)
 
 
 def train(
-    world: World, seed: int, days: slice = slice(0, 28), *, shuffled: bool = False, position: bool = False
+    world: World, seed: int, days: slice = slice(0, TRAINING_DAYS), *, shuffled: bool = False, position: bool = False
 ) -> lgb.Booster:
     """Model of 28 of a month's days (equal shares of its rankings), debiased unless `position` is a feature."""
     rng = np.random.default_rng(seed)
-    drawn = sample(world, TRAINING * 29 // 28, rng)
-    day = drawn.ranking * 29 // len(drawn.group)
+    drawn = sample(world, TRAINING * DAYS // TRAINING_DAYS, rng)
+    day = drawn.ranking * DAYS // len(drawn.group)
     chosen = (day >= days.start) & (day < days.stop)
     group = np.bincount(drawn.ranking[chosen], minlength=len(drawn.group))
     features = np.column_stack([drawn.features, drawn.position]) if position else drawn.features
@@ -274,8 +297,10 @@ class Field:
         ]
 
     def retrained(self, seed: int) -> list[Contest]:
-        """A model against last night's: 27 of their 28 days are the same."""
-        nights = [[train(self.population.world, seed + i, slice(d, d + 28)) for d in (1, 0)] for i in range(4)]
+        """A model against last night's and, as the best recent, that of the night before: nearly the same days."""
+        nights = [
+            [train(self.population.world, seed + i, slice(d, d + TRAINING_DAYS)) for d in (2, 1, 0)] for i in range(4)
+        ]
         return [contest(self.population, *map(self.population.predict, night)) for night in nights]
 
 
@@ -300,8 +325,17 @@ def ranked(field: Field, seed: int) -> Iterator[Row]:
     yield Row("worse by 5ε = 0.05", "bad", field.worse(5 * EPSILON))
     yield Row("better by ε = 0.01, gap 0", "good", field.better(EPSILON, fair))
     yield Row("better by 2ε = 0.02, gap 0", "good", field.better(2 * EPSILON, fair))
-    yield Row("as good, retrained the next night", "info", field.retrained(seed + 10))
+    for gain in GAINS:
+        yield Row(f"better by {gain:g}, gap 0", "large", field.better(gain, fair))
+    retrained = field.retrained(seed + 10)
+    yield Row("as good, retrained the next night", "info", retrained)
     yield Row("as good, unrelated", "info", field.equal())
+    for name, kind, cases in (
+        ("worse by 2ε = 0.02, users come back", "bad", field.worse(2 * EPSILON)),
+        ("better by ε = 0.01, gap 0, users come back", "large", field.better(EPSILON, fair)),
+        ("as good, retrained the next night, users come back", "info", retrained),
+    ):
+        yield Row(name, kind, [case.with_returning_users() for case in cases])
 
 
 def judged_for_fairness(field: Field) -> Iterator[Row]:
@@ -347,8 +381,8 @@ def other_worlds(world: World, seed: int, size: int) -> Iterator[Row]:
 def trial(case: Contest, size: int, rng: np.random.Generator) -> Evidence:
     """One night: a fresh test window through the library's own measurements."""
     p = case.population
-    chosen = rng.integers(len(p.group), size=case.rankings or size)
-    users, seed = p.user[chosen], int(rng.integers(2**31))
+    chosen, users = case.draw(size, rng)
+    seed = int(rng.integers(2**31))
 
     def compared(other: Floats, kind: str) -> Comparison:
         delta = quality.paired(case.ndcg[chosen], other[chosen], users)
@@ -385,6 +419,7 @@ def latency(p95: float) -> Latency:
     )
 
 
+VERDICTS = frozenset({"published", "lenient", "fair"})  # what is counted beside the checks
 LISTED: list[Row] = []  # filled before the workers fork, so that they share the populations
 
 
@@ -425,6 +460,8 @@ def main() -> int:
     print_table(counts, "lenient", options.trials)
     print("\nBy the fairness check alone:\n")
     print_table(counts, "fair", options.trials)
+    print("\nWhat blocked, in how many of the trials:\n")
+    print_blocking(counts, options.trials)
     missed = [row.name for number, row in enumerate(LISTED) if misses(row, counts[number, max(SIZES)], options.trials)]
     print(f"\n{options.trials:,} trials a cell. Missed at {max(SIZES):,} rankings: {', '.join(missed) or 'none'}.")
     return int(bool(missed))
@@ -441,10 +478,23 @@ def print_table(counts: dict[tuple[int, int], Counter[str]], verdict: str, trial
     print("|---|---|---|---|" + "---|" * len(SIZES))
     for number, row in enumerate(LISTED):
         passed = [counts[number, size][verdict] for size in SIZES]
-        rates = [rate(trials - count if row.kind == "good" else count, trials) for count in passed]
-        counted = {"bad": "let through", "good": "blocked", "info": "published"}[row.kind]
+        rates = [rate(trials - count if row.kind in ("good", "large") else count, trials) for count in passed]
+        counted = {"bad": "let through", "good": "blocked", "large": "blocked", "info": "published"}[row.kind]
         truths = [truth([case.delta for case in row.contests]), truth([case.gap for case in row.contests])]
         print(f"| {' | '.join([row.name, *truths, counted, *rates])} |")
+
+
+def print_blocking(counts: dict[tuple[int, int], Counter[str]], trials: int) -> None:
+    """The checks that did not pass in more than one trial of a hundred."""
+    print(f"| challenger | {' | '.join(f'{size:,} rankings' for size in SIZES)} |")
+    print("|---|" + "---|" * len(SIZES))
+    for number, row in enumerate(LISTED):
+        cells = []
+        for size in SIZES:
+            found = Counter({name: n for name, n in counts[number, size].items() if name not in VERDICTS})
+            common = [f"{name} {100 * n / trials:.0f} %" for name, n in found.most_common() if n > 0.01 * trials]
+            cells.append(", ".join(common) or "–")
+        print(f"| {row.name} | {' | '.join(cells)} |")
 
 
 def truth(values: list[tuple[float, float]]) -> str:
