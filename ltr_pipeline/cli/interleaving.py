@@ -17,7 +17,7 @@ from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import landed_dates
 from ltr_pipeline.metrics.interleaving import PAIR
-from ltr_pipeline.metrics.preference import Preference, drafted_lists, preferences
+from ltr_pipeline.metrics.preference import LEVEL, Preference, drafted_lists, preferences
 from ltr_pipeline.report.wording import NONE
 from ltr_pipeline.settings import Settings
 
@@ -97,6 +97,11 @@ def _print(report: _Report) -> None:
     console.print()
     for found in report.preferences:
         print_line(_sentence(found))
+    console.print()
+    print_line(
+        f"Read it as often as you like: that any line ever names a winner between equal rankers has a probability of "
+        f"{100 * LEVEL:g} % at most."
+    )
 
 
 def _row(found: Preference) -> tuple[str, ...]:
