@@ -18,6 +18,7 @@ from ltr_pipeline.schema import (
     ITEM_ID,
     MAX_GROUP_ROWS,
     POSITION,
+    PROPENSITY,
     PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
@@ -56,6 +57,9 @@ class Dataset:
         was. It is never a feature.
     ids
         The columns of `IDS` that were asked for, n rows.
+    propensity
+        Probability of the place each item was shown at, float32 (n,); NaN where it was not logged, None when it never
+        was.
     """
 
     features: NDArray[np.float32]
@@ -64,6 +68,7 @@ class Dataset:
     group: NDArray[np.int32]
     position: NDArray[np.int32] | None
     ids: pl.DataFrame
+    propensity: NDArray[np.float32] | None = None
 
 
 def load_part(
@@ -86,13 +91,13 @@ def load_part(
     span: Part = getattr(manifest, part)
     names = [feature_column(name) for name in manifest.features]
     features = np.empty((span.rows, len(names)), dtype=np.float32)
-    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, *ids]))
+    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, PROPENSITY, *ids]))
     narrow, groups, filled = [], [], 0
     for file, sha256 in manifest.tables.items():
         table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
         features[filled : filled + table.height] = table.select(names).to_numpy()
         filled += table.height
-        narrow.append(table.select(RELEVANCE, POSITION, *ids))
+        narrow.append(table.select(RELEVANCE, POSITION, PROPENSITY, *ids))
         groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
     rest = pl.concat(narrow, rechunk=True)
     return Dataset(
@@ -102,6 +107,7 @@ def load_part(
         group=np.concatenate(groups),
         position=_positions(rest[POSITION]),
         ids=rest.select(ids),
+        propensity=_propensities(rest[PROPENSITY]),
     )
 
 
@@ -124,3 +130,7 @@ def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
     if logged.null_count() == len(logged):
         return None
     return logged.fill_null(UNKNOWN_POSITION).to_numpy()
+
+
+def _propensities(logged: pl.Series) -> NDArray[np.float32] | None:
+    return None if logged.is_nan().all() else logged.to_numpy()

@@ -17,8 +17,10 @@ from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
+from ltr_pipeline.metrics.coins import MIN_PAIRS, CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
 from ltr_pipeline.metrics.quality import Delta
+from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 
 __all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide"]
@@ -107,6 +109,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
 
 def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     """Yield the checks that need a model."""
+    coin, unbiased = _coin(evidence.coins), _unbiased_delta(evidence, policy)
     yield _ndcg(evidence, policy)
     yield _beats_random(evidence)
     yield _fairness(evidence.fairness, policy)
@@ -114,7 +117,9 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield _latency(evidence, policy)
     yield _not_worse("champion", evidence.champion, policy)
     yield _best_recent(evidence, policy)
-    yield _suspicious_gain(evidence.champion, policy)
+    yield coin
+    yield unbiased
+    yield _suspicious_gain(evidence.champion, policy, doubt=_doubt(coin, unbiased, audit=None))
 
 
 def blocks(status: Status, policy: Policy) -> bool:
@@ -267,6 +272,9 @@ def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
         why = comparison.reason or "too few rankings or users in common"
         return _check(name, "not_evaluable", f"not comparable with {other}: {why}", threshold=threshold)
     interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}{_without(comparison)}"
+    if _decided(comparison.unbiased, policy):
+        advice = f"advice only, since coin pairs decide (`unbiased_delta`): {interval} by clicks"
+        return _versus(name, "skipped", advice, delta, threshold)
     if delta.low > threshold:
         return _versus(name, "pass", f"not worse by more than {-threshold:g}: {interval}", delta, threshold)
     if delta.value < threshold:
@@ -283,8 +291,96 @@ def _best_recent(evidence: Evidence, policy: Policy) -> Check:
     return _not_worse("best_recent", evidence.best_recent, policy)
 
 
-def _suspicious_gain(champion: Comparison, policy: Policy) -> Check:
-    """Pass when a gain above the limit is ruled out; against hand-set weights, easily beaten, when it is not seen."""
+def _coin(coins: CoinCheck | None) -> Check:
+    """Fail on proof that the scores know the coin, however few pairs there are; pass only where there are enough."""
+    name = "coin"
+    if coins is None:
+        return _check(name, "skipped", "no position was logged, so no coin is known", threshold=0.5)
+    seen = f"the upper item has the higher score in {100 * (coins.share or 0):.1f} % of {coins.pairs:,} coin pairs"
+    status: Status
+    if coins.knows:
+        status = "fail"
+        reason = f"the model knows where items were shown: {seen}, where a coin decided (p = {coins.p_value:.1g})"
+    elif coins.enough:
+        status, reason = "pass", f"{seen}, as a coin would have it (p = {coins.p_value:.2f})"
+    else:
+        found = f"{coins.pairs:,} coin pairs" if coins.rankings else "no test ranking was explored"
+        status, reason = "skipped", f"{found}, and {MIN_PAIRS} are needed: {_exploring(coins)}"
+    return _check(name, status, reason, observed=coins.share, low=coins.low, high=coins.high, threshold=0.5)
+
+
+def _exploring(coins: CoinCheck) -> str:
+    """Say which share of the rankings to explore, and from when on that suffices."""
+    if coins.suffices is None:
+        return "these test days have too few rankings, even if all were explored; raise ltr_min_queries to test on more"
+    if coins.pairs >= MIN_PAIRS:
+        return "they are of too few users"
+    since = f", from {coins.ready:%Y-%m-%d} on" if coins.ready else ""
+    return f"LTR_EXPLORE_SHARE={coins.suffices:g} in the service would suffice{since}"
+
+
+def _unbiased_delta(evidence: Evidence, policy: Policy) -> Check:
+    """Judge the champion and the best recent version by coin pairs, where their interval decides; the worse counts."""
+    name, threshold = "unbiased_delta", -policy.regression_max
+    rivals = [rival for rival in (evidence.champion, evidence.best_recent) if rival and rival.unbiased]
+    judged = [_unbiased(rival, rival.unbiased, policy) for rival in rivals if rival.unbiased]
+    if not judged:
+        reason = "no rival, or too few coin pairs that users answered differently, so clicks decide"
+        return _check(name, "skipped", reason, threshold=threshold)
+    return max(judged, key=lambda check: ("pass", "skipped", "fail").index(check.status))
+
+
+def _unbiased(rival: Comparison, delta: UnbiasedDelta, policy: Policy) -> Check:
+    name, threshold = "unbiased_delta", -policy.regression_max
+    status = _decided(delta, policy)
+    found = (
+        f"{signed(delta.value)} of {delta.n:,} coin pairs that users answered differently are ordered better than by "
+        f"{_other(rival)} (95 % CI {signed(delta.low)} to {signed(delta.high)})"
+    )
+    told = {
+        "pass": f"not worse by more than {-threshold:g}, position bias aside: {found}",
+        "fail": f"worse by more than {-threshold:g}, position bias aside: {found}",
+        None: f"too few coin pairs to decide, so clicks do: {found}",
+    }
+    return _check(
+        name,
+        status or "skipped",
+        told[status],
+        observed=delta.value,
+        low=delta.low,
+        high=delta.high,
+        threshold=threshold,
+    )
+
+
+def _decided(delta: UnbiasedDelta | None, policy: Policy) -> Literal["pass", "fail"] | None:
+    """Return what coin pairs decide: a loss above ε is ruled out, or a loss is shown and likely above ε; else None."""
+    if delta is None:
+        return None
+    if delta.low > -policy.regression_max:
+        return "pass"
+    return "fail" if delta.high < 0 and delta.value < -policy.regression_max else None
+
+
+def _doubt(coin: Check, unbiased: Check, *, audit: bool | None) -> str:
+    """Say what is missing until a large gain counts as true: both the coins and an audit clear it; empty where they do.
+
+    Parameters
+    ----------
+    audit
+        Whether no feature looks as if it were logged after the fact; None where that was not examined.
+    """
+    if coin.status != "pass":
+        return "the coin check does not clear it" if coin.status == "fail" else f"nothing clears it: {coin.reason}"
+    if audit is None:
+        return "the features were not audited"
+    if not audit:
+        return "the feature audit does not clear it"
+    return "coin pairs say that it is worse" if unbiased.status == "fail" else ""
+
+
+def _suspicious_gain(champion: Comparison, policy: Policy, *, doubt: str) -> Check:
+    """Pass when a gain above the limit is ruled out, or no `doubt` is left; against hand-set weights, when unseen."""
     name, limit, delta, other = "suspicious_gain", policy.suspicious_gain, champion.delta, _other(champion)
     if champion.kind == "none":
         return _check(name, "skipped", champion.reason or "nothing to compare with", threshold=limit)
@@ -293,8 +389,11 @@ def _suspicious_gain(champion: Comparison, policy: Policy) -> Check:
     gain = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}{_without(champion)}"
     if (delta.value if champion.kind == "legacy_linear" else delta.high) <= limit:
         return _versus(name, "pass", f"a plausible gain: {gain}", delta, limit)
-    doubt = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
-    reason = f"{doubt}: {gain}; look for a feature that knows the outcome, or raise ltr_suspicious_gain"
+    if not doubt:
+        return _versus(name, "pass", f"a large gain, which coins and the feature audit clear: {gain}", delta, limit)
+    found = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
+    way_out = "look for a feature that knows the outcome, or raise ltr_suspicious_gain"
+    reason = f"{found}: {gain}; {doubt}; {way_out}"
     return _versus(name, "inconclusive", reason, delta, limit)
 
 

@@ -7,9 +7,11 @@ from typing import Literal
 import msgspec
 
 from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Metrics
 from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 
 __all__ = ["Comparison", "Evidence"]
@@ -31,6 +33,8 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         when not evaluable.
     gone
         Features that the other's scores depend on and the test rankings lack; it was scored without them.
+    unbiased
+        Challenger minus other over coin pairs; None without enough of them.
     """
 
     version: str | None
@@ -39,6 +43,7 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     metrics: Metrics | None = None
     delta: Delta | None = None
     gone: list[str] = []
+    unbiased: UnbiasedDelta | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -66,6 +71,11 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Of the challenger.
     untrained
         Why there is no challenger, and so nothing measured; empty when there is one.
+    coins
+        Whether the challenger's scores know what exploration's coins decided; None when no position was logged, and
+        from a release that did not look.
+    examination
+        How much each rank is looked at, by the coins; empty without enough of them.
     """
 
     trees: int
@@ -81,3 +91,5 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     baselines: dict[str, Metrics] = {}
     slices: list[Slice] = []
     untrained: str = ""
+    coins: CoinCheck | None = None
+    examination: list[Examination] = []

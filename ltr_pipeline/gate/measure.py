@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -16,11 +18,13 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.rivals import Rival, Rivals
-from ltr_pipeline.metrics import fairness, quality, slices
+from ltr_pipeline.metrics import coins, fairness, quality, slices, unbiased
+from ltr_pipeline.metrics.coins import CoinCheck, CoinPairs
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import Latency
@@ -98,6 +102,15 @@ class Contest:
         self.baselines = _baselines(self, rivals.legacy_weights)
         self._orders: dict[str, Rankings] = {}
 
+    @cached_property
+    def coin_pairs(self) -> CoinPairs | None:
+        """Neighbours whose order a coin decided; None where no position was logged."""
+        data = self.data
+        if data.position is None:
+            return None
+        none = np.full(len(data.position), np.nan, np.float32)
+        return coins.coin_pairs(data.group, data.position, none if data.propensity is None else data.propensity)
+
     def questions(self, chosen: NDArray[np.bool_]) -> int:
         """Count the queries of users among the chosen rankings; one that was shown again tells little more."""
         return len(np.unique(self._questions[chosen]))
@@ -135,6 +148,15 @@ class Contest:
         """Compare the challenger with another ranker by the nDCG@5 of each ranking."""
         return quality.paired(self.ndcg, ndcg, self.clusters)
 
+    def unbiased(self, order: Rankings, counted: NDArray[np.bool_] | None = None) -> UnbiasedDelta | None:
+        """Compare the challenger with another ranker by coin pairs, of some of the rankings, bool (rankings,)."""
+        pairs = self.coin_pairs
+        if pairs is None:
+            return None
+        if counted is not None:
+            pairs = pairs.only(counted[pairs.ranking])
+        return unbiased.difference(pairs, self.data.relevance, self.rankings.score, order.score, self.clusters)
+
 
 def gather(contest: Contest, landed: Landed | None) -> Evidence:
     """Measure the challenger and everything it is compared with.
@@ -164,6 +186,8 @@ def gather(contest: Contest, landed: Landed | None) -> Evidence:
         fairness=_fairness(contest, groups, parts),
         latency=_latency(days.test, challenger),
         landed=landed,
+        coins=_coins(contest),
+        examination=_examination(contest),
     )
 
 
@@ -240,6 +264,7 @@ def _against_champion(
         kind="legacy_linear",
         metrics=baselines["legacy_linear"],
         delta=contest.lead(quality.ndcg(legacy)),
+        unbiased=contest.unbiased(legacy),
     )
 
 
@@ -257,6 +282,7 @@ def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_rec
         metrics=contest.metrics(order, unseen),
         delta=contest.lead(ndcg),
         gone=contest.gone(rival),
+        unbiased=contest.unbiased(order, unseen),
     )
 
 
@@ -269,6 +295,20 @@ def _owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         what=pl.struct(user, query).rank("dense"),
     )
     return asked["who"].cast(pl.Int64).to_numpy(), asked["what"].cast(pl.Int64).to_numpy()
+
+
+def _coins(contest: Contest) -> CoinCheck | None:
+    """Test whether the challenger's scores know what exploration's coins decided."""
+    pairs, test, windows = contest.coin_pairs, contest.days.manifest.test, contest.days.manifest.windows
+    if pairs is None:
+        return None
+    ready = windows.cutoff + (test.end - test.start) + dt.timedelta(windows.attribution_days)
+    return coins.check(pairs, contest.rankings.score, contest.data.group, contest.clusters, ready.date())
+
+
+def _examination(contest: Contest) -> list[Examination]:
+    pairs = contest.coin_pairs
+    return [] if pairs is None else unbiased.curve(pairs, contest.data.relevance, contest.clusters)
 
 
 def _groups(days: HeldOut) -> ProtectedGroups:

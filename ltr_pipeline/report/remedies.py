@@ -60,6 +60,11 @@ _CHECKS: Final = {
     "latency_p95": "Smaller models rank faster: lower num_iterations or num_leaves in LTR_PARAMETERS.",
     "champion": _WORSE,
     "best_recent": _WORSE,
+    "coin": (
+        "A feature knows where the item was shown, or was computed after the list was shown. Look under Features for "
+        "what is new, and log features as they are when the list is ranked."
+    ),
+    "unbiased_delta": "Clicks favour what was shown on top; Exploration below shows both figures and why they differ.",
     "suspicious_gain": "",  # its reason says it
     "samples": "Wait for more events, or learn from more days with LTR_WINDOW_DAYS.",
     "queries": "Wait for more events. Lists in which nobody chose anything do not count.",

@@ -71,7 +71,7 @@ def check_scale(check: Check) -> Scale | None:
     return Scale.from_zero(*(value * 1.1 for value in drawn if value is not None))
 
 
-_AROUND = {"ndcg_at_5", "beats_random", "champion", "best_recent", "suspicious_gain"}
+_AROUND = {"ndcg_at_5", "beats_random", "champion", "best_recent", "coin", "unbiased_delta", "suspicious_gain"}
 
 DIMENSIONS = {
     "protected_group": "Protected group",

@@ -47,6 +47,8 @@ _CHECKS = {
     "queries": _Words("Test rankings", "≥", "count"),
     "champion": _Words("Against the champion", "CI >", "delta"),
     "best_recent": _Words(f"Against the best of {RECENT_DAYS} days", "CI >", "delta"),
+    "coin": _Words("Coin check", "", "share"),
+    "unbiased_delta": _Words("By coin pairs", "CI >", "delta"),
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
     "fresh_events": _Words("New events", "≥", "count"),
     "quarantined_share": _Words("Quarantined records", "≤", "share"),

@@ -207,7 +207,7 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
     ranking = np.repeat(np.arange(len(size)), size)
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
     features = _with_gaps(complete, world.missing_share, rng)
-    order = _shown_order(world, features, ranking, rng)
+    order, propensity = _explored(world, _shown_order(world, features, ranking, rng), size, rng)
     chosen, features, worth = chosen[order], features[order], utility(complete)[order]
     position = (np.arange(len(chosen)) - np.repeat(np.cumsum(size) - size, size) + 1).astype(np.int32)
     group, available = lawyers.group[chosen], rng.random(len(chosen)) >= world.unavailable_share
@@ -223,6 +223,7 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
         features=features,
         utility=worth,
         position=position,
+        propensity=propensity,
         available=available,
         **_answers(appeal, examined & available, rng),
     )
@@ -285,6 +286,29 @@ def _shown_order(world: World, features: NDArray[np.float32], ranking: Rows, rng
     weights = np.array([world.legacy_weights.get(name, 0.0) for name in FEATURES])
     score = np.nan_to_num(features) @ weights + world.exploration * rng.normal(size=len(features))
     return np.lexsort((-score, ranking))
+
+
+def _explored(world: World, order: Rows, size: Ints, rng: np.random.Generator) -> tuple[Rows, NDArray[np.float32]]:
+    """Swap neighbours of a share of the lists as the service does (`serving.ranking.order.explore`).
+
+    Returns
+    -------
+    The order, and the propensity of each row in it. The coins are of a stream of their own: the rest of the world is
+    the same without exploration.
+    """
+    (coins,) = rng.spawn(1)
+    explored = coins.random(len(size)) < world.explored_share
+    begin, cut = np.cumsum(size) - size, coins.integers(2, size=len(size))
+    rank = np.arange(len(order)) - np.repeat(begin + cut, size)  # from where the pairs begin
+    room = np.repeat(size - cut, size)
+    paired = (rank >= 0) & (rank < room - room % 2)
+    first = np.flatnonzero(paired & (rank % 2 == 0) & np.repeat(explored, size))
+    swapped = first[coins.random(len(first)) < 0.5]
+    shown = order.copy()
+    shown[swapped], shown[swapped + 1] = order[swapped + 1], order[swapped]
+    propensity = np.where(paired, 0.5, 1.0)
+    propensity[~np.repeat(explored, size)] = np.nan
+    return shown, propensity.astype(np.float32)
 
 
 def _moods(world: World, user: Ints, rng: np.random.Generator) -> Floats:

@@ -229,9 +229,18 @@ def _impressions(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
         pl.col(PROTECTED_GROUP).alias("group"),
         pl.col(AVAILABLE).alias("available"),
         pl.lit("balanced").alias("preset"),
-        pl.lit("legacy").alias("algorithm_version"),
+        *_policy(shown),
     ]
     return _encoded(frame.with_columns(features), "impression", "match_recommendation", context)
+
+
+def _policy(shown: ShownLists) -> list[pl.Expr]:
+    """Say what decided the order, and where coins did, the propensity; a world that never explores has none."""
+    legacy, explored = pl.lit("legacy"), ~np.isnan(shown.propensity)
+    if not explored.any():
+        return [legacy.alias("algorithm_version")]
+    policy = pl.when(pl.lit(pl.Series(explored))).then(pl.lit("legacy+explore")).otherwise(legacy)
+    return [policy.alias("algorithm_version"), pl.lit(pl.Series(shown.propensity)).fill_nan(None).alias("propensity")]
 
 
 def _feedback(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:

@@ -55,6 +55,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     group_effect
         By how much less a lawyer of group "b" appeals than his equal in group "a", in units of utility. The default
         is mild; models trained on the answers have a true fairness gap of about 0.06 at 0.3, 0.12 at 0.5, 0.2 at 0.8.
+    explored_share
+        Share of lists in which neighbours are swapped by a coin (FairPairs), as the service does with
+        ``LTR_EXPLORE_SHARE``.
     withdrawn_share
         Share of lists that get no answer at all.
     unavailable_share, missing_share
@@ -80,6 +83,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     exploration: float = 0.12
     taste: float = 0.4
     group_effect: float = 0.02
+    explored_share: float = 0.0
     withdrawn_share: float = 0.15
     unavailable_share: float = 0.03
     missing_share: float = 0.04
@@ -133,6 +137,8 @@ class ShownLists:
         float64 (n,), of the complete features; see `utility`.
     position
         Where the item was shown, 1-based, int32 (n,).
+    propensity
+        Probability of that place, given the pairs that were swapped, float32 (n,); NaN in lists not explored.
     available
         bool (n,); an unavailable lawyer gets no answer.
     answer, outcome
@@ -149,6 +155,7 @@ class ShownLists:
     features: NDArray[np.float32]
     utility: Floats
     position: Ints
+    propensity: NDArray[np.float32]
     available: Flags
     answer: NDArray[np.int8]
     answer_hours: NDArray[np.float32]

@@ -1,0 +1,266 @@
+"""What exploration's coins are good for: false alarms, leaks caught, and whom they call better.
+
+    python benchmarks/coins.py --trials 1000
+
+Each trial draws fresh rankings of the simulated lawyers-for-cases world, of which a number are explored by FairPairs as
+the service does, and puts them through the library's own metrics and `gate.checks.decide` with the default policy. The
+truth is nDCG@5 over a large population, by clicks and by *utility*: as if relevance were what a client would answer to
+the item's true utility, whether it was seen or not. Rankers are LightGBM models of separate training draws.
+
+Prints three tables: of the coin check, of the unbiased difference, and of verdicts; and what exploration costs in shown
+quality. Intervals of rates are Clopper-Pearson's, at 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import lightgbm as lgb
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.figures import decimal
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics import coins, quality, unbiased
+from ltr_pipeline.metrics.fairness import Fairness
+from ltr_pipeline.metrics.quality import Metrics
+from ltr_pipeline.metrics.rankings import Rankings
+from ltr_pipeline.scoring.latency import Latency
+from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
+from ltr_pipeline.simulate.world import FEATURES, ShownLists, World
+
+SIZES = (100, 300, 1000, 3000)
+TRAINING = 6000  # rankings
+POPULATION = 60_000  # rankings, over which the truth is taken
+LITTLE_NOISE = 0.03  # in the shown order
+PARAMETERS = {
+    "objective": "lambdarank",
+    "label_gain": [0, 1, 3, 7],
+    "learning_rate": 0.05,
+    "num_leaves": 15,
+    "min_data_in_leaf": 50,
+    "num_threads": 1,
+    "deterministic": True,
+    "verbose": -1,
+}
+
+Floats = NDArray[np.float64]
+Ranker = Callable[[ShownLists, np.random.Generator], Floats]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A challenger against a champion in a world.
+
+    `test_rankings` is the size of the test window where that is not the number of explored rankings; `repeats` says how
+    often each list is logged.
+    """
+
+    name: str
+    world: World
+    challenger: Ranker
+    champion: Ranker
+    test_rankings: int | None = None
+    repeats: int = 1
+    kind: str = "champion"
+
+
+def world(seed: int, **changes: object) -> World:
+    return World(legacy_weights=load_mapping().legacy_weights, seed=seed, **changes)
+
+
+def train(world: World, seed: int, columns: Callable[[ShownLists], Floats] | None = None) -> Ranker:
+    """Train on a draw of its own, debiased unless there are further `columns`, such as the position."""
+    drawn = sample(world, TRAINING, np.random.default_rng([seed, 1]))
+
+    def features(lists: ShownLists) -> Floats:
+        return np.column_stack([lists.features, columns(lists)]) if columns else lists.features
+
+    data = lgb.Dataset(
+        features(drawn), drawn.relevance(), group=drawn.group, position=None if columns else drawn.position - 1
+    )
+    model = lgb.train(PARAMETERS | {"seed": seed}, data, 70)
+    return lambda lists, _: model.predict(features(lists))
+
+
+def legacy(lists: ShownLists, _: np.random.Generator) -> Floats:
+    weights = load_mapping().legacy_weights
+    return np.nan_to_num(lists.features) @ np.array([weights.get(name, 0.0) for name in FEATURES])
+
+
+def plus(ranker: Ranker, other: Ranker, share: float) -> Ranker:
+    """Add `share` standard deviations of another score."""
+    return lambda lists, rng: standard(ranker(lists, rng)) + share * standard(other(lists, rng))
+
+
+def noise(lists: ShownLists, rng: np.random.Generator) -> Floats:
+    return rng.normal(size=len(lists.item))
+
+
+def place(lists: ShownLists) -> Floats:
+    return lists.position.astype(np.float64)
+
+
+def tilted(ranker: Ranker, by: float) -> Ranker:
+    return lambda lists, rng: standard(ranker(lists, rng)) - by * lists.position
+
+
+def knowing(ranker: Ranker, share: float) -> Ranker:
+    """Know the answer of a share of the answered."""
+
+    def score(lists: ShownLists, rng: np.random.Generator) -> Floats:
+        known = rng.random(len(lists.item)) < share
+        return standard(ranker(lists, rng)) + 2.0 * lists.relevance() * known
+
+    return score
+
+
+def standard(score: Floats) -> Floats:
+    return (score - score.mean()) / score.std()
+
+
+def rows(seed: int) -> Iterator[Row]:
+    plain = world(seed)
+    models = [train(plain, seed + i) for i in range(3)]
+    yield Row("honest, as good", plain, models[0], models[1])
+    yield Row("honest, as good, each list logged ten times", plain, models[0], models[1], repeats=10)
+    yield Row("honest, worse: noise", plain, plus(models[0], noise, 0.5), models[1])
+    yield Row("honest, better: champion has noise", plain, models[0], plus(models[1], noise, 0.5))
+    yield Row("honest, leans to the shown order", plain, plus(models[0], legacy, 1.0), models[1])
+    yield Row("first model against the legacy weights", plain, models[0], legacy, kind="legacy_linear")
+    quiet = world(seed, exploration=LITTLE_NOISE)
+    first = train(quiet, seed + 10)
+    yield Row("the same, shown with little noise", quiet, first, legacy, kind="legacy_linear")
+    yield Row("legacy weights again, shown with little noise", quiet, legacy, first)
+    for examination in (1.0, plain.examination):
+        biased = world(seed, examination=examination)
+        leaking, honest = train(biased, seed + 20, place), train(biased, seed + 21)
+        yield Row(f"position is a feature, examination 1/rank^{examination:g}", biased, leaking, honest)
+    yield Row("tilted by 0.05 SD a position", plain, tilted(models[0], 0.05), models[1])
+    yield Row("knows every outcome", plain, knowing(models[0], 1.0), models[1])
+    yield Row("knows 70 % of the positives", plain, knowing(models[0], 0.7), models[1])
+
+
+def by_utility(lists: ShownLists, score: Floats) -> Floats:
+    worth = np.searchsorted(ANSWER_THRESHOLDS, lists.utility).astype(np.int8)
+    return quality.ndcg(Rankings(worth, score, lists.group))
+
+
+@cache
+def truth(number: int) -> tuple[float, float]:
+    """True difference in nDCG@5 of a row, by clicks and by utility."""
+    row, rng = LISTED[number], np.random.default_rng([number, 3])
+    lists = sample(row.world, POPULATION, rng)
+    ours, theirs = row.challenger(lists, rng), row.champion(lists, rng)
+    clicks = [quality.ndcg(Rankings(lists.relevance(), score, lists.group)) for score in (ours, theirs)]
+    worth = [by_utility(lists, score) for score in (ours, theirs)]
+    return float(np.nanmean(clicks[0] - clicks[1])), float(np.nanmean(worth[0] - worth[1]))
+
+
+def trial(row: Row, explored: int, rng: np.random.Generator) -> Evidence:
+    """One night: a fresh test window through the library's own measurements."""
+    count = max(row.test_rankings or explored, explored)
+    share = explored / count
+    lists = sample(msgspec.structs.replace(row.world, explored_share=share), count, rng)
+    score, other = row.challenger(lists, rng), row.champion(lists, rng)
+    relevance, position, propensity = lists.relevance(), lists.position, lists.propensity
+    group, users = lists.group, lists.user.astype(np.int64)
+    if row.repeats > 1:
+        group, users = np.tile(group, row.repeats), np.tile(users, row.repeats)
+        score, other, relevance, position, propensity = (
+            np.tile(column, row.repeats) for column in (score, other, relevance, position, propensity)
+        )
+    seed = int(rng.integers(2**31))
+    ours, theirs = (quality.ndcg(Rankings(relevance, each, group)) for each in (score, other))
+    at_random = quality.ndcg(Rankings(relevance, np.zeros(len(relevance)), group))
+    pairs = coins.coin_pairs(group, position, propensity)
+    found = quality.estimate(ours, users, seed)
+    return Evidence(
+        trees=70,
+        train_impressions=50_000,
+        test_queries=found.n,
+        metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),
+        against_random=quality.paired(ours, at_random, users, seed),
+        champion=Comparison(
+            version="20250101_0215",
+            kind=row.kind,
+            delta=quality.paired(ours, theirs, users, seed),
+            unbiased=unbiased.difference(pairs, relevance, score, other, users),
+        ),
+        fairness=Fairness(configured=False, evaluable=False, reason="not looked at here"),
+        latency=Latency(
+            p50_ms=1, p95_ms=2, p99_ms=3, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="assumed"
+        ),
+        landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
+        coins=coins.check(pairs, score, group, users),
+    )
+
+
+LISTED: list[Row] = []  # filled before the workers fork, so that they share the models
+
+
+def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str], list[float]]:
+    number, size, trials, seed = task
+    row, found, values = LISTED[number], Counter(), []
+    for index in range(trials):
+        rng = np.random.default_rng([seed, zlib.crc32(row.name.encode()), size, index])
+        evidence = trial(row, size, rng)
+        decision = decide(evidence, Policy())
+        status = {check.name: check.status for check in decision.checks}
+        delta = evidence.champion.unbiased
+        found["published"] += decision.verdict == "publish"
+        found["without coins"] += decide(msgspec.structs.replace(
+            evidence, coins=None, champion=msgspec.structs.replace(evidence.champion, unbiased=None)
+        ), Policy()).verdict == "publish"
+        found["alarm"] += status["coin"] == "fail"
+        found["alarm at 1 %"] += evidence.coins.p_value < 0.01
+        found["cleared"] += status["coin"] == "pass"
+        found["positive"] += delta is not None and delta.value > 0
+        found["pass"] += status["unbiased_delta"] == "pass"
+        found["fail"] += status["unbiased_delta"] == "fail"
+        found["share"] += evidence.coins.share or 0
+        found["pairs"] += evidence.coins.pairs
+        found["half"] += delta.half if delta else 0
+        found["n"] += delta.n if delta else 0
+        for name, s in status.items():
+            found["blocks " + name] += s not in ("pass", "skipped")
+        if delta:
+            values.append(delta.value)
+    return number, size, found, values
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000, help="of each row and number of explored rankings")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    options = parser.parse_args()
+    started = time.monotonic()
+    LISTED.extend(row for row in rows(options.seed) if options.only in row.name)
+    for number, row in enumerate(LISTED):
+        print(row.name, "truth %.3f clicks, %.3f utility" % truth(number), flush=True)
+        for size in options.sizes:
+            number, size, found, values = batch((number, size, options.trials, options.seed))
+            n = options.trials
+            print(f"   {size:5} D={np.mean(values):.3f} sd {np.std(values):.3f} half {found['half']/n:.3f} n {found['n']/n:.0f} pairs {found['pairs']/n:.0f} share {found['share']/n:.3f} " + " ".join(f"{k}={v/n:.3f}" for k, v in found.items() if k not in ("half","n","pairs","share") and v), f"{time.monotonic()-started:.0f}s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Coin pairs: neighbours of a shown list whose order a fair coin decided, and whether a score knows the coin.
+
+FairPairs (Radlinski and Joachims 2006) cuts a list into pairs, beginning at rank 1 or 2, and swaps each pair by a fair
+coin of its own. What was known before the list was shown cannot predict such a coin. So an honest score is higher for
+the upper item of a pair exactly as often as for the lower one, whatever users do; no answer is needed to test that.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from ltr_pipeline.metrics.resampling import cluster_sums
+
+__all__ = ["LEVEL", "MIN_CLUSTERS", "MIN_PAIRS", "CoinCheck", "CoinPairs", "check", "coin_pairs", "flip_p_value"]
+
+LEVEL: Final = 0.001
+"""An honest score is taken for one that knows the coin in at most this share of nights."""
+
+MIN_PAIRS: Final = 500
+"""Fewer pairs with different scores than this clear nobody: too much could hide in them."""
+
+MIN_CLUSTERS: Final = 30
+"""Nor do fewer independent users (effective number)."""
+
+_Z: Final = 1.96
+
+
+class CoinPairs(NamedTuple):
+    """Pairs of neighbours that a fair coin put into their order.
+
+    Attributes
+    ----------
+    upper, lower
+        Rows of the items as they were shown, int64 (pairs,).
+    rank
+        Where the upper one was shown, 1-based, int64 (pairs,).
+    ranking
+        Index of their ranking, int64 (pairs,).
+    """
+
+    upper: NDArray[np.int64]
+    lower: NDArray[np.int64]
+    rank: NDArray[np.int64]
+    ranking: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.upper)
+
+    def only(self, chosen: NDArray[np.bool_]) -> CoinPairs:
+        """Keep the chosen pairs, bool (pairs,)."""
+        return CoinPairs(*(column[chosen] for column in self))
+
+
+class CoinCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether a score knows what the coin decided.
+
+    Attributes
+    ----------
+    rankings
+        Explored rankings: those with a coin pair.
+    pairs
+        Pairs whose items have different scores.
+    upper
+        Those of them in which the upper item has the higher score; an honest score expects half.
+    clusters
+        Effective number of users among them, (Σ pairs)² / Σ pairs²; of rankings, where users are unknown.
+    low, high
+        95 % interval of the share of `upper`, clustered by user; None without a pair.
+    p_value
+        Of the exact test by cluster (`flip_p_value`).
+    possible
+        Coin pairs to be expected if every ranking were explored.
+    ready
+        First day whose test days can be explored throughout, if exploration begins now.
+    """
+
+    rankings: int
+    pairs: int
+    upper: int
+    clusters: float
+    low: float | None
+    high: float | None
+    p_value: float
+    possible: float
+    ready: dt.date | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Share of pairs whose upper item has the higher score."""
+        return self.upper / self.pairs if self.pairs else None
+
+    @property
+    def knows(self) -> bool:
+        """Whether the score knows the coin: proof, however few pairs there are."""
+        return self.p_value < LEVEL
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough pairs to clear a score of knowing the coin."""
+        return self.pairs >= MIN_PAIRS and self.clusters >= MIN_CLUSTERS
+
+    @property
+    def suffices(self) -> float | None:
+        """Share of rankings to explore so that there are `MIN_PAIRS`, in whole percent; None when all do not suffice.
+
+        >>> none = CoinCheck(rankings=0, pairs=0, upper=0, clusters=0, low=None, high=None, p_value=1, possible=15_200)
+        >>> none.suffices
+        0.04
+        """
+        percent = math.ceil(100 * MIN_PAIRS / self.possible) if self.possible else 101
+        return percent / 100 if percent <= 100 else None
+
+
+def coin_pairs(
+    group: NDArray[np.integer], position: NDArray[np.integer], propensity: NDArray[np.floating]
+) -> CoinPairs:
+    """Find the coin pairs from what the service logged: each item's position, and its propensity given the cut.
+
+    The propensity is 1/2 for both items of a pair and 1 for one without a partner, which only the first and the last
+    can be. So the cut began at rank 1 if the item there has 1/2, and at rank 2 if it has 1; where that item is not
+    among the rows (it was unavailable), an item further down with propensity 1 tells, by its rank being odd or even.
+    Rankings whose cut is unknown or contradicts itself, with other propensities, without some, or with two items at
+    one position, have no pair; nor has an item whose partner is not among the rows.
+
+    Parameters
+    ----------
+    group
+        Row count of each ranking, int (rankings,).
+    position, propensity
+        Of each row, (n,), in any order within a ranking; NaN where no propensity was logged.
+
+    Examples
+    --------
+    Cut at rank 1, and at rank 2:
+
+    >>> found = coin_pairs(np.array([4, 4]), np.array([1, 2, 3, 4] * 2), np.array([0.5, 0.5, 0.5, 0.5, 1, 0.5, 0.5, 1]))
+    >>> found.upper.tolist(), found.lower.tolist(), found.rank.tolist()
+    ([0, 2, 5], [1, 3, 6], [1, 3, 2])
+    """
+    ranking = np.repeat(np.arange(len(group)), group)
+    order = np.lexsort((position, ranking))
+    ranking, place, chance = ranking[order], position[order].astype(np.int64), propensity[order]
+    same = ranking[1:] == ranking[:-1]
+    half, alone = chance == 0.5, chance == 1.0
+    last = np.append(~same, True)
+    tells = alone | (place == 1)
+    from_first = tells & np.where(alone, (place > 1) & (place % 2 == 1), half)
+
+    def count(chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.bincount(ranking[chosen], minlength=len(group))
+
+    told, first = count(tells), count(from_first)
+    repeated = np.append(same & (place[1:] == place[:-1]), False)
+    wrong = ~(half | alone) | repeated | (alone & (place > 1) & ~last)
+    known = (count(wrong) == 0) & (told > 0) & ((first == 0) | (first == told))
+    neighbours = same & half[1:] & half[:-1] & (place[1:] == place[:-1] + 1)
+    begins = (place[:-1] % 2 == 1) == (first > 0)[ranking[:-1]]
+    at = np.flatnonzero(neighbours & begins & known[ranking[:-1]])
+    return CoinPairs(order[at], order[at + 1], place[at], ranking[at])
+
+
+def check(
+    pairs: CoinPairs,
+    score: NDArray[np.float64],
+    group: NDArray[np.integer],
+    clusters: NDArray[np.int64],
+    ready: dt.date | None = None,
+) -> CoinCheck:
+    """Test whether a score knows the coin.
+
+    Parameters
+    ----------
+    score
+        Of each row, (n,).
+    group
+        Row count of each ranking, int (rankings,).
+    clusters
+        User of each ranking as numbered by `resampling.cluster_codes`, int (rankings,).
+    """
+    sign = np.sign(score[pairs.upper] - score[pairs.lower])
+    differ = sign != 0
+    sums = cluster_sums(np.column_stack([sign[differ], np.ones(differ.sum())]), clusters[pairs.ranking[differ]])
+    lead, size = sums.T
+    count = int(differ.sum())
+    share = (1 + lead.sum() / count) / 2 if count else 0.0
+    half = _Z * math.sqrt(np.square(lead).sum()) / (2 * count) if count else 0.0
+    return CoinCheck(
+        rankings=len(np.unique(pairs.ranking)),
+        pairs=count,
+        upper=int((sign > 0).sum()),
+        clusters=float(count**2 / np.square(size).sum()) if count else 0.0,
+        low=max(0.0, float(share) - half) if count else None,
+        high=min(1.0, float(share) + half) if count else None,
+        p_value=flip_p_value(lead.astype(np.int64)),
+        possible=float((np.maximum(group, 1) - 1).sum() / 2),
+        ready=ready,
+    )
+
+
+def flip_p_value(sums: NDArray[np.int64]) -> float:
+    """Return the exact two-sided p-value of a total of independent `sums`, each as likely as its negative.
+
+    That is the randomisation test whose unit is the cluster (Fisher 1935; Canay, Romano and Shaikh 2017): all coins of
+    a user are turned over together, so that lists which are logged twice, or shown again from a cache, count as one
+    piece of evidence. With one pair a cluster it is the sign test.
+
+    The distribution of Σ ± sums comes from its characteristic function, Π cos(t · sums).
+
+    Examples
+    --------
+    >>> [round(flip_p_value(np.array(sums)), 6) for sums in ([1, 1, 1, 1, 1], [5], [1, -1])]
+    [0.0625, 1.0, 1.0]
+    """
+    size, times = np.unique(np.abs(sums[sums != 0]), return_counts=True)
+    total, seen = int(size @ times), abs(int(sums.sum()))
+    if not seen:
+        return 1.0
+    length = scipy.fft.next_fast_len(2 * total + 1, real=True)
+    turn = 2 * np.pi * np.arange(length // 2 + 1) / length
+    spectrum = np.ones(len(turn))
+    for each, count in zip(size.tolist(), times.tolist(), strict=True):
+        spectrum *= np.cos(turn * each) ** count
+    chance = scipy.fft.irfft(spectrum, length)
+    return float(np.clip(2 * chance[seen : total + 1].sum(), 0.0, 1.0))
