@@ -223,9 +223,15 @@ def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str], list
         status = {check.name: check.status for check in decision.checks}
         delta = evidence.champion.unbiased
         found["published"] += decision.verdict == "publish"
-        found["without coins"] += decide(msgspec.structs.replace(
-            evidence, coins=None, champion=msgspec.structs.replace(evidence.champion, unbiased=None)
-        ), Policy()).verdict == "publish"
+        found["without coins"] += (
+            decide(
+                msgspec.structs.replace(
+                    evidence, coins=None, champion=msgspec.structs.replace(evidence.champion, unbiased=None)
+                ),
+                Policy(),
+            ).verdict
+            == "publish"
+        )
         found["alarm"] += status["coin"] == "fail"
         found["alarm at 1 %"] += evidence.coins.p_value < 0.01
         found["cleared"] += status["coin"] == "pass"
@@ -258,7 +264,14 @@ def main() -> int:
         for size in options.sizes:
             number, size, found, values = batch((number, size, options.trials, options.seed))
             n = options.trials
-            print(f"   {size:5} D={np.mean(values):.3f} sd {np.std(values):.3f} half {found['half']/n:.3f} n {found['n']/n:.0f} pairs {found['pairs']/n:.0f} share {found['share']/n:.3f} " + " ".join(f"{k}={v/n:.3f}" for k, v in found.items() if k not in ("half","n","pairs","share") and v), f"{time.monotonic()-started:.0f}s", flush=True)
+            print(
+                f"   {size:5} D={np.mean(values):.3f} sd {np.std(values):.3f} half {found['half'] / n:.3f} n {found['n'] / n:.0f} pairs {found['pairs'] / n:.0f} share {found['share'] / n:.3f} "
+                + " ".join(
+                    f"{k}={v / n:.3f}" for k, v in found.items() if k not in ("half", "n", "pairs", "share") and v
+                ),
+                f"{time.monotonic() - started:.0f}s",
+                flush=True,
+            )
     return 0
 
 

@@ -23,7 +23,7 @@ from ltr_pipeline.metrics.quality import Delta
 from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 
-__all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide"]
+__all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide", "doubt", "suspicious_gain"]
 
 RANDOM_MARGIN: Final = 0.01
 """How much better than random order the whole interval must be: at 0, one random ranker in forty would pass."""
@@ -119,7 +119,7 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield _best_recent(evidence, policy)
     yield coin
     yield unbiased
-    yield _suspicious_gain(evidence.champion, policy, doubt=_doubt(coin, unbiased, audit=None))
+    yield suspicious_gain(evidence.champion, policy, doubt=doubt(coin, unbiased, audit=None))
 
 
 def blocks(status: Status, policy: Policy) -> bool:
@@ -273,7 +273,7 @@ def _not_worse(name: str, comparison: Comparison, policy: Policy) -> Check:
         return _check(name, "not_evaluable", f"not comparable with {other}: {why}", threshold=threshold)
     interval = f"{signed(delta.value)} nDCG@5 ({_between(delta)}) against {other}{_without(comparison)}"
     if _decided(comparison.unbiased, policy):
-        advice = f"advice only, since coin pairs decide (`unbiased_delta`): {interval} by clicks"
+        advice = f"advice only, since coin pairs decide: {interval} by clicks"
         return _versus(name, "skipped", advice, delta, threshold)
     if delta.low > threshold:
         return _versus(name, "pass", f"not worse by more than {-threshold:g}: {interval}", delta, threshold)
@@ -304,19 +304,21 @@ def _coin(coins: CoinCheck | None) -> Check:
     elif coins.enough:
         status, reason = "pass", f"{seen}, as a coin would have it (p = {coins.p_value:.2f})"
     else:
-        found = f"{coins.pairs:,} coin pairs" if coins.rankings else "no test ranking was explored"
-        status, reason = "skipped", f"{found}, and {MIN_PAIRS} are needed: {_exploring(coins)}"
+        status, reason = "skipped", _too_few(coins)
     return _check(name, status, reason, observed=coins.share, low=coins.low, high=coins.high, threshold=0.5)
 
 
-def _exploring(coins: CoinCheck) -> str:
-    """Say which share of the rankings to explore, and from when on that suffices."""
-    if coins.suffices is None:
-        return "these test days have too few rankings, even if all were explored; raise ltr_min_queries to test on more"
+def _too_few(coins: CoinCheck) -> str:
+    """Say what is missing to clear a model, which share of the rankings to explore, and from when on that suffices."""
     if coins.pairs >= MIN_PAIRS:
-        return "they are of too few users"
-    since = f", from {coins.ready:%Y-%m-%d} on" if coins.ready else ""
-    return f"LTR_EXPLORE_SHARE={coins.suffices:g} in the service would suffice{since}"
+        return f"{coins.pairs:,} coin pairs, but of too few users"
+    found = f"there are only {coins.pairs:,} coin pairs" if coins.rankings else "no test ranking was explored"
+    if coins.suffices is None:
+        way_out = "these test days have too few rankings, even if all were explored; raise ltr_min_queries to have more"
+    else:
+        since = f", from {coins.ready:%Y-%m-%d} on" if coins.ready else ""
+        way_out = f"LTR_EXPLORE_SHARE={coins.suffices:g} in the service would suffice{since}"
+    return f"{found}, and to clear a model takes {MIN_PAIRS} coin pairs: {way_out}"
 
 
 def _unbiased_delta(evidence: Evidence, policy: Policy) -> Check:
@@ -362,7 +364,7 @@ def _decided(delta: UnbiasedDelta | None, policy: Policy) -> Literal["pass", "fa
     return "fail" if delta.high < 0 and delta.value < -policy.regression_max else None
 
 
-def _doubt(coin: Check, unbiased: Check, *, audit: bool | None) -> str:
+def doubt(coin: Check, unbiased: Check, *, audit: bool | None) -> str:
     """Say what is missing until a large gain counts as true: both the coins and an audit clear it; empty where they do.
 
     Parameters
@@ -379,7 +381,7 @@ def _doubt(coin: Check, unbiased: Check, *, audit: bool | None) -> str:
     return "coin pairs say that it is worse" if unbiased.status == "fail" else ""
 
 
-def _suspicious_gain(champion: Comparison, policy: Policy, *, doubt: str) -> Check:
+def suspicious_gain(champion: Comparison, policy: Policy, *, doubt: str) -> Check:
     """Pass when a gain above the limit is ruled out, or no `doubt` is left; against hand-set weights, when unseen."""
     name, limit, delta, other = "suspicious_gain", policy.suspicious_gain, champion.delta, _other(champion)
     if champion.kind == "none":

@@ -25,7 +25,6 @@ __all__ = ["Answers", "Examination", "UnbiasedDelta", "answers", "curve", "diffe
 _FEWEST: Final = 10  # answers at a place, for a ratio
 _WIDEST: Final = 3.0  # largest ratio of an interval's ends that the curve shows
 _LONGEST: Final = 20  # the curve's last rank
-_PRIOR: Final = 10.0  # answers that a rank's ratio is shrunk by, towards that of all ranks together
 _Z: Final = 1.96
 
 
@@ -137,12 +136,13 @@ def difference(
 ) -> UnbiasedDelta | None:
     """Compare two rankers by the coin pairs whose items were answered differently.
 
-    A ranker is right about a pair when its score of the better-answered item is higher (half right when tied). A better
-    answer at the lower place weighs as many times more as that place is looked at less, by the ratio of its rank, so
-    that the place of an item says nothing about the weight it gets in expectation. Two items that users like equally
-    count for either order alike.
+    A ranker is right about a pair when its score of the better-answered item is higher (half right when tied). If both
+    places were looked at alike, a fair coin would let half of the better answers fall on the upper one; more do. So a
+    better answer at the lower place weighs the inverse of how much less often one falls there, rank by rank. Then a
+    ranker that only repeats the places of a pair is right about exactly half; for one that knows no coin, each pair
+    counts for the item that users like better, and for neither where they like both alike.
 
-    The interval is linearised, with the ratios' own uncertainty, clustered by user, and uses Student's t with the
+    The interval is linearised, with the weights' own uncertainty, clustered by user, and uses Student's t with the
     effective number of clusters less one.
 
     Parameters
@@ -156,26 +156,27 @@ def difference(
     -------
     None with too few clusters for an interval.
     """
-    found, user = answers(pairs, relevance), clusters[pairs.ranking]
-    decided, swapped = found.better != 0, found.better < 0
-    if len(np.unique(user[decided])) < MIN_CLUSTERS:
+    found = answers(pairs, relevance)
+    pairs, better = pairs.only(found.better != 0), found.better[found.better != 0]
+    user = clusters[pairs.ranking]
+    swapped = better < 0
+    if len(np.unique(user)) < MIN_CLUSTERS or swapped.all():
         return None
-    ratio = _Ratios(pairs.rank, found)
-    weight = np.where(swapped, 1 / ratio.value[pairs.rank], 1.0) * decided
-    right, theirs = (_right(pairs, found, each) for each in (score, other))
+    counts = [np.bincount(pairs.rank[side], minlength=pairs.rank.max() + 1)[pairs.rank] for side in (~swapped, swapped)]
+    weight = np.where(swapped, counts[0] / np.maximum(counts[1], 1), 1.0)
+    right, theirs = (_right(pairs, better, each) for each in (score, other))
     share, others = (float(weight @ each / weight.sum()) for each in (right, theirs))
-    residual = weight * (right - theirs - (share - others))
-    drawn = np.bincount(pairs.rank, weights=residual * swapped, minlength=len(ratio.value))
-    influence = (residual - drawn[pairs.rank] * ratio.influence) / weight.sum()
-    sizes = cluster_sums(weight[decided, None], user[decided])
-    effective = float(sizes.sum() ** 2 / np.square(sizes).sum())
-    half = float(stats.t.ppf(0.975, max(effective - 1, 1))) * _error(influence, user)
     value = share - others
+    influence = weight * (right - theirs - value)
+    # The weights are estimates, too: each pair moves those of its rank's swapped pairs, and so what these amount to.
+    amount = np.bincount(pairs.rank, weights=influence * swapped)[pairs.rank]
+    influence += amount * np.where(swapped, -1.0, 1.0) / np.where(swapped, counts[1], counts[0])
+    half = _quantile(weight, user) * _error(influence / weight.sum(), user)
     return UnbiasedDelta(
         value=value,
         low=value - half,
         high=value + half,
-        n=int(decided.sum()),
+        n=len(pairs),
         share=share,
         other=others,
         swapped=float(right[swapped].mean()) if swapped.any() else None,
@@ -183,27 +184,14 @@ def difference(
     )
 
 
-class _Ratios:
-    """How much less the lower place of a pair is looked at than the upper one, by the upper one's rank.
-
-    Attributes
-    ----------
-    value
-        By rank, float64 (highest rank + 1,).
-    influence
-        Of each pair on the logarithm of its rank's ratio, float64 (pairs,).
-    """
-
-    def __init__(self, rank: NDArray[np.int64], found: Answers) -> None:
-        upper, lower = (np.bincount(rank, weights=each).astype(np.float64) for each in (found.upper, found.lower))
-        overall = (lower.sum() + 1) / (upper.sum() + 1)
-        upper, lower = upper + _PRIOR, lower + _PRIOR * overall
-        self.value = lower / upper
-        self.influence = found.lower / lower[rank] - found.upper / upper[rank]
+def _right(pairs: CoinPairs, better: NDArray[np.int64], score: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (1 + better * np.sign(score[pairs.upper] - score[pairs.lower])) / 2
 
 
-def _right(pairs: CoinPairs, found: Answers, score: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (1 + found.better * np.sign(score[pairs.upper] - score[pairs.lower])) / 2
+def _quantile(weight: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    """Return Student's t of a 95 % interval with the effective number of clusters less one."""
+    sizes = cluster_sums(weight[:, None], clusters)
+    return float(stats.t.ppf(0.975, max(sizes.sum() ** 2 / np.square(sizes).sum() - 1, 1)))
 
 
 def _error(influence: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:

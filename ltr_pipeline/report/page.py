@@ -85,6 +85,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
         "gate": ("The gate", night.decision),
         "quality": ("Ranking quality", measured),
         "examples": ("Example rankings", night.examples and night.examples.examples),
+        "exploration": ("Exploration", measured and measured.coins),
         "changes": ("Since the run before", list(_changes(night))),
         "slices": ("Slices", evidence and evidence.slices),
         "fairness": ("Fairness", measured),

@@ -17,6 +17,7 @@ from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS
 from ltr_pipeline.metrics.quality import Delta, Metrics
 from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.text import points
@@ -247,10 +248,17 @@ def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 class Bar(NamedTuple):
-    """One column of the histogram of positions."""
+    """One column of a drawing, with the ends of its interval where it has one."""
 
     name: str
     share: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def top(self) -> float:
+        """Return how high it is drawn, its interval with it."""
+        return self.share if self.high is None else max(self.share, self.high)
 
 
 _SHOWN_POSITIONS = 20
@@ -260,7 +268,7 @@ def position_columns(positions: Mapping[int, int]) -> list[Bar]:
     """Return the share of the impressions at each position that was logged, the tail as one column.
 
     >>> position_columns({0: 50, 1: 30, 2: 10})
-    [Bar(name='1', share=0.75), Bar(name='2', share=0.25)]
+    [Bar(name='1', share=0.75, low=None, high=None), Bar(name='2', share=0.25, low=None, high=None)]
     """
     logged = {position: count for position, count in positions.items() if position > 0}
     if not logged:
@@ -271,6 +279,36 @@ def position_columns(positions: Mapping[int, int]) -> list[Bar]:
     if tail := sum(count for position, count in logged.items() if position > last):
         columns.append(Bar(f"{last + 1}+", tail / total))
     return columns
+
+
+def examination_columns(examination: Sequence[Examination]) -> list[Bar]:
+    """Return how much each rank is looked at, relative to the first."""
+    return [Bar(str(each.rank), each.value, each.low, each.high) for each in examination]
+
+
+class TwoWays(NamedTuple):
+    """A rival that the model is compared with both by clicks and by coin pairs."""
+
+    name: str
+    version: str
+    clicks: Delta | None
+    coins: UnbiasedDelta
+
+
+def two_ways(evidence: Evidence) -> list[TwoWays]:
+    """Return the rivals that coin pairs compare with."""
+    named = {"Champion": evidence.champion, f"Best of {RECENT_DAYS} days": evidence.best_recent}
+    return [
+        TwoWays(_rival(name, each).name, each.version or "", each.delta, each.unbiased)
+        for name, each in named.items()
+        if each and each.unbiased
+    ]
+
+
+def ends(compared: Iterable[TwoWays]) -> Iterator[float]:
+    """Return every end of their intervals, for a common axis."""
+    for each in compared:
+        yield from (each.coins.low, each.coins.high)
 
 
 def relevances(dataset: DatasetManifest) -> list[str]:

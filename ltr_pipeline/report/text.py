@@ -11,6 +11,7 @@ from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate
+from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed
 
 __all__ = [
@@ -28,14 +29,14 @@ __all__ = [
 ]
 
 
-def between(found: Delta | Estimate | Fairness | None, kind: Kind = "score") -> str:
+def between(found: Delta | Estimate | Fairness | UnbiasedDelta | None, kind: Kind = "score") -> str:
     """Return the interval of an estimate, such as ``0.684 to 0.740``."""
     if found is None or found.low is None or found.high is None:
         return NONE
     return f"{figure(found.low, kind)} to {figure(found.high, kind)}"
 
 
-def difference(delta: Delta | None) -> str:
+def difference(delta: Delta | UnbiasedDelta | None) -> str:
     """Return a paired difference and its interval."""
     return NONE if delta is None else f"{signed(delta.value)} ({between(delta, 'delta')})"
 

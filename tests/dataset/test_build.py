@@ -170,6 +170,21 @@ def test_arrays_hold_the_rows_of_their_part(storage):
     assert load_part(storage, "runs/r/dataset", manifest, "valid", ids=()).ids.width == 0
 
 
+def test_propensities_come_with_their_rows(storage):
+    impressions, feedback = events()
+    explored = pl.col("query_id").str.starts_with("case-3-")
+    chance = pl.when(explored).then(pl.when(pl.col("position") == 3).then(1.0).otherwise(0.5)).cast(pl.Float32)
+    manifest = built(storage, land(storage, impressions.with_columns(propensity=chance), feedback))
+    data = load_part(storage, "runs/r/dataset", manifest, "train")
+    assert data.propensity.dtype == np.float32
+    told = data.ids["query_id"].str.starts_with("case-3-").to_numpy()
+    assert told.any()
+    assert data.propensity[told].tolist() == [0.5, 0.5, 1.0] * int(told.sum() // 3)
+    assert np.isnan(data.propensity[~told]).all()
+    none = built(storage, land(storage, impressions, feedback), folder="runs/n/dataset")
+    assert load_part(storage, "runs/n/dataset", none, "train").propensity is None
+
+
 def test_rankings_stay_whole_and_in_one_part(storage):
     manifest = built(storage, land(storage, *events()))
     table = rows(storage, manifest)

@@ -1,5 +1,7 @@
 """Every status of every check, and the verdict table of docs/gate.md held equal to the code."""
 
+import datetime as dt
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,14 +9,18 @@ from msgspec import json
 from msgspec.structs import replace
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.checks import Decision, blocks, decide
+from ltr_pipeline.gate import checks
+from ltr_pipeline.gate.checks import Check, Decision, blocks, decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import VARIABLES, Policy
+from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
+from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 from support.programs import CHECKOUT
 
+READY = dt.date(2025, 7, 21)
 DOCS = CHECKOUT / "docs" / "gate.md"
 
 
@@ -35,6 +41,17 @@ def delta(value, half=0.005):
 
 def against(found, kind="champion", reason=""):
     return Comparison(version=None if kind == "none" else "20250714_0215", kind=kind, delta=found, reason=reason)
+
+
+def by_coins(value, half=0.005):
+    return UnbiasedDelta(value=value, low=value - half, high=value + half, n=1800, share=0.6 + value, other=0.6)
+
+
+def coins(pairs=1500, p_value=0.4, clusters=200.0, possible=15_000):
+    share = {"upper": pairs // 2, "low": 0.47, "high": 0.53} if pairs else {"upper": 0, "low": None, "high": None}
+    return CoinCheck(
+        rankings=pairs // 5, pairs=pairs, clusters=clusters, p_value=p_value, possible=possible, ready=READY, **share
+    )
 
 
 def gap(raw, noise=0.02, null_p95=0.04, p20=None, evaluable=True, upper=0.09, **more):
@@ -117,6 +134,14 @@ CASES = {
     ("best_recent", "inconclusive"): replace(GOOD, best_recent=against(delta(-0.005, 0.02), "best_recent")),
     ("best_recent", "not_evaluable"): replace(GOOD, best_recent=against(None, "best_recent", "trained on these days")),
     ("best_recent", "skipped"): replace(GOOD, best_recent=None),
+    ("coin", "pass"): replace(GOOD, coins=coins()),
+    ("coin", "fail"): replace(GOOD, coins=coins(60, p_value=0.0009)),
+    ("coin", "skipped"): replace(GOOD, coins=coins(0)),
+    ("unbiased_delta", "pass"): replace(GOOD, champion=replace(against(delta(0.01)), unbiased=by_coins(0.02))),
+    ("unbiased_delta", "fail"): replace(GOOD, champion=replace(against(delta(0.01)), unbiased=by_coins(-0.02))),
+    ("unbiased_delta", "skipped"): replace(
+        GOOD, champion=replace(against(delta(0.01)), unbiased=by_coins(-0.02, 0.03))
+    ),
     ("suspicious_gain", "pass"): GOOD,
     ("suspicious_gain", "inconclusive"): replace(GOOD, champion=against(delta(0.11))),
     ("suspicious_gain", "not_evaluable"): replace(GOOD, champion=against(None, reason="a feature is gone")),
@@ -261,6 +286,70 @@ def test_a_gain_that_might_be_a_leak_is_inconclusive():
     assert status_of(decide(replace(GOOD, champion=weights), Policy()), "suspicious_gain") == "pass"
     large = against(delta(0.12, 0.03), "legacy_linear")
     assert status_of(decide(replace(GOOD, champion=large), Policy()), "suspicious_gain") == "inconclusive"
+
+
+def of(decision: Decision, name: str) -> Check:
+    return next(check for check in decision.checks if check.name == name)
+
+
+def test_the_coin_check_says_what_is_missing_and_from_when_on_it_would_be_there():
+    assert reason_of(decide(replace(GOOD, coins=coins(0)), Policy()), "coin") == (
+        "no test ranking was explored, and to clear a model takes 500 coin pairs: LTR_EXPLORE_SHARE=0.04 in the "
+        "service would suffice, from 2025-07-21 on"
+    )
+    few = reason_of(decide(replace(GOOD, coins=coins(120, possible=300)), Policy()), "coin")
+    assert few.startswith(
+        "there are only 120 coin pairs, and to clear a model takes 500 coin pairs: these test days have too few rankings"
+    )
+    one = reason_of(decide(replace(GOOD, coins=coins(clusters=29.0)), Policy()), "coin")
+    assert one == "1,500 coin pairs, but of too few users"
+    assert status_of(decide(GOOD, Policy()), "coin") == "skipped"
+
+
+@pytest.mark.parametrize("name", ["champion", "best_recent"])
+@pytest.mark.parametrize(("value", "status"), [(0.02, "pass"), (-0.02, "fail")])
+def test_where_coin_pairs_decide_clicks_are_advice(name, value, status):
+    """They would have failed one way and passed the other."""
+    found = replace(against(delta(-value), name), unbiased=by_coins(value))
+    decision = decide(replace(GOOD, **{name: found}), Policy())
+    assert (of(decision, "unbiased_delta").status, of(decision, name).status) == (status, "skipped")
+    assert of(decision, name).observed == -value
+    assert (decision.verdict == "publish") is (status == "pass")
+
+
+def test_where_coin_pairs_cannot_decide_clicks_do():
+    for value in (-0.02, 0.0):
+        found = replace(against(delta(-0.02)), unbiased=by_coins(value, 0.03))
+        decision = decide(replace(GOOD, champion=found), Policy())
+        assert (of(decision, "unbiased_delta").status, of(decision, "champion").status) == ("skipped", "fail")
+
+
+def test_the_worse_of_two_rivals_counts_by_coin_pairs():
+    champion = replace(against(delta(0.01)), unbiased=by_coins(0.02))
+    recent = replace(against(delta(0.01), "best_recent"), unbiased=by_coins(-0.02))
+    decision = decide(replace(GOOD, champion=champion, best_recent=recent), Policy())
+    assert of(decision, "unbiased_delta").observed == -0.02
+    assert "the best version of the last 28 days" in of(decision, "unbiased_delta").reason
+
+
+def doubt(coin_check, unbiased=None, audit=True):
+    found = replace(GOOD, coins=coin_check, champion=replace(against(delta(0.2)), unbiased=unbiased))
+    decision = decide(found, Policy())
+    return checks.doubt(of(decision, "coin"), of(decision, "unbiased_delta"), audit=audit)
+
+
+def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less():
+    assert doubt(coins()) == ""
+    assert doubt(coins(), by_coins(-0.02, 0.03)) == ""  # too few to judge
+    assert "worse" in doubt(coins(), by_coins(-0.02))
+    assert "audit" in doubt(coins(), audit=False)
+    assert "audited" in doubt(coins(), audit=None)
+    assert "coin check" in doubt(coins(p_value=1e-6))
+    assert "LTR_EXPLORE_SHARE=0.04" in doubt(coins(0))
+    unaudited = replace(GOOD, coins=coins(), champion=against(delta(0.2)))
+    assert status_of(decide(unaudited, Policy()), "suspicious_gain") == "inconclusive"
+    cleared = checks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
+    assert (cleared.status, cleared.observed) == ("pass", 0.2)
 
 
 def test_a_gap_above_the_limit_is_named_even_when_another_group_is_too_thin():

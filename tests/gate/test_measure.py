@@ -312,3 +312,50 @@ def test_a_version_that_does_not_load_is_no_rival_and_the_log_says_so(registry: 
         with capture_logs() as events:
             assert load_rival(registry, version) is None
         assert [event["version"] for event in events if event["log_level"] == "warning"] == [version]
+
+
+def explored(test: Dataset) -> Dataset:
+    """Let a coin decide each list's order: the better item is on top in every other one."""
+    swapped = np.repeat(np.arange(len(test.group)) % 2 == 1, 2)
+    position = np.where(swapped, 3 - test.position, test.position).astype(np.int32)
+    return dataclasses.replace(test, position=position, propensity=np.full(len(position), 0.5, np.float32))
+
+
+def test_coin_pairs_are_those_of_the_test_rankings() -> None:
+    found = gathered(explored(pairs()), champion=rival())
+    assert found.coins is not None
+    assert (found.coins.rankings, found.coins.pairs, found.coins.upper, found.coins.possible) == (120, 120, 60, 60.0)
+    assert (found.champion.unbiased.value, found.champion.unbiased.n) == (1.0, 120)  # right about all, and about none
+    windows = DATASET.windows
+    later = windows.cutoff + (DATASET.test.end - DATASET.test.start) + DAY * windows.attribution_days
+    assert found.coins.ready == later.date()
+
+
+def test_a_rival_is_compared_by_coin_pairs_that_it_was_not_trained_on() -> None:
+    found = gathered(explored(pairs()), champion=rival(seen_until=START + 2 * DAY), min_queries=A_DAY)
+    assert found.champion.unbiased.n == A_DAY
+    legacy = gathered(explored(pairs()), legacy_weights={"S": 1.0})
+    assert legacy.champion.unbiased.n == 120
+
+
+def test_how_much_a_rank_is_looked_at_comes_from_answers_to_coin_pairs() -> None:
+    test = explored(pairs())
+    blind = np.where((test.position == 2) & (np.arange(len(test.position)) % 8 == 2), 0, test.relevance).astype(np.int8)
+    (first, second) = gathered(dataclasses.replace(test, relevance=blind)).examination
+    assert (first.rank, second.rank) == (1, 2)
+    assert second.value == pytest.approx(0.5)
+
+
+def test_a_score_that_knows_the_place_fails_the_coin_check() -> None:
+    test = explored(pairs())
+    test.features[:, 1] = test.position == 1
+    found = gathered(test, BY_S)
+    assert found.coins.share == 1.0
+    (check,) = (check for check in decide(found, Policy()).checks if check.name == "coin")
+    assert check.status == "fail"
+
+
+def test_without_exploration_or_without_positions_there_is_no_coin() -> None:
+    plain = gathered(pairs(), champion=rival())
+    assert (plain.coins.rankings, plain.coins.suffices, plain.champion.unbiased) == (0, None, None)
+    assert gathered(dataclasses.replace(pairs(), position=None)).coins is None

@@ -13,6 +13,7 @@ import pytest
 
 from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics.coins import coin_pairs
 from ltr_pipeline.metrics import rankings as metrics
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
@@ -342,3 +343,31 @@ def test_visits_are_answered_as_they_are_shown() -> None:
     assert (nothing.outcome == -1).all()
     far = answers(SMALL, seen, np.full(len(seen.item), 20, np.int32), rng)
     assert 0.2 < (far.answer >= 0).sum() / (everything.answer >= 0).sum() < 0.5
+
+
+def test_explored_lists_differ_by_swaps_of_neighbours_and_nothing_else_does():
+    plain, explored = (drawn(changed(explored_share=share, unavailable_share=0.0), 2000) for share in (0.0, 0.5))
+    assert np.isnan(plain.propensity).all()
+    assert (plain.group == explored.group).all()
+    swapped = plain.item != explored.item
+    where = ~np.isnan(explored.propensity)
+    assert not swapped[~where].any()
+    assert 0.45 < where[explored.position == 1].mean() < 0.55
+    assert set(explored.propensity[where]) == {0.5, 1.0}
+    assert not swapped[where & (explored.propensity == 1.0)].any()
+    pairs = coin_pairs(explored.group, explored.position, explored.propensity)
+    assert len(pairs) == (explored.propensity == 0.5).sum() / 2
+    moved = swapped[pairs.upper]
+    assert 0.47 < moved.mean() < 0.53
+    assert (explored.item[pairs.upper][moved] == plain.item[pairs.lower][moved]).all()
+    assert (explored.item[pairs.lower][moved] == plain.item[pairs.upper][moved]).all()
+    assert swapped.sum() == 2 * moved.sum()
+
+
+def test_an_explored_log_says_so_and_another_says_nothing():
+    assert not log(SMALL)["line"].str.contains("propensity|explore").any()
+    events = decoded(log(changed(explored_share=0.5)).filter(pl.col("kind") == "impression"))
+    by_policy = {True: set(), False: set()}
+    for event in events:
+        by_policy[event["context"]["algorithm_version"] == "legacy+explore"].add(event["context"]["propensity"])
+    assert by_policy == {True: {0.5, 1.0}, False: {None}}

@@ -15,9 +15,11 @@ from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.examples import Example, Examples, Kind, Place
 from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.scoring.latency import Latency
@@ -291,6 +293,38 @@ def inconclusive() -> Night:
     return night(unsure, version=None, promoted=False, latest="20251119_0215")
 
 
+def explored() -> Night:
+    """Better than the champion by coin pairs, while clicks cannot tell."""
+    champion = replace(
+        EVIDENCE.champion,
+        delta=delta(-0.004, 0.02),
+        unbiased=UnbiasedDelta(
+            value=0.061, low=0.032, high=0.09, n=1874, share=0.664, other=0.603, swapped=0.641, other_swapped=0.472
+        ),
+    )
+    coins = CoinCheck(
+        rankings=402, pairs=2011, upper=1023, clusters=301.4, low=0.487, high=0.531, p_value=0.44, possible=6010
+    )
+    looked_at = [Examination(rank=rank, value=rank**-0.5, low=rank**-0.6, high=rank**-0.4) for rank in range(1, 13)]
+    return night(replace(EVIDENCE, champion=champion, coins=coins, examination=looked_at))
+
+
+def unexplored() -> Night:
+    """No list was explored: the report says what share would do."""
+    none = CoinCheck(
+        rankings=0,
+        pairs=0,
+        upper=0,
+        clusters=0,
+        low=None,
+        high=None,
+        p_value=1,
+        possible=6010,
+        ready=DATE + 6 * DAY,
+    )
+    return night(replace(EVIDENCE, coins=none))
+
+
 def pinned() -> Night:
     return night(promoted=False, latest="20251101_0215", note="latest is pinned; run ltr unpin to free it")
 
@@ -342,6 +376,8 @@ NIGHTS = {
     "published": night,
     "rejected": rejected,
     "inconclusive": inconclusive,
+    "explored": explored,
+    "unexplored": unexplored,
     "pinned": pinned,
     "first": first,
     "unjudgeable": unjudgeable,
