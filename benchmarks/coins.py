@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import random
 import sys
 import time
 import zlib
@@ -40,12 +41,14 @@ from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.scoring.latency import Latency
+from ltr_pipeline.serving.ranking.order import explore
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
 from ltr_pipeline.simulate.world import FEATURES, ShownLists, World
 
 SIZES = (100, 300, 1000, 3000)
 TRAINING = 6000  # rankings
 POPULATION = 60_000  # rankings, over which the truth is taken
+COSTED = 20_000  # rankings, for what exploration costs
 LITTLE_NOISE = 0.03  # in the shown order
 PARAMETERS = {
     "objective": "lambdarank",
@@ -213,66 +216,151 @@ def trial(row: Row, explored: int, rng: np.random.Generator) -> Evidence:
 LISTED: list[Row] = []  # filled before the workers fork, so that they share the models
 
 
-def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str], list[float]]:
+def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str]]:
+    """Count what the checks say, over the trials of a row at a size."""
     number, size, trials, seed = task
-    row, found, values = LISTED[number], Counter(), []
+    row, found = LISTED[number], Counter()
     for index in range(trials):
         rng = np.random.default_rng([seed, zlib.crc32(row.name.encode()), size, index])
         evidence = trial(row, size, rng)
-        decision = decide(evidence, Policy())
+        decision, blind = decide(evidence, Policy()), decide(blinded(evidence), Policy())
         status = {check.name: check.status for check in decision.checks}
         delta = evidence.champion.unbiased
         found["published"] += decision.verdict == "publish"
-        found["without coins"] += (
-            decide(
-                msgspec.structs.replace(
-                    evidence, coins=None, champion=msgspec.structs.replace(evidence.champion, unbiased=None)
-                ),
-                Policy(),
-            ).verdict
-            == "publish"
-        )
-        found["alarm"] += status["coin"] == "fail"
-        found["alarm at 1 %"] += evidence.coins.p_value < 0.01
-        found["cleared"] += status["coin"] == "pass"
-        found["positive"] += delta is not None and delta.value > 0
-        found["pass"] += status["unbiased_delta"] == "pass"
-        found["fail"] += status["unbiased_delta"] == "fail"
-        found["share"] += evidence.coins.share or 0
+        found["by clicks alone"] += blind.verdict == "publish"
+        found["knows"] += status["coin"] == "fail"
+        found["p < 0.01"] += evidence.coins.p_value < 0.01
+        found["enough"] += evidence.coins.enough
         found["pairs"] += evidence.coins.pairs
+        found["share"] += evidence.coins.share or 0.5
+        found["better"] += delta is not None and delta.value > 0
+        found["better, unsuspected"] += delta is not None and delta.value > 0 and status["coin"] != "fail"
+        found["worse, unsuspected"] += delta is not None and delta.value < 0 and status["coin"] != "fail"
+        found["passes"] += status["unbiased_delta"] == "pass"
+        found["fails"] += status["unbiased_delta"] == "fail"
+        found["value"] += delta.value if delta else 0
         found["half"] += delta.half if delta else 0
-        found["n"] += delta.n if delta else 0
-        for name, s in status.items():
-            found["blocks " + name] += s not in ("pass", "skipped")
-        if delta:
-            values.append(delta.value)
-    return number, size, found, values
+    return number, size, found
+
+
+def blinded(evidence: Evidence) -> Evidence:
+    """Take the coins away."""
+    champion = msgspec.structs.replace(evidence.champion, unbiased=None)
+    return msgspec.structs.replace(evidence, coins=None, champion=champion)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, help="of each row and number of explored rankings")
+    parser.add_argument("--largest", type=int, default=300, help="trials at the largest number of rankings")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of explored rankings")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     options = parser.parse_args()
     started = time.monotonic()
     LISTED.extend(row for row in rows(options.seed) if options.only in row.name)
-    for number, row in enumerate(LISTED):
-        print(row.name, "truth %.3f clicks, %.3f utility" % truth(number), flush=True)
-        for size in options.sizes:
-            number, size, found, values = batch((number, size, options.trials, options.seed))
-            n = options.trials
-            print(
-                f"   {size:5} D={np.mean(values):.3f} sd {np.std(values):.3f} half {found['half'] / n:.3f} n {found['n'] / n:.0f} pairs {found['pairs'] / n:.0f} share {found['share'] / n:.3f} "
-                + " ".join(
-                    f"{k}={v / n:.3f}" for k, v in found.items() if k not in ("half", "n", "pairs", "share") and v
-                ),
-                f"{time.monotonic() - started:.0f}s",
-                flush=True,
-            )
+    trials = {size: options.trials if size < max(SIZES) else options.largest for size in options.sizes}
+    tasks = [(number, size, trials[size], options.seed) for number in range(len(LISTED)) for size in options.sizes]
+    counts: dict[tuple[int, int], Counter[str]] = {}
+    with multiprocessing.get_context("fork").Pool(options.workers) as pool:
+        for number, size, found in pool.imap_unordered(batch, tasks):
+            counts[number, size] = found
+            print(f"{time.monotonic() - started:.0f} s: {LISTED[number].name}, {size}: {dict(found)}", file=sys.stderr)
+    print_coin_check(counts, trials)
+    print_difference(counts, trials)
+    print_verdicts(counts, trials)
+    print_cost(options.seed)
+    print(f"\nTrials: {', '.join(f'{count:,} at {size:,} rankings' for size, count in trials.items())}.")
     return 0
+
+
+def print_table(trials: dict[int, int], columns: tuple[str, ...], cell: Callable[[int, int], str | None]) -> None:
+    """Print a row for each of `LISTED` that the sizes have cells for."""
+    heads = [*columns, *(f"{size:,} explored rankings" for size in trials)]
+    print(f"| {' | '.join(heads)} |")
+    print("|" + "---|" * len(heads))
+    for number, row in enumerate(LISTED):
+        clicks, utility = truth(number)
+        told = {"ranker": row.name, "ΔnDCG@5 by clicks": decimal(clicks), "by utility": decimal(utility)}
+        cells = [cell(number, size) for size in trials]
+        print(f"| {' | '.join([*(told[column] for column in columns), *map(str, cells)])} |")
+
+
+def print_coin_check(counts: dict[tuple[int, int], Counter[str]], trials: dict[int, int]) -> None:
+    print("\nThe coin check fails (and at p < 0.01 it would):\n")
+    print_table(
+        trials,
+        ("ranker",),
+        lambda number, size: (
+            f"{rate(counts[number, size]['knows'], trials[size])}"
+            f" ({100 * counts[number, size]['p < 0.01'] / trials[size]:.1f} %)"
+        ),
+    )
+    for number, row in enumerate(LISTED):
+        for size, count in trials.items():
+            found = counts[number, size]
+            print(
+                f"  {row.name}, {size}: {found['pairs'] / count:,.0f} pairs, "
+                f"share {found['share'] / count:.3f}, enough {found['enough'] / count:.3f}",
+                file=sys.stderr,
+            )
+
+
+def print_difference(counts: dict[tuple[int, int], Counter[str]], trials: dict[int, int]) -> None:
+    def cell(number: int, size: int) -> str:
+        found, count, (_, utility) = counts[number, size], trials[size], truth(number)
+        agree = found["better, unsuspected" if utility > 0 else "worse, unsuspected"] + found["knows"]
+        mean = f"{decimal(found['value'] / count)} ± {found['half'] / count:.3f}"
+        return f"{rate(agree, count)}; {mean}"
+
+    print(
+        "\nBy coin pairs the sign is that of the difference in utility, or the coin check fails; mean and half width:\n"
+    )
+    print_table(trials, ("ranker", "ΔnDCG@5 by clicks", "by utility"), cell)
+    print("\nIt passes / fails:\n")
+    print_table(
+        trials,
+        ("ranker", "by utility"),
+        lambda number, size: " / ".join(rate(counts[number, size][what], trials[size]) for what in ("passes", "fails")),
+    )
+
+
+def print_verdicts(counts: dict[tuple[int, int], Counter[str]], trials: dict[int, int]) -> None:
+    print("\nPublished (and without the coins):\n")
+    print_table(
+        trials,
+        ("ranker", "ΔnDCG@5 by clicks", "by utility"),
+        lambda number, size: (
+            f"{rate(counts[number, size]['published'], trials[size])}"
+            f" ({100 * counts[number, size]['by clicks alone'] / trials[size]:.1f} %)"
+        ),
+    )
+
+
+def print_cost(seed: int) -> None:
+    """Print what swapping neighbours costs in shown quality, by utility, for lists that a trained model orders."""
+    plain, rng = world(seed), np.random.default_rng([seed, 5])
+    lists, chance = sample(plain, COSTED, rng), random.Random(seed)
+    score = train(plain, seed)(lists, rng)
+    shown, begin = score.copy(), 0
+    for size in lists.group.tolist():
+        order = (begin + np.argsort(-score[begin : begin + size])).tolist()
+        shown[list(explore(order, "v", chance).order)] = -np.arange(size)
+        begin += size
+    loss = by_utility(lists, score) - by_utility(lists, shown)
+    loss = loss[~np.isnan(loss)]
+    error = 1.96 * loss.std() / np.sqrt(len(loss))
+    before = float(np.nanmean(by_utility(lists, score)))
+    print(
+        f"\nShown nDCG@5 by utility: {before:.3f}; an explored list loses {loss.mean():.4f} ± {error:.4f}, so 5 % "
+        f"explored lists cost {0.05 * loss.mean():.5f} on average ({len(loss):,} lists)."
+    )
+
+
+def rate(count: int, trials: int) -> str:
+    bounds = binomtest(count, trials).proportion_ci(method="exact")
+    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
 
 
 if __name__ == "__main__":

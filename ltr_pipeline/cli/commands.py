@@ -118,12 +118,16 @@ def simulate(
     first: Annotated[str | None, typer.Option(help="First day (UTC); default: so that the log ends now.")] = None,
     rankings_per_day: Annotated[int | None, typer.Option(min=1, help="Number of lists shown a day.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the simulated world; another gives another world.")] = None,
+    explored: Annotated[
+        float | None,
+        typer.Option("--explored", min=0, max=1, help="Share of lists in which coins swap neighbours."),
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Log file to write; default: LTR_EVENTS_PATH.")] = None,
 ) -> None:
     """Write a simulated event log of lawyers ranked for cases."""
     from ltr_pipeline.cli import nightly
 
-    nightly.simulate(days, first, rankings_per_day, seed, path)
+    nightly.simulate(days, first, path, rankings_per_day=rankings_per_day, seed=seed, explored_share=explored)
 
 
 @app.command(rich_help_panel=NIGHTS)

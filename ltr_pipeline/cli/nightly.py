@@ -250,15 +250,13 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def simulate(
-    days: int | None, first: str | None, rankings_per_day: int | None, seed: int | None, path: Path | None
-) -> None:
-    """Write a simulated event log, by default of a month that ends now."""
+def simulate(days: int | None, first: str | None, path: Path | None, **world: float | None) -> None:
+    """Write a simulated event log, by default of a month that ends now; None leaves the `World` as it is."""
     days = days or growing.DAYS
     settings = load_settings(**({"events_path": str(path)} if path else {}))
     begin = day_of(first) if first else dt.datetime.now(dt.UTC).date() - dt.timedelta(days=days)
     with console.status("simulating"):
-        print_growth(growing.start(settings, begin, days, rankings_per_day=rankings_per_day, seed=seed))
+        print_growth(growing.start(settings, begin, days, **world))
 
 
 def publish(run: str) -> None:

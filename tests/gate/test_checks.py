@@ -298,9 +298,8 @@ def test_the_coin_check_says_what_is_missing_and_from_when_on_it_would_be_there(
         "service would suffice, from 2025-07-21 on"
     )
     few = reason_of(decide(replace(GOOD, coins=coins(120, possible=300)), Policy()), "coin")
-    assert few.startswith(
-        "there are only 120 coin pairs, and to clear a model takes 500 coin pairs: these test days have too few rankings"
-    )
+    assert few.startswith("there are only 120 coin pairs")
+    assert "these test days have too few rankings" in few
     one = reason_of(decide(replace(GOOD, coins=coins(clusters=29.0)), Policy()), "coin")
     assert one == "1,500 coin pairs, but of too few users"
     assert status_of(decide(GOOD, Policy()), "coin") == "skipped"

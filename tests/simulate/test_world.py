@@ -13,8 +13,8 @@ import pytest
 
 from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.metrics.coins import coin_pairs
 from ltr_pipeline.metrics import rankings as metrics
+from ltr_pipeline.metrics.coins import coin_pairs
 from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.simulate.draw import MAX_ANSWER_HOURS, answers, rankings_on, sample, visits
 from ltr_pipeline.simulate.log import HORIZON_DAYS, LATEST_HOURS, REDELIVERY_HOURS, arrivals, truth, write_log
