@@ -210,7 +210,11 @@ class Settings(Channels):
     valid_days: int = env(
         "LTR_VALID_DAYS", 2, "Number of validation days before them, for early stopping.", ge=1, le=60
     )
-    debias: bool = env("LTR_DEBIAS", True, "Estimate and remove position bias while training.")
+    debias: bool | Literal["coins"] = env(
+        "LTR_DEBIAS",
+        True,
+        "Remove position bias while training: true = estimated beside the trees, coins = by exploration, false = no.",
+    )
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."
     )
@@ -383,7 +387,7 @@ def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
         settings = _in_its_world(kind(**given), given)
     except ValidationError as error:
         problems = "; ".join(
-            ": ".join([*map(str, problem["loc"]), problem["msg"]]) for problem in error.errors(include_input=False)
+            ": ".join([*map(str, problem["loc"][:1]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
     _ = settings.kafka, settings.data, settings.registry  # what is wrong there is said now, not in the middle of a run

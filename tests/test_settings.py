@@ -136,6 +136,7 @@ def test_settings_are_frozen() -> None:
             ("json://u:p$w#d@host", "mailto://u:p@host"),
         ),
         ("LTR_DEBIAS=no", "debias", False),
+        ("LTR_DEBIAS=coins", "debias", "coins"),
         ("ltr_seed=1", "seed", 2025),
         ("# LTR_SEED=1", "seed", 2025),
         ("OTHER=1", "seed", 2025),

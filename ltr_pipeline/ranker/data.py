@@ -40,6 +40,10 @@ class TrainingData(Protocol):
     def position(self) -> NDArray[np.int32] | None:
         """Return where each item was shown, shape (n,); None = not known."""
 
+    @property
+    def propensity(self) -> NDArray[np.float32] | None:
+        """Return the probability of that place where coins decided it, shape (n,); None = nowhere."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -50,6 +54,7 @@ class Rows:
     relevance: NDArray[np.int8]
     group: NDArray[np.int32]
     position: NDArray[np.int32] | None = None
+    propensity: NDArray[np.float32] | None = None
 
 
 def preferences(data: TrainingData) -> int:
@@ -70,6 +75,7 @@ def rankings(data: TrainingData, chosen: NDArray[np.bool_]) -> Rows:
         relevance=data.relevance[rows],
         group=data.group[chosen],
         position=None if data.position is None else data.position[rows],
+        propensity=None if data.propensity is None else data.propensity[rows],
     )
 
 

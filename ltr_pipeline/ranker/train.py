@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from ltr_pipeline.errors import NothingToLearnError, RankerError, SettingsError
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
+from ltr_pipeline.metrics.unbiased import Examination
 from ltr_pipeline.ranker.data import Rows, TrainingData, held_out, preferences, rankings
+from ltr_pipeline.ranker.debias import Debias, examination, weights
 from ltr_pipeline.ranker.distil import linear_weights
 from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
 
@@ -149,7 +151,7 @@ def train(
     max_relevance: int = 0,
     seed: int,
     threads: int = 1,
-    debias: bool = True,
+    debias: Debias = True,
 ) -> tuple[str, Trained]:
     """Train a ranker; its text form and how it went.
 
@@ -170,7 +172,8 @@ def train(
     threads
         For LightGBM. With several, the process needs ``OMP_WAIT_POLICY=PASSIVE`` from its start.
     debias
-        Estimate and remove position bias, where positions were logged.
+        How to remove position bias, where positions were logged. ``coins`` weighs answers by how much their rank is
+        looked at, estimated from exploration; with too few coin pairs for that it is the same as True.
 
     Raises
     ------
@@ -184,14 +187,19 @@ def train(
     chosen = _fitted_to(complete(parameters or {}, train.feature_names), len(train.relevance))
     _warn_of_fractions(train, chosen.get(CATEGORICAL, []))
     highest = max(max_relevance, *(int(part.relevance.max(initial=0)) for part in (train, valid)))
-    fit = partial(boost, seed=seed, threads=threads, debias=debias)
+    looked_at = examination(train) if debias == "coins" else []
+    if debias == "coins" and not looked_at:
+        log.warning("too few coin pairs to tell position bias: LightGBM estimates it beside the trees")
+    by_position = bool(debias) and not looked_at
+    fit = partial(boost, seed=seed, threads=threads, debias=by_position, looked_at=looked_at)
     booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
     text = _text(booster)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
         valid_ndcg_at_5=_ndcg(booster, valid) if preferences(valid) else None,
-        parameters=chosen | {"seed": seed, "debias": debias and train.position is not None},
+        parameters=chosen
+        | {"seed": seed, "debias": "coins" if looked_at else by_position and train.position is not None},
         missing_rules=missing_rules(booster),
         linear_weights=linear_weights(booster, train),
         seconds=time.perf_counter() - started,
@@ -247,6 +255,7 @@ def boost(
     seed: int,
     threads: int = 1,
     debias: bool = False,
+    looked_at: Sequence[Examination] = (),
 ) -> lgb.Booster:
     """Train with bare LightGBM, made deterministic: `parameters` as `parameters.complete` has them, nothing checked."""
     if threads > 1 and os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE":
@@ -255,7 +264,13 @@ def boost(
     rounds, patience = options.pop("num_iterations", 100), options.pop("early_stopping_round", 0)
     categories = options.pop(CATEGORICAL, [])
     options |= FIXED | {"seed": seed, "num_threads": threads}
-    rows = _lightgbm_rows(train, options, categories, position=train.position if debias else None)
+    rows = _lightgbm_rows(
+        train,
+        options,
+        categories,
+        position=train.position if debias else None,
+        weight=weights(train, looked_at),
+    )
     held_out = [_lightgbm_rows(valid, options, categories, reference=rows)] if valid else []
     stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
     try:
@@ -271,6 +286,7 @@ def _lightgbm_rows(
     categories: list[str],
     *,
     position: NDArray[np.int32] | None = None,
+    weight: NDArray[np.float32] | None = None,
     reference: lgb.Dataset | None = None,
 ) -> lgb.Dataset:
     return lgb.Dataset(
@@ -278,6 +294,7 @@ def _lightgbm_rows(
         label=data.relevance,
         group=data.group,
         position=position,
+        weight=weight,
         feature_name=list(data.feature_names),
         categorical_feature=categories,  # of the Dataset: among the parameters LightGBM knows no names of features
         reference=reference,
