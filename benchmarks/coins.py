@@ -187,21 +187,20 @@ def trial(row: Row, explored: int, rng: np.random.Generator) -> Evidence:
         score, other, relevance, position, propensity = (
             np.tile(column, row.repeats) for column in (score, other, relevance, position, propensity)
         )
-    seed = int(rng.integers(2**31))
     ours, theirs = (quality.ndcg(Rankings(relevance, each, group)) for each in (score, other))
     at_random = quality.ndcg(Rankings(relevance, np.zeros(len(relevance)), group))
     pairs = coins.coin_pairs(group, position, propensity)
-    found = quality.estimate(ours, users, seed)
+    found = quality.estimate(ours, users)
     return Evidence(
         trees=70,
         train_impressions=50_000,
         test_queries=found.n,
         metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),
-        against_random=quality.paired(ours, at_random, users, seed),
+        against_random=quality.paired(ours, at_random, users),
         champion=Comparison(
             version="20250101_0215",
             kind=row.kind,
-            delta=quality.paired(ours, theirs, users, seed),
+            delta=quality.paired(ours, theirs, users),
             unbiased=unbiased.difference(pairs, relevance, score, other, users),
         ),
         fairness=Fairness(configured=False, evaluable=False, reason="not looked at here"),

@@ -40,15 +40,20 @@ class Scorer:
     trees
         How many trees the model has; 0 for a linear one.
     used
-        Features that its scores depend on.
+        Features that its scores depend on; all, where nothing else is known.
     """
 
     def __init__(
-        self, features: Sequence[str], trees: int, model: _Model, contributions: _Model, used: Iterable[str]
+        self,
+        features: Sequence[str],
+        trees: int,
+        model: _Model,
+        contributions: _Model,
+        used: Iterable[str] | None = None,
     ) -> None:
         self.features = tuple(features)
         self.trees = trees
-        self.used = frozenset(used)
+        self.used = frozenset(self.features if used is None else used)
         self._model = model
         self._contributions = contributions
         self._reader = Reader(self.features)
