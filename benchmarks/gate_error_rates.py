@@ -281,7 +281,7 @@ class Field:
         """Each challenger against a champion and another recent version that are truly worse by `gain`."""
         found = []
         for index, challenger in enumerate(challengers):
-            spoiler = self.spoilers[index]
+            spoiler = self.spoilers[index if gain <= 2 * EPSILON else index % 2 * 2]  # noise alone spoils that much
             rivals = [self.models[(index + step) % 4] for step in (1, 2)]
             spoiled = [worse_by(self.population, rival, spoiler, gain, challenger) for rival in rivals]
             found.append(contest(self.population, challenger, *spoiled, labels))
