@@ -42,7 +42,8 @@ from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.serving.ranking.order import explore
-from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
+from ltr_pipeline.simulate.debiasing import worth as by_utility
+from ltr_pipeline.simulate.draw import sample
 from ltr_pipeline.simulate.world import FEATURES, ShownLists, World
 
 SIZES = (100, 300, 1000, 3000)
@@ -156,11 +157,6 @@ def rows(seed: int) -> Iterator[Row]:
     yield Row("tilted by 0.05 SD a position", plain, tilted(models[0], 0.05), models[1])
     yield Row("knows every outcome", plain, knowing(models[0], 1.0), models[1])
     yield Row("knows 70 % of the positives", plain, knowing(models[0], 0.7), models[1])
-
-
-def by_utility(lists: ShownLists, score: Floats) -> Floats:
-    worth = np.searchsorted(ANSWER_THRESHOLDS, lists.utility).astype(np.int8)
-    return quality.ndcg(Rankings(worth, score, lists.group))
 
 
 @cache

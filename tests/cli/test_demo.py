@@ -20,6 +20,9 @@ def test_the_loop_is_shown_and_measured(tmp_path: Path) -> None:
     for seed in (0, 1):
         said = rf"^seed {seed}, step 6 of 8: the second night, \d+\.\d s, [\d,]+ rows$"
         assert re.search(said, done.out, re.MULTILINE)
+    for way in ("true", "coins"):
+        gain = r"[+−]?0\.\d{3}"
+        assert re.search(rf"^{way} +{gain}, {gain} +[+−]?0\.\d{{4}} \(", done.out, re.MULTILINE)
     assert "shadow" in done.out  # the panel's lists landed, and were left out
     assert "Traceback" not in (tmp_path / "seed-0" / "service.log").read_text()
     messages = [json.loads(line) for line in (tmp_path / "seed-0" / "audit.log").read_bytes().splitlines()]
