@@ -95,6 +95,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     session_gap_minutes
         Where a message names no ranking, a ranking is what one user was shown for one query without a longer gap; None:
         all that was shown for the query on that day (UTC).
+    known_before
+        Features that you know are known before a list is shown, whatever the feature audit makes of them. Not hashed.
     continues
         How the SHA-256 of each mapping begins that this one revises: what landed under them is learned from, too. It is
         not hashed.
@@ -113,6 +115,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     features_as: Literal["object", "pairs"] = "object"
     flags: Literal["refused", "1 or 0"] = "refused"
     session_gap_minutes: float | None = None
+    known_before: tuple[str, ...] = ()
     continues: tuple[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12,64}$")], ...] = ()
 
     @property
@@ -124,7 +127,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         named = sorted(name for name, paths in self.fields.items() if paths)
         fields = msgspec.structs.fields(self)
         plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
-        left_out = {*plain, "continues"}
+        left_out = {*plain, "known_before", "continues"}
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in left_out}
         content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
@@ -220,6 +223,8 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"relevance must give each action a whole number from 0 to {MAX_RELEVANCE}")
     if unknown := sorted(set(mapping.legacy_weights) - set(mapping.features)):
         problems.append(f"legacy_weights names {misspelt(unknown, mapping.features)}, which are not features")
+    if unknown := sorted(set(mapping.known_before) - set(mapping.features)):
+        problems.append(f"known_before names {misspelt(unknown, mapping.features)}, which are not features")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
     return [*problems, *_option_problems(mapping)]

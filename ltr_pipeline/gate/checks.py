@@ -17,6 +17,8 @@ from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
+from ltr_pipeline.gate.suspects import changed, suspicions
+from ltr_pipeline.metrics.changes import FEWEST_CHANGES
 from ltr_pipeline.metrics.coins import MIN_PAIRS, CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
 from ltr_pipeline.metrics.quality import Delta
@@ -99,6 +101,7 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         _fresh_events(evidence.landed),
         _quarantined_share(evidence.landed, policy),
         _lost_share(evidence.landed, policy),
+        _unjoined_share(evidence, policy),
     ]
     reasons = [check.reason for check in checks if blocks(check.status, policy)]
     if policy.gate_mode == "dry_run":
@@ -119,7 +122,11 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield _best_recent(evidence, policy)
     yield coin
     yield unbiased
-    yield suspicious_gain(evidence.champion, policy, doubt=doubt(coin, unbiased, audit=None))
+    audited = _feature_audit(evidence)
+    clean = None if audited.status == "skipped" else audited.status == "pass"
+    yield suspicious_gain(evidence.champion, policy, doubt=doubt(coin, unbiased, audit=clean))
+    yield audited
+    yield _feature_change(evidence, policy)
 
 
 def blocks(status: Status, policy: Policy) -> bool:
@@ -383,7 +390,7 @@ def doubt(coin: Check, unbiased: Check, *, audit: bool | None) -> str:
 
 def suspicious_gain(champion: Comparison, policy: Policy, *, doubt: str) -> Check:
     """Pass when a gain above the limit is ruled out, or no `doubt` is left; against hand-set weights, when unseen."""
-    name, limit, delta, other = "suspicious_gain", policy.suspicious_gain, champion.delta, _other(champion)
+    name, limit, delta, other = "suspicious_gain", _largest_gain(champion, policy), champion.delta, _other(champion)
     if champion.kind == "none":
         return _check(name, "skipped", champion.reason or "nothing to compare with", threshold=limit)
     if delta is None:
@@ -393,10 +400,50 @@ def suspicious_gain(champion: Comparison, policy: Policy, *, doubt: str) -> Chec
         return _versus(name, "pass", f"a plausible gain: {gain}", delta, limit)
     if not doubt:
         return _versus(name, "pass", f"a large gain, which coins and the feature audit clear: {gain}", delta, limit)
-    found = "too good to be true" if delta.value > limit else f"a gain above {limit:g} cannot be ruled out"
-    way_out = "look for a feature that knows the outcome, or raise ltr_suspicious_gain"
-    reason = f"{found}: {gain}; {doubt}; {way_out}"
+    found = "too good to be true" if delta.value > limit else f"a gain above {limit:.3g} cannot be ruled out"
+    held = "ltr_suspicious_gain_share" if limit < policy.suspicious_gain else "ltr_suspicious_gain"
+    reason = f"{found}: {gain}; {doubt}; look for a feature that knows the outcome, or raise {held}"
     return _versus(name, "inconclusive", reason, delta, limit)
+
+
+def _largest_gain(rival: Comparison, policy: Policy) -> float:
+    """Return the gain that is not suspicious: where little is left to be gained, a share of that."""
+    reached = rival.metrics.ndcg_at_5.value if rival.metrics else None
+    if reached is None:
+        return policy.suspicious_gain
+    return min(policy.suspicious_gain, policy.suspicious_gain_share * (1 - reached))
+
+
+def _feature_audit(evidence: Evidence) -> Check:
+    """Fail where a feature knows the outcome; where one only looks as if it did, somebody has to look."""
+    name = "feature_audit"
+    if not evidence.audit:
+        return _check(name, "skipped", "the features were not audited", threshold=0, unit="features")
+    found = suspicions(evidence.audit)
+    if not found:
+        reason = "no feature looks as if it knew the outcome"
+        return _check(name, "pass", reason, observed=0, threshold=0, unit="features")
+    status: Status = "fail" if any(one.sure for one in found) else "inconclusive"
+    reason = "; ".join(one.what for one in found)
+    return _check(name, status, reason, observed=len(found), threshold=0, unit="features")
+
+
+def _feature_change(evidence: Evidence, policy: Policy) -> Check:
+    """Fail where a feature changed as it never does from one day to the next."""
+    name, limit = "feature_change", policy.feature_change_max
+    found = changed(evidence.audit, limit)
+    if not found:
+        reason = f"it takes {FEWEST_CHANGES + 1} training days to know how much features change"
+        return _check(name, "skipped", reason, threshold=limit)
+    most, unusual = found[0], [one for one in found if one.excess > 0]
+    status: Status = "fail" if unusual else "pass"
+    told = "; ".join(
+        f"{one.feature} changed on {one.day} as it never does from one day to the next: the two days differ by "
+        f"{one.distance:.3f}, normal ones by at most {one.limit:.3f}"
+        for one in unusual
+    )
+    normal = f"no feature changed unusually from one day to the next; {most.feature} by {most.distance:.3f}"
+    return _check(name, status, told or normal, observed=most.distance, threshold=most.limit)
 
 
 def _fresh_events(landed: Landed | None) -> Check:
@@ -431,6 +478,19 @@ def _lost_share(landed: Landed | None, policy: Policy) -> Check:
     status: Status = "pass" if share <= limit else "fail"
     side = "within" if status == "pass" else "above"
     reason = f"{landed.records_lost:,} of {sent:,} records were gone before they were read, {side} {100 * limit:g} %"
+    return _check(name, status, reason, observed=share, threshold=limit)
+
+
+def _unjoined_share(evidence: Evidence, policy: Policy) -> Check:
+    name, limit = "unjoined_share", policy.unjoined_share_max
+    if not evidence.joinable:
+        return _check(name, "skipped", "no feedback could belong to an impression", threshold=limit)
+    share = evidence.unjoined / evidence.joinable
+    status: Status = "pass" if share <= limit else "fail"
+    side = "within" if status == "pass" else "above"
+    reason = (
+        f"{evidence.unjoined:,} of {evidence.joinable:,} interactions belong to no impression, {side} {100 * limit:g} %"
+    )
     return _check(name, status, reason, observed=share, threshold=limit)
 
 

@@ -16,9 +16,10 @@ from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.checks import Decision
-from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.evidence import Evidence, Fallback
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.ranker.train import Trained, label_gain
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.signing import Key
 from ltr_pipeline.versions import weights
@@ -69,6 +70,17 @@ def weights_document(
         latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
         linear_weights=trained.linear_weights,
+        linear=_fallback(trained.linear, found.fallback),
+    )
+
+
+def _fallback(linear: Linear | None, measured: Fallback | None) -> weights.Fallback | msgspec.UnsetType:
+    if linear is None or measured is None:
+        return msgspec.UNSET
+    return weights.Fallback(
+        **msgspec.structs.asdict(linear),
+        ndcg_at_5=msgspec.to_builtins(measured.metrics.ndcg_at_5),
+        against_random=msgspec.to_builtins(measured.against_random),
     )
 
 

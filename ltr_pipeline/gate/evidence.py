@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Metrics
@@ -14,7 +15,7 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 
-__all__ = ["Comparison", "Evidence"]
+__all__ = ["Comparison", "Evidence", "Fallback"]
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,6 +45,24 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     delta: Delta | None = None
     gone: list[str] = []
     unbiased: UnbiasedDelta | None = None
+
+
+class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How well the linear weights rank that stand in for the challenger.
+
+    Attributes
+    ----------
+    metrics, against_random
+        Theirs, and theirs minus the expected random order; the latter is None with too few clusters.
+    """
+
+    metrics: Metrics
+    against_random: Delta | None
+
+    @property
+    def beats_random(self) -> bool:
+        """Return whether they are better than chance: the whole interval is above 0."""
+        return self.against_random is not None and self.against_random.low > 0
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,6 +95,12 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         from a release that did not look.
     examination
         How much each rank is looked at, by the coins; empty without enough of them.
+    audit
+        What each feature looks like; empty from a release that did not look.
+    fallback
+        The linear weights that rank where the challenger cannot.
+    joinable, unjoined
+        Interactions of the window that could belong to an impression, and those that do not.
     """
 
     trees: int
@@ -93,3 +118,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     untrained: str = ""
     coins: CoinCheck | None = None
     examination: list[Examination] = []
+    audit: list[FeatureAudit] = []
+    fallback: Fallback | None = None
+    joinable: int = 0
+    unjoined: int = 0

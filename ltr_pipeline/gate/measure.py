@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.rivals import Rival, Rivals
 from ltr_pipeline.metrics import coins, fairness, quality, slices, unbiased
+from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck, CoinPairs
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
@@ -28,6 +29,7 @@ from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
 from ltr_pipeline.scoring.latency import Latency
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
@@ -158,7 +160,12 @@ class Contest:
         return unbiased.difference(pairs, self.data.relevance, self.rankings.score, order.score, self.clusters)
 
 
-def gather(contest: Contest, landed: Landed | None) -> Evidence:
+def gather(
+    contest: Contest,
+    landed: Landed | None,
+    audit: Sequence[FeatureAudit] = (),
+    linear: Linear | None = None,
+) -> Evidence:
     """Measure the challenger and everything it is compared with.
 
     A rival that was trained on part of the test days is compared on the rest, if that has as many rankings as the test
@@ -168,6 +175,10 @@ def gather(contest: Contest, landed: Landed | None) -> Evidence:
     ----------
     landed
         What arrived for this run; None for a backfill.
+    audit
+        What each feature looks like.
+    linear
+        What stands in for the challenger; None where nothing does.
     """
     days, challenger, rivals, orders = contest.days, contest.challenger, contest.rivals, contest.baselines
     groups = _groups(days)
@@ -188,6 +199,10 @@ def gather(contest: Contest, landed: Landed | None) -> Evidence:
         landed=landed,
         coins=_coins(contest),
         examination=_examination(contest),
+        audit=list(audit),
+        fallback=_fallback(contest, linear) if linear else None,
+        joinable=days.manifest.joinable,
+        unjoined=sum(days.manifest.unjoined.values()),
     )
 
 
@@ -205,6 +220,8 @@ def without_model(why: str, manifest: DatasetManifest, landed: Landed | None) ->
         fairness=fairness.Fairness(configured=False, evaluable=False, reason=NO_MODEL),
         latency=None,
         landed=landed,
+        joinable=manifest.joinable,
+        unjoined=sum(manifest.unjoined.values()),
     )
 
 
@@ -249,6 +266,15 @@ def _baselines(contest: Contest, legacy_weights: Mapping[str, float]) -> dict[st
     if legacy_weights:
         orders["legacy_linear"] = contest.scored(Scorer.from_linear(legacy_weights, data.feature_names))
     return orders
+
+
+def _fallback(contest: Contest, linear: Linear) -> Fallback:
+    order = contest.scored(Scorer.from_standardised(linear, contest.data.feature_names))
+    random = quality.ndcg(contest.baselines["random"])
+    return Fallback(
+        metrics=contest.metrics(order),
+        against_random=quality.paired(quality.ndcg(order), random, contest.clusters),
+    )
 
 
 def _against_champion(
@@ -323,6 +349,7 @@ def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame)
     new_item = ~contest.data.ids[ITEM_ID].is_in(trained_on[ITEM_ID].unique().implode()).to_numpy()
     parts = (
         slices.by_group(groups)
+        | slices.by_day(contest.rankings, contest.times)
         | slices.by_day_part(contest.rankings, contest.times)
         | slices.by_novelty(contest.rankings, new_item)
     )

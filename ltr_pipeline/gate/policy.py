@@ -43,6 +43,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     suspicious_gain: Annotated[
         Share, Meta(description="gain in nDCG@5 over the champion above which a data leak is suspected")
     ] = 0.10
+    suspicious_gain_share: Annotated[
+        Share, Meta(description="the same, as a share of what the champion left to be gained (1 − its nDCG@5)")
+    ] = 0.5
+    feature_change_max: Annotated[
+        Share, Meta(description="change of a feature's distribution from a day to the next that is never too much")
+    ] = 0.10
+    unjoined_share_max: Annotated[
+        Share, Meta(description="largest share of feedback that belongs to no impression")
+    ] = 0.20
     quarantined_share_max: Annotated[
         Share, Meta(description="largest share of records landed that are quarantined")
     ] = 0.01

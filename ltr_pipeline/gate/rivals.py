@@ -34,11 +34,14 @@ class Rival:
         Its model, loaded.
     seen_until
         End of the days it was trained and validated on; only later rankings compare fairly.
+    importance
+        Share of its gain by feature.
     """
 
     version: str
     scorer: Scorer
     seen_until: dt.datetime
+    importance: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -101,4 +104,9 @@ def load_rival(registry: Registry, version: str | None) -> Rival | None:
     except LtrError as error:
         log.warning("rival cannot be compared", version=version, error=str(error))
         return None
-    return Rival(version=version, scorer=scorer, seen_until=document.data.valid.end)
+    return Rival(
+        version=version,
+        scorer=scorer,
+        seen_until=document.data.valid.end,
+        importance=document.model.importance,
+    )

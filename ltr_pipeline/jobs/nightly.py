@@ -21,6 +21,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
+from ltr_pipeline.gate.audit import AUDITED, inspect
 from ltr_pipeline.gate.checks import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
@@ -28,6 +29,7 @@ from ltr_pipeline.gate.examples import NONE, Examples, choose
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
+from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
@@ -201,10 +203,11 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
     if trained.untrained:
         return measure.without_model(trained.untrained, manifest, inputs.landed), NONE
+    learned, test = _part(run, manifest, "train", ids=(*measure.TRAINED_ON, *AUDITED)), _part(run, manifest, "test")
     days = measure.HeldOut(
-        test=_part(run, manifest, "test"),
+        test=test,
         manifest=manifest,
-        trained_on=_part(run, manifest, "train", ids=measure.TRAINED_ON).ids,
+        trained_on=learned.ids,
         seed=settings.seed,
         group_share_min=settings.group_share_min,
     )
@@ -214,8 +217,14 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
+    gains = Gains(
+        now=trained.importance,
+        before=published.champion.importance if published.champion else None,
+        vouched=settings.mapping.known_before,
+    )
+    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
     contest = measure.Contest(days, challenger, published)
-    return measure.gather(contest, inputs.landed), choose(contest)
+    return measure.gather(contest, inputs.landed, audit, trained.linear), choose(contest)
 
 
 def _model_text(run: Run, trained: Trained) -> str:

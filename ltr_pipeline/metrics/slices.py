@@ -1,6 +1,7 @@
-"""How good an order is for parts of the test rankings: protected groups, parts of the day, new items.
+"""How good an order is for parts of the test rankings: protected groups, days, parts of the day, new items.
 
-`by_group`, `by_day_part` and `by_novelty` say which rows are in which part, and `measure` gives the nDCG@5 of each.
+`by_group`, `by_day`, `by_day_part` and `by_novelty` say which rows are in which part, and `measure` gives the nDCG@5 of
+each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ltr_pipeline.metrics.quality import Estimate, estimate, ndcg
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.schema import PROTECTED_GROUP
 
-__all__ = ["DAY_PARTS", "RowSets", "Slice", "by_day_part", "by_group", "by_novelty", "measure"]
+__all__ = ["DAY_PARTS", "RowSets", "Slice", "by_day", "by_day_part", "by_group", "by_novelty", "measure"]
 
 DAY_PARTS: Final = ("00-06", "06-12", "12-18", "18-24")
 """Parts of the day, by the hour (UTC) at which a ranking was shown."""
@@ -57,6 +58,13 @@ def by_group(groups: ProtectedGroups) -> RowSets:
     if label.null_count():
         parts[PROTECTED_GROUP, "unknown"] = label.is_null().to_numpy()
     return parts
+
+
+def by_day(rankings: Rankings, time: pl.Series) -> RowSets:
+    """Part the rankings by day, from the UTC datetime of each, (rankings,)."""
+    day = time.dt.date()
+    of_row = day.to_numpy()[rankings.ranking]
+    return {("day", str(one)): of_row == np.datetime64(one) for one in sorted(day.unique())}
 
 
 def by_day_part(rankings: Rankings, time: pl.Series) -> RowSets:

@@ -22,8 +22,9 @@ from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.unbiased import Examination
 from ltr_pipeline.ranker.data import Rows, TrainingData, held_out, preferences, rankings
 from ltr_pipeline.ranker.debias import Debias, examination, weights
-from ltr_pipeline.ranker.distil import linear_weights
+from ltr_pipeline.ranker.distil import distilled
 from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
+from ltr_pipeline.scoring.linear import Linear
 
 __all__ = ["Chooser", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
 
@@ -73,7 +74,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ``as zero`` (training had none, so LightGBM reads NaN as 0), ``learned, for zero too`` (with `zero_as_missing`),
         ``as an unknown category`` (the values are categories) or ``unused``.
     linear_weights
-        The fallback: non-negative, sum 1.
+        For readers of the document that know no others: non-negative, sum 1.
     seconds
         Wall-clock time of the whole training.
     model_sha256
@@ -82,6 +83,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Why there is no model; empty when there is one.
     chosen_by
         Which rankings chose the number of trees; None without a model, and from a release that did not record it.
+    linear
+        The fallback: signed weights of standardised features; None without a model, and from a release without it.
     """
 
     trees: int
@@ -94,6 +97,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model_sha256: str
     untrained: str = ""
     chosen_by: Chooser | None = None
+    linear: Linear | None = None
 
 
 def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
@@ -194,6 +198,7 @@ def train(
     fit = partial(boost, seed=seed, threads=threads, debias=by_position, looked_at=looked_at)
     booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
     text = _text(booster)
+    linear, shares = distilled(booster, train)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
@@ -201,10 +206,11 @@ def train(
         parameters=chosen
         | {"seed": seed, "debias": "coins" if looked_at else by_position and train.position is not None},
         missing_rules=missing_rules(booster),
-        linear_weights=linear_weights(booster, train),
+        linear_weights=shares,
         seconds=time.perf_counter() - started,
         model_sha256=_sha256(text),
         chosen_by=chosen_by,
+        linear=linear,
     )
 
 

@@ -66,6 +66,15 @@ _CHECKS: Final = {
     ),
     "unbiased_delta": "Clicks favour what was shown on top; Exploration below shows both figures and why they differ.",
     "suspicious_gain": "",  # its reason says it
+    "feature_audit": (
+        "Take such a feature out of the mapping's features. If it is known before a list is shown, name it under "
+        "known_before there."
+    ),
+    "feature_change": (
+        "Is what logs it at work, and in the same unit? If the change is meant, wait until the training days have it, "
+        "or raise ltr_feature_change_max for these nights."
+    ),
+    "unjoined_share": "“What to look at first” below says what the ids or times of that feedback lack.",
     "samples": "Wait for more events, or learn from more days with LTR_WINDOW_DAYS.",
     "queries": "Wait for more events. Lists in which nobody chose anything do not count.",
     "fresh_events": "Is what writes the events at work? `ltr doctor` examines the source.",
@@ -74,15 +83,18 @@ _CHECKS: Final = {
 }
 
 
+_NOT_BY_WAITING: Final = ("suspicious_gain", "feature_audit")
+
+
 def of_check(name: str, status: str) -> str:
     """Say what to do about a check of the gate that kept the former model; empty where nothing more is to be said.
 
     >>> of_check("quarantined_share", "fail")
     '`ltr events` shows what was refused, and why.'
     """
-    if status == "inconclusive" and name != "suspicious_gain":
+    if status == "inconclusive" and name not in _NOT_BY_WAITING:
         return _WAIT
-    return _CHECKS.get(name, "") if status == "fail" else ""
+    return _CHECKS.get(name, "") if status in ("fail", "inconclusive") else ""
 
 
 def of_refusal(reason: str) -> str:

@@ -12,7 +12,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Check
-from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS
 from ltr_pipeline.metrics.quality import Delta, Metrics
@@ -47,8 +47,17 @@ def rankers(evidence: Evidence) -> list[Ranker]:
         rows.append(Ranker("Logged order", "as the lists were shown", logged, None))
     if random := evidence.baselines.get("random"):
         rows.append(Ranker("Random order", "exact expectation", random, evidence.against_random))
+    if evidence.fallback:
+        rows.append(Ranker("Linear fallback", _of_fallback(evidence.fallback), evidence.fallback.metrics, None))
     known = {"legacy_linear", "logged_order", "random"}
     return rows + [Ranker(name, "", m, None) for name, m in evidence.baselines.items() if name not in known]
+
+
+def _of_fallback(fallback: Fallback) -> str:
+    """Say what a service does where the model cannot rank."""
+    if fallback.beats_random:
+        return "ranks in a service where the model cannot"
+    return "no better than chance: where the model cannot rank, the order of the request stays"
 
 
 def _rival(name: str, other: Comparison) -> Ranker:
@@ -76,6 +85,7 @@ _AROUND = {"ndcg_at_5", "beats_random", "champion", "best_recent", "coin", "unbi
 
 DIMENSIONS = {
     "protected_group": "Protected group",
+    "day": "Day (UTC)",
     "day_part": "Part of the day (UTC)",
     "items": "Items seen in training",
 }

@@ -50,9 +50,12 @@ _CHECKS = {
     "coin": _Words("Coin check", "", "share"),
     "unbiased_delta": _Words("By coin pairs", "CI >", "delta"),
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
+    "feature_audit": _Words("Suspicious features", "≤", "count"),
+    "feature_change": _Words("Change of a feature", "≤", "score"),
     "fresh_events": _Words("New events", "≥", "count"),
     "quarantined_share": _Words("Quarantined records", "≤", "share"),
     "lost_share": _Words("Lost records", "≤", "share"),
+    "unjoined_share": _Words("Feedback without an impression", "≤", "share"),
 }
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.scoring.forest import Forest
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Features, Ranked, Reader, Request
 from ltr_pipeline.scoring.resting import rest_if_due
 from ltr_pipeline.scoring.trees import Trees, read_trees
@@ -31,7 +32,7 @@ class _Model(Protocol):
 class Scorer:
     """A loaded model: candidates or a feature matrix in, scores out.
 
-    Make one with `from_model` or `from_linear`; scoring changes nothing, so threads may share it.
+    Make one with `from_model`, `from_linear` or `from_standardised`; scoring changes nothing, so threads may share it.
 
     Attributes
     ----------
@@ -79,8 +80,27 @@ class Scorer:
         RankerError
             A weight is for none of the `features`.
         """
-        model = _LinearModel(weights, features)
+        if unknown := sorted(set(weights) - set(features)):
+            raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
+        steepness = np.array([weights.get(name, 0.0) for name in features])
+        model = _LinearModel(steepness, np.zeros(len(features)))
         used = (name for name, weight in weights.items() if weight)
+        return cls(features, 0, model.score, model.contributions, used)
+
+    @classmethod
+    def from_standardised(cls, linear: Linear, features: Sequence[str]) -> Scorer:
+        """Make the scorer of a weighted sum of standardised features, to which a missing one adds nothing.
+
+        Raises
+        ------
+        RankerError
+            A weight is missing, or is for none of the `features`.
+        """
+        if wrong := sorted(set(linear.weights).symmetric_difference(features)):
+            raise RankerError(f"the linear weights and the features differ in {wrong}")
+        steepness = np.array([linear.weights[name] / linear.scales[name] for name in features])
+        model = _LinearModel(steepness, np.array([linear.means[name] for name in features]))
+        used = (name for name, weight in linear.weights.items() if weight)
         return cls(features, 0, model.score, model.contributions, used)
 
     def read(self, candidates: Sequence[Candidate]) -> Features:
@@ -129,20 +149,19 @@ class Scorer:
 
 
 class _LinearModel:
-    def __init__(self, weights: Mapping[str, float], features: Sequence[str]) -> None:
-        if unknown := sorted(set(weights) - set(features)):
-            raise RankerError(f"there are weights for {unknown}, but the features are {list(features)}")
-        self._weights = np.array([weights.get(name, 0.0) for name in features])
+    """A weighted sum of how far each feature is from its centre; a missing one is there."""
+
+    def __init__(self, weights: NDArray[np.float64], centres: NDArray[np.float64]) -> None:
+        self._weights, self._centres = weights, centres
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(_without_gaps(matrix) @ self._weights, dtype=np.float64)
+        return np.asarray(self._off_centre(matrix) @ self._weights, dtype=np.float64)
 
     def contributions(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.column_stack([_without_gaps(matrix) * self._weights, np.zeros(len(matrix))])
+        return np.column_stack([self._off_centre(matrix) * self._weights, np.zeros(len(matrix))])
 
-
-def _without_gaps(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.nan_to_num(matrix.astype(np.float64), nan=0.0)
+    def _off_centre(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.nan_to_num(matrix.astype(np.float64) - self._centres, nan=0.0)
 
 
 class _TreeModel:

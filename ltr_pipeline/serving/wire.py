@@ -117,11 +117,12 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     version
         Version of the model, or ``legacy``.
     model
-        ``lightgbm``, ``linear`` (the document's distilled weights) or ``legacy``.
+        ``lightgbm``, ``linear`` (the document's distilled weights), ``request`` (its order stays, where these are no
+        better than chance) or ``legacy``.
     fallback
         Why the model did not score; null when it did.
     policy
-        What decided the order: the version (``…+linear``: its linear weights), or how two orders were mixed.
+        What decided the order: the version (``…+linear``, ``…+request``: its fallback), or how two orders were mixed.
     missing
         Features that candidates did not give, by name.
     unknown_features

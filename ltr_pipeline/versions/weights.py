@@ -28,12 +28,14 @@ import msgspec
 
 from ltr_pipeline import signing
 from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.signing import Key, as_keys, signing_keys
 from ltr_pipeline.versions.ids import PATTERN
 
 __all__ = [
     "SCHEMA_VERSION",
     "Data",
+    "Fallback",
     "Feature",
     "Golden",
     "Model",
@@ -134,6 +136,26 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scores: list[float]
 
 
+class Fallback(Linear, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Linear weights that rank where the model cannot, and how well they do on the test days.
+
+    Attributes
+    ----------
+    ndcg_at_5
+        ``{"value", "low", "high", "n", ...}``.
+    against_random
+        ``{"value", "low", "high", "n"}``: their nDCG@5 minus that of random order; null with too few users to tell.
+    """
+
+    ndcg_at_5: dict[str, Any]
+    against_random: dict[str, Any] | None
+
+    @property
+    def beats_random(self) -> bool:
+        """Return whether they rank better than chance: the whole interval is above 0."""
+        return self.against_random is not None and self.against_random.get("low", 0.0) > 0
+
+
 class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole published model in one document.
 
@@ -162,6 +184,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Golden requests, at least one.
     linear_weights
         Weights for consumers that cannot load the model: one per feature, not negative, with sum 1.
+    linear
+        What ranks in a service where the model cannot; documents of former releases have none.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -180,6 +204,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     latency: dict[str, Any]
     golden: Annotated[list[Golden], msgspec.Meta(min_length=1)]
     linear_weights: dict[str, float]
+    linear: Fallback | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def feature_names(self) -> list[str]:
@@ -320,6 +345,8 @@ def _contradictions(weights: Weights) -> Iterator[str]:
     for golden in weights.golden:
         yield from _golden_problems(golden, set(names))
     yield from _linear_problems(weights.linear_weights, names)
+    if weights.linear:
+        yield from _fallback_problems(weights.linear, names)
     yield from _time_problems(weights)
     if len(weights.label_gain) <= (highest := max(weights.relevance.values(), default=0)):
         yield f"{len(weights.label_gain)} label gains do not cover relevance {highest}"
@@ -356,6 +383,16 @@ def _linear_problems(linear: dict[str, float], names: Sequence[str]) -> Iterator
         yield f"linear_weights of {negative} are negative"
     if abs(math.fsum(linear.values()) - 1) > SUM_TOLERANCE:
         yield f"linear_weights sum to {math.fsum(linear.values())}, not 1"
+
+
+def _fallback_problems(linear: Fallback, names: Sequence[str]) -> Iterator[str]:
+    for part in ("weights", "means", "scales"):
+        if wrong := set(getattr(linear, part)).symmetric_difference(names):
+            yield f"linear.{part} and the features differ in {sorted(wrong)}"
+    if flat := [name for name, scale in linear.scales.items() if scale <= 0]:
+        yield f"linear.scales of {flat} are not above 0"
+    if not isinstance((linear.against_random or {}).get("low", 0.0), float | int):
+        yield "linear.against_random.low is not a number"
 
 
 def _time_problems(weights: Weights) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Ranks requests: by the model where it can, else by linear weights, and never without an answer."""
+"""Ranks requests: by the model where it can, else by a fallback, and never without an answer."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Scored(NamedTuple):
     scores
         float64 (candidates,).
     model
-        ``lightgbm``, ``linear`` or ``legacy``.
+        ``lightgbm``, ``linear``, ``request`` (its order stays) or ``legacy``.
     fallback
         Why the model did not score; None when it did.
     """
@@ -276,7 +276,7 @@ class Service:
         )
 
     async def _score(self, model: Loaded, matrix: NDArray[np.float32]) -> Scored:
-        """Score within the deadline, by linear weights when the model fails or takes too long."""
+        """Score within the deadline, by the fallback when the model fails or takes too long."""
         if model is self.models.legacy:
             return Scored(model.scorer.score(matrix), model.kind, "no_model")
         deadline = self.settings.deadline_ms / 1000
@@ -289,21 +289,21 @@ class Service:
                     loop.run_in_executor(self._threads, model.scorer.score, matrix), deadline
                 )
         except TimeoutError:
-            return Scored(model.linear.score(matrix), "linear", "deadline")
+            return _without_model(model, matrix, "deadline")
         except Exception:  # whatever a model does, there is an answer
             log.exception("scoring failed", version=model.version)
-            return Scored(model.linear.score(matrix), "linear", "error")
+            return _without_model(model, matrix, FAULT)
         if not np.isfinite(scores).all():
-            return Scored(model.linear.score(matrix), "linear", "error")
+            return _without_model(model, matrix, FAULT)
         return Scored(scores, model.kind, None)
 
     def _mixed(
         self, candidates: Sequence[wire.RankCandidate], model: Loaded, scored: Scored, k: int | None, request_id: str
     ) -> Mixed:
-        """Decide the shown order; linear weights that stand in for a model are never mixed with another version."""
+        """Decide the shown order; what stands in for a model is never mixed with another version."""
         order = descending(scored.scores)
-        if scored.model == "linear":
-            return plain(order[:k], f"{model.version}+linear")
+        if scored.model != model.kind:
+            return plain(order[:k], f"{model.version}+{scored.model}")
         if chosen(request_id, self.settings.explore_share, "explore"):
             return explore(order[:k], model.version)
         return self.mixer.mix(candidates, model, order, k, request_id)
@@ -317,7 +317,7 @@ class Service:
         request_id: str,
         shown: int,
     ) -> None:
-        if candidates and scored.model != "linear":
+        if candidates and scored.model == model.kind:
             self.shadow.offer(
                 Served(
                     request_id=request_id,
@@ -351,7 +351,9 @@ class Service:
 
     def _strongest(self, model: Loaded, read: Features, order: Sequence[int], scored: Scored) -> list[dict[str, float]]:
         """Return the strongest contributions of the items in `order`, by the model that scored them."""
-        scorer = model.linear if scored.model == "linear" else model.scorer
+        scorer = model.scorer if scored.model == model.kind else model.linear
+        if scorer is None:
+            return [{}] * len(order)
         shown = scorer.contributions(read.matrix[list(order)])[:, :-1]
         return [dict(list(_by_strength(row, scorer.features).items())[:STRONGEST]) for row in shown]
 
@@ -364,6 +366,13 @@ class Service:
             prometheus.MISSING.inc(sum(missing.candidates for missing in answer.missing.values()))
         if answer.unknown_features:
             prometheus.UNKNOWN.inc()
+
+
+def _without_model(model: Loaded, matrix: NDArray[np.float32], why: str) -> Scored:
+    """Score by the linear weights, or all alike where these are no better than chance: then the order stays."""
+    if model.linear is None:
+        return Scored(np.zeros(len(matrix)), "request", why)
+    return Scored(model.linear.score(matrix), "linear", why)
 
 
 def _outcome(answer: wire.RankAnswer) -> str:

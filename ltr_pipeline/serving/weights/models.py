@@ -42,7 +42,8 @@ class Loaded:
     scorer
         The model itself.
     linear
-        Linear weights that rank when `scorer` fails; they read the same features.
+        Linear weights that rank when `scorer` fails; they read the same features. None where they are no better than
+        chance: then the request's order stays.
     missing
         How a missing value is read, by feature (`weights.Feature`).
     seconds_a_row
@@ -58,7 +59,7 @@ class Loaded:
     kind: str
     created_at: datetime | None
     scorer: Scorer
-    linear: Scorer
+    linear: Scorer | None
     missing: Mapping[str, str]
     seconds_a_row: float
     sample: tuple[Mapping[str, float | None], Mapping[str, float | None]] | None = None
@@ -91,11 +92,18 @@ def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = Fal
         kind="lightgbm",
         created_at=document.created_at,
         scorer=scorer,
-        linear=Scorer.from_linear(document.linear_weights, document.feature_names),
+        linear=_linear(document),
         missing={feature.name: feature.missing for feature in document.features},
         seconds_a_row=seconds_a_row,
         sample=_sample(document),
     )
+
+
+def _linear(document: Weights) -> Scorer | None:
+    """Return the fallback of a document, where it beats random order; a former release did not measure it."""
+    if not document.linear:
+        return Scorer.from_linear(document.linear_weights, document.feature_names)
+    return Scorer.from_standardised(document.linear, document.feature_names) if document.linear.beats_random else None
 
 
 def legacy(linear: Mapping[str, float]) -> Loaded:
