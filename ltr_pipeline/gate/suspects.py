@@ -12,7 +12,7 @@ from ltr_pipeline.metrics.outcomes import Told
 
 __all__ = ["Changed", "Suspicion", "changed", "suspicions"]
 
-SURE: Final = 0.8
+SURE: Final = 0.9
 """Values of which surely more impressions were relevant know the outcome: what is known before leaves some unseen."""
 
 LIFT: Final = 20.0

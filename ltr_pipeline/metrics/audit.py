@@ -17,7 +17,7 @@ from ltr_pipeline.metrics.window import Column, Window
 
 __all__ = ["LEVEL", "FeatureAudit", "Gains", "measure"]
 
-LEVEL: Final = 0.01
+LEVEL: Final = 0.05
 """Chance that any bound of a night is wrong: the features share it."""
 
 

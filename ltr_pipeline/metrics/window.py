@@ -78,7 +78,7 @@ class Window:
     @cached_property
     def user_of_row(self) -> NDArray[np.int64]:
         """User of each row of the test rankings."""
-        return np.repeat(self.user, self.test_group)
+        return np.asarray(np.repeat(self.user, self.test_group))
 
     @cached_property
     def day_and_relevance(self) -> NDArray[np.int64]:
