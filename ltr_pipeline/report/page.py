@@ -90,6 +90,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
         "slices": ("Slices", evidence and evidence.slices),
         "fairness": ("Fairness", measured),
         "features": ("Features", night.trained),
+        "audit": ("Feature audit", evidence and evidence.audit),
         "data": ("Data", dataset or night.landing),
         "labels": ("Labels and positions", dataset),
         "latency": ("Latency", evidence and evidence.latency),

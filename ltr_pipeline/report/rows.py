@@ -14,7 +14,9 @@ from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.figures import signed
-from ltr_pipeline.gate.policy import RECENT_DAYS
+from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
+from ltr_pipeline.gate.suspects import suspicions
+from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.quality import Delta, Metrics
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
@@ -145,6 +147,53 @@ def _state(name: str, listed: set[str], former: Weights | None, dataset: Dataset
     if dataset and name in dataset.appeared:
         states.append("appeared: no value in the training days, but later")
     return "; ".join(states)
+
+
+class AuditRow(NamedTuple):
+    """One feature as the audit found it; `state` is what speaks against it, or why nothing does."""
+
+    name: str
+    alone: float | None
+    order: str
+    relevant: float | None
+    other: float | None
+    oldest: float | None
+    newest: float | None
+    change: float | None
+    limit: float | None
+    state: str
+
+
+def audit_rows(audit: Sequence[FeatureAudit], policy: Policy | None) -> list[AuditRow]:
+    """Return all features that were audited, those under suspicion first, then by what each can do alone."""
+    found = [_audited(feature, policy or Policy()) for feature in audit]
+    accused = {one.feature for one in suspicions(audit)}
+    return sorted(found, key=lambda row: (row.name not in accused, -(row.alone or 0.0), row.name))
+
+
+def _audited(feature: FeatureAudit, policy: Policy) -> AuditRow:
+    most = max(feature.changes, key=lambda one: one.distance - max(one.limit, policy.feature_change_max), default=None)
+    ages = feature.defaults.by_age
+    return AuditRow(
+        name=feature.name,
+        alone=feature.alone,
+        order="lowest first" if feature.falling else "highest first",
+        relevant=feature.defaults.relevant,
+        other=feature.defaults.other,
+        oldest=ages[0] if ages else None,
+        newest=ages[-1] if ages else None,
+        change=most.distance if most else None,
+        limit=max(most.limit, policy.feature_change_max) if most else None,
+        state=_suspected(feature),
+    )
+
+
+def _suspected(feature: FeatureAudit) -> str:
+    if feature.vouched:
+        return "known before a list is shown, says the mapping"
+    if not feature.gain:
+        return "not used by the model"
+    return "; ".join(one.what for one in suspicions([feature]))
 
 
 class Change(NamedTuple):

@@ -120,25 +120,25 @@ class TestVerdict:
             (
                 "published",
                 "Published 20251120_0215",
-                "14 of the gate's 16 checks passed and 2 did not apply, so 20251120_0215 is published and now in use.",
+                "17 of the gate's 19 checks passed and 2 did not apply, so 20251120_0215 is published and now in use.",
             ),
             (
                 "rejected",
                 "Not published",
-                "12 of the gate's 16 checks passed, 2 failed (Fairness gap, Against the champion) and 2 did not apply, "
+                "15 of the gate's 19 checks passed, 2 failed (Fairness gap, Against the champion) and 2 did not apply, "
                 "so the new model is not published and 20251119_0215 stays in use.",
             ),
             (
                 "inconclusive",
                 "Not published",
-                "12 of the gate's 16 checks passed, 1 turned out inconclusive (Against the champion), 1 could not be "
+                "15 of the gate's 19 checks passed, 1 turned out inconclusive (Against the champion), 1 could not be "
                 "made (Fairness gap) and 2 did not apply, so the new model is not published and 20251119_0215 stays in "
                 "use.",
             ),
             (
                 "pinned",
                 "Published, latest unchanged",
-                "14 of the gate's 16 checks passed and 2 did not apply, so 20251120_0215 is published, but "
+                "17 of the gate's 19 checks passed and 2 did not apply, so 20251120_0215 is published, but "
                 "20251101_0215 stays in use.",
             ),
             ("empty day", "Not judged", "20251119_0215 stays in use. Nothing has landed for the window."),
@@ -152,7 +152,7 @@ class TestVerdict:
         tried = night(policy=Policy(gate_mode="dry_run"), version=None, promoted=False, latest=None)
         text = outline(tried).text
         assert "Judged in a dry run" in text
-        assert "14 of the gate's 16 checks passed and 2 did not apply, but a dry run publishes nothing" in text
+        assert "17 of the gate's 19 checks passed and 2 did not apply, but a dry run publishes nothing" in text
         assert "no version is in use yet." in text
         assert "Dry run: would publish." in text
 
