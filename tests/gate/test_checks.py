@@ -13,11 +13,14 @@ from ltr_pipeline.gate import checks
 from ltr_pipeline.gate.checks import Check, Decision, blocks, decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import VARIABLES, Policy
+from ltr_pipeline.metrics.changes import Change
 from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, Gap, corrected
+from ltr_pipeline.metrics.outcomes import Told
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
+from support.nights import audited
 from support.programs import CHECKOUT
 
 READY = dt.date(2025, 7, 21)
@@ -98,7 +101,18 @@ GOOD = Evidence(
     fairness=gap(0.03),
     latency=latency(4.0),
     landed=landed(),
+    audit=[audited("z", gain=1.0, was=1.0)],
+    joinable=1000,
+    unjoined=200,
 )
+
+
+def looking(**fields):
+    """GOOD, but for what its only feature looks like."""
+    return replace(GOOD, audit=[replace(GOOD.audit[0], **fields)])
+
+
+KNOWS = Told(known=0.7, impressions=412, relevant=1.0, low=0.98, usual=0.3)
 
 CASES = {
     ("ndcg_at_5", "pass"): GOOD,
@@ -146,6 +160,13 @@ CASES = {
     ("suspicious_gain", "inconclusive"): replace(GOOD, champion=against(delta(0.11))),
     ("suspicious_gain", "not_evaluable"): replace(GOOD, champion=against(None, reason="a feature is gone")),
     ("suspicious_gain", "skipped"): replace(GOOD, champion=against(None, "none", "nothing is published yet")),
+    ("feature_audit", "pass"): GOOD,
+    ("feature_audit", "fail"): looking(told=KNOWS),
+    ("feature_audit", "inconclusive"): looking(gain=0.5, was=0.0),
+    ("feature_audit", "skipped"): replace(GOOD, audit=[]),
+    ("feature_change", "pass"): GOOD,
+    ("feature_change", "fail"): looking(changes=[Change(day=dt.date(2025, 7, 12), distance=0.93, limit=0.11)]),
+    ("feature_change", "skipped"): looking(changes=[]),
     ("fresh_events", "pass"): GOOD,
     ("fresh_events", "fail"): replace(GOOD, landed=landed(feedback=0)),
     ("fresh_events", "skipped"): replace(GOOD, landed=None),
@@ -156,6 +177,9 @@ CASES = {
     ("lost_share", "pass"): replace(GOOD, landed=landed(lost=10)),
     ("lost_share", "fail"): replace(GOOD, landed=landed(lost=11)),
     ("lost_share", "skipped"): replace(GOOD, landed=None),
+    ("unjoined_share", "pass"): GOOD,
+    ("unjoined_share", "fail"): replace(GOOD, unjoined=201),
+    ("unjoined_share", "skipped"): replace(GOOD, joinable=0, unjoined=0),
 }
 
 SETTINGS = {
@@ -349,6 +373,47 @@ def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less
     assert status_of(decide(unaudited, Policy()), "suspicious_gain") == "inconclusive"
     cleared = checks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
     assert (cleared.status, cleared.observed) == ("pass", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("reached", "gain", "status"),
+    [
+        (0.70, 0.09, "pass"),  # of 0.30 that could be gained
+        (0.85, 0.06, "pass"),
+        (0.85, 0.08, "inconclusive"),  # more than half of 0.15
+        (0.98, 0.012, "inconclusive"),
+        (None, 0.09, "pass"),
+    ],
+)
+def test_a_gain_is_held_against_what_could_be_gained(reached, gain, status):
+    champion = replace(against(delta(gain, 0.001)), metrics=None if reached is None else metrics(reached))
+    decision = decide(replace(GOOD, champion=champion), Policy())
+    assert status_of(decision, "suspicious_gain") == status
+    if status == "inconclusive":
+        assert "raise ltr_suspicious_gain_share" in reason_of(decision, "suspicious_gain")
+
+
+def test_a_held_limit_of_the_gain_stays_one():
+    champion = replace(against(delta(0.08, 0.001)), metrics=metrics(0.5))
+    for held, status in ((0.10, "pass"), (0.07, "inconclusive"), (1.0, "pass")):
+        policy = Policy(suspicious_gain=held)
+        assert status_of(decide(replace(GOOD, champion=champion), policy), "suspicious_gain") == status
+    wide = Policy(suspicious_gain=0.07, suspicious_gain_share=1.0)
+    assert "raise ltr_suspicious_gain" in reason_of(decide(replace(GOOD, champion=champion), wide), "suspicious_gain")
+
+
+def test_features_are_named_with_what_speaks_against_them():
+    knows = decide(CASES["feature_audit", "fail"], Policy())
+    assert reason_of(knows, "feature_audit") == (
+        "z knows the outcome: of 412 test impressions with values that were nearly always relevant in training, 100 % "
+        "are, against 30 % of all; they are 70 % of all relevant ones"
+    )
+    sudden = decide(CASES["feature_audit", "inconclusive"], Policy())
+    assert "50 % of the model's gain are its, and 0 % of the champion's" in reason_of(sudden, "feature_audit")
+    broken = decide(CASES["feature_change", "fail"], Policy())
+    assert "z changed on 2025-07-12" in reason_of(broken, "feature_change")
+    raised = decide(CASES["feature_change", "fail"], Policy(feature_change_max=1.0))
+    assert status_of(raised, "feature_change") == "pass"
 
 
 def test_a_gap_above_the_limit_is_named_even_when_another_group_is_too_thin():

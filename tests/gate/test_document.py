@@ -83,6 +83,8 @@ def test_the_document_of_a_run_says_what_was_learned_from_what(tmp_path: Path) -
     assert found.lineage["parameters"]["learning_rate"] > 0
     assert set(found.libraries) >= {"lightgbm", "ltr-pipeline"}
     assert len(found.golden) == 5
+    assert found.linear.weights.keys() == found.linear.scales.keys() == set(found.feature_names)
+    assert found.linear.beats_random
     assert found.latency["p95_ms"] > 0
     check_golden(found)
 

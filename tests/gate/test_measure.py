@@ -21,6 +21,7 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -102,6 +103,32 @@ def test_everything_is_measured_on_the_same_rankings() -> None:
     }
     assert found.against_random.value == pytest.approx((1 - WORSE) / 2)
     assert found.latency.requests >= 1000
+
+
+def test_the_fallback_is_measured_against_random_order() -> None:
+    by_a = Linear(weights={"A": 1.0, "S": 0.0}, means={"A": 0.5, "S": 0.5}, scales={"A": 0.5, "S": 0.5})
+    for linear, better in ((by_a, True), (replace(by_a, weights={"A": -1.0, "S": 0.0}), False)):
+        days = HeldOut(pairs(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
+        found = gather(Contest(days, BY_A, Rivals()), landed=None, linear=linear).fallback
+        assert found is not None
+        assert found.metrics.ndcg_at_5.value == pytest.approx(1 if better else WORSE)
+        assert found.beats_random is better
+    assert gathered().fallback is None
+
+
+def test_every_day_is_a_slice() -> None:
+    """A is right on every day, S on the first two alone."""
+    found = gathered(pairs(right_by_s_until=2), challenger=BY_S).slices
+    assert [(part.value, part.ndcg_at_5.value) for part in found if part.dimension == "day"] == [
+        ("2025-07-10", pytest.approx(1)),
+        ("2025-07-11", pytest.approx(1)),
+        ("2025-07-12", pytest.approx(WORSE)),
+    ]
+
+
+def test_feedback_that_joins_nothing_is_counted() -> None:
+    found = gathered()
+    assert (found.joinable, found.unjoined) == (DATASET.joinable, 179)
 
 
 def test_a_model_gets_its_features_in_its_own_order() -> None:

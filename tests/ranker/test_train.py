@@ -12,7 +12,7 @@ from ltr_pipeline.metrics.quality import ndcg
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.ranker.data import held_out, preferences
 from ltr_pipeline.ranker.data import rankings as rankings_of
-from ltr_pipeline.ranker.distil import linear_weights
+from ltr_pipeline.ranker.distil import distilled
 from ltr_pipeline.ranker.parameters import PARAMETERS
 from ltr_pipeline.ranker.train import Chooser, boost, check_parameters, label_gain, missing_rules, train
 from ltr_pipeline.scoring.scorer import Scorer
@@ -149,17 +149,41 @@ class Straight:
 @given(st.lists(st.floats(-3, 3), min_size=3, max_size=3))
 def test_linear_weights_are_shares_of_what_helps(weights):
     data = replace(TEST, features=np.nan_to_num(TEST.features, nan=0.5))
-    shares = linear_weights(Straight(weights), data)
+    linear, shares = distilled(Straight(weights), data)
     assert min(shares.values()) >= 0
     assert abs(sum(shares.values()) - 1) <= 1e-9
     if min(weights) >= 0 and sum(weights) > 0.1:
         expected = np.array(weights) / sum(weights)
         assert list(shares.values()) == pytest.approx(expected.tolist(), abs=1e-5)
+    steepness = [linear.weights[name] / linear.scales[name] for name in NAMES]
+    assert steepness == pytest.approx(weights, abs=1e-4)
 
 
 def test_linear_weights_are_equal_when_nothing_helps():
     data = replace(TEST, features=np.nan_to_num(TEST.features))
-    assert list(linear_weights(Straight([-1, -1, -1]), data).values()) == pytest.approx([1 / 3] * 3, abs=1e-6)
+    assert list(distilled(Straight([-1, -1, -1]), data)[1].values()) == pytest.approx([1 / 3] * 3, abs=1e-6)
+
+
+def test_the_fallback_knows_that_less_of_a_cost_is_better():
+    costs = {part: replace(data, features=-data.features) for part, data in {"train": TRAIN, "test": TEST}.items()}
+    booster = boost(costs["train"], {"num_iterations": 20}, seed=7)
+    linear, shares = distilled(booster, costs["train"])
+    assert linear.weights["S"] < 0
+    by_linear = Scorer.from_standardised(linear, NAMES).score(costs["test"].features)
+    by_shares = Scorer.from_linear(shares, NAMES).score(costs["test"].features)
+    good, bad = (np.nanmean(ndcg(Rankings(TEST.relevance, score, TEST.group))) for score in (by_linear, by_shares))
+    assert good > 0.9 * reached(booster.model_to_string(), costs["test"])
+    assert good > bad + 0.1
+
+
+def test_the_fallback_standardises_by_what_is_known_and_a_feature_that_is_all_alike_has_no_effect():
+    data = replace(TRAIN, features=TRAIN.features.copy())
+    data.features[:, 2] = 4
+    data.features[::2, 0] = np.nan
+    linear, _ = distilled(boost(data, {"num_iterations": 5}, seed=7), data)
+    assert (linear.means["T"], linear.scales["T"], linear.weights["T"]) == (4, 1, 0)
+    assert linear.means["A"] == pytest.approx(float(np.nanmean(data.features[:, 0])), rel=0.05)
+    assert linear.scales["A"] == pytest.approx(float(np.nanstd(data.features[:, 0])), rel=0.05)
 
 
 def test_a_small_log_gives_a_model_to_judge():

@@ -8,6 +8,7 @@ from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
 from ltr_pipeline.scoring.requests import Candidate, Request
+from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer, rank
 
 NAMES = ("A", "S")
@@ -27,6 +28,16 @@ def model():
     features[::7, 0] = np.nan
     data = Rows(features, NAMES, relevance, np.full(200, 2, dtype=np.int32))
     return boost(data, {"num_iterations": 5, "num_leaves": 4}, seed=1)
+
+
+def test_a_standardised_ranker_sums_signed_weights_to_which_a_missing_feature_adds_nothing():
+    linear = Linear(weights={"A": -2.0, "S": 1.0}, means={"A": 3.0, "S": 0.5}, scales={"A": 4.0, "S": 0.5})
+    scorer = Scorer.from_standardised(linear, ["S", "A"])
+    matrix = np.float32([[1.0, 3.0], [np.nan, 5.0], [0.5, np.nan]])
+    assert scorer.score(matrix).tolist() == [1.0, -1.0, 0.0]
+    assert scorer.contributions(matrix).tolist() == [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+    with pytest.raises(RankerError, match="differ in .'S'"):
+        Scorer.from_standardised(linear, ["A"])
 
 
 def test_a_linear_ranker_sums_weighted_features_with_missing_as_0():

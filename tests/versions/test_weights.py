@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from ltr_pipeline.errors import SettingsError, WeightsError
 from ltr_pipeline.signing import as_keys
-from ltr_pipeline.versions.weights import Feature, Golden, Window, decode, encode, signing_keys
+from ltr_pipeline.versions.weights import Fallback, Feature, Golden, Window, decode, encode, signing_keys
 from support.documents import document, model_text
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -62,6 +62,29 @@ def test_anybody_can_check_the_hash_and_read_the_linear_weights():
     assert tail == f'"{read["content_sha256"]}"}}'.encode()
     assert sha256(content + b"}").hexdigest() == read["content_sha256"]
     assert read["linear_weights"] == {"A": 0.75, "S": 0.25}
+
+
+LINEAR = Fallback(
+    weights={"A": 1.0, "S": -0.5},
+    means={"A": 0.5, "S": 0.5},
+    scales={"A": 0.3, "S": 0.2},
+    ndcg_at_5={"value": 0.7},
+    against_random={"value": 0.2, "low": 0.1, "high": 0.3, "n": 100},
+)
+
+
+def test_a_document_of_a_former_release_has_no_fallback_and_keeps_its_bytes():
+    data = encode(document())
+    assert b'"linear":' not in data
+    assert encode(decode(data)) == data
+    assert decode(encode(replace(document(), linear=LINEAR))).linear == LINEAR
+
+
+@pytest.mark.parametrize(
+    ("against_random", "beats"), [(None, False), ({"low": 0.001}, True), ({"low": 0.0}, False), ({}, False)]
+)
+def test_a_fallback_beats_random_where_its_whole_interval_does(against_random, beats):
+    assert replace(LINEAR, against_random=against_random).beats_random is beats
 
 
 @given(st.data())
@@ -175,6 +198,9 @@ def model(text: str, **changes: object) -> dict[str, object]:
         ({"linear_weights": {"A": 1.25, "S": -0.25}}, "'S'. are negative"),
         ({"linear_weights": {"A": 0.75, "S": 0.24}}, "sum to 0.99"),
         ({"linear_weights": {"A": float("nan"), "S": 1.0}}, r"\$.linear_weights.A is NaN"),
+        ({"linear": replace(LINEAR, means={"A": 0.5})}, "linear.means and the features differ in .'S'"),
+        ({"linear": replace(LINEAR, scales={"A": 0.0, "S": 1.0})}, "linear.scales of .'A'. are not above 0"),
+        ({"linear": replace(LINEAR, against_random={"low": "0.1"})}, "linear.against_random.low is not a number"),
         (
             {"golden": [Golden(query_id="q", items=[{"A": 1.0, "S": 1.0}], scores=[float("inf")])]},
             r"scores\[0\] is NaN",

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -31,7 +32,7 @@ from ltr_pipeline.serving.weights.models import Loaded, Models, legacy, load
 from ltr_pipeline.serving.weights.variants import Variants
 from ltr_pipeline.serving.wire import Explanation, RankAnswer
 from ltr_pipeline.settings import load as load_settings
-from ltr_pipeline.versions.weights import encode
+from ltr_pipeline.versions.weights import Fallback, encode
 from support.documents import document
 from support.service import Server
 
@@ -138,6 +139,42 @@ def test_contributions_are_those_of_what_scored(service: Service, models: Models
     high, low = asked(service, explain=True).items
     assert high.contributions == {"A": pytest.approx(0.675), "S": 0.0}
     assert low.contributions == {"S": pytest.approx(0.225), "A": pytest.approx(0.075)}
+
+
+LINEAR = Fallback(
+    weights={"A": -1.0, "S": 0.5},
+    means={"A": 0.5, "S": 0.5},
+    scales={"A": 0.5, "S": 0.2},
+    ndcg_at_5={"value": 0.7},
+    against_random={"value": 0.2, "low": 0.1, "high": 0.3, "n": 100},
+)
+
+
+def fails(_matrix: object) -> object:
+    raise RuntimeError("a tree is missing")
+
+
+def test_signed_weights_rank_where_they_beat_random_order(service: Service, models: Models) -> None:
+    models.take(load(encode(msgspec.structs.replace(document(A), linear=LINEAR)), where="here"))
+    broken(models, fails)
+    answer = asked(service)
+    assert (answer.model, answer.policy) == ("linear", f"{A}+linear")
+    assert [(item.item_id, pytest.approx(item.score)) for item in answer.items] == [("low", 1.8), ("high", -0.8)]
+
+
+@pytest.mark.parametrize("against_random", [None, {"value": 0.1, "low": -0.01, "high": 0.2, "n": 30}])
+def test_where_they_do_not_the_order_of_the_request_stays(
+    service: Service, models: Models, against_random: dict[str, float] | None
+) -> None:
+    unfit = msgspec.structs.replace(LINEAR, against_random=against_random)
+    models.take(load(encode(msgspec.structs.replace(document(A), linear=unfit)), where="here"))
+    broken(models, fails)
+    answer = asked(service, explain=True)
+    assert (answer.model, answer.fallback, answer.policy) == ("request", "error", f"{A}+request")
+    assert [(item.item_id, item.score, item.contributions) for item in answer.items] == [
+        ("low", 0.0, {}),
+        ("high", 0.0, {}),
+    ]
 
 
 def test_of_many_explanations_four_are_made_and_the_others_are_refused(service: Service, models: Models) -> None:
