@@ -185,6 +185,19 @@ def honest(population: Population, trials: int, seed: int) -> None:
         kinds = ("knows the outcome", "filled in later", "changed", "any")
         print(f"| {size:,} | {' | '.join(rate(nights[kind], trials) for kind in kinds)} |", flush=True)
     print("\nAccused:", dict(by_feature) or "none")
+    ceiling(population)
+
+
+def ceiling(population: Population) -> None:
+    """How often the best that can be known before a list is shown means a relevant impression."""
+    relevant, first = population.relevance > 0, population.position == 1
+    print("\nRelevant of the impressions with the highest values, and of those of them that stood first:\n")
+    print("| known | highest | relevant | standing first |\n|---|---|---|---|")
+    for name, known in (("worth", population.utility), ("the client's taste", population.taste)):
+        for share in (0.1, 0.02, 0.002):
+            top = known > np.quantile(known, 1 - share)
+            found = (relevant[top], relevant[top & first])
+            print(f"| {name} | {share:.1%} | {' | '.join(rate(int(one.sum()), len(one)) for one in found)} |")
 
 
 def leaks(population: Population, trials: int, seed: int) -> None:

@@ -9,6 +9,7 @@ from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.linear import Linear
+from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
 
 NAMES = ("A", "S")
@@ -36,7 +37,7 @@ def test_a_standardised_ranker_sums_signed_weights_to_which_a_missing_feature_ad
     matrix = np.float32([[1.0, 3.0], [np.nan, 5.0], [0.5, np.nan]])
     assert scorer.score(matrix).tolist() == [1.0, -1.0, 0.0]
     assert scorer.contributions(matrix).tolist() == [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
-    with pytest.raises(RankerError, match="differ in .'S'"):
+    with pytest.raises(RankerError, match=r"differ in .'S'"):
         Scorer.from_standardised(linear, ["A"])
 
 
