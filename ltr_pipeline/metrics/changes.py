@@ -21,7 +21,7 @@ FEWEST_CHANGES: Final = 7
 """Changes from a training day to the next that it takes to know how much a feature changes."""
 
 NORMAL: Final = 0.9
-"""Share of the training days' changes that are normal; the others may be outages of their own."""
+"""Share of the training days' changes that are normal; others may be an outage, which is two: it comes and goes."""
 
 UNUSUAL: Final = 3.0
 """How many times a normal change is too much."""
@@ -56,8 +56,7 @@ def changes(column: Column) -> list[Change]:
     if trained < FEWEST_CHANGES:
         return []
     chance = _chance(window)
-    normal = np.quantile(found[:trained], NORMAL)
-    by_chance = np.quantile(found[:trained] / chance[:trained], NORMAL)
+    normal, by_chance = (np.quantile(one[:trained], NORMAL, method="lower") for one in (found, found / chance))
     limits = UNUSUAL * np.maximum(normal, by_chance * chance[trained:])
     return [
         Change(day=dt.date.fromordinal(int(day)), distance=float(distance), limit=float(limit))

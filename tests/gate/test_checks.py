@@ -257,7 +257,8 @@ def test_without_a_model_nothing_of_it_is_judged_and_no_setting_publishes():
     assert decision.verdict == "keep"
     assert decision.reasons[0] == "there is no training ranking"
     names = [check.name for check in decision.checks]
-    assert names == ["trained", "samples", "queries", "fresh_events", "quarantined_share", "lost_share"]
+    of_the_data = ["fresh_events", "quarantined_share", "lost_share", "unjoined_share"]
+    assert names == ["trained", "samples", "queries", *of_the_data]
 
 
 def test_a_dry_run_never_publishes_and_says_what_it_would_do():

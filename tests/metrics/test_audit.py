@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ltr_pipeline.metrics.audit import FeatureAudit, Gains, measure
 from ltr_pipeline.metrics.window import Window
 
-DAYS, A_DAY, ITEMS = 16, 30, 6
-TRAIN, VALID = 10, 12
+DAYS, A_DAY, ITEMS = 25, 30, 6
+TRAIN, VALID = 20, 22
 FIRST = dt.date(2025, 7, 1)
 ROWS = DAYS * A_DAY * ITEMS
 DAY = np.repeat(np.arange(DAYS), A_DAY * ITEMS)
