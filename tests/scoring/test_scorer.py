@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
-from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
