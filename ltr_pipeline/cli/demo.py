@@ -200,8 +200,8 @@ def _print_debiasing(seeds: int, lists: int, judged: int) -> None:
     """Compare the ways of LTR_DEBIAS in worlds that explore, without the service."""
     console.print(
         f"\nThe ways of LTR_DEBIAS: in {seeds} worlds, coins swap neighbours in {100 * EXPLORED:.0f} % of {lists:,} "
-        f"lists, which a model\nis trained on in each way. The gain in nDCG@5 on false, by the truth of {judged:,} other "
-        "lists, seed by seed,\nand its mean with the 95 % interval (t):",
+        "lists, which a model is\ntrained on in each way. The gain in nDCG@5 on false, by the truth of "
+        f"{judged:,} other lists, seed by seed, and\nits mean with the 95 % interval (t):",
         markup=False,
     )
     found = []
