@@ -73,7 +73,15 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=20)
     options = parser.parse_args()
     scorer, asked = model(options.trees), requests(options.candidates)
-    print("| busy loops | p95 judged, ms | p95 by the clock, ms | linear ranker judged, ms | by the clock, ms | cost, s |")
+    heads = (
+        "busy loops",
+        "p95 judged, ms",
+        "by the clock, ms",
+        "linear ranker judged, ms",
+        "by the clock, ms",
+        "cost, s",
+    )
+    print(f"| {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|")
     found: dict[int, list[tuple[Latency, float]]] = {}
     levels = [0, multiprocessing.cpu_count(), 2 * multiprocessing.cpu_count()]
