@@ -199,9 +199,9 @@ def _print_differences(found: list[Shown]) -> None:
 def _print_debiasing(seeds: int, lists: int, judged: int) -> None:
     """Compare the ways of LTR_DEBIAS in worlds that explore, without the service."""
     console.print(
-        f"\nThe ways of LTR_DEBIAS: in {seeds} worlds, coins swap neighbours in {100 * EXPLORED:.0f} % of {lists:,} "
-        "lists, which a model is\ntrained on in each way. The gain in nDCG@5 on false, by the truth of "
-        f"{judged:,} other lists, seed by seed, and\nits mean with the 95 % interval (t):",
+        f"\nThe ways of LTR_DEBIAS: in {seeds} worlds, coins swap neighbours in {EXPLORED:.0%} of {lists:,} lists, on\n"
+        "which a model is trained in each way. The gain in nDCG@5 on false, by the truth of\n"
+        f"{judged:,} other lists, seed by seed, and its mean with the 95 % interval (t):",
         markup=False,
     )
     found = []
