@@ -53,9 +53,9 @@ def _of(feature: FeatureAudit) -> Iterator[Suspicion]:
     if told is not None and _knows(told):
         yield Suspicion(
             name,
-            f"{name} knows the outcome: of {told.impressions:,} test impressions with values that were nearly always "
-            f"relevant in training, {_percent(told.relevant)} are, against {_percent(told.usual)} of all; they are "
-            f"{_percent(told.known)} of all relevant ones",
+            f"{name} knows the outcome: {told.impressions:,} test impressions have values that nearly only relevant ones "
+            f"had in training; {_percent(told.relevant)} of them are relevant, against {_percent(told.usual)} of all, "
+            f"and {_percent(told.known)} of the relevant ones are among them",
             sure=True,
         )
     elif feature.defaults.fading > FADING:

@@ -407,8 +407,8 @@ def test_a_held_limit_of_the_gain_stays_one():
 def test_features_are_named_with_what_speaks_against_them():
     knows = decide(CASES["feature_audit", "fail"], Policy())
     assert reason_of(knows, "feature_audit") == (
-        "z knows the outcome: of 412 test impressions with values that were nearly always relevant in training, 100 % "
-        "are, against 30 % of all; they are 70 % of all relevant ones"
+        "z knows the outcome: 412 test impressions have values that nearly only relevant ones had in training; 100 % "
+        "of them are relevant, against 30 % of all, and 70 % of the relevant ones are among them"
     )
     sudden = decide(CASES["feature_audit", "inconclusive"], Policy())
     assert "50 % of the model's gain are its, and 0 % of the champion's" in reason_of(sudden, "feature_audit")
