@@ -30,6 +30,9 @@ __all__ = ["RANDOM_MARGIN", "Check", "Decision", "blocks", "decide", "doubt", "s
 RANDOM_MARGIN: Final = 0.01
 """How much better than random order the whole interval must be: at 0, one random ranker in forty would pass."""
 
+MOST_NAMED: Final = 5
+"""Features that a reason names."""
+
 Status = Literal["pass", "fail", "inconclusive", "not_evaluable", "skipped"]
 
 _SEVERITY: Final = ("pass", "inconclusive", "fail")
@@ -435,15 +438,18 @@ def _feature_change(evidence: Evidence, policy: Policy) -> Check:
     if not found:
         reason = f"it takes {FEWEST_CHANGES + 1} training days to know how much features change"
         return _check(name, "skipped", reason, threshold=limit)
-    most, unusual = found[0], [one for one in found if one.excess > 0]
-    status: Status = "fail" if unusual else "pass"
-    told = "; ".join(
-        f"{one.feature} changed on {one.day} as it never does from one day to the next: the two days differ by "
-        f"{one.distance:.3f}, normal ones by at most {one.limit:.3f}"
-        for one in unusual
+    most, *others = found
+    if most.excess <= 0:
+        reason = "no feature changed unusually from one day to the next"
+        return _check(name, "pass", reason, observed=most.distance, threshold=most.limit)
+    reason = (
+        f"{most.feature} changed on {most.day} as it never does from one day to the next: the two days differ by "
+        f"{most.distance:.3f}, normal ones by at most {most.limit:.3f}"
     )
-    normal = f"no feature changed unusually from one day to the next; {most.feature} by {most.distance:.3f}"
-    return _check(name, status, told or normal, observed=most.distance, threshold=most.limit)
+    if more := [one.feature for one in others if one.excess > 0]:
+        named = f"{', '.join(more[:MOST_NAMED])}{f' and {len(more) - MOST_NAMED} more' * (len(more) > MOST_NAMED)}"
+        reason = f"{reason}; so did {named}"
+    return _check(name, "fail", reason, observed=most.distance, threshold=most.limit)
 
 
 def _fresh_events(landed: Landed | None) -> Check:

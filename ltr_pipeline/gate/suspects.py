@@ -53,9 +53,9 @@ def _of(feature: FeatureAudit) -> Iterator[Suspicion]:
     if told is not None and _knows(told):
         yield Suspicion(
             name,
-            f"{name} knows the outcome: {told.impressions:,} test impressions have values that nearly only relevant ones "
-            f"had in training; {_percent(told.relevant)} of them are relevant, against {_percent(told.usual)} of all, "
-            f"and {_percent(told.known)} of the relevant ones are among them",
+            f"{name} knows the outcome: {told.impressions:,} test impressions have values that nearly only relevant "
+            f"ones had in training; {_percent(told.relevant)} of them are relevant, against {_percent(told.usual)} of "
+            f"all, and {_percent(told.known)} of the relevant ones are among them",
             sure=True,
         )
     elif feature.defaults.fading > FADING:

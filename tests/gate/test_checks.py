@@ -414,6 +414,9 @@ def test_features_are_named_with_what_speaks_against_them():
     assert "50 % of the model's gain are its, and 0 % of the champion's" in reason_of(sudden, "feature_audit")
     broken = decide(CASES["feature_change", "fail"], Policy())
     assert "z changed on 2025-07-12" in reason_of(broken, "feature_change")
+    change = Change(day=dt.date(2025, 7, 12), distance=0.5, limit=0.1)
+    several = replace(GOOD, audit=[audited(str(n), gain=0.1, was=0.1, changes=[change]) for n in range(8)])
+    assert reason_of(decide(several, Policy()), "feature_change").endswith("; so did 1, 2, 3, 4, 5 and 2 more")
     raised = decide(CASES["feature_change", "fail"], Policy(feature_change_max=1.0))
     assert status_of(raised, "feature_change") == "pass"
 
