@@ -56,9 +56,9 @@ def test_slow_weights_are_left_by_this_service_and_latest_stays(tmp_path: Path) 
     """Slow for the service: over its deadline, where the model before is not."""
     place = on_disk(str(tmp_path / "registry"))
     place.publish(document(A))
-    limits = {"LTR_DEADLINE_MS": "5", "LTR_GUARD_P95_MAX_MS": "2"}
+    limits = {"LTR_DEADLINE_MS": "1", "LTR_GUARD_P95_MAX_MS": "0.5"}
     with Server(tmp_path / "run", place.environment | WATCHED | limits, LTR_AUTO_ROLLBACK="true") as server:
-        place.publish(slow(B, trees=4000))
+        place.publish(slow(B, trees=1600))
         server.until(lambda: server.get("/ltr/health")["version"] == B)
         ask(server, lambda: server.get("/ltr/health")["version"] == A, items=100)
         report = server.get(DEBUG)
