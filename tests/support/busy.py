@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 __all__ = ["busy"]
+
+SPIN = "print(flush=True)\nwhile True: pass"
 
 
 @contextmanager
 def busy(loops: int) -> Iterator[None]:
-    """Busy loops in processes beside this one."""
-    processes = [multiprocessing.get_context("fork").Process(target=_spin, daemon=True) for _ in range(loops)]
-    for process in processes:
-        process.start()
-    time.sleep(0.2 * bool(loops))  # a benchmark's first call shall find them at work
-    try:
+    """Busy loops in programs beside this one; they are killed at the end, whatever signals this process ignores."""
+    with ExitStack() as ending:
+        for _ in range(loops):
+            command = [sys.executable, "-c", SPIN]
+            process = ending.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            ending.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()  # it is at work
         yield
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
-
-
-def _spin() -> None:
-    while True:
-        pass
