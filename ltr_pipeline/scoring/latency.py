@@ -39,6 +39,8 @@ REFERENCE_EVERY: Final = 10
 FINE_NS: Final = 100_000
 """A processor clock with larger steps cannot time a call; the wall clock then does."""
 
+_LOOKS: Final = 5  # at a step, as work of the system's own may make one seem large
+
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The time that `rank` takes on one warm thread, in ms, and the requests, model and processor it was measured on.
@@ -136,11 +138,17 @@ class _Clock(NamedTuple):
     @classmethod
     def finest(cls) -> _Clock:
         """Return the clock of the thread's processor time, or the wall clock where that one goes by large steps."""
-        begin = end = time.thread_time_ns()
-        give_up = time.perf_counter_ns() + 100 * FINE_NS
-        while end == begin and time.perf_counter_ns() < give_up:
-            end = time.thread_time_ns()
-        return cls("cpu", time.thread_time_ns) if 0 < end - begin < FINE_NS else cls("wall", time.perf_counter_ns)
+        fine = any(0 < _step() < FINE_NS for _ in range(_LOOKS))
+        return cls("cpu", time.thread_time_ns) if fine else cls("wall", time.perf_counter_ns)
+
+
+def _step() -> int:
+    """Return a step of the clock of the thread's processor time in ns, 0 when it did not go on for long."""
+    begin = end = time.thread_time_ns()
+    give_up = time.perf_counter_ns() + 100 * FINE_NS
+    while end == begin and time.perf_counter_ns() < give_up:
+        end = time.thread_time_ns()
+    return end - begin
 
 
 class _Times:
