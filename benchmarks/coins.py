@@ -28,10 +28,11 @@ import lightgbm as lgb
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.checks import Decision, blocks, decide, doubt, suspicious_gain
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy
@@ -50,6 +51,7 @@ SIZES = (100, 300, 1000, 3000)
 TRAINING = 6000  # rankings
 POPULATION = 60_000  # rankings, over which the truth is taken
 COSTED = 20_000  # rankings, for what exploration costs
+GAINS = (0.03, 0.07, 0.11, 0.15)
 LITTLE_NOISE = 0.03  # in the shown order
 PARAMETERS = {
     "objective": "lambdarank",
@@ -115,6 +117,20 @@ def noise(lists: ShownLists, rng: np.random.Generator) -> Floats:
     return rng.normal(size=len(lists.item))
 
 
+def spoiled(ranker: Ranker, world: World, gain: float, than: Ranker) -> Ranker:
+    """`ranker` with noise, until the nDCG@5 of `than` is truly better by `gain`."""
+    lists = sample(world, POPULATION // 4, np.random.default_rng([world.seed, 4]))
+
+    def ndcg(each: Ranker) -> float:
+        score = each(lists, np.random.default_rng(5))
+        return float(np.nanmean(quality.ndcg(Rankings(lists.relevance(), score, lists.group))))
+
+    best = ndcg(than)
+    return plus(
+        ranker, noise, brentq(lambda share: best - ndcg(plus(ranker, noise, share)) - gain, 0.0, 9.0, xtol=1e-3)
+    )
+
+
 def place(lists: ShownLists) -> Floats:
     return lists.position.astype(np.float64)
 
@@ -143,7 +159,9 @@ def rows(seed: int) -> Iterator[Row]:
     yield Row("honest, as good", plain, models[0], models[1])
     yield Row("honest, as good, each list logged ten times", plain, models[0], models[1], repeats=10)
     yield Row("honest, worse: noise", plain, plus(models[0], noise, 0.5), models[1])
-    yield Row("honest, better: champion has noise", plain, models[0], plus(models[1], noise, 0.5))
+    for gain in GAINS:
+        champion = spoiled(models[1], plain, gain, than=models[0])
+        yield Row(f"honest, better by {gain:g}, of 1,000 rankings", plain, models[0], champion, test_rankings=1000)
     yield Row("honest, leans to the shown order", plain, plus(models[0], legacy, 1.0), models[1])
     yield Row("first model against the legacy weights", plain, models[0], legacy, kind="legacy_linear")
     quiet = world(seed, exploration=LITTLE_NOISE)
@@ -204,7 +222,7 @@ def trial(row: Row, explored: int, rng: np.random.Generator) -> Evidence:
             p50_ms=1, p95_ms=2, p99_ms=3, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="assumed"
         ),
         landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
-        coins=coins.check(pairs, score, group, users),
+        coins=coins.check(pairs, score, group, users, seed=int(rng.integers(2**31))),
     )
 
 
@@ -223,6 +241,7 @@ def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str]]:
         delta = evidence.champion.unbiased
         found["published"] += decision.verdict == "publish"
         found["by clicks alone"] += blind.verdict == "publish"
+        found["published, audited"] += audited(decision, evidence) == "publish"
         found["knows"] += status["coin"] == "fail"
         found["p < 0.01"] += evidence.coins.p_value < 0.01
         found["enough"] += evidence.coins.enough
@@ -236,6 +255,14 @@ def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str]]:
         found["value"] += delta.value if delta else 0
         found["half"] += delta.half if delta else 0
     return number, size, found
+
+
+def audited(decision: Decision, evidence: Evidence) -> str:
+    """Judge as if an audit of the features had found nothing."""
+    named = {check.name: check for check in decision.checks}
+    gain = suspicious_gain(evidence.champion, Policy(), doubt=doubt(named["coin"], named["unbiased_delta"], audit=True))
+    statuses = [check.status for check in (named | {gain.name: gain}).values()]
+    return "keep" if any(blocks(status, Policy()) for status in statuses) else "publish"
 
 
 def blinded(evidence: Evidence) -> Evidence:

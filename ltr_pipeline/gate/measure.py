@@ -329,7 +329,9 @@ def _coins(contest: Contest) -> CoinCheck | None:
     if pairs is None:
         return None
     ready = windows.cutoff + (test.end - test.start) + dt.timedelta(windows.attribution_days)
-    return coins.check(pairs, contest.rankings.score, contest.data.group, contest.clusters, ready.date())
+    return coins.check(
+        pairs, contest.rankings.score, contest.data.group, contest.clusters, seed=contest.seed, ready=ready.date()
+    )
 
 
 def _examination(contest: Contest) -> list[Examination]:

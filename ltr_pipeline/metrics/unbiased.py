@@ -44,6 +44,8 @@ class UnbiasedDelta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ----------
     value, low, high
         The difference and its 95 % interval, clustered by user.
+    low_99
+        Lower end of the 99 % interval.
     n
         Pairs that were answered differently.
     share, other
@@ -56,6 +58,7 @@ class UnbiasedDelta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     value: float
     low: float
     high: float
+    low_99: float
     n: int
     share: float
     other: float
@@ -171,11 +174,13 @@ def difference(
     # The weights are estimates, too: each pair moves those of its rank's swapped pairs, and so what these amount to.
     amount = np.bincount(pairs.rank, weights=influence * swapped)[pairs.rank]
     influence += amount * np.where(swapped, -1.0, 1.0) / np.where(swapped, counts[1], counts[0])
-    half = _quantile(weight, user) * _error(influence / weight.sum(), user)
+    error, freedom = _error(influence / weight.sum(), user), _freedom(weight, user)
+    half, half_99 = (float(stats.t.ppf(level, freedom)) * error for level in (0.975, 0.995))
     return UnbiasedDelta(
         value=value,
         low=value - half,
         high=value + half,
+        low_99=value - half_99,
         n=len(pairs),
         share=share,
         other=others,
@@ -188,10 +193,10 @@ def _right(pairs: CoinPairs, better: NDArray[np.int64], score: NDArray[np.float6
     return (1 + better * np.sign(score[pairs.upper] - score[pairs.lower])) / 2
 
 
-def _quantile(weight: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
-    """Return Student's t of a 95 % interval with the effective number of clusters less one."""
+def _freedom(weight: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:
+    """Return the effective number of clusters less one."""
     sizes = cluster_sums(weight[:, None], clusters)
-    return float(stats.t.ppf(0.975, max(sizes.sum() ** 2 / np.square(sizes).sum() - 1, 1)))
+    return max(float(sizes.sum() ** 2 / np.square(sizes).sum()) - 1, 1.0)
 
 
 def _error(influence: NDArray[np.float64], clusters: NDArray[np.int64]) -> float:

@@ -83,7 +83,7 @@ _CHECKS: Final = {
 }
 
 
-_NOT_BY_WAITING: Final = ("suspicious_gain", "feature_audit")
+_NOT_BY_WAITING: Final = ("suspicious_gain", "coin", "feature_audit")
 
 
 def of_check(name: str, status: str) -> str:

@@ -47,7 +47,8 @@ def against(found, kind="champion", reason=""):
 
 
 def by_coins(value, half=0.005):
-    return UnbiasedDelta(value=value, low=value - half, high=value + half, n=1800, share=0.6 + value, other=0.6)
+    low, high, low_99 = (value + times * half for times in (-1, 1, -1.3))
+    return UnbiasedDelta(value=value, low=low, high=high, low_99=low_99, n=1800, share=0.6 + value, other=0.6)
 
 
 def coins(pairs=1500, p_value=0.4, clusters=200.0, possible=15_000):
@@ -150,6 +151,7 @@ CASES = {
     ("best_recent", "skipped"): replace(GOOD, best_recent=None),
     ("coin", "pass"): replace(GOOD, coins=coins()),
     ("coin", "fail"): replace(GOOD, coins=coins(60, p_value=0.0009)),
+    ("coin", "inconclusive"): replace(GOOD, coins=coins(60, p_value=0.0099)),
     ("coin", "skipped"): replace(GOOD, coins=coins(0)),
     ("unbiased_delta", "pass"): replace(GOOD, champion=replace(against(delta(0.01)), unbiased=by_coins(0.02))),
     ("unbiased_delta", "fail"): replace(GOOD, champion=replace(against(delta(0.01)), unbiased=by_coins(-0.02))),
@@ -342,8 +344,8 @@ def test_where_coin_pairs_decide_clicks_are_advice(name, value, status):
 
 
 def test_where_coin_pairs_cannot_decide_clicks_do():
-    for value in (-0.02, 0.0):
-        found = replace(against(delta(-0.02)), unbiased=by_coins(value, 0.03))
+    for value, half in ((-0.02, 0.03), (0.0, 0.03), (0.0, 0.009)):  # the last passes at 95 %, and not at 99 %
+        found = replace(against(delta(-0.02)), unbiased=by_coins(value, half))
         decision = decide(replace(GOOD, champion=found), Policy())
         assert (of(decision, "unbiased_delta").status, of(decision, "champion").status) == ("skipped", "fail")
 
@@ -369,6 +371,7 @@ def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less
     assert "audit" in doubt(coins(), audit=False)
     assert "audited" in doubt(coins(), audit=None)
     assert "coin check" in doubt(coins(p_value=1e-6))
+    assert "coin check" in doubt(coins(p_value=0.005))
     assert "LTR_EXPLORE_SHARE=0.04" in doubt(coins(0))
     large = replace(GOOD, coins=coins(), champion=against(delta(0.2)))
     assert status_of(decide(large, Policy()), "suspicious_gain") == "pass"

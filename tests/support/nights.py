@@ -327,7 +327,15 @@ def explored() -> Night:
         EVIDENCE.champion,
         delta=delta(-0.004, 0.02),
         unbiased=UnbiasedDelta(
-            value=0.061, low=0.032, high=0.09, n=1874, share=0.664, other=0.603, swapped=0.641, other_swapped=0.472
+            value=0.061,
+            low=0.032,
+            high=0.09,
+            low_99=0.022,
+            n=1874,
+            share=0.664,
+            other=0.603,
+            swapped=0.641,
+            other_swapped=0.472,
         ),
     )
     coins = CoinCheck(
