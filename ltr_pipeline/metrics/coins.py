@@ -47,7 +47,7 @@ MIN_CLUSTERS: Final = 30
 """Nor do fewer independent users (effective number)."""
 
 _Z: Final = 1.96
-_MAX_CLUSTERS: Final = 2000
+_MAX_CLUSTERS: Final = 1000
 _ROUNDING: Final = 1e-5  # of totals in float32
 
 
@@ -249,7 +249,7 @@ def flip_p_value(sums: NDArray[np.float64], seed: int) -> float:
     Parameters
     ----------
     sums
-        float64 (clusters,). Above 2,000 they are first merged at random into 2,000, whose signs are as symmetric.
+        float64 (clusters,). Above 1,000 they are first merged at random into 1,000, whose signs are as symmetric.
 
     Examples
     --------
