@@ -49,7 +49,7 @@ class ServingSettings(Settings):
     deadline_ms: float = env(
         "LTR_DEADLINE_MS",
         50.0,
-        "Longest time that scoring one request may take, in ms; after it, linear weights rank.",
+        "Longest time that scoring a request may take, in ms; then linear weights rank, or the request's order stays.",
         ge=1,
         le=60000,
     )
