@@ -153,11 +153,15 @@ class Contest:
         """A(q, g) of each ranking and group, NaN where it has no pair."""
         return self.population.accuracies(self.score, self.labels)
 
-    def raw_gap(self, chosen: Labels) -> float:
-        """Gap of a window as it is, over all its rankings with a pair."""
+    def least_upper(self, chosen: Labels, users: Labels) -> float:
+        """A gap that the library's upper bound of a window is above: 1.4 standard errors instead of 1.645 or more."""
         of_window = self.accuracies[chosen]
         has = ~np.isnan(of_window)
-        return float(np.ptp(np.nansum(of_window, axis=0) / np.maximum(has.sum(axis=0), 1)))
+        mean = np.nansum(of_window, axis=0) / np.maximum(has.sum(axis=0), 1)
+        share = np.where(has, of_window - mean, 0.0) / np.maximum(has.sum(axis=0), 1)
+        of_user = np.stack([np.bincount(users, weights=column) for column in share.T], axis=1)
+        error = np.sqrt(((of_user[:, :, None] - of_user[:, None, :]) ** 2).sum(axis=0))
+        return float((np.abs(mean[:, None] - mean) + 1.4 * error).max())
 
     def with_returning_users(self) -> Contest:
         """The same with users who lean to the challenger or to the champion by chance."""
@@ -203,7 +207,7 @@ def standard(score: Floats) -> Floats:
 
 def solve(target: float, value: Callable[[float], float], low: float, high: float) -> float:
     """Argument at which a rising function reaches the target."""
-    return float(brentq(lambda at: value(at) - target, low, high, xtol=1e-5))
+    return float(brentq(lambda at: value(at) - target, low, high, xtol=1e-4))
 
 
 def worse_by(population: Population, score: Floats, spoiler: Floats, loss: float, than: Floats) -> Floats:

@@ -58,7 +58,7 @@ def published(case: Contest, size: int, nights: int, rng: np.random.Generator) -
 def publishes(case: Contest, chosen: Labels, users: Labels, rng: np.random.Generator) -> bool:
     """Judge a night; the null of fairness, which takes long, only where it can still be published."""
     seed, evidence = int(rng.integers(2**31)), measured(case, chosen, users)
-    if decide(evidence, POLICY).verdict == "keep" or case.raw_gap(chosen) > 2 * LIMIT:
+    if decide(evidence, POLICY).verdict == "keep" or case.least_upper(chosen, users) > 2 * LIMIT:
         return False
     found = fairness_of(case, chosen, users, seed)
     return decide(replace(evidence, fairness=found), POLICY).verdict == "publish"
