@@ -24,11 +24,10 @@ from collections.abc import Callable, Iterator
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
+from common import PARAMETERS, by_legacy_weights, rate, simulated
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.suspects import changed, suspicions
-from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import audit, quality
 from ltr_pipeline.metrics.audit import FeatureAudit, Gains
 from ltr_pipeline.metrics.rankings import Rankings, starts
@@ -41,16 +40,6 @@ TRAIN, VALID, TEST = 20, 2, 3
 DAYS = TRAIN + VALID + TEST
 FIRST = dt.date(2025, 7, 1).toordinal()
 USED = 0.5  # every feature has a share of the gain, as in the champion
-PARAMETERS = {
-    "objective": "lambdarank",
-    "label_gain": [0, 1, 3, 7],
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
-    "num_threads": 1,
-    "deterministic": True,
-    "verbose": -1,
-}
 
 Floats = NDArray[np.float64]
 Column = NDArray[np.float32]
@@ -63,8 +52,7 @@ class Population:
         self.rng = rng = np.random.default_rng(seed)
         seen = visits(world, rankings, rng, day=dt.date(2025, 7, 1))
         ranking = np.repeat(np.arange(rankings), seen.group)
-        weights = np.array([world.legacy_weights.get(name, 0.0) for name in FEATURES])
-        shown = np.nan_to_num(seen.features) @ weights + world.exploration * rng.normal(size=len(ranking))
+        shown = by_legacy_weights(seen.features) + world.exploration * rng.normal(size=len(ranking))
         order = np.lexsort((-shown, ranking))
         self.group, self.starts = seen.group.astype(np.int64), starts(seen.group)
         self.position = np.empty(len(ranking), np.int32)
@@ -290,11 +278,6 @@ def damage(population: Population) -> None:
             )
 
 
-def rate(count: int, trials: int) -> str:
-    bounds = binomtest(count, trials).proportion_ci(method="exact")
-    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, help="nights of honest features; a fifth of leaks")
@@ -303,8 +286,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("honest", "leaks", "breaks", "damage"), help="one of the tables")
     options = parser.parse_args()
     started = time.monotonic()
-    world = World(legacy_weights=load_mapping().legacy_weights, seed=options.seed)
-    population = Population(world, options.population, options.seed)
+    population = Population(simulated(options.seed), options.population, options.seed)
     share = (population.relevance > 0).mean()
     print(f"{options.population:,} rankings, {100 * share:.0f} % of the impressions relevant, seed {options.seed}")
     few = max(options.trials // 5, 1)
