@@ -32,17 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from common import PARAMETERS, assumed_latency, by_legacy_weights, rate, simulated
+from common import PARAMETERS, assumed_latency, by_legacy_weights, clean_audit, rate, simulated
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics import coins, quality, unbiased
-from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness
-from ltr_pipeline.metrics.outcomes import Defaults
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.serving.ranking.order import explore
@@ -58,11 +56,6 @@ POPULATION = 60_000  # rankings, over which the truth is taken
 COSTED = 20_000  # rankings, for what exploration costs
 GAINS = (0.03, 0.07, 0.11, 0.15)
 LITTLE_NOISE = 0.03  # in the shown order
-
-CLEAN = FeatureAudit(
-    name="all of them", gain=1.0, was=1.0, vouched=False, alone=0.6, falling=False, changes=[], told=None,
-    defaults=Defaults(value=None, relevant=None, other=None, by_age=[0.0, 0.0, 0.0], fading=0.0),
-)  # fmt: skip
 
 Floats = NDArray[np.float64]
 Column = NDArray[Any]
@@ -259,7 +252,7 @@ class Night:
             latency=assumed_latency(),
             landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
             coins=self.coins(ours),
-            audit=[CLEAN],
+            audit=[clean_audit("all of them", gain=1.0, was=1.0)],
         )
 
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics.audit import FeatureAudit
+from ltr_pipeline.metrics.outcomes import Defaults
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.simulate.world import FEATURES, World
 
@@ -42,6 +44,14 @@ def by_legacy_weights(features: NDArray[np.float32]) -> NDArray[np.float64]:
 def assumed_latency(p95: float = 2.0) -> Latency:
     return Latency(
         p50_ms=p95, p95_ms=p95, p99_ms=p95, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="assumed"
+    )
+
+
+def clean_audit(name: str, gain: float, was: float) -> FeatureAudit:
+    """What the audit says of a feature that has no mark but maybe its share of the gain, now and in the champion."""
+    never = Defaults(value=None, relevant=None, other=None, by_age=[0.0, 0.0, 0.0], fading=0.0)
+    return FeatureAudit(
+        name=name, gain=gain, was=was, vouched=False, alone=0.6, falling=False, defaults=never, told=None, changes=[]
     )
 
 
