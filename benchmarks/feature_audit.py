@@ -211,15 +211,17 @@ def retrained(population: Population, trials: int, seed: int) -> None:
         "these, taste, worth and eleven others": logged | honest,
         "the eight, and worth logged twice, blurred": logged | twice,
     }
-    nights = {size: trials if size < max(SIZES) else max(trials // 3, 1) for size in SIZES}
     print(
-        "\nNights on which an honest feature of a retrained model suddenly dominates, and the largest share of one:\n"
+        "\nNights on which an honest feature of a retrained model suddenly dominates, and the largest share of any:\n"
     )
-    heads = [f"{size:,} rankings ({count} nights)" for size, count in nights.items()]
-    print(f"| features | {' | '.join(heads)} |\n|---|" + "---|" * len(SIZES))
-    for name, columns in known.items():
-        cells = [dominated(population, columns, size, count, seed) for size, count in nights.items()]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print(
+        "| features | nights | " + " | ".join(f"{n:,} rankings" for n in SIZES) + " |\n|---|---|" + "---|" * len(SIZES)
+    )
+    for number, (name, columns) in enumerate(known.items()):
+        nights = trials // 2 if number else trials  # more features take longer
+        counts = {size: nights if size < max(SIZES) else max(nights // 3, 1) for size in SIZES}
+        cells = [dominated(population, columns, size, count, seed) for size, count in counts.items()]
+        print(f"| {name} | {', '.join(map(str, counts.values()))} | {' | '.join(cells)} |", flush=True)
 
 
 def dominated(population: Population, columns: dict[str, Column], size: int, trials: int, seed: int) -> str:
