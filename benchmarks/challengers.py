@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from common import PARAMETERS, by_legacy_weights, simulated
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, sample
@@ -33,16 +33,6 @@ TRAINING_DAYS, DAYS = 28, 30
 GAINS = (0.03, 0.05, 0.07, 0.09, 0.12, 0.15)
 AGAIN = ", each list logged ten times"  # how the name of a row ends that has the draws of the row without
 LISTS_EACH, CORRELATION = 10, 0.2  # of users who come back
-PARAMETERS = {
-    "objective": "lambdarank",
-    "label_gain": [0, 1, 3, 7],
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
-    "num_threads": 1,
-    "deterministic": True,
-    "verbose": -1,
-}
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -265,8 +255,7 @@ class Field:
     def __init__(self, world: World, size: int, seed: int) -> None:
         self.population = Population(world, size, seed)
         self.models = [self.population.predict(train(world, seed + i)) for i in range(4)]
-        weights = [world.legacy_weights.get(name, 0.0) for name in FEATURES]
-        legacy = np.nan_to_num(self.population.features) @ np.array(weights)
+        legacy = by_legacy_weights(self.population.features)
         worst = -self.population.features[:, FEATURES.index("A")].astype(np.float64)
         self.spoilers = [self.population.noise(), legacy, self.population.noise(), worst]
         self.halves = (self.population.user % 2)[self.population.ranking]  # of the users, unrelated to anything
@@ -325,7 +314,7 @@ class Field:
 
 
 def rows(seed: int, size: int) -> Iterator[Row]:
-    world = World(legacy_weights=load_mapping().legacy_weights, seed=seed)
+    world = simulated(seed)
     field = Field(world, size, seed)
     yield from ranked(field)
     yield from judged_for_fairness(field)

@@ -21,10 +21,10 @@ from collections import Counter
 
 import numpy as np
 import polars as pl
-from challengers import AGAIN, Contest, Floats, Labels, Row, rows
 from msgspec.structs import replace
-from scipy.stats import binomtest
 
+from challengers import AGAIN, Contest, Floats, Labels, Row, rows
+from common import assumed_latency, rate
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.checks import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
@@ -35,7 +35,6 @@ from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
-from ltr_pipeline.scoring.latency import Latency
 
 POLICY = Policy()
 LENIENT = Policy(on_inconclusive="publish")
@@ -71,7 +70,7 @@ def measured(case: Contest, chosen: Labels, users: Labels) -> Evidence:
         champion=nothing if case.champion is None else compared(case.champion, "champion"),
         best_recent=None if case.best_recent is None else compared(case.best_recent, "best_recent"),
         fairness=Fairness(configured=False, evaluable=False, reason="not looked at here"),
-        latency=latency(case.latency_ms),
+        latency=assumed_latency(case.latency_ms),
         landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
     )
 
@@ -88,12 +87,6 @@ def fairness_of(case: Contest, chosen: Labels, users: Labels, seed: int) -> Fair
     labels = pl.Series(["a", "b", "c", "d", None]).gather(case.labels[row])  # -1 is the last
     rankings = Rankings(p.relevance[row], case.score[row], group)
     return fairness.measure(rankings, ProtectedGroups(labels, item=pl.Series(p.item[row])), users, seed)
-
-
-def latency(p95: float) -> Latency:
-    return Latency(
-        p50_ms=p95, p95_ms=p95, p99_ms=p95, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="assumed"
-    )
 
 
 COUNTED = {
@@ -189,11 +182,6 @@ def truth(values: list[tuple[float, float]]) -> str:
         low, high = (decimal(end) for end in (min(column), max(column)))
         texts.append(low if low == high else f"{low} to {high}")
     return "–" if "nan" in texts else f"{texts[0]} ({texts[1]})"
-
-
-def rate(count: int, trials: int) -> str:
-    bounds = binomtest(count, trials).proportion_ci(method="exact")
-    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ import zlib
 from collections import Counter
 
 import numpy as np
-from challengers import LIMIT, Contest, Labels, Row, rows
-from gate_error_rates import POLICY, SIZES, fairness_of, measured, rate, truth
 from msgspec.structs import replace
 
+from challengers import LIMIT, Contest, Labels, Row, rows
+from common import rate
+from gate_error_rates import POLICY, SIZES, fairness_of, measured, truth
 from ltr_pipeline.gate.checks import decide
 
 NIGHTS, TEST_DAYS, SOON = 28, 3, 7
