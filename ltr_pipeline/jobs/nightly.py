@@ -22,7 +22,7 @@ from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, Se
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.audit import AUDITED, inspect
-from ltr_pipeline.gate.checks import Decision, decide
+from ltr_pipeline.gate.decision import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import NONE, Examples, choose

@@ -18,7 +18,7 @@ import apprise
 import msgspec
 import structlog
 
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.printable import printable
 from ltr_pipeline.report.wording import gate_table
 

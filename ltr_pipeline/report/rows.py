@@ -11,7 +11,7 @@ from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, A
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate.checks import Check
+from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ltr_pipeline.gate.checks import Check, Decision, Status, blocks
+from ltr_pipeline.gate.checks.check import Check, Status
+from ltr_pipeline.gate.decision import Decision, blocks
 from ltr_pipeline.report.diagnosis import serious
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.remedies import of_check

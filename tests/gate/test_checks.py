@@ -9,8 +9,9 @@ from msgspec import json
 from msgspec.structs import replace
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate import checks
-from ltr_pipeline.gate.checks import Check, Decision, blocks, decide
+from ltr_pipeline.gate.checks import leaks
+from ltr_pipeline.gate.checks.check import Check
+from ltr_pipeline.gate.decision import Decision, blocks, decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import VARIABLES, Policy
 from ltr_pipeline.metrics.changes import Change
@@ -361,7 +362,7 @@ def test_the_worse_of_two_rivals_counts_by_coin_pairs():
 def doubt(coin_check, unbiased=None, audit=True):
     found = replace(GOOD, coins=coin_check, champion=replace(against(delta(0.2)), unbiased=unbiased))
     decision = decide(found, Policy())
-    return checks.doubt(of(decision, "coin"), of(decision, "unbiased_delta"), audit=audit)
+    return leaks.doubt(of(decision, "coin"), of(decision, "unbiased_delta"), audit=audit)
 
 
 def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less():
@@ -376,7 +377,7 @@ def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less
     large = replace(GOOD, coins=coins(), champion=against(delta(0.2)))
     assert status_of(decide(large, Policy()), "suspicious_gain") == "pass"
     assert status_of(decide(replace(large, audit=[]), Policy()), "suspicious_gain") == "inconclusive"
-    cleared = checks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
+    cleared = leaks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
     assert (cleared.status, cleared.observed) == ("pass", 0.2)
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from ltr_pipeline.dataset.load import Dataset
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests
 from ltr_pipeline.gate.policy import Policy

@@ -6,7 +6,8 @@ import pytest
 import structlog
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.gate.checks import Check, Decision
+from ltr_pipeline.gate.checks.check import Check
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.report.notify import Message, failure, rejection, send, success
 from support.webhook import Server, running

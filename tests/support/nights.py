@@ -11,7 +11,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.examples import Example, Examples, Kind, Place
 from ltr_pipeline.gate.policy import Policy
