@@ -16,7 +16,22 @@ from ltr_pipeline.gate.checks.check import Check, Status
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.policy import Policy
 
-__all__ = ["Decision", "blocks", "decide"]
+__all__ = ["Champion", "Decision", "blocks", "decide"]
+
+
+class Champion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The published version as this night found it; it blocks nothing, as an unfair champion is no reason to keep it.
+
+    Attributes
+    ----------
+    version
+        Its id.
+    fairness
+        Its fairness gap, judged as that of the challenger.
+    """
+
+    version: str
+    fairness: Check
 
 
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -32,6 +47,8 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Why the former model is kept, in plain words; empty when publishing.
     mode, policy
         What was applied.
+    champion
+        The version that was in use; None where there was none that could be scored, and from a release that did not.
     document
         SHA-256 of the frozen document that was judged, and that alone may be published; None when there is none, and
         in the document itself.
@@ -42,6 +59,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     reasons: list[str]
     mode: str
     policy: Policy
+    champion: Champion | None = None
     document: str | None = None
 
 
@@ -65,7 +83,21 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     if policy.gate_mode == "dry_run":
         reasons.insert(0, f"dry run: would {'keep the former model' if reasons else 'publish'}")
     verdict: Literal["publish", "keep"] = "keep" if reasons else "publish"
-    return Decision(verdict=verdict, checks=checks, reasons=reasons, mode=policy.gate_mode, policy=policy)
+    return Decision(
+        verdict=verdict,
+        checks=checks,
+        reasons=reasons,
+        mode=policy.gate_mode,
+        policy=policy,
+        champion=_champion(evidence, policy),
+    )
+
+
+def _champion(evidence: Evidence, policy: Policy) -> Champion | None:
+    version, measured = evidence.champion.version, evidence.champion_fairness
+    if version is None or measured is None:
+        return None
+    return Champion(version=version, fairness=fairness.fairness_gap(measured, policy))
 
 
 def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:

@@ -19,6 +19,7 @@ __all__ = [
     "REPORT_FILE",
     "TRAINED_FILE",
     "last_judged",
+    "newest_judged",
     "run_name",
 ]
 
@@ -37,8 +38,15 @@ def last_judged(data: Storage) -> float | None:
 
     It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
     """
+    name = newest_judged(data)
+    return _moment(name) if name else None
+
+
+def newest_judged(data: Storage) -> str | None:
+    """Return the name of the newest run that has a verdict; None without one."""
     judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION_FILE}")]
-    return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
+    known = [(moment, run) for run in judged if (moment := _moment(run)) is not None]
+    return max(known)[1] if known else None
 
 
 def _moment(run: str) -> float | None:
