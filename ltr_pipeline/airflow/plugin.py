@@ -115,7 +115,7 @@ def _shortened(text: str) -> str:
 
 
 class LtrPlugin(AirflowPlugin):
-    """What this package adds to Airflow."""
+    """Listeners that this package adds to Airflow."""
 
     name = "ltr_pipeline"
     listeners = [_Notes()]  # noqa: RUF012 - Airflow's own form
