@@ -107,13 +107,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=200, help="nights of each cell")
     parser.add_argument("--months", type=int, default=50, help="of each cell; 0 = none")
+    parser.add_argument("--gaps", type=float, nargs="*", default=GAPS, help="true gaps, one row each")
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 300, 1000], help="test rankings")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     population = Lists.draw(TRUTH, np.random.default_rng(options.seed))
     even = float(brentq(lambda penalty: true_gap(population, penalty), -0.5, 0.5, xtol=1e-3))
-    penalties = {gap: penalty_of(gap, population, even) for gap in GAPS}
-    print(f"processor time on {COST * SIZE:,} test impressions: {cost(penalties[0.0]):.2f} s")
+    penalties = {gap: penalty_of(gap, population, even) for gap in options.gaps}
+    print(f"processor time on {COST * SIZE:,} test impressions: {cost(even):.2f} s")
     heads = [f"{size:,} rankings" for size in options.sizes]
     print(f"\n| true gap | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for gap, penalty in penalties.items():
@@ -125,7 +126,7 @@ def main() -> None:
         print(f"| {gap:.2f} | {' | '.join(cells)} |", flush=True)
     for size in options.sizes if options.months else []:
         rng = np.random.default_rng([options.seed, size, NIGHTS])
-        alarms = sum(month(size, penalties[0.0], rng) for _ in range(options.months))
+        alarms = sum(month(size, even, rng) for _ in range(options.months))
         print(f"months with an alarm, no gap, {size:,} rankings: {rate(alarms, options.months)}", flush=True)
 
 
