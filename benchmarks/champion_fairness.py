@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import binomtest
 
+from common import rate
 from ltr_pipeline.gate.checks.fairness import fairness_gap
+from ltr_pipeline.gate.measure import CHAMPION_PERMUTATIONS
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics import fairness
 from ltr_pipeline.metrics.groups import ProtectedGroups
@@ -76,13 +77,9 @@ def penalty_of(gap: float, lists: Lists, even: float) -> float:
 
 def status(lists: Lists, penalty: float, seed: int) -> str:
     rankings, groups = lists.ranked(penalty)
-    found = fairness.measure(rankings, groups, np.arange(len(rankings)), seed)
+    clusters = np.arange(len(rankings))
+    found = fairness.measure(rankings, groups, clusters, seed, permutations=CHAMPION_PERMUTATIONS)
     return fairness_gap(found, POLICY).status
-
-
-def rate(count: int, trials: int) -> str:
-    bounds = binomtest(int(count), trials).proportion_ci(method="exact")
-    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
 
 
 def month(rankings: int, penalty: float, rng: np.random.Generator) -> bool:

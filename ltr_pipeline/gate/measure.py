@@ -33,12 +33,15 @@ from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
+__all__ = ["CHAMPION_PERMUTATIONS", "TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
 
 log = structlog.get_logger(__name__)
 
 TRAINED_ON = (ITEM_ID, PROTECTED_GROUP)
 """Columns that `HeldOut` needs of the training rows."""
+
+CHAMPION_PERMUTATIONS = 200
+"""Relabellings behind the null of the champion's fairness: enough for an alarm, and cheaper than the challenger's."""
 
 LATENCY_REQUESTS = 1000
 NO_MODEL = "there is no model to compare"
@@ -390,4 +393,10 @@ def _champion_fairness(contest: Contest) -> fairness.Fairness | None:
         return None
     order = contest.order_of(champion)
     rows = unseen[order.ranking]
-    return fairness.measure(order.only(unseen), contest.groups.only(rows), contest.clusters[unseen], contest.seed)
+    return fairness.measure(
+        order.only(unseen),
+        contest.groups.only(rows),
+        contest.clusters[unseen],
+        contest.seed,
+        permutations=CHAMPION_PERMUTATIONS,
+    )
