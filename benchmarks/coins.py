@@ -3,8 +3,8 @@
     python benchmarks/coins.py
 
 Each trial draws fresh rankings of the simulated lawyers-for-cases world, of which a number are explored by FairPairs as
-the service does, and puts them through the library's own metrics and `gate.checks.decide` with the default policy; rows
-of the same world judge the same draws. The feature audit is taken to be clean. The truth is nDCG@5 over a large
+the service does, and puts them through the library's own metrics and `gate.decision.decide` with the default policy;
+rows of the same world judge the same draws. The feature audit is taken to be clean. The truth is nDCG@5 over a large
 population, by clicks and by *utility*: as if relevance were what a client would answer to the item's true utility,
 whether it was seen or not. Rankers are LightGBM models of separate training draws.
 
@@ -34,7 +34,7 @@ from scipy.optimize import brentq
 
 from common import PARAMETERS, assumed_latency, by_legacy_weights, clean_audit, rate, simulated
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy

@@ -25,7 +25,7 @@ import polars as pl
 from common import PARAMETERS, simulated
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.gate.audit import inspect
-from ltr_pipeline.gate.measure import requests
+from ltr_pipeline.gate.measure import CHAMPION_PERMUTATIONS, requests
 from ltr_pipeline.metrics import coins, fairness, quality, slices, unbiased
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.groups import ProtectedGroups
@@ -120,6 +120,8 @@ def measurements(data: dict[str, Dataset]) -> Iterator[tuple[str, Callable[[], o
     groups = ProtectedGroups.pool(test.ids["protected_group"], train.ids["protected_group"], test.ids["item_id"], 0.01)
     order = Rankings(test.relevance, scores[0], test.group)
     yield "fairness, all of it", lambda: fairness.measure(order, groups, users, 1)
+    few = CHAMPION_PERMUTATIONS
+    yield "the champion's fairness", lambda: fairness.measure(order, groups, users, 1, permutations=few)
     yield "slices by day", lambda: slices.measure(order, slices.by_day(order, times), users)
     yield "linear weights, signed and not", lambda: distilled(boosters[0], train)
     linear, _ = distilled(boosters[0], train)

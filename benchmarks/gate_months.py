@@ -6,7 +6,7 @@ A team lives with a gate for months, not for a night. In each month a challenger
 nights, each on the rankings of three days, so that a window shares two thirds of its rankings with the next one; 100,
 300 or 1,000 are judged a night. A bad challenger is let through when any of the nights publishes it, a good one is
 blocked when none of the first seven does. Windows are drawn from the challengers' scores and go through the library's
-own metrics, fairness null and `gate.checks.decide` with the default policy. Intervals are Clopper-Pearson's, at 95 %.
+own metrics, fairness null and `gate.decision.decide` with the default policy. Intervals are Clopper-Pearson's, at 95 %.
 
 Exits with 1 when, at 1,000 rankings, more than 5 % of the months of a bad row, or 20 % of a good one, go wrong.
 """
@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from challengers import LIMIT, Contest, Labels, Row, rows
 from common import rate
 from gate_error_rates import POLICY, SIZES, fairness_of, measured, truth
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 
 NIGHTS, TEST_DAYS, SOON = 28, 3, 7
 MONTHLY = (
