@@ -14,6 +14,7 @@ Exits with 1 when, at 1,000 rankings, more than 5 % of the months of a bad row, 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import sys
 import time
@@ -49,7 +50,7 @@ LISTED: list[Row] = []  # filled before the workers fork, so that they share the
 
 def published(case: Contest, size: int, nights: int, rng: np.random.Generator) -> bool:
     """Tell whether one of the nights publishes the challenger."""
-    a_day = size // TEST_DAYS
+    a_day = math.ceil(size / TEST_DAYS)
     chosen, users = case.draw(a_day * (NIGHTS + TEST_DAYS - 1), rng)
     order = rng.permutation(len(chosen))  # users who come back do so on any day
     windows = [order[night * a_day : (night + TEST_DAYS) * a_day] for night in range(nights)]
