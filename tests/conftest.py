@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,6 +17,7 @@ import pytest
 
 from deploy.native.kafka import VERSION, KafkaServer, lacking
 from deploy.native.minio import BUCKET, MINIO, S3Server
+from deploy.native.postgres import PostgresServer
 from deploy.native.server import NoServerError
 from ltr_pipeline.settings import ELSEWHERE, Channels, Settings
 from ltr_pipeline.storage.base import Storage
@@ -27,6 +29,8 @@ from support.programs import CHECKOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+    from ltr_pipeline.database.engine import Database
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -104,6 +108,40 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; a test that stops it starts it again."""
+    # pytest's own folders are closed to others, and where tests run as root PostgreSQL does not
+    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-postgres-"))
+    server = PostgresServer(folder)
+    try:
+        server.start()
+        servers.used("PostgreSQL", server.version())
+        yield server
+    except NoServerError as error:
+        servers.missing("PostgreSQL", str(error))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database of each kind; the tests that take it hold for both."""
+    from support.databases import on_postgresql, on_sqlite
+
+    return on_sqlite(tmp_path) if request.param == "sqlite" else on_postgresql(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, with our tables."""
+    from support.databases import opened
+
+    with opened(database_url) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
