@@ -120,10 +120,11 @@ def count(found: pl.LazyFrame, table: FeatureTable, end: dt.datetime) -> tuple[i
             problem=pl.col(PROBLEM).drop_nulls().first(),
         ).collect(engine="streaming")
     (counts,) = told.to_dicts()
-    if counts["wrong"]:
+    if more := counts["wrong"]:
+        like = f", nor can something in {more - 1:,} more rows" if more > 1 else ""
         raise DatasetError(
-            f"feature table {table.name}: {counts['problem']}, as one of {counts['wrong']:,} values that cannot be "
-            "read; give a finite number, a time, or nothing"
+            f"feature table {table.name}: {counts['problem']}, which cannot be read{like}; give a finite number, a "
+            "time, or nothing"
         )
     return counts["rows"], counts["future"], counts["unplaced"]
 

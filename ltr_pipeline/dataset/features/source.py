@@ -113,7 +113,7 @@ def _fetch(table: FeatureTable, sources: Sources, folder: Path, look: bool) -> N
 
     needed = (table.key_column, table.time, *table.features)
     statement = table.address.removeprefix(SQL).strip().rstrip(";")
-    rows = statement if _TABLE.fullmatch(statement) else f"({statement}) AS feature_rows"
+    rows = statement if _TABLE.fullmatch(statement) else f"({statement}\n) AS feature_rows"
     try:
         with Database(sources.database) as database, database.begin(write=False) as connection:
             read = connection.execution_options(no_parameters=True, stream_results=True).exec_driver_sql
