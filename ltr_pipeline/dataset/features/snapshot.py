@@ -18,7 +18,10 @@ from ltr_pipeline.errors import DatasetError, NotFoundError
 from ltr_pipeline.mapping import FeatureTable
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["Snapshot", "count", "frozen"]
+__all__ = ["PREFIX", "Snapshot", "count", "frozen"]
+
+PREFIX: Final = "feature-table-"
+"""How the names of the files begin: the kept rows, and what was found, in JSON."""
 
 _ROW_GROUP: Final = 2**16
 
@@ -79,7 +82,7 @@ def frozen(
         The table cannot be read, or a value of it.
     """
     declared = hashlib.sha256(msgspec.json.encode((table, start, end))).hexdigest()[:12]
-    key = f"{folder}/feature-table-{table.name}-{declared}"
+    key = f"{folder}/{PREFIX}{table.name}-{declared}"
     try:
         return msgspec.json.decode(data.get(f"{key}.json"), type=Snapshot)
     except NotFoundError:
