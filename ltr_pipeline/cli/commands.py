@@ -37,6 +37,11 @@ database = typer.Typer(name="database", help="Our tables in your database.", no_
 app.add_typer(database, rich_help_panel=DATABASE)
 
 
+def _check_database_driver() -> None:
+    """Raise DatabaseError where the packages that reach a database are not installed."""
+    import ltr_pipeline.database.engine  # noqa: F401
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"ltr-pipeline {ltr_pipeline.__version__}")
@@ -135,6 +140,7 @@ def simulate(
 ) -> None:
     """Write a simulated event log of lawyers ranked for cases, or a table of users to score."""
     if database:
+        _check_database_driver()
         from ltr_pipeline.cli import scoring
 
         scoring.simulate_users(users)
@@ -331,6 +337,7 @@ def score(
 
     It exits with 1 if more rows cannot be scored than the job allows.
     """
+    _check_database_driver()
     from ltr_pipeline.cli import scoring
 
     scoring.score(job, whole, dry_run, again, as_json)
@@ -346,6 +353,7 @@ def database_init(
     ] = False,
 ) -> None:
     """Create the tables of this package, and bring those of a former release up to date."""
+    _check_database_driver()
     from ltr_pipeline.cli import database
 
     database.init(dry_run, indexes)
