@@ -13,7 +13,7 @@ from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.commands import A, B, ltr, project
-from support.databases import opened, run
+from support.databases import on_postgresql, opened, run
 from support.documents import document
 
 LINE = re.compile(r"batch (\d+) of 10: 100 rows, [\d,]+ rows/s, fetch \d+ ms, score \d+ ms, write \d+ ms, rejected 0")
@@ -109,8 +109,8 @@ def test_too_many_rejected_rows_exit_with_1(here: Path) -> None:
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [
-        (JOBS.replace("lead_score]", "leads]"), "there is no job lead_score; did you mean leads? There are leads"),
-        (JOBS.replace("key =", "kez ="), "job lead_score: unknown key 'kez'; did you mean key?"),
+        (JOBS.replace("lead_score]", "lead_scores]"), "there is no job lead_score; did you mean lead_scores? There are lead_s"),
+        (JOBS.replace("table =", "tabel ="), "job lead_score: unknown key 'tabel'; did you mean table?"),
         (JOBS.replace('"score"\ntable', '"sore"\ntable'), "job lead_score: "),
         (JOBS + "features_sql = 'SELECT 1'\n", "give either features or features_sql"),
         (JOBS.replace('version = "model_version"', "rescore = true"), "rescore needs the column that version names"),
@@ -154,3 +154,24 @@ def test_doctor_looks_at_the_database_and_the_jobs(here: Path) -> None:
     found = [(one["status"], one["text"]) for one in ltr("doctor", "--json").json if one["subject"] == "database"]
     assert found[1][0] == "warning"
     assert "the table users has no column a" in found[1][1]
+
+
+def test_an_index_on_rows_without_a_score_is_offered_made_once_and_used(
+    here: Path, postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = on_postgresql(postgres)
+    monkeypatch.setenv("LTR_DATABASE_URL", url)
+    offered = "CREATE INDEX CONCURRENTLY IF NOT EXISTS ltr_unscored_lead_score ON users (id) WHERE lead_score IS NULL;"
+    assert "CREATE INDEX" not in ltr("database", "init").out
+    lacking = ltr("score")
+    assert lacking.code == 2
+    assert "has no table users" in lacking.err
+    ltr("simulate", "--database")
+    assert offered in ltr("database", "init", "--dry-run").out.replace('"', "")
+    assert "1 indexes made" in ltr("database", "init", "--indexes").out
+    assert "CREATE INDEX" not in ltr("database", "init").out
+    with opened(url, tables=False) as database:
+        assert run(
+            database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ltr_unscored_lead_score'::regclass"
+        ) == [(True,)]
+    assert ltr("score", "--json").json[0]["rows"] == 1000
