@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -25,6 +26,8 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from support import servers
+from support.pooler import Pooler
+from support.pooler import version as pooler_version
 from support.programs import CHECKOUT
 
 if TYPE_CHECKING:
@@ -118,10 +121,36 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer(folder)
     try:
         server.start()
+        _do_without_fsync(server)
         servers.used("PostgreSQL", server.version())
         yield server
     except NoServerError as error:
         servers.missing("PostgreSQL", str(error))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _do_without_fsync(server: PostgresServer) -> None:
+    """Let PostgreSQL not wait for the disk, for minutes in all: only the machine's own end could lose anything then."""
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
+    """A real PgBouncer before that PostgreSQL."""
+    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-pgbouncer-"))  # as PostgreSQL's
+    try:
+        server = Pooler(folder, postgres)
+        server.start()
+    except NoServerError as error:
+        servers.missing("PgBouncer", str(error))
+    try:
+        servers.used("PgBouncer", f"{pooler_version()}, in transaction mode")
+        yield server
     finally:
         server.stop()
         shutil.rmtree(folder)

@@ -80,6 +80,8 @@ def find(
     look = inspect(connection)
     where = f"job {job}: {database.address}"
     tables, shown = look.get_table_names(schema), look.get_view_names(schema)
+    if database.is_postgresql:
+        shown = [*shown, *look.get_materialized_view_names(schema)]
     if plain not in [*tables, *(shown if views else ())]:
         if plain in shown:
             raise ScoringError(f"{where}: {name} is a view, whose rows cannot be locked: name the table that it shows")

@@ -26,6 +26,7 @@ LOCKED_SECONDS: Final = 60  # SQLite has one writer at a time: the others wait
 
 REFUSED: Final = {
     "password authentication failed": "refuses the login of {user}: check user and password",
+    "sasl authentication failed": "refuses the login of {user}: check user and password",  # PgBouncer's words
     "no password supplied": "asks for a password of {user}",
     "fe_sendauth": "asks for a password of {user}",
     "does not exist": "knows no such database or user: {said}; check its name",
