@@ -98,6 +98,7 @@ secrets:
 	@umask 077; touch .env; add() { grep -q "^$$1=." .env || printf '%s=%s\n' "$$1" "$$2" >> .env; }; \
 	[ -z "$$(tail -c 1 .env)" ] || echo >> .env; \
 	add POSTGRES_PASSWORD "$$(openssl rand -hex 24)"; \
+	add POSTGRES_LTR_PASSWORD "$$(openssl rand -hex 24)"; \
 	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
 	add MINIO_ROOT_PASSWORD "$$(openssl rand -hex 20)"; \
 	add MINIO_SERVING_PASSWORD "$$(openssl rand -hex 20)"; \

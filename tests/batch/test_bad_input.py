@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from deploy.native.postgres import PostgresServer
 from ltr_pipeline.batch import runs
 from ltr_pipeline.batch.model import Model
-from ltr_pipeline.batch.runs import Batch
 from ltr_pipeline.batch.score import score
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import DatabaseError, DatabaseUnavailableError, ScoringError
