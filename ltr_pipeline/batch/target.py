@@ -77,8 +77,8 @@ class Target:
         written = [one for one in (job.score, job.label, job.version, job.scored_at) if one]
         columns = list(dict.fromkeys([job.key, *written, *job.features.values(), *job.ids.values()]))
         self.table: Found = find(database, connection, name, job.table, columns)
-        check_key(database, connection, name, self.table, job.key, job.table)
         check_rights(database, connection, name, job.table, columns, written)
+        check_key(database, connection, name, self.table, job.key, job.table)
         self.key = self.table[job.key]
         self._order = ordered(database, self.key, self.table.types[job.key])
         self._due = self._condition(mode, again)

@@ -109,7 +109,10 @@ def test_too_many_rejected_rows_exit_with_1(here: Path) -> None:
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [
-        (JOBS.replace("lead_score]", "lead_scores]"), "there is no job lead_score; did you mean lead_scores? There are lead_s"),
+        (
+            JOBS.replace("lead_score]", "lead_scores]"),
+            "there is no job lead_score; did you mean lead_scores? There are lead_s",
+        ),
         (JOBS.replace("table =", "tabel ="), "job lead_score: unknown key 'tabel'; did you mean table?"),
         (JOBS.replace('"score"\ntable', '"sore"\ntable'), "job lead_score: "),
         (JOBS + "features_sql = 'SELECT 1'\n", "give either features or features_sql"),
