@@ -82,10 +82,11 @@ def test_any_size_of_a_batch_gives_the_same(database: Database, size: int) -> No
         ("bigint", lambda n: n * 2**33 - 2**40),
         ("text", lambda n: f"{'aBé-_ '[n % 6]}{n}"),
         ("varchar(40)", lambda n: f"{n}"),
+        ("char(8)", lambda n: f"k{n}"),
         ("uuid", lambda n: str(UUID(int=n * 2**100))),
         ("numeric(20, 2)", lambda n: str(Decimal(n) / 4)),
     ],
-    ids=["bigint", "text", "varchar", "uuid", "numeric"],
+    ids=["bigint", "text", "varchar", "char", "uuid", "numeric"],
 )
 def test_keys_of_any_type_are_paged(database: Database, key: str, id_of: Callable[[int], Any]) -> None:
     users(database, 230, key=key, id_of=id_of)
