@@ -247,7 +247,7 @@ class _Worker:
                 first_key=runs.as_text(rows[0][0]),
                 last_key=runs.as_text(rows[-1][0]),
             )
-            runs.record(connection, self.run.run_id, batch)
+            batch = runs.record(connection, self.run.run_id, batch)
         self._keys = {batch.last_key: rows[-1][0]}
         self.seen += len(rows)
         return batch
@@ -340,7 +340,6 @@ def _open(database: Database, name: str, model: Model, scale: Scale) -> int:
             and found.version == model.version
             and found.scale == scale.name
             and runs.now() - found.started_at < GOES_ON
-            and found.last_key is not None
         ):
             return int(found.run_id)
         values = {"job": name, "kind": "rank", "mode": "all", "version": model.version, "scale": scale.name}

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,7 @@ from ltr_pipeline.versions.registry import Registry
 from support.commands import A, B, ltr, project
 from support.databases import on_postgresql, opened, run
 from support.documents import document
+from support.programs import CHECKOUT
 
 LINE = re.compile(r"batch (\d+) of 10: 100 rows, [\d,]+ rows/s, fetch \d+ ms, score \d+ ms, write \d+ ms, rejected 0")
 JOBS = """
@@ -178,3 +184,33 @@ def test_an_index_on_rows_without_a_score_is_offered_made_once_and_used(
             database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ltr_unscored_lead_score'::regclass"
         ) == [(True,)]
     assert ltr("score", "--json").json[0]["rows"] == 1000
+
+
+SHOWN = """
+from ltr_pipeline.batch.runs import Batch, Begun
+from ltr_pipeline.cli.scoring import _Shown
+times = {"fetch_ms": 10.0, "score_ms": 10.0, "write_ms": 80.0}
+keys = {"first_key": "1", "last_key": "9"}
+with _Shown(as_json=False) as shown:
+    shown.tell(Begun(job="lead_score", version="v", rows=200, batches=2))
+    for number in (1, 2):
+        batch = Batch(job="lead_score", number=number, batches=2, rows=99, rejected=1, **keys, **times)
+        shown.tell(batch)
+"""
+
+
+def test_on_a_terminal_a_bar_says_how_far_it_is() -> None:
+    leader, follower = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1", "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen([sys.executable, "-c", SHOWN], stdout=follower, stderr=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 4096):
+                shown += part
+    os.close(leader)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+    assert "lead_score" in text
+    assert "200/200 rows, 1,000 rows/s" in text
+    assert "batch 1 of 2" not in text
