@@ -45,7 +45,7 @@ def violations(compose: Path) -> str:
 
 def variables(text: str) -> list[tuple[str, str]]:
     """(name, rest) of each ``${NAME:-default}`` or ``${NAME:?message}``, also inside a default."""
-    return re.findall(r"\$\{(\w+)([^{}]*)", text)
+    return re.findall(r"\$\{(\w+)([^${}]*)", text)
 
 
 def environment(name: str) -> dict[str, str | None]:
