@@ -7,10 +7,11 @@ import pytest
 from deploy.native.postgres import PostgresServer
 from ltr_pipeline.batch.rank import rank
 from ltr_pipeline.batch.score import score
+from ltr_pipeline.batch.target import Target
 from ltr_pipeline.database.address import Address
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import DatabaseError, DatabaseUnavailableError
-from support.databases import JOB, model, on_postgresql, opened, run, users, wrong
+from support.databases import JOB, VERSION, model, on_postgresql, opened, run, users, wrong
 from support.killing import finish, fork
 from support.pooler import Pooler
 from support.recommending import RANK, candidates
@@ -48,6 +49,17 @@ def test_candidates_are_ranked(url: str) -> None:
         candidates(database, queries=60)
         assert rank(database, "best", RANK, model(), size=7).rows == 120
         assert run(database, "SELECT count(*) FROM recommendations_current") == [(120,)]
+
+
+def test_the_index_is_made(url: str) -> None:
+    with opened(url) as database:
+        users(database, 3)
+        with database.begin(write=False) as connection:
+            target = Target(database, connection, "lead_score", JOB, VERSION)
+            (statement,) = target.missing_index(connection)
+        database.execute_alone(statement)
+        with database.begin(write=False) as connection:
+            assert target.missing_index(connection) == []
 
 
 def test_workers_share_a_table(url: str) -> None:
