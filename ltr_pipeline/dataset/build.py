@@ -22,7 +22,15 @@ from typing import Any, Final
 
 import polars as pl
 
-from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket, spelling
+from ltr_pipeline.dataset.labels import (
+    FEEDBACK_TYPES,
+    Account,
+    Labelled,
+    impression_types,
+    label_bucket,
+    once_each,
+    spelling,
+)
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
@@ -46,7 +54,7 @@ from ltr_pipeline.schema import (
 )
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["build", "first_shown", "rankings"]
+__all__ = ["build", "events", "first_shown", "rankings"]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -158,6 +166,27 @@ def rankings(
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
         yield _label(landed, bucket, mapping, (), windows).table
+
+
+def events(
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the impressions that people saw and the interactions of the landed `partitions`, bucket after bucket.
+
+    Each event is there once (`labels.once_each`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        yield once_each(
+            landed.read(IMPRESSIONS, bucket, impression_types(())),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+            mapping.session_gap,
+        )
 
 
 def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:
