@@ -18,6 +18,7 @@ __all__ = ["app"]
 NIGHTS: Final = "Nights"
 VERSIONS: Final = "Versions"
 FIGURES: Final = "Figures"
+DATABASE: Final = "Database"
 MACHINE: Final = "This machine"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,6 +31,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+database = typer.Typer(name="database", help="Our tables in your database.", no_args_is_help=True)
+app.add_typer(database, rich_help_panel=DATABASE)
 
 
 def _print_version(asked: bool) -> None:
@@ -303,6 +308,18 @@ def evaluate(
     from ltr_pipeline.cli import letor
 
     letor.evaluate(test, train, as_json)
+
+
+@database.command("init")
+def database_init(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the statements that are due, and execute none.")
+    ] = False,
+) -> None:
+    """Create the tables of this package, and bring those of a former release up to date."""
+    from ltr_pipeline.cli import database
+
+    database.init(dry_run)
 
 
 @app.command(rich_help_panel=MACHINE)
