@@ -24,7 +24,7 @@ from ltr_pipeline.metrics.coins import CoinCheck, CoinPairs
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.slices import Slice, UserSegments
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
@@ -60,6 +60,8 @@ class HeldOut:
         Of the resampling.
     group_share_min
         Share of impressions below which a protected group is not judged by itself.
+    user_segments
+        How engaged users were before the test days, to slice by; None where that is not known.
     """
 
     test: Dataset
@@ -67,6 +69,7 @@ class HeldOut:
     trained_on: pl.DataFrame
     seed: int
     group_share_min: float
+    user_segments: UserSegments | None = None
 
 
 class Contest:
@@ -85,8 +88,8 @@ class Contest:
     ----------
     rankings, ndcg
         The challenger's order, and its nDCG@5 of each ranking.
-    times
-        When each ranking was shown.
+    times, asked_by
+        When each ranking was shown, and to which user.
     baselines
         The orders that need no learning, as far as there are any: ``random``, ``logged_order``, ``legacy_linear``.
     """
@@ -96,7 +99,7 @@ class Contest:
         self.data, self.seed = days.test, days.seed
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
-        self.times = self.data.ids[TIME].gather(first)
+        self.times, self.asked_by = self.data.ids[TIME].gather(first), self.data.ids[USER_ID].gather(first)
         self.clusters, self._questions = _owners(self.data.ids[first])
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
@@ -355,6 +358,8 @@ def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame)
         | slices.by_day_part(contest.rankings, contest.times)
         | slices.by_novelty(contest.rankings, new_item)
     )
+    if segments := contest.days.user_segments:
+        parts |= slices.by_user_segment(contest.rankings, contest.asked_by, segments)
     return slices.measure(contest.rankings, parts, contest.clusters)
 
 

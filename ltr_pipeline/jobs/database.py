@@ -8,11 +8,12 @@ from typing import Final
 from ltr_pipeline.batch.tables import TABLES as BATCH
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.database.tables import Tables, pending, upgrade
+from ltr_pipeline.segments.tables import TABLES as SEGMENTS
 from ltr_pipeline.settings import Settings
 
 __all__ = ["TABLES", "init"]
 
-TABLES: Final[Sequence[Tables]] = (BATCH,)
+TABLES: Final[Sequence[Tables]] = (BATCH, SEGMENTS)
 """The tables of every room; a room with tables of its own adds them here."""
 
 

@@ -90,6 +90,7 @@ DIMENSIONS = {
     "day": "Day (UTC)",
     "day_part": "Part of the day (UTC)",
     "items": "Items seen in training",
+    "user_segment": "Engagement of the user",
 }
 
 

@@ -115,6 +115,11 @@ class SegmentModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """
         return nearest(self.scaled(table), np.array(self.centroids))
 
+    def typical(self) -> list[dict[str, float]]:
+        """Return what an entity at each centroid does in a period, by feature: the scaling undone."""
+        undone = np.expm1(np.array(self.centroids) * np.array(self.scale) + np.array(self.center))
+        return [dict(zip(self.features, row, strict=True)) for row in undone.clip(min=0).round(2).tolist()]
+
 
 def logs(table: pl.DataFrame, features: tuple[str, ...], level: str) -> Floats:
     """Return log(1 + x) of the features of a table, float64 (rows, features)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final, Literal, NamedTuple, get_args
 
-__all__ = ["GRANULARITIES", "Granularity", "Period", "whole_periods"]
+__all__ = ["GRANULARITIES", "Granularity", "Period", "end_of", "whole_periods"]
 
 Granularity = Literal["day", "week", "month"]
 GRANULARITIES: Final[tuple[str, ...]] = get_args(Granularity)
@@ -42,6 +42,17 @@ def whole_periods(granularity: Granularity, count: int, until: dt.date) -> list[
         found.append(Period(start, end))
         end = start
     return found[::-1]
+
+
+def end_of(granularity: str, start: dt.date) -> dt.date:
+    """Return the first day after the period that begins on a day.
+
+    >>> end_of("month", dt.date(2025, 12, 1))
+    datetime.date(2026, 1, 1)
+    """
+    if granularity == "month":
+        return (start.replace(day=1) + 31 * DAY).replace(day=1)
+    return start + (7 if granularity == "week" else 1) * DAY
 
 
 def _start_of(granularity: Granularity, day: dt.date) -> dt.date:
