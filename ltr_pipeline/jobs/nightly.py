@@ -31,6 +31,7 @@ from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.metrics.slices import UserSegments
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
@@ -44,6 +45,7 @@ from ltr_pipeline.report.artefacts import (
     MODEL,
     OUTCOME,
     REPORT,
+    SEGMENTS,
     TABLES,
     TRAINED,
     WEIGHTS,
@@ -51,7 +53,7 @@ from ltr_pipeline.report.artefacts import (
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
-from ltr_pipeline.schema import QUERY_ID
+from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
@@ -210,6 +212,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         trained_on=learned.ids,
         seed=settings.seed,
         group_share_min=settings.group_share_min,
+        user_segments=_user_segments(run, manifest, test),
     )
     challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
     published = Rivals(
@@ -225,6 +228,22 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
     contest = measure.Contest(days, challenger, published)
     return measure.gather(contest, inputs.landed, audit, trained.linear), choose(contest)
+
+
+def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSegments | None:
+    """Freeze how engaged the users of the test days were before; a night does without where that cannot be known."""
+    if frozen_before := run.read_if_there(SEGMENTS):
+        return frozen_before
+    try:
+        from ltr_pipeline.jobs.segments import user_segments  # with the database's driver, which need not be installed
+
+        found = user_segments(run.settings, manifest.test.start.date(), test.ids[USER_ID])
+    except LtrError as error:
+        log.warning("the evaluation is not sliced by segments of users", error=str(error))
+        return None
+    if found:
+        run.write(SEGMENTS, found)
+    return found
 
 
 def _model_text(run: Run, trained: Trained) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 import msgspec
 import polars as pl
 import structlog
 
-from ltr_pipeline.database.engine import Database
+from ltr_pipeline.database.engine import Database, placed_name
 from ltr_pipeline.database.tables import pending, ready, upgrade
 from ltr_pipeline.dataset.build import events
 from ltr_pipeline.errors import SegmentError
@@ -39,9 +40,11 @@ __all__ = [
     "Shown",
     "ShownLevel",
     "TrainedLevel",
+    "as_json",
     "classify",
     "init",
     "show",
+    "table_names",
     "train",
     "user_segments",
 ]
@@ -136,6 +139,11 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     notices: list[str]
 
 
+def as_json(found: object) -> Any:  # noqa: ANN401 - whatever JSON it is
+    """Return what came of a job as plain values."""
+    return msgspec.to_builtins(found, str_keys=True)
+
+
 def init(settings: Settings, *, dry_run: bool = False) -> list[str]:
     """Make the tables with parameters to begin with, and return the statements that did, or with `dry_run` would."""
     with Database(settings.database) as database:
@@ -160,8 +168,7 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
         Events cannot be read; the database cannot be had.
     """
     now = now or dt.datetime.now(dt.UTC)
-    with Database(settings.database) as database:
-        ready(database, [TABLES])
+    with _opened(settings) as database:
         with database.begin(write=False) as connection:
             parameters = store.read_parameters(database, connection)
             former = {level.level: store.model_in_use(database, connection, level.level) for level in parameters.levels}
@@ -203,8 +210,7 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
         Events cannot be read; the database cannot be had. The cube stays as it is.
     """
     now, began = now or dt.datetime.now(dt.UTC), time.perf_counter()
-    with Database(settings.database) as database:
-        ready(database, [TABLES])
+    with _opened(settings) as database:
         with database.begin(write=False) as connection:
             parameters = store.read_parameters(database, connection)
             models = {
@@ -243,16 +249,14 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
 def show(settings: Settings, *, now: dt.datetime | None = None) -> Shown:
     """Return what is in the cube, and what its models are."""
     now = now or dt.datetime.now(dt.UTC)
-    with Database(settings.database) as database:
-        ready(database, [TABLES])
-        with database.begin(write=False) as connection:
-            parameters = store.read_parameters(database, connection)
-            rows = store.counts(database, connection)
-            models = {
-                level.level: stored
-                for level in parameters.levels
-                if (stored := store.model_in_use(database, connection, level.level))
-            }
+    with _opened(settings) as database, database.begin(write=False) as connection:
+        parameters = store.read_parameters(database, connection)
+        rows = store.counts(database, connection)
+        models = {
+            level.level: stored
+            for level in parameters.levels
+            if (stored := store.model_in_use(database, connection, level.level))
+        }
     levels = dict.fromkeys([*models, *(row.level for row in rows)])
     shown = [_shown(level, models.get(level), [row for row in rows if row.level == level]) for level in levels]
     return Shown(levels=shown, notices=_notices(models, parameters, now))
@@ -286,6 +290,26 @@ def user_segments(settings: Settings, before: dt.date, users: pl.Series) -> User
         found = [row for row in store.segments_of_users(database, connection, period, granularity) if row[0] in wanted]
     order = {label: None for _, _, label in sorted(found, key=lambda row: row[1])}
     return UserSegments(period=period, labels=list(order), of_user={user: label for user, _, label in found})
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Database]:
+    """Open the database, with the tables of segments; errors name them as they are named there."""
+    with Database(settings.database) as database:
+        ready(database, [TABLES])
+        try:
+            yield database
+        except SegmentError as error:
+            raise SegmentError(table_names(settings, str(error))) from error
+
+
+def table_names(settings: Settings, said: str) -> str:
+    """Name tables of segments in a text as they are named in the database: SQLite has no schemas."""
+    if settings.database.kind == "postgresql":
+        return said
+    for table in TABLES.metadata.tables.values():
+        said = said.replace(table.fullname, placed_name(table))
+    return said
 
 
 def _periods(settings: Settings, granularity: Granularity, parameters: Parameters) -> list[Period]:

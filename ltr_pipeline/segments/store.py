@@ -72,16 +72,14 @@ def read_parameters(database: Database, connection: Connection) -> Parameters:
     """
     chosen = _rows(database, connection, PARAMETERS)
     if len(chosen) != 1:
-        raise SegmentError(f"{_name(database, PARAMETERS)} has {len(chosen)} rows, but needs one; {_MEND}")
+        raise SegmentError(f"{PARAMETERS.fullname} has {len(chosen)} rows, but needs one; {_MEND}")
     wording: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for row in _rows(database, connection, WORDS):
         wording[row["language"]].append((row["place"], row["label"]))
-    levels = [
-        _level(database, row) for row in sorted(_rows(database, connection, LEVELS), key=_by_level) if row["active"]
-    ]
+    levels = [_level(row) for row in sorted(_rows(database, connection, LEVELS), key=_by_level) if row["active"]]
     fields = {name: value for name, value in chosen[0].items() if name != "id"}
     words = {language: [label for _, label in sorted(labels)] for language, labels in wording.items()}
-    return _converted(fields | {"levels": levels, "wording": words}, Parameters, _name(database, PARAMETERS))
+    return _converted(fields | {"levels": levels, "wording": words}, Parameters, PARAMETERS.fullname)
 
 
 def model_in_use(database: Database, connection: Connection, level: str) -> Stored | None:
@@ -91,11 +89,11 @@ def model_in_use(database: Database, connection: Connection, level: str) -> Stor
         select(models.c.version, models.c.model).where(models.c.level == level, models.c.in_use)
     ).all()
     if len(found) > 1:
-        raise SegmentError(f"{_name(database, MODELS)}: {len(found)} models of level {level} are in use; choose one")
+        raise SegmentError(f"{MODELS.fullname}: {len(found)} models of level {level} are in use; choose one")
     if not found:
         return None
     version, content = found[0]
-    where = f"{_name(database, MODELS)}, level {level}, version {version}"
+    where = f"{MODELS.fullname}, level {level}, version {version}"
     return Stored(version=version, model=decoded(_as_text(content), where))
 
 
@@ -147,8 +145,8 @@ def labels_of(database: Database, connection: Connection, level: str, version: i
     if not named:
         known = ", ".join(sorted({said for said, _, _ in found})) or "none"
         raise SegmentError(
-            f"{_name(database, LABELS)}: version {version} of level {level} has labels in {known}, but "
-            f"{_name(database, PARAMETERS)} asks for {language}; `ltr segments train` makes them"
+            f"{LABELS.fullname}: version {version} of level {level} has labels in {known}, but "
+            f"{PARAMETERS.fullname} asks for {language}; `ltr segments train` makes them"
         )
     return named
 
@@ -183,7 +181,7 @@ def counts(database: Database, connection: Connection) -> list[CubeRow]:
         for name in ("level", "granularity", "period", "centroid_id", "label", "model_version", "classified_at")
     ]
     counted = select(*keys, func.count().label("entities")).group_by(*keys).order_by(cube.c.level.desc(), *keys[1:4])
-    return [CubeRow(**row._mapping) for row in connection.execute(counted)]
+    return [CubeRow(**row) for row in connection.execute(counted).mappings()]
 
 
 def is_there(database: Database, connection: Connection) -> bool:
@@ -217,13 +215,14 @@ def segments_of_users(
 
 def _rows(database: Database, connection: Connection, table: Table) -> list[dict[str, Any]]:
     try:
-        return [dict(row._mapping) for row in connection.execute(select(database.table(table)))]
+        found = connection.execute(select(database.table(table))).mappings()
+        return [{str(name): value for name, value in row.items()} for row in found]
     except (TypeError, ValueError) as error:  # SQLite keeps what it is given, of whatever type
-        raise SegmentError(f"{_name(database, table)} holds a value of another type: {error}; {_MEND}") from error
+        raise SegmentError(f"{table.fullname} holds a value of another type: {error}; {_MEND}") from error
 
 
-def _level(database: Database, row: dict[str, Any]) -> LevelParameters:
-    where = f"{_name(database, LEVELS)}, level {row['level']}"
+def _level(row: dict[str, Any]) -> LevelParameters:
+    where = f"{LEVELS.fullname}, level {row['level']}"
     lists = {}
     for name in ("features", "weights"):
         try:
@@ -247,7 +246,7 @@ def _by_level(row: dict[str, Any]) -> tuple[bool, str]:
 
 def _features() -> pl.Expr:
     """Return the JSON object of all features of a row, as text."""
-    return pl.struct(FEATURES).struct.json_encode().alias("features")
+    return pl.struct(*FEATURES).struct.json_encode().alias("features")
 
 
 def _moment(database: Database, now: dt.datetime) -> str:
@@ -274,7 +273,3 @@ def _insert(database: Database, connection: Connection, table: Table, rows: pl.D
 
 def _as_text(content: object) -> str:
     return content if isinstance(content, str) else json.dumps(content)
-
-
-def _name(database: Database, table: Table) -> str:
-    return database.table(table).fullname
