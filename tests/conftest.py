@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,6 +18,7 @@ import pytest
 
 from deploy.native.kafka import VERSION, KafkaServer, lacking
 from deploy.native.minio import BUCKET, MINIO, S3Server
+from deploy.native.postgres import PostgresServer
 from deploy.native.server import NoServerError
 from ltr_pipeline.settings import ELSEWHERE, Channels, Settings
 from ltr_pipeline.storage.base import Storage
@@ -104,6 +107,42 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; whoever stops it starts it again."""
+    # pytest's own folders are closed to others, and where tests run as root PostgreSQL does not
+    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-postgres-"))
+    server = PostgresServer(folder)
+    try:
+        server.start()
+        servers.used("PostgreSQL", server.version())
+        yield server
+    except NoServerError as error:
+        servers.missing("PostgreSQL", str(error))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> str:
+    """Address of an empty database of PostgreSQL."""
+    name = f"t{uuid4().hex}"
+    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # a database is not made in a transaction
+        cursor.execute(f"CREATE DATABASE {name}")
+    return f"{postgres.url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database of every kind; the tests that take it hold for both."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ltr.db'}"
+    found: str = request.getfixturevalue("postgresql_url")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -195,7 +195,7 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
         for one, (_, comparison, seconds) in zip(stored, made, strict=True)
     ]
     for one in found:
-        log.info("segments trained", level=one.level, version=one.version, in_use=one.in_use, said=one.said)
+        log.info("segments trained", segmented=one.level, version=one.version, in_use=one.in_use, said=one.said)
     return found
 
 
