@@ -43,6 +43,7 @@ __all__ = [
     "as_json",
     "classify",
     "init",
+    "labelled",
     "show",
     "table_names",
     "train",
@@ -228,7 +229,7 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
         assigned = {level: stored.model.assign(counted[level]) for level, stored in models.items()}
         with database.begin() as connection:
             cube = [
-                _labelled(
+                labelled(
                     stored,
                     counted[level].with_columns(pl.Series("centroid_id", assigned[level])),
                     store.labels_of(database, connection, level, stored.version, parameters.language),
@@ -373,7 +374,7 @@ def _needed(stored: Stored | None, level: LevelParameters) -> Stored:
     return stored
 
 
-def _labelled(stored: Stored, table: pl.DataFrame, labels: Mapping[int, str]) -> pl.DataFrame:
+def labelled(stored: Stored, table: pl.DataFrame, labels: Mapping[int, str]) -> pl.DataFrame:
     """Give assigned rows their labels and everything else that the cube tells of them."""
     if lacking := sorted(set(table["centroid_id"].unique()) - labels.keys()):
         raise SegmentError(
