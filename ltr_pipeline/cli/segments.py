@@ -10,8 +10,8 @@ from rich.markup import escape
 from ltr_pipeline.cli.console import console, print_error, print_json, print_line, print_table
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.jobs import segments
-from ltr_pipeline.jobs.segments import ClassifiedLevel, ShownLevel
 from ltr_pipeline.report.wording import NONE
+from ltr_pipeline.segments.outcome import ClassifiedLevel, ShownLevel
 from ltr_pipeline.segments.store import CubeRow
 
 __all__ = ["classify", "init", "show", "train"]

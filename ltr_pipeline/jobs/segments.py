@@ -23,23 +23,19 @@ from ltr_pipeline.errors import SegmentError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.metrics.slices import UserSegments
-from ltr_pipeline.segments import store
-from ltr_pipeline.segments.comparison import Comparison, compare
-from ltr_pipeline.segments.engagement import ENTITY, PERIOD, Level, by_day, by_period
+from ltr_pipeline.segments import outcome, store
+from ltr_pipeline.segments.comparison import compare
+from ltr_pipeline.segments.engagement import ENTITY, Level, by_day, by_period
 from ltr_pipeline.segments.model import notices
+from ltr_pipeline.segments.outcome import Classified, Shown, TrainedLevel
 from ltr_pipeline.segments.parameters import LevelParameters, Parameters
 from ltr_pipeline.segments.periods import Granularity, Period, end_of, whole_periods
-from ltr_pipeline.segments.store import CubeRow, Stored
+from ltr_pipeline.segments.store import Stored
 from ltr_pipeline.segments.tables import TABLES
 from ltr_pipeline.segments.training import train as fit
 from ltr_pipeline.settings import Settings
 
 __all__ = [
-    "Classified",
-    "ClassifiedLevel",
-    "Shown",
-    "ShownLevel",
-    "TrainedLevel",
     "as_json",
     "classify",
     "init",
@@ -53,91 +49,6 @@ __all__ = [
 log = structlog.get_logger(__name__)
 
 NUL: Final = "\0"  # PostgreSQL keeps no text with it
-
-
-class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of training a level.
-
-    Attributes
-    ----------
-    version
-        Of the new model.
-    in_use
-        Whether it classifies from now on.
-    comparison
-        With the model in use before; None where it is the first.
-    said
-        That in a sentence.
-    """
-
-    level: str
-    version: int
-    in_use: bool
-    entities: int
-    rows: int
-    silhouette: float | None
-    labels: tuple[str, ...]
-    comparison: Comparison | None
-    said: str
-    seconds: float
-
-
-class ClassifiedLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of classifying a level.
-
-    Attributes
-    ----------
-    periods, newest
-        How many there are in the cube, and the first day of the newest.
-    rows
-        Of the cube.
-    segments
-        Entities with each label in the newest period.
-    """
-
-    level: str
-    granularity: str
-    model_version: int
-    periods: int
-    newest: dt.date
-    rows: int
-    segments: dict[str, int]
-
-
-class Classified(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of classifying.
-
-    Attributes
-    ----------
-    notices
-        What speaks for training again.
-    left_out
-        Entities whose ids a database cannot keep.
-    """
-
-    levels: list[ClassifiedLevel]
-    notices: list[str]
-    rows: int
-    left_out: int
-    seconds: float
-
-
-class ShownLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """A level of the cube, its model, and what a typical entity of each segment does in a period."""
-
-    level: str
-    version: int | None
-    trained_at: dt.datetime | None
-    silhouette: float | None
-    typical: list[dict[str, float]]
-    rows: list[CubeRow]
-
-
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """The cube, level by level, and what speaks for training again."""
-
-    levels: list[ShownLevel]
-    notices: list[str]
 
 
 def as_json(found: object) -> Any:  # noqa: ANN401 - whatever JSON it is
@@ -188,11 +99,11 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
             for model, _, _ in made:
                 _check_unchanged(store.model_in_use(database, connection, model.level), former[model.level])
             stored = [
-                store.add_model(database, connection, model, comparison, use=replace or _agrees(comparison))
+                store.add_model(database, connection, model, comparison, use=replace or outcome.agrees(comparison))
                 for model, comparison, _ in made
             ]
     found = [
-        _trained(one, comparison, seconds, parameters, replace=replace)
+        outcome.trained(one, comparison, language=parameters.language, seconds=seconds, replace=replace)
         for one, (_, comparison, seconds) in zip(stored, made, strict=True)
     ]
     for one in found:
@@ -242,7 +153,7 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
         log.warning("segments may be out of date", notice=notice)
     if left_out:
         log.warning("entities were left out, as no database keeps their ids", rows=left_out)
-    levels = [_classified(stored, table) for stored, table in zip(models.values(), cube, strict=True)]
+    levels = [outcome.classified(stored, table) for stored, table in zip(models.values(), cube, strict=True)]
     log.info("segments classified", rows=rows, levels={level.level: level.segments for level in levels})
     return Classified(levels=levels, notices=said, rows=rows, left_out=left_out, seconds=time.perf_counter() - began)
 
@@ -253,14 +164,15 @@ def show(settings: Settings, *, now: dt.datetime | None = None) -> Shown:
     with _opened(settings) as database, database.begin(write=False) as connection:
         parameters = store.read_parameters(database, connection)
         rows = store.counts(database, connection)
-        models = {
-            level.level: stored
-            for level in parameters.levels
-            if (stored := store.model_in_use(database, connection, level.level))
-        }
-    levels = dict.fromkeys([*models, *(row.level for row in rows)])
-    shown = [_shown(level, models.get(level), [row for row in rows if row.level == level]) for level in levels]
-    return Shown(levels=shown, notices=_notices(models, parameters, now))
+        levels = dict.fromkeys([level.level for level in parameters.levels] + [row.level for row in rows])
+        models = {level: store.model_in_use(database, connection, level) for level in levels}
+    shown = [
+        outcome.shown(level, stored, [row for row in rows if row.level == level])
+        for level, stored in models.items()
+        if stored or any(row.level == level for row in rows)
+    ]
+    active = {level.level: stored for level in parameters.levels if (stored := models[level.level])}
+    return Shown(levels=shown, notices=_notices(active, parameters, now))
 
 
 def user_segments(settings: Settings, before: dt.date, users: pl.Series) -> UserSegments | None:
@@ -357,10 +269,6 @@ def _nothing(level: str, periods: Sequence[Period]) -> SegmentError:
     )
 
 
-def _agrees(comparison: Comparison | None) -> bool:
-    return comparison is None or not comparison.reason
-
-
 def _check_unchanged(now: Stored | None, before: Stored | None) -> None:
     if (now and now.version) != (before and before.version):
         raise SegmentError("another training put a model in use meanwhile; nothing was changed, train again")
@@ -389,69 +297,8 @@ def labelled(stored: Stored, table: pl.DataFrame, labels: Mapping[int, str]) -> 
     )
 
 
-def _classified(stored: Stored, table: pl.DataFrame) -> ClassifiedLevel:
-    periods = table[PERIOD].unique().sort()
-    newest = table.filter(pl.col(PERIOD) == periods[-1])
-    counted = newest.group_by("centroid_id", "label").len().sort("centroid_id")
-    return ClassifiedLevel(
-        level=stored.model.level,
-        granularity=stored.model.granularity,
-        model_version=stored.version,
-        periods=len(periods),
-        newest=periods[-1],
-        rows=table.height,
-        segments=dict(zip(counted["label"], counted["len"], strict=True)),
-    )
-
-
-def _trained(
-    stored: Stored, comparison: Comparison | None, seconds: float, parameters: Parameters, *, replace: bool
-) -> TrainedLevel:
-    model, agrees = stored.model, _agrees(comparison)
-    return TrainedLevel(
-        level=model.level,
-        version=stored.version,
-        in_use=replace or agrees,
-        entities=model.entities,
-        rows=model.rows,
-        silhouette=model.silhouette,
-        labels=model.labels[parameters.language],
-        comparison=comparison,
-        said=_said(stored, comparison, replace=replace),
-        seconds=seconds,
-    )
-
-
-def _said(stored: Stored, comparison: Comparison | None, *, replace: bool) -> str:
-    new = f"model {stored.version} of level {stored.model.level}"
-    if comparison is None:
-        return f"{new} is the first, and in use"
-    former = f"model {comparison.former}"
-    kept = "" if comparison.kept_label is None else f"; {100 * comparison.kept_label:.0f} % keep their label"
-    if not comparison.reason:
-        return f"{new} is in use: its agreement with {former} (ARI) is {comparison.ari:.3f}{kept}"
-    if replace:
-        return f"{new} is in use as asked, though {comparison.reason}{kept}"
-    return (
-        f"{former} of level {stored.model.level} stays in use, and model {stored.version} is kept beside it: "
-        f"{comparison.reason}{kept}; if that is what you want, `ltr segments train --replace`"
-    )
-
-
 def _notices(models: Mapping[str, Stored], parameters: Parameters, now: dt.datetime) -> list[str]:
     levels = {level.level: level for level in parameters.levels}
     return [
         notice for name, stored in models.items() for notice in notices(stored.model, levels[name], parameters, now)
     ]
-
-
-def _shown(level: str, stored: Stored | None, rows: list[CubeRow]) -> ShownLevel:
-    model = stored.model if stored else None
-    return ShownLevel(
-        level=level,
-        version=stored.version if stored else None,
-        trained_at=model.created_at if model else None,
-        silhouette=model.silhouette if model else None,
-        typical=model.typical() if model else [],
-        rows=rows,
-    )
