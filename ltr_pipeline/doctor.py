@@ -53,7 +53,10 @@ Findings = Iterator[tuple[Status, str]]
 
 
 def examine(
-    settings: Settings, kind: type[Settings] = Settings, variables: Callable[[], Found | None] = lambda: None
+    settings: Settings,
+    kind: type[Settings] = Settings,
+    variables: Callable[[], Found | None] = lambda: None,
+    database: Callable[[Settings], Findings] = lambda _: iter(()),
 ) -> Iterator[Finding]:
     """Examine everything a night needs; nothing is changed but for an object that is written and removed again.
 
@@ -63,6 +66,8 @@ def examine(
         Class that has all settings there are, by which misspelt ones are known.
     variables
         Returns the gate's Variables in Airflow; None where there is none.
+    database
+        Looks at the database; what does knows every room's tables.
     """
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
         ("environment", lambda _: _environment(kind)),
@@ -76,6 +81,7 @@ def examine(
         ("data", lambda settings: _writable(settings.data)),
         ("registry", _registry),
         ("last night", _nights),
+        ("database", database),
     ]
     for subject, check in checks:
         try:

@@ -38,9 +38,10 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 
-__all__ = ["MAX_RELEVANCE", "Mapping", "TimeUnit", "load_mapping"]
+__all__ = ["MAX_RELEVANCE", "POSITIVE", "Mapping", "TimeUnit", "load_mapping"]
 
 MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+POSITIVE: Final = 2  # in the default mapping: accepted or won
 MAX_GAP: Final = 24 * 60  # minutes; a longer gap would join the days that it is there to tell apart
 MESSAGE: Final = "$."
 """How a path begins that is the message's even where an item of its list has a field of that name."""
@@ -54,6 +55,9 @@ _HASHED: Final = (
     *(AVAILABLE, POLICY, PROPENSITY, TEAM, SHADOW),
 )
 """Fields that have always been hashed, in that order: so a mapping keeps its hash when columns are added."""
+
+_NOT_HASHED: Final = ("known_before", "positive", "continues")
+"""Fields that change nothing of what is read."""
 
 _FEATURE_NAME = re.compile(r"[\w.-]+")
 
@@ -97,6 +101,9 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         all that was shown for the query on that day (UTC).
     known_before
         Features that you know are known before a list is shown, whatever the feature audit makes of them. Not hashed.
+    positive
+        Least relevance whose probability the scores are calibrated to; None: `POSITIVE`, or the highest there is where
+        that is less. Not hashed, as nothing that is read depends on it.
     continues
         How the SHA-256 of each mapping begins that this one revises: what landed under them is learned from, too. It is
         not hashed.
@@ -116,6 +123,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     flags: Literal["refused", "1 or 0"] = "refused"
     session_gap_minutes: float | None = None
     known_before: tuple[str, ...] = ()
+    positive: Annotated[int, msgspec.Meta(ge=1, le=MAX_RELEVANCE)] | None = None
     continues: tuple[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12,64}$")], ...] = ()
 
     @property
@@ -127,7 +135,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         named = sorted(name for name, paths in self.fields.items() if paths)
         fields = msgspec.structs.fields(self)
         plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
-        left_out = {*plain, "known_before", "continues"}
+        left_out = {*plain, *_NOT_HASHED}
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in left_out}
         content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
@@ -140,6 +148,11 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def max_relevance(self) -> int:
         """Highest relevance any action has."""
         return max(self.relevance.values())
+
+    @property
+    def least_positive(self) -> int:
+        """Least relevance whose probability the scores are calibrated to."""
+        return self.positive or max(1, min(POSITIVE, self.max_relevance))
 
     @property
     def session_gap(self) -> timedelta | None:
@@ -225,6 +238,8 @@ def _contradictions(mapping: Mapping) -> list[str]:
         problems.append(f"legacy_weights names {misspelt(unknown, mapping.features)}, which are not features")
     if unknown := sorted(set(mapping.known_before) - set(mapping.features)):
         problems.append(f"known_before names {misspelt(unknown, mapping.features)}, which are not features")
+    if (mapping.positive or 0) > max(mapping.relevance.values(), default=MAX_RELEVANCE):
+        problems.append(f"positive is {mapping.positive}, but no action has a relevance that high")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
     return [*problems, *_option_problems(mapping)]

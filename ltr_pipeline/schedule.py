@@ -1,16 +1,19 @@
-"""When work is due, UTC: the nightly run at 02:15, segments at 06:15. Light, so that DAG files may import it."""
+"""When the daily runs are due: the nightly one at 02:15 UTC, what follows it later. Light: DAG files import it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Final
 
-__all__ = ["NIGHTLY", "SEGMENTS", "newest_night", "night_of"]
+__all__ = ["NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
 
 DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
 NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 """Cron expression of the nightly run, in UTC."""
+
+SCORING: Final = "15 5 * * *"
+"""Cron expression of the daily scoring of rows, in UTC: the night is over by then."""
 
 
 SEGMENTS: Final = "15 6 * * *"

@@ -124,6 +124,14 @@ class Settings(Channels):
         "Database of scores and segments, postgresql://user:password@host:5432/name or sqlite:///file; never logged.",
         repr=False,
     )
+    scoring_path: Path | None = env(
+        "LTR_SCORING",
+        None,
+        "TOML file with scoring jobs; empty = column lead_score of the table users (docs/database.md).",
+    )
+    score_batch: int = env(
+        "LTR_SCORE_BATCH", 100, "Rows of a database that are scored by one transaction.", ge=1, le=100_000
+    )
     s3_bucket: str | None = env(
         "S3_BUCKET", None, "Bucket of the registry, such as litgo-models; empty = LTR_REGISTRY_URI."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import shutil
@@ -30,6 +29,8 @@ from support.programs import CHECKOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+    from ltr_pipeline.database.engine import Database
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -111,7 +112,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL; whoever stops it starts it again."""
+    """A real PostgreSQL; a test that stops it starts it again."""
     # pytest's own folders are closed to others, and where tests run as root PostgreSQL does not
     folder = Path(tempfile.mkdtemp(prefix="ltr-tests-postgres-"))
     server = PostgresServer(folder)
@@ -129,20 +130,26 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture
 def postgresql_url(postgres: PostgresServer) -> str:
     """Address of an empty database of PostgreSQL."""
-    name = f"t{uuid4().hex}"
-    with contextlib.closing(postgres.connect()) as connection, connection.cursor() as cursor:
-        connection.autocommit = True  # a database is not made in a transaction
-        cursor.execute(f"CREATE DATABASE {name}")
-    return f"{postgres.url.rpartition('/')[0]}/{name}"
+    from support.databases import on_postgresql
+
+    return on_postgresql(postgres)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Address of an empty database of every kind; the tests that take it hold for both."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ltr.db'}"
-    found: str = request.getfixturevalue("postgresql_url")
-    return found
+    """Address of an empty database of each kind; the tests that take it hold for both."""
+    from support.databases import on_postgresql, on_sqlite
+
+    return on_sqlite(tmp_path) if request.param == "sqlite" else on_postgresql(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, with our tables."""
+    from support.databases import opened
+
+    with opened(database_url) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

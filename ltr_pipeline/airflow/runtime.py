@@ -15,7 +15,7 @@ from ltr_pipeline.schedule import night_of
 if TYPE_CHECKING:
     from ltr_pipeline.settings import Settings
 
-__all__ = ["GATE_TABLE", "RETRY_POLICY", "gate_variables", "run_request", "run_settings"]
+__all__ = ["GATE_TABLE", "RETRY_POLICY", "gate_variables", "run_request", "run_settings", "scoring_occasion"]
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
@@ -60,6 +60,21 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
         "dry_run": bool(params.get("dry_run")),
         "last_try": context["ti"].try_number > context["ti"].max_tries,
     }
+
+
+def scoring_occasion(context: Mapping[str, Any]) -> str | None:
+    """Return why rows are scored: ``daily`` by the clock, ``published`` by a night; None where a person asked.
+
+    A version that no night has published, such as a refreshed one, is called by how it was made.
+    """
+    kind = str(context["dag_run"].run_type)
+    if kind == "scheduled":
+        return "daily"
+    if kind != "asset_triggered":
+        return None
+    events = [event for events in context["triggering_asset_events"].values() for event in events]
+    modes = {(event.extra or {}).get("mode", "daily") for event in events}
+    return "published" if not modes or "daily" in modes else min(modes)
 
 
 def run_settings() -> Settings:

@@ -32,7 +32,7 @@ RUNS: Final = Table(
     Column("reason", Text),
     Index("score_runs_job", "job", "run_id"),
 )
-"""A run of a job by one worker, or for recommendations by several; `state` is running, done or failed."""
+"""A run of a job by one worker, or for recommendations by several; `state` is running, done, rejected or failed."""
 
 BATCHES: Final = Table(
     "score_batches",

@@ -130,8 +130,17 @@ def simulate(
         typer.Option("--explored", min=0, max=1, help="Share of lists in which coins swap neighbours."),
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Log file to write; default: LTR_EVENTS_PATH.")] = None,
+    database: Annotated[
+        bool, typer.Option("--database", help="Instead, make a table `users` without scores in LTR_DATABASE_URL.")
+    ] = False,
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of rows of that table.")] = 1000,
 ) -> None:
-    """Write a simulated event log of lawyers ranked for cases."""
+    """Write a simulated event log of lawyers ranked for cases, or a table of users to score."""
+    if database:
+        from ltr_pipeline.cli import scoring
+
+        scoring.simulate_users(users)
+        return
     from ltr_pipeline.cli import nightly
 
     nightly.simulate(days, first, path, rankings_per_day=rankings_per_day, seed=seed, explored_share=explored)
@@ -312,16 +321,36 @@ def evaluate(
     letor.evaluate(test, train, as_json)
 
 
+@app.command(rich_help_panel=DATABASE)
+def score(
+    job: Annotated[str | None, typer.Argument(help="Job of the file LTR_SCORING; default: all of them.")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Score rows that have a score, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at everything and write nothing.")] = False,
+    again: Annotated[str | None, typer.Option(help="Score anew the rows that this version scored.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the rows of your database that have no score, by the published version.
+
+    It exits with 1 if more rows cannot be scored than the job allows.
+    """
+    from ltr_pipeline.cli import scoring
+
+    scoring.score(job, whole, dry_run, again, as_json)
+
+
 @database.command("init")
 def database_init(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the statements that are due, and execute none.")
     ] = False,
+    indexes: Annotated[
+        bool, typer.Option("--indexes", help="Also make an index on the rows without a score, in tables of jobs.")
+    ] = False,
 ) -> None:
     """Create the tables of this package, and bring those of a former release up to date."""
     from ltr_pipeline.cli import database
 
-    database.init(dry_run)
+    database.init(dry_run, indexes)
 
 
 @segments.command("init")

@@ -77,6 +77,12 @@ class Database:
         with told(self.address), engine.begin() as connection:
             yield connection
 
+    def execute_alone(self, statement: str) -> None:
+        """Execute a statement that PostgreSQL takes in no transaction."""
+        with told(self.address), self.engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            alone.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
     def table(self, declared: Table) -> Table:
         """Return a declared table as it is named here: SQLite has no schemas, there they begin the name.
 

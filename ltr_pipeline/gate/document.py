@@ -18,7 +18,9 @@ from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.checks import Decision
 from ltr_pipeline.gate.evidence import Evidence, Fallback
 from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.metrics.reliability import Reliability
 from ltr_pipeline.ranker.train import Trained, label_gain
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.signing import Key
@@ -71,6 +73,7 @@ def weights_document(
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
         linear_weights=trained.linear_weights,
         linear=_fallback(trained.linear, found.fallback),
+        calibration=_calibration(trained.calibration, found.reliability),
     )
 
 
@@ -82,6 +85,12 @@ def _fallback(linear: Linear | None, measured: Fallback | None) -> weights.Fallb
         ndcg_at_5=msgspec.to_builtins(measured.metrics.ndcg_at_5),
         against_random=msgspec.to_builtins(measured.against_random),
     )
+
+
+def _calibration(fitted: Calibration | None, measured: Reliability | None) -> Calibration | msgspec.UnsetType:
+    if fitted is None:
+        return msgspec.UNSET
+    return msgspec.structs.replace(fitted, error=measured.error if measured else None)
 
 
 def lineage(seed: int) -> dict[str, Any]:
@@ -111,9 +120,13 @@ def frozen(former: bytes | None, new: Weights, keys: Sequence[Key] = ()) -> byte
             document = weights.decode(former, keys=keys)
         except WeightsError:
             return weights.encode(new, keys)
-        if document.identity == new.identity and _judgement(document.gate) == _judgement(new.gate):
+        if _result(document) == _result(new):
             return former
     return weights.encode(new, keys)
+
+
+def _result(document: Weights) -> tuple[object, ...]:
+    return document.identity, document.calibration, _judgement(document.gate)
 
 
 def _judgement(decision: Table[str, Any]) -> tuple[object, ...]:

@@ -18,16 +18,18 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.rivals import Rival, Rivals
-from ltr_pipeline.metrics import coins, fairness, quality, slices, unbiased
+from ltr_pipeline.metrics import coins, fairness, quality, reliability, slices, unbiased
 from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck, CoinPairs
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
+from ltr_pipeline.metrics.reliability import Reliability
 from ltr_pipeline.metrics.slices import Slice, UserSegments
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
+from ltr_pipeline.scoring.calibration import Calibration, probability
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
@@ -168,6 +170,7 @@ def gather(
     landed: Landed | None,
     audit: Sequence[FeatureAudit] = (),
     linear: Linear | None = None,
+    calibration: Calibration | None = None,
 ) -> Evidence:
     """Measure the challenger and everything it is compared with.
 
@@ -182,6 +185,8 @@ def gather(
         What each feature looks like.
     linear
         What stands in for the challenger; None where nothing does.
+    calibration
+        From the challenger's scores to probabilities; None where there is none.
     """
     days, challenger, rivals, orders = contest.days, contest.challenger, contest.rivals, contest.baselines
     groups = _groups(days)
@@ -206,6 +211,7 @@ def gather(
         fallback=_fallback(contest, linear) if linear else None,
         joinable=days.manifest.joinable,
         unjoined=sum(days.manifest.unjoined.values()),
+        reliability=_reliability(contest, calibration) if calibration else None,
     )
 
 
@@ -278,6 +284,11 @@ def _fallback(contest: Contest, linear: Linear) -> Fallback:
         metrics=contest.metrics(order),
         against_random=quality.paired(quality.ndcg(order), random, contest.clusters),
     )
+
+
+def _reliability(contest: Contest, calibration: Calibration) -> Reliability:
+    stated = probability(calibration, contest.rankings.score)
+    return reliability.measure(stated, contest.data.relevance, calibration.positive)
 
 
 def _against_champion(

@@ -159,6 +159,7 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
                 queries=_queries(learned),
                 parameters=settings.parameters,
                 max_relevance=settings.mapping.max_relevance,
+                positive=settings.mapping.least_positive,
                 seed=settings.seed,
                 threads=settings.threads,
                 debias=settings.debias,
@@ -227,7 +228,8 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     )
     audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
     contest = measure.Contest(days, challenger, published)
-    return measure.gather(contest, inputs.landed, audit, trained.linear), choose(contest)
+    found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
+    return found, choose(contest)
 
 
 def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSegments | None:

@@ -17,7 +17,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
 
-DAGS = ["classify_segments_daily", "train_ltr_daily", "train_segments"]
+DAGS = ["classify_segments_daily", "score_rows_daily", "train_ltr_daily", "train_segments"]
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -38,14 +38,28 @@ def test_schedule_and_policies(bag: DagBag) -> None:
     assert dag.tags == {"ltr", "nightly"}
     assert {"date", "window_days", "dry_run"} == set(dag.params)
     assert dag.deadline
+
+
+@pytest.mark.parametrize("name", DAGS)
+def test_every_task_has_the_policies(bag: DagBag, name: str) -> None:
+    dag = bag.dags[name]
+    assert dag.doc_md
+    assert dag.dagrun_timeout
     for task in dag.tasks:
         assert task.owner == "ranking"
         assert task.retries == 3
         assert task.retry_exponential_backoff
         assert task.retry_policy
-        assert timedelta() < task.execution_timeout <= timedelta(hours=3)
+        assert timedelta() < task.execution_timeout < dag.dagrun_timeout
         assert [callback.__name__ for callback in task.on_failure_callback] == ["task_failed"]
         assert task.doc_md
+
+
+def test_rows_are_scored_after_the_night_and_when_a_version_is_published(bag: DagBag) -> None:
+    dag = bag.dags["score_rows_daily"]
+    assert dag.timetable.timetable.expression == "15 5 * * *"
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["ltr_weights"]
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
 
 
 @pytest.mark.parametrize(
@@ -61,11 +75,7 @@ def test_segments_are_trained_by_hand_and_classified_daily(
     dag = bag.dags[name]
     assert dag.schedule == schedule
     assert (dag.catchup, dag.max_active_runs, dag.tags) == (False, 1, {"ltr", "segments"})
-    (only,) = dag.tasks
-    assert (only.task_id, only.owner, only.retries) == (task, "ranking", 3)
-    assert only.retry_policy
-    assert only.doc_md
-    assert [callback.__name__ for callback in only.on_failure_callback] == ["task_failed"]
+    assert [one.task_id for one in dag.tasks] == [task]
 
 
 def test_order_of_tasks(bag: DagBag) -> None:

@@ -21,6 +21,7 @@ from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.outcomes import Defaults
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
+from ltr_pipeline.metrics.reliability import Bin, Reliability
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Chooser, Trained
@@ -88,6 +89,21 @@ def audited(name: str, gain: float, was: float | None, **fields: object) -> Feat
 GAINS = dict(zip(FEATURES, (0.31, 0.22, 0.14, 0.11, 0.1, 0.0, 0.08, 0.04), strict=True))
 FORMER_GAINS = dict(zip(FEATURES, (0.29, 0.24, 0.13, 0.11, 0.1, 0.02, 0.07, 0.04), strict=True))
 
+RELIABILITY = Reliability(
+    positive=2,
+    rows=14_448,
+    relevant=955,
+    error=0.011,
+    bins=[
+        Bin(stated=stated, observed=observed, rows=1445)
+        for stated, observed in ((0.004, 0.006), (0.011, 0.009), (0.02, 0.028), (0.034, 0.03), (0.05, 0.064))
+    ]
+    + [
+        Bin(stated=stated, observed=observed, rows=1445)
+        for stated, observed in ((0.07, 0.066), (0.092, 0.083), (0.11, 0.131), (0.17, 0.15), (0.31, 0.334))
+    ],
+)
+
 EVIDENCE = Evidence(
     trees=142,
     train_impressions=152_340,
@@ -145,6 +161,7 @@ EVIDENCE = Evidence(
     fallback=Fallback(metrics=metrics(0.641), against_random=delta(0.153)),
     joinable=40_897,
     unjoined=179,
+    reliability=RELIABILITY,
 )
 
 YESTERDAY = replace(

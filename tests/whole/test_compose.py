@@ -29,7 +29,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 AIRFLOW = {name: service for name, service in OURS.items() if name != "ltr-serving"}
 SETTINGS = {variable(field) for field in ServingSettings.model_fields.values()}
 NIGHTLY = {variable(field) for field in Settings.model_fields.values()}
-CONNECTIONS = {"AIRFLOW_CONN_LTR_KAFKA", "AIRFLOW_CONN_LTR_S3"}
+CONNECTIONS = {"AIRFLOW_CONN_LTR_KAFKA", "AIRFLOW_CONN_LTR_S3", "AIRFLOW_CONN_LTR_DATABASE"}
 BY_AIRFLOW = {f"AIRFLOW_VAR_{one.name.upper()}" for one in VARIABLES} | CONNECTIONS
 RUN_TASKS = ("airflow-scheduler", "airflow-worker")
 CALL_BACK = ("airflow-dag-processor", "airflow-triggerer")
