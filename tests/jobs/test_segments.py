@@ -22,7 +22,8 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.report.artefacts import DATASET, EVIDENCE, SEGMENTS
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.segments import comparison, store
-from ltr_pipeline.segments.model import OLD_AFTER
+from ltr_pipeline.segments.engagement import LEVELS
+from ltr_pipeline.segments.model import OLD_AFTER, SegmentModel
 from ltr_pipeline.segments.parameters import WORDING
 from ltr_pipeline.settings import Settings, load_settings
 from support.small import NIGHT, RUN, simulate, small_settings, up_to
@@ -63,9 +64,22 @@ def sql(settings: Settings) -> Sql:
     return executed
 
 
-@pytest.fixture
-def trained(settings: Settings, sql: Sql) -> Settings:
+@pytest.fixture(scope="module")
+def models(landed: Path, tmp_path_factory: pytest.TempPathFactory) -> list[SegmentModel]:
+    """Models of both levels."""
+    settings = small_settings(landed, database_url=f"sqlite:///{tmp_path_factory.mktemp('database') / 'ltr.db'}")
     segments.train(settings, now=NOW)
+    with Database(settings.database) as database, database.begin(write=False) as connection:
+        found = [store.model_in_use(database, connection, level) for level in LEVELS]
+    return [stored.model for stored in found if stored]
+
+
+@pytest.fixture
+def trained(settings: Settings, sql: Sql, models: list[SegmentModel]) -> Settings:
+    """The project with these models in use."""
+    with Database(settings.database) as database, database.begin() as connection:
+        for model in models:
+            store.add_model(database, connection, model, None, use=True)
     return settings
 
 
@@ -224,15 +238,35 @@ def test_a_reader_in_the_middle_sees_the_former_cube(
     assert set(seen) == {first}
 
 
+def test_an_id_that_no_database_keeps_is_left_out_and_counted(
+    trained: Settings, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = segments.classify(trained, now=NOW).rows
+    count = segments.by_period
+
+    def with_nul(*args: Any) -> pl.DataFrame:
+        found = count(*args)
+        first = pl.row_index() == 0
+        return found.with_columns(pl.when(first).then(pl.lit("a\0b")).otherwise("entity").alias("entity"))
+
+    monkeypatch.setattr(segments, "by_period", with_nul)
+    done = segments.classify(trained, now=NOW)
+    assert (done.left_out, done.rows) == (2, whole - 2)  # one of each level
+
+
 def _count(settings: Settings) -> int:
     with Database(settings.database) as database, database.begin(write=False) as connection:
         return int(connection.scalar(text(segments.table_names(settings, COUNT))) or 0)
 
 
-def test_readers_beside_several_classifications_never_see_a_part(landed: Path, postgresql_url: str) -> None:
+def test_readers_beside_several_classifications_never_see_a_part(
+    landed: Path, models: list[SegmentModel], postgresql_url: str
+) -> None:
     settings = small_settings(landed, database_url=postgresql_url)
     segments.init(settings)
-    segments.train(settings, now=NOW)
+    with Database(settings.database) as database, database.begin() as connection:
+        for model in models:
+            store.add_model(database, connection, model, None, use=True)
     whole = segments.classify(settings, now=NOW).rows
     seen: list[int] = []
     over = threading.Event()
