@@ -85,7 +85,7 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
             parameters = store.read_parameters(database, connection)
             former = {level.level: store.model_in_use(database, connection, level.level) for level in parameters.levels}
         periods = _periods(settings, parameters.granularity, parameters)
-        counted = _counted(settings, {level.level: periods for level in parameters.levels})
+        counted, _ = _counted(settings, {level.level: periods for level in parameters.levels})
         made = []
         for level in parameters.levels:
             began = time.perf_counter()
@@ -130,19 +130,15 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
                 for level in parameters.levels
             }
         periods = {level: _periods(settings, stored.model.granularity, parameters) for level, stored in models.items()}
-        counted = _counted(settings, periods)
-        left_out = 0
-        for level, table in counted.items():
-            counted[level] = table.filter(~pl.col(ENTITY).str.contains(NUL, literal=True))
-            left_out += table.height - counted[level].height
-            if counted[level].is_empty():
-                raise _nothing(level, periods[level])
-        assigned = {level: stored.model.assign(counted[level]) for level, stored in models.items()}
+        counted, left_out = _counted(settings, periods)
+        for level, stored in models.items():
+            centroids = pl.Series("centroid_id", stored.model.assign(counted[level]))
+            counted[level] = counted[level].with_columns(centroids)
         with database.begin() as connection:
             cube = [
                 labelled(
                     stored,
-                    counted[level].with_columns(pl.Series("centroid_id", assigned[level])),
+                    counted[level],
                     store.labels_of(database, connection, level, stored.version, parameters.language),
                 )
                 for level, stored in models.items()
@@ -242,8 +238,8 @@ def _periods(settings: Settings, granularity: Granularity, parameters: Parameter
     return found
 
 
-def _counted(settings: Settings, periods: Mapping[str, Sequence[Period]]) -> dict[str, pl.DataFrame]:
-    """Count the engagement of each level in its periods, bucket after bucket."""
+def _counted(settings: Settings, periods: Mapping[str, Sequence[Period]]) -> tuple[dict[str, pl.DataFrame], int]:
+    """Count the engagement of each level in its periods, bucket after bucket; rows that no database keeps, too."""
     start = min(one[0].start for one in periods.values())
     end = max(one[-1].end for one in periods.values())
     midnight = dt.datetime.combine(start, dt.time(), dt.UTC)
@@ -254,7 +250,12 @@ def _counted(settings: Settings, periods: Mapping[str, Sequence[Period]]) -> dic
         for shown, answers in events(settings.data, partitions, settings.mapping):
             for level in periods:
                 days[level].append(by_day(shown, answers, relevance, _as_level(level)))
-    return {level: by_period(days[level], periods[level]) for level in periods}
+    every = {level: by_period(days[level], periods[level]) for level in periods}
+    kept = {level: table.filter(~pl.col(ENTITY).str.contains(NUL, literal=True)) for level, table in every.items()}
+    for level, table in kept.items():
+        if table.is_empty():
+            raise _nothing(level, periods[level])
+    return kept, sum(map(len, every.values())) - sum(map(len, kept.values()))
 
 
 def _as_level(level: str) -> Level:

@@ -81,7 +81,7 @@ class Classified(msgspec.Struct, frozen=True, kw_only=True):
     notices
         What speaks for training again.
     left_out
-        Entities whose ids a database cannot keep.
+        Rows of entities whose ids hold NUL, which PostgreSQL cannot keep.
     """
 
     levels: list[ClassifiedLevel]
