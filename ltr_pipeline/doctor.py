@@ -121,11 +121,11 @@ def _world(settings: Settings) -> Findings:
 def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
-    yield "ok", f"{len(mapping.features)} features; messages read: {kinds}"
+    yield "ok", f"{len(mapping.model_features)} features; messages read: {kinds}"
 
 
 def _parameters(settings: Settings) -> Findings:
-    check_parameters(settings.parameters, settings.mapping.features)
+    check_parameters(settings.parameters, settings.mapping.model_features)
     own = ", ".join(settings.parameters)
     yield "ok", f"LTR_PARAMETERS sets {own}" if own else "LTR_PARAMETERS is empty: training has its defaults"
 

@@ -16,6 +16,7 @@ __all__ = ["DEFAULT", "Job", "RankJob", "ScoreJob", "When", "chosen", "load_jobs
 
 When = Literal["daily", "published"]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
+Id = Literal["item_id", "user_id", "query_id"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 LABELS: Final = {"hot": 70.0, "warm": 30.0, "cold": 0.0}
@@ -40,6 +41,8 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     features_sql
         In place of `features`: a SELECT over the keys of one batch (``:keys``), whose columns are the key and
         features by their names.
+    ids
+        Column by id (``item_id``, ``user_id``, ``query_id``), by which the mapping's feature tables are joined.
     labels
         Lowest score of each label.
     when
@@ -58,6 +61,7 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     scored_at: Name | None = None
     features: dict[Name, Name] = {}
     features_sql: str | None = None
+    ids: dict[Id, Name] = {}
     labels: dict[Name, float] = msgspec.field(default_factory=LABELS.copy)
     when: tuple[When, ...] = ("daily", "published")
     rescore: bool = False
@@ -67,6 +71,11 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def kind(self) -> str:
         """Kind of the job, as the file names it."""
         return "score"
+
+    @property
+    def all_ids(self) -> Mapping[str, str]:
+        """Column of each id that the rows have."""
+        return {str(name): column for name, column in self.ids.items()}
 
     def problems(self) -> list[str]:
         """Say where the job contradicts itself."""
@@ -94,6 +103,8 @@ class RankJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Columns with the ids of query and item.
     features, labels, when, rejects_max
         As in `ScoreJob`.
+    ids
+        As there; query and item are known anyway.
     first
         Number of recommendations a query.
     reasons
@@ -105,6 +116,7 @@ class RankJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     query: Name = "query_id"
     item: Name = "item_id"
     features: dict[Name, Name]
+    ids: dict[Id, Name] = {}
     labels: dict[Name, float] = msgspec.field(default_factory=LABELS.copy)
     first: Annotated[int, msgspec.Meta(ge=1)] = 10
     reasons: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
@@ -115,6 +127,12 @@ class RankJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def kind(self) -> str:
         """Kind of the job, as the file names it."""
         return "rank"
+
+    @property
+    def all_ids(self) -> Mapping[str, str]:
+        """Column of each id that the candidates have."""
+        others = {str(name): column for name, column in self.ids.items()}
+        return {"query_id": self.query, "item_id": self.item, **others}
 
     def problems(self) -> list[str]:
         """Say where the job contradicts itself."""

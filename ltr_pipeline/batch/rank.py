@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, column, func, insert, select, text
 
 from ltr_pipeline.batch import runs
+from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.columns import check_rights, find, ordered
 from ltr_pipeline.batch.job import RankJob
 from ltr_pipeline.batch.matrix import check_features, read
@@ -45,6 +46,7 @@ def rank(
     *,
     size: int,
     tell: Tell = lambda _: None,
+    changing: Changing | None = None,
     dry_run: bool = False,
 ) -> Outcome:
     """Recommend the best candidates of every query, and return what became of it.
@@ -53,7 +55,7 @@ def rank(
     ----------
     size
         Candidates a batch, roughly: whole queries are taken.
-    tell, dry_run
+    tell, changing, dry_run
         As `score` has them.
 
     Raises
@@ -64,8 +66,8 @@ def rank(
         The database refuses, or stays away.
     """
     with database.begin(write=False) as connection:
-        candidates = _Candidates(database, connection, name, job)
-        check_features(list(job.features), model.scorer.features, name)
+        candidates = _Candidates(database, connection, name, job, changing)
+        check_features([*job.features, *(changing.names if changing else ())], model.scorer.features, name)
         queries, rows = candidates.count(connection)
     batches = math.ceil(queries / _queries(size, queries, rows)) if queries else 0
     tell(Begun(job=name, version=model.version, rows=rows, batches=batches))
@@ -134,9 +136,11 @@ def look(database: Database, connection: Connection, name: str, job: RankJob) ->
 class _Candidates:
     """Candidates of a job, from a table or a SELECT."""
 
-    def __init__(self, database: Database, connection: Connection, name: str, job: RankJob) -> None:
-        self.name, self.job = name, job
-        columns = list(dict.fromkeys([job.query, job.item, *job.features.values()]))
+    def __init__(
+        self, database: Database, connection: Connection, name: str, job: RankJob, changing: Changing | None = None
+    ) -> None:
+        self.name, self.job, self.changing = name, job, changing
+        columns = list(dict.fromkeys([job.query, job.item, *job.features.values(), *job.ids.values()]))
         if job.table:
             found = find(database, connection, name, job.table, columns, views=True)
             check_rights(database, connection, name, job.table, columns, [])
@@ -174,10 +178,17 @@ class _Candidates:
 
     def columns(self, rows: Sequence[Any]) -> Columns:
         """Return the features of candidates as columns."""
-        return [(name, [row[at] for row in rows]) for at, name in enumerate(self.job.features, 2)]
+        given: Columns = [(name, [row[at] for row in rows]) for at, name in enumerate(self.job.features, 2)]
+        if self.changing:
+            first = 2 + len(self.job.features)
+            ids = {name: [row[at] for row in rows] for at, name in enumerate(self.changing.ids, first)}
+            given += self.changing.of(ids)
+        return given
 
     def _rows(self) -> Any:  # noqa: ANN401 - SQLAlchemy's own
-        values = [self.source.c[name] for name in self.job.features.values()]
+        ids = self.changing.ids.values() if self.changing else ()
+        # Each under a name of its own, as one column may be several of these.
+        values = [self.source.c[name].label(f"ltr_{at}") for at, name in enumerate((*self.job.features.values(), *ids))]
         return select(self.query.label("ltr_query"), self.source.c[self.job.item].label("ltr_item"), *values)
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ltr_pipeline.batch import runs
+from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.job import ScoreJob
 from ltr_pipeline.batch.matrix import read
 from ltr_pipeline.batch.model import Model
@@ -42,6 +43,7 @@ def score(
     tell: Tell = lambda _: None,
     mode: Mode = "unscored",
     again: str | None = None,
+    changing: Changing | None = None,
     dry_run: bool = False,
 ) -> Outcome:
     """Score the rows of a job that are due, and return what became of them.
@@ -54,6 +56,8 @@ def score(
         Is told how much is to be done, and each batch.
     mode, again
         Which rows are due (`Target`).
+    changing
+        Features that are joined to the rows.
     dry_run
         Look at everything, count, and write nothing.
 
@@ -65,7 +69,7 @@ def score(
         The database refuses, or stays away.
     """
     with database.begin(write=False) as connection:
-        target = Target(database, connection, name, job, model.version, mode, again)
+        target = Target(database, connection, name, job, model.version, mode, again, changing)
         target.check_features(connection, model.scorer.features)
         upto = target.last_key(connection)
         due = 0 if upto is None else target.count(connection, upto)

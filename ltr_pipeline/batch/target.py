@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.columns import Found, TypeName, check_key, check_rights, find, ordered
 from ltr_pipeline.batch.job import ScoreJob
 from ltr_pipeline.batch.matrix import check_features
@@ -46,6 +47,8 @@ class Target:
 
     Parameters
     ----------
+    changing
+        Features that are joined to the rows.
     mode
         Rows to score: those without a score, `all`, those that the version `again` scored, or also those that another
         version than `version` scored (`stale`).
@@ -65,11 +68,14 @@ class Target:
         version: str,
         mode: Mode = "unscored",
         again: str | None = None,
+        changing: Changing | None = None,
     ) -> None:
         self.database, self.name, self.job, self.version = database, name, job, version
+        self.changing = changing
+        self._ids = list(changing.ids.values()) if changing else []
         self.mode: Mode = mode
         written = [one for one in (job.score, job.label, job.version, job.scored_at) if one]
-        columns = list(dict.fromkeys([job.key, *written, *job.features.values()]))
+        columns = list(dict.fromkeys([job.key, *written, *job.features.values(), *job.ids.values()]))
         self.table: Found = find(database, connection, name, job.table, columns)
         check_key(database, connection, name, self.table, job.key, job.table)
         check_rights(database, connection, name, job.table, columns, written)
@@ -232,13 +238,21 @@ class Target:
         return connection.execute(statement, rows).rowcount
 
     def _rows(self) -> Any:  # noqa: ANN401 - SQLAlchemy's own
-        return select(self.key.label("ltr_key"), *(self.table[name] for name in self.job.features.values()))
+        # Each under a name of its own, as one column may be several of these.
+        names = (*self.job.features.values(), *self._ids)
+        values = [self.table[name].label(f"ltr_{at}") for at, name in enumerate(names)]
+        return select(self.key.label("ltr_key"), *values)
 
     def _read(self, connection: Connection, rows: Sequence[Any]) -> tuple[list[Any], Columns]:
         keys = [row[0] for row in rows]
+        given: Columns = [(name, [row[at] for row in rows]) for at, name in enumerate(self.job.features, 1)]
         if self._features_sql is not None:
-            return keys, self._aggregated(connection, keys)
-        return keys, [(name, [row[at] for row in rows]) for at, name in enumerate(self.job.features, 1)]
+            given = self._aggregated(connection, keys)
+        if self.changing:
+            first = 1 + len(self.job.features)
+            ids = {name: [row[at] for row in rows] for at, name in enumerate(self.changing.ids, first)}
+            given += self.changing.of(ids)
+        return keys, given
 
     def _aggregation(self) -> Any:  # noqa: ANN401 - SQLAlchemy's own
         """Return the job's own SELECT, with the keys of a batch as a list that each database takes."""
@@ -293,10 +307,10 @@ class Target:
 
     def check_features(self, connection: Connection, known: Sequence[str]) -> None:
         """Raise ScoringError when the job gives a feature that the version does not have, or none at all."""
-        given = list(self.job.features)
+        given = [*self.job.features, *(self.changing.names if self.changing else ())]
         if self._features_sql is not None:
             keys = [row[0] for row in connection.execute(select(self.key).limit(1))]
-            given = [name for name, _ in self._aggregated(connection, keys)]
+            given += [name for name, _ in self._aggregated(connection, keys)]
             if not keys:
                 return
         check_features(given, known, self.name)

@@ -39,6 +39,11 @@ segments = typer.Typer(name="segments", help="Engagement of users and items, in 
 app.add_typer(segments, rich_help_panel=DATABASE)
 
 
+def _check_database_driver() -> None:
+    """Raise DatabaseError where the packages that reach a database are not installed."""
+    import ltr_pipeline.database.engine  # noqa: F401
+
+
 def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"ltr-pipeline {ltr_pipeline.__version__}")
@@ -137,6 +142,7 @@ def simulate(
 ) -> None:
     """Write a simulated event log of lawyers ranked for cases, or a table of users to score."""
     if database:
+        _check_database_driver()
         from ltr_pipeline.cli import scoring
 
         scoring.simulate_users(users)
@@ -333,6 +339,7 @@ def score(
 
     It exits with 1 if more rows cannot be scored than the job allows.
     """
+    _check_database_driver()
     from ltr_pipeline.cli import scoring
 
     scoring.score(job, whole, dry_run, again, as_json)
@@ -348,6 +355,7 @@ def database_init(
     ] = False,
 ) -> None:
     """Create the tables of this package, and bring those of a former release up to date."""
+    _check_database_driver()
     from ltr_pipeline.cli import database
 
     database.init(dry_run, indexes)

@@ -128,8 +128,8 @@ def rendered(database: Database, statement: Statement) -> str:
     if isinstance(statement, str):
         return statement.strip()
     options = {} if isinstance(statement, ExecutableDDLElement) else {"literal_binds": True}
-    compiled = statement.compile(dialect=database.engine.dialect, compile_kwargs=options)  # type: ignore[attr-defined]
-    return str(compiled).strip()
+    dialect = type(database.engine.dialect)(paramstyle="named")  # the driver's own has each % twice
+    return str(statement.compile(dialect=dialect, compile_kwargs=options)).strip()  # type: ignore[attr-defined]
 
 
 def _pending(database: Database, connection: Connection, tables: Sequence[Tables]) -> list[Statement]:

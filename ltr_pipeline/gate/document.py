@@ -67,7 +67,7 @@ def weights_document(
         metrics=msgspec.to_builtins(found.metrics),
         gate=msgspec.to_builtins(decision),
         champion=msgspec.to_builtins(found.champion),
-        lineage=lineage(seed) | {"parameters": trained.parameters},
+        lineage=lineage(seed) | {"parameters": trained.parameters} | _joined(mapping),
         libraries=libraries(),
         latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
@@ -98,9 +98,16 @@ def lineage(seed: int) -> dict[str, Any]:
     return {"mode": "daily", "parent": None, "seed": seed}
 
 
+def _joined(mapping: Mapping) -> dict[str, Any]:
+    """Say which features were joined as of the moment a list was shown, and from where."""
+    tables = [msgspec.to_builtins(table) for table in mapping.feature_tables]
+    return {"feature_tables": tables} if tables else {}
+
+
 def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
     """Return the SHA-256 of all that a model was made from: the dataset's tables and the mapping."""
-    return manifest.tables | {"mapping": mapping.sha256}
+    snapshots = {f"feature table {name}": use.snapshot.sha256 for name, use in manifest.feature_tables.items()}
+    return manifest.tables | snapshots | {"mapping": mapping.sha256}
 
 
 def libraries() -> dict[str, str]:

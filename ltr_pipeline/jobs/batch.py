@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import structlog
 
+from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.job import Job, RankJob, ScoreJob, chosen, load_jobs
 from ltr_pipeline.batch.model import Model, published
 from ltr_pipeline.batch.rank import rank
@@ -16,6 +18,7 @@ from ltr_pipeline.batch.score import score
 from ltr_pipeline.batch.tables import TABLES
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.database.tables import ready
+from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.errors import ScoringError
 from ltr_pipeline.settings import Settings, load_settings
 
@@ -92,7 +95,7 @@ def score_rows(
             raise ScoringError(f"--again {again}: that is the published version itself; --all scores all rows anew")
         for one, job in jobs.items():
             mode = _mode(job, occasion, whole=whole, again=again)
-            outcome = _scored(database, one, job, model, settings.score_batch, mode, again, dry_run, tell)
+            outcome = _scored(database, one, job, model, settings, mode, again, dry_run, tell)
             done(outcome)
             outcomes.append(outcome)
     return outcomes
@@ -111,15 +114,30 @@ def _scored(
     name: str,
     job: Job,
     model: Model,
-    size: int,
+    settings: Settings,
     mode: Mode,
     again: str | None,
     dry_run: bool,
     tell: Tell,
 ) -> Outcome:
+    tables, sources = settings.mapping.feature_tables, Sources(settings.s3, settings.database)
+    changing = Changing(tables, job.all_ids, [*job.features], dt.datetime.now(dt.UTC), sources)
     if isinstance(job, RankJob):
-        return rank(database, name, job, model, size=size, tell=tell, dry_run=dry_run)
-    return score(database, name, job, model, size=size, tell=tell, mode=mode, again=again, dry_run=dry_run)
+        return rank(
+            database, name, job, model, size=settings.score_batch, tell=tell, changing=changing, dry_run=dry_run
+        )
+    return score(
+        database,
+        name,
+        job,
+        model,
+        size=settings.score_batch,
+        tell=tell,
+        mode=mode,
+        again=again,
+        changing=changing,
+        dry_run=dry_run,
+    )
 
 
 def _logged(what: Begun | Batch) -> None:

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.dataset.load import IDS, Dataset, PartName, load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
@@ -99,6 +100,8 @@ def extract_events(
         A Variable, Param or environment variable has a wrong value.
     SourceError
         The events cannot be read, or the day was never landed.
+    DatasetError
+        A feature table of the mapping cannot be read.
     """
     try:
         asked = msgspec.convert(request, RunRequest)
@@ -107,7 +110,9 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        check_parameters(run.settings.parameters, run.settings.mapping.features)
+        check_parameters(run.settings.parameters, run.settings.mapping.model_features)
+        for table in run.settings.mapping.feature_tables:
+            checked(table, _sources(run.settings))
         inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
@@ -131,10 +136,15 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
         days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
         partitions = {folder: asked.manifests.get(folder, "") for folder in asked.partitions}
-        manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days)
+        manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days, _sources(run.settings))
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
         log.info("dataset built", **counts)
         return run.write(DATASET, manifest, counts=counts)
+
+
+def _sources(settings: Settings) -> Sources:
+    """Return how the mapping's feature tables are reached."""
+    return Sources(settings.s3, settings.database)
 
 
 def train_ranker(built: Json, settings: Settings | None = None) -> Json:

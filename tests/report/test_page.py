@@ -265,6 +265,14 @@ class TestSections:
         assert said in outline(night(replace(EVIDENCE, reliability=replace(RELIABILITY, error=error)))).text
         assert "Calibration" not in outline(night(replace(EVIDENCE, reliability=None))).text
 
+    def test_a_feature_table_says_how_many_impressions_it_has_nothing_for(self):
+        [row] = rows.table_rows(NIGHTS["tabled"]().dataset)
+        assert (row.rows, row.future, row.unplaced, row.without) == (81_204, 311, 12, 0.1)  # 17,791 of 177,910
+        text = outline(NIGHTS["tabled"]()).text
+        assert "profiles G and Q, known at most 30 days before 81,204 311 12 10.0 %" in text
+        assert text.count("of the table profiles") == 2
+        assert "Features that change" not in outline(night()).text
+
     def test_the_tail_of_positions_is_one_column(self):
         columns = rows.position_columns({0: 5, 1: 60, 20: 20, 21: 15, 400: 5})
         assert [(c.name, c.share) for c in columns if c.share] == [("1", 0.6), ("20", 0.2), ("21+", 0.2)]

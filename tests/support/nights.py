@@ -6,8 +6,9 @@ import datetime as dt
 
 from msgspec.structs import replace
 
+from ltr_pipeline.dataset.features.snapshot import Snapshot
 from ltr_pipeline.dataset.labels import Account
-from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
@@ -205,6 +206,13 @@ DATASET = DatasetManifest(
     tables={f"labelled-{bucket:03d}.parquet": f"{bucket:064x}" for bucket in range(16)},
 )
 
+TABLE_USE = TableUse(
+    features=["G", "Q"],
+    tolerance_days=30,
+    snapshot=Snapshot(key="d/t.parquet", sha256="7e" * 32, rows=81_204, kept=52_118, future=311, unplaced=12),
+    without=17_791,
+)
+
 LANDING = Manifest(
     date=DATE,
     range=Range(source="files", segments=()),
@@ -362,6 +370,11 @@ def explored() -> Night:
     return night(replace(EVIDENCE, champion=champion, coins=coins, examination=looked_at))
 
 
+def tabled() -> Night:
+    """Two features are of a table with times."""
+    return night(dataset=replace(DATASET, feature_tables={"profiles": TABLE_USE}))
+
+
 def unexplored() -> Night:
     """No list was explored: the report says what share would do."""
     none = CoinCheck(
@@ -431,6 +444,7 @@ NIGHTS = {
     "inconclusive": inconclusive,
     "explored": explored,
     "unexplored": unexplored,
+    "tabled": tabled,
     "pinned": pinned,
     "first": first,
     "unjudgeable": unjudgeable,
