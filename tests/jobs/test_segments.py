@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -430,6 +431,31 @@ def test_postgresql_without_tables_says_which_command_makes_them(landed: Path, p
     for job in (segments.train, segments.classify, segments.show):
         with pytest.raises(DatabaseError, match="`ltr database init` makes them"):
             job(settings)
+
+
+def test_a_right_that_is_missing_is_said_and_empties_nothing(
+    landed: Path, models: list[SegmentModel], postgresql_url: str
+) -> None:
+    owner = small_settings(landed, database_url=postgresql_url)
+    segments.init(owner)
+    name = f"clerk_{uuid4().hex[:12]}"
+    with Database(owner.database) as database, database.begin() as connection:
+        for model in models:
+            store.add_model(database, connection, model, None, use=True)
+        for statement in (
+            f"CREATE ROLE {name} LOGIN PASSWORD 'pass'",
+            f"GRANT USAGE ON SCHEMA config, analytics TO {name}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA config, analytics, public TO {name}",
+        ):
+            connection.execute(text(statement))
+    whole = segments.classify(owner, now=NOW).rows
+    address = owner.database
+    clerk = small_settings(landed, database_url=f"postgresql://{name}:pass@127.0.0.1:{address.port}/{address.name}")
+    with pytest.raises(DatabaseError, match="permission denied for table cubo_engajamento") as failure:
+        segments.classify(clerk, now=NOW)
+    assert name in str(failure.value)
+    assert segments.show(clerk, now=NOW).levels  # who may only read can read
+    assert _count(owner) == whole
 
 
 def test_sqlite_makes_its_tables_by_itself(landed: Path, tmp_path: Path) -> None:
