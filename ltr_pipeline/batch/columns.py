@@ -106,7 +106,10 @@ def check_key(database: Database, connection: Connection, job: str, found: Found
     """Raise ScoringError unless a column tells every row of a table apart."""
     schema, plain = named(name)
     look = inspect(connection)
-    unique: list[Sequence[str | None]] = [look.get_pk_constraint(plain, schema)["constrained_columns"]]
+    primary = look.get_pk_constraint(plain, schema)["constrained_columns"]
+    if primary == [key] and database.is_postgresql:  # SQLite lets a primary key be null
+        return
+    unique: list[Sequence[str | None]] = [primary]
     unique += [one["column_names"] for one in look.get_unique_constraints(plain, schema)]
     unique += [
         one["column_names"]
@@ -152,7 +155,7 @@ def _types(database: Database, connection: Connection, name: str, schema: str | 
     if not database.is_postgresql:
         return {one["name"]: str(one["type"]) for one in inspect(connection).get_columns(name, schema)}
     query = text(
-        "SELECT attname, format_type(atttypid, NULL) AS type FROM pg_attribute "
+        "SELECT attname, format_type(atttypid, -1) AS type FROM pg_attribute "
         "JOIN pg_class ON pg_class.oid = attrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace "
         "WHERE relname = :name AND attnum > 0 AND NOT attisdropped "
         "AND nspname = coalesce(:schema, current_schema()) ORDER BY attnum"

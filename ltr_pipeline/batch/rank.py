@@ -340,7 +340,6 @@ def _open(database: Database, name: str, model: Model, scale: Scale) -> int:
             and found.version == model.version
             and found.scale == scale.name
             and runs.now() - found.started_at < GOES_ON
-            and found.last_key is not None
         ):
             return int(found.run_id)
         values = {"job": name, "kind": "rank", "mode": "all", "version": model.version, "scale": scale.name}

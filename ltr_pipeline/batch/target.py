@@ -77,8 +77,8 @@ class Target:
         written = [one for one in (job.score, job.label, job.version, job.scored_at) if one]
         columns = list(dict.fromkeys([job.key, *written, *job.features.values(), *job.ids.values()]))
         self.table: Found = find(database, connection, name, job.table, columns)
-        check_key(database, connection, name, self.table, job.key, job.table)
         check_rights(database, connection, name, job.table, columns, written)
+        check_key(database, connection, name, self.table, job.key, job.table)
         self.key = self.table[job.key]
         self._order = ordered(database, self.key, self.table.types[job.key])
         self._due = self._condition(mode, again)
@@ -141,7 +141,8 @@ class Target:
         query = self._rows().where(self._due, self._order <= upto).order_by(self._order).limit(limit)
         if after is not None:
             query = query.where(self._order > after)
-        rows = connection.execute(query.with_for_update(skip_locked=not wait)).all()
+        # No more than an UPDATE of these columns locks: rows that refer to these may be inserted meanwhile.
+        rows = connection.execute(query.with_for_update(key_share=True, skip_locked=not wait)).all()
         return self._read(connection, rows)
 
     def sample(self, connection: Connection) -> Columns:
@@ -209,9 +210,8 @@ class Target:
         keys: Sequence[Any],
         scores: Sequence[float],
         labels: Sequence[str | None],
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401 - SQLAlchemy's own
         kind = self.table.types[self.job.key]
-        connection.exec_driver_sql("DROP TABLE IF EXISTS pg_temp.ltr_scored")
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE ltr_scored (key {kind}, score float8, label text) ON COMMIT DROP"
         )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from sqlalchemy import Column, Connection, Executable, Integer, MetaData, String, Table, insert, inspect, select, text
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from ltr_pipeline import __version__
@@ -128,7 +129,8 @@ def rendered(database: Database, statement: Statement) -> str:
     if isinstance(statement, str):
         return statement.strip()
     options = {} if isinstance(statement, ExecutableDDLElement) else {"literal_binds": True}
-    dialect = type(database.engine.dialect)(paramstyle="named")  # the driver's own has each % twice
+    kind = cast("type[DefaultDialect]", type(database.engine.dialect))
+    dialect = kind(paramstyle="named")  # the driver's own has each % twice
     return str(statement.compile(dialect=dialect, compile_kwargs=options)).strip()  # type: ignore[attr-defined]
 
 

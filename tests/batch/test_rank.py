@@ -11,7 +11,8 @@ from ltr_pipeline.batch.job import RankJob
 from ltr_pipeline.batch.rank import rank
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import ScoringError
-from support.databases import VERSION, model, run
+from support.databases import VERSION, model, opened, run
+from support.killing import finish, fork
 from support.recommending import RANK, candidates
 
 
@@ -91,3 +92,21 @@ def test_no_candidates_are_no_fault(database: Database) -> None:
     run(database, "DELETE FROM candidates")
     assert (ranked(database).rows, ranked(database).reason) == (0, "there are no candidates")
     assert run(database, "SELECT count(*) FROM score_runs") == [(0,)]
+
+
+def test_two_workers_share_a_run(database_url: str) -> None:
+    def work() -> None:
+        with opened(database_url, tables=False) as mine:
+            ranked(mine, size=3)
+
+    with opened(database_url) as database:
+        candidates(database, 40)
+    assert [finish(one) for one in [fork(work), fork(work)]] == [0, 0]
+    with opened(database_url) as database:
+        # One that begins when the other has ended begins a run of its own, which is as whole.
+        found = run(
+            database, "SELECT run_id, count(*), count(DISTINCT query_id) FROM recommendations_v1 GROUP BY run_id"
+        )
+        assert {(rows, queries) for _, rows, queries in found} == {(80, 40)}
+        assert run(database, "SELECT DISTINCT state FROM score_runs") == [("done",)]
+        assert run(database, "SELECT count(*) FROM recommendations_current") == [(80,)]

@@ -82,10 +82,11 @@ def test_any_size_of_a_batch_gives_the_same(database: Database, size: int) -> No
         ("bigint", lambda n: n * 2**33 - 2**40),
         ("text", lambda n: f"{'aBé-_ '[n % 6]}{n}"),
         ("varchar(40)", lambda n: f"{n}"),
+        ("char(8)", lambda n: f"k{n}"),
         ("uuid", lambda n: str(UUID(int=n * 2**100))),
         ("numeric(20, 2)", lambda n: str(Decimal(n) / 4)),
     ],
-    ids=["bigint", "text", "varchar", "uuid", "numeric"],
+    ids=["bigint", "text", "varchar", "char", "uuid", "numeric"],
 )
 def test_keys_of_any_type_are_paged(database: Database, key: str, id_of: Callable[[int], Any]) -> None:
     users(database, 230, key=key, id_of=id_of)
@@ -288,3 +289,39 @@ def test_a_table_may_be_in_a_schema(server_database: Database) -> None:
     job = ScoreJob(table="Crm.people", key="id", score="points", features={"A": "a"})
     assert scored(server_database, job, size=2).rows == 5
     assert run(server_database, 'SELECT DISTINCT points FROM "Crm".people') == [(Decimal("12.3"),)]
+
+
+def test_a_right_that_is_missing_is_named_with_the_grant_that_helps(postgres: Any) -> None:
+    from support.databases import on_postgresql
+
+    url = on_postgresql(postgres)
+    with opened(url) as database:
+        users(database, 20)
+        run(database, "CREATE ROLE scorer LOGIN PASSWORD 'secret'")
+        run(database, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO scorer")
+        run(database, "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO scorer")
+        run(database, "REVOKE ALL ON users FROM scorer")
+        limited = url.replace(f"airflow:{postgres.password}@", "scorer:secret@")
+        with opened(limited, tables=False) as theirs:
+            with pytest.raises(ScoringError) as caught:
+                scored(theirs)
+            assert "the user scorer may not do this: GRANT SELECT (id, lead_score" in str(caught.value)
+            assert run(database, "SELECT count(*) FROM score_runs") == [(0,)]
+            run(database, str(caught.value).partition("may not do this: ")[2])
+            assert scored(theirs, size=7).rows == 20
+    with opened(url) as database:
+        assert wrong(database) == []
+
+
+def test_a_row_that_somebody_else_scores_or_removes_meanwhile_is_left_alone(tmp_path: Any) -> None:
+    with opened(on_sqlite(tmp_path)) as database:
+        users(database, 30)
+
+        def meddle(what: Begun | Batch) -> None:
+            if isinstance(what, Batch) and what.number == 1:
+                run(database, "UPDATE users SET lead_score = 1, model_version = 'theirs' WHERE id BETWEEN 11 AND 15")
+                run(database, "DELETE FROM users WHERE id BETWEEN 16 AND 20")
+
+        done = scored(database, size=10, tell=meddle)
+        assert (done.rows, done.batches) == (20, 2)
+        assert [row.id for row in wrong(database)] == [11, 12, 13, 14, 15]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,9 @@ from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.commands import A, B, ltr, project
-from support.databases import opened, run
+from support.databases import on_postgresql, opened, run
 from support.documents import document
+from support.programs import CHECKOUT
 
 LINE = re.compile(r"batch (\d+) of 10: 100 rows, [\d,]+ rows/s, fetch \d+ ms, score \d+ ms, write \d+ ms, rejected 0")
 JOBS = """
@@ -109,8 +115,11 @@ def test_too_many_rejected_rows_exit_with_1(here: Path) -> None:
 @pytest.mark.parametrize(
     ("jobs", "says"),
     [
-        (JOBS.replace("lead_score]", "leads]"), "there is no job lead_score; did you mean leads? There are leads"),
-        (JOBS.replace("key =", "kez ="), "job lead_score: unknown key 'kez'; did you mean key?"),
+        (
+            JOBS.replace("lead_score]", "lead_scores]"),
+            "there is no job lead_score; did you mean lead_scores? There are lead_s",
+        ),
+        (JOBS.replace("table =", "tabel ="), "job lead_score: unknown key 'tabel'; did you mean table?"),
         (JOBS.replace('"score"\ntable', '"sore"\ntable'), "job lead_score: "),
         (JOBS + "features_sql = 'SELECT 1'\n", "give either features or features_sql"),
         (JOBS.replace('version = "model_version"', "rescore = true"), "rescore needs the column that version names"),
@@ -154,3 +163,54 @@ def test_doctor_looks_at_the_database_and_the_jobs(here: Path) -> None:
     found = [(one["status"], one["text"]) for one in ltr("doctor", "--json").json if one["subject"] == "database"]
     assert found[1][0] == "warning"
     assert "the table users has no column a" in found[1][1]
+
+
+def test_an_index_on_rows_without_a_score_is_offered_made_once_and_used(
+    here: Path, postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = on_postgresql(postgres)
+    monkeypatch.setenv("LTR_DATABASE_URL", url)
+    offered = "CREATE INDEX CONCURRENTLY IF NOT EXISTS ltr_unscored_lead_score ON users (id) WHERE lead_score IS NULL;"
+    assert "CREATE INDEX" not in ltr("database", "init").out
+    lacking = ltr("score")
+    assert lacking.code == 2
+    assert "has no table users" in lacking.err
+    ltr("simulate", "--database")
+    assert offered in ltr("database", "init", "--dry-run").out.replace('"', "")
+    assert "1 indexes made" in ltr("database", "init", "--indexes").out
+    assert "CREATE INDEX" not in ltr("database", "init").out
+    with opened(url, tables=False) as database:
+        assert run(
+            database, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ltr_unscored_lead_score'::regclass"
+        ) == [(True,)]
+    assert ltr("score", "--json").json[0]["rows"] == 1000
+
+
+SHOWN = """
+from ltr_pipeline.batch.runs import Batch, Begun
+from ltr_pipeline.cli.scoring import _Shown
+times = {"fetch_ms": 10.0, "score_ms": 10.0, "write_ms": 80.0}
+keys = {"first_key": "1", "last_key": "9"}
+with _Shown(as_json=False) as shown:
+    shown.tell(Begun(job="lead_score", version="v", rows=200, batches=2))
+    for number in (1, 2):
+        batch = Batch(job="lead_score", number=number, batches=2, rows=99, rejected=1, **keys, **times)
+        shown.tell(batch)
+"""
+
+
+def test_on_a_terminal_a_bar_says_how_far_it_is() -> None:
+    leader, follower = pty.openpty()
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "NO_COLOR": "1", "PYTHONPATH": str(CHECKOUT)}
+    with subprocess.Popen([sys.executable, "-c", SHOWN], stdout=follower, stderr=follower, env=environment) as process:
+        os.close(follower)
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 4096):
+                shown += part
+    os.close(leader)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+    assert "lead_score" in text
+    assert "200/200 rows, 1,000 rows/s" in text
+    assert "batch 1 of 2" not in text

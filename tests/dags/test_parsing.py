@@ -51,7 +51,9 @@ def test_every_task_has_the_policies(bag: DagBag, name: str) -> None:
         assert task.retry_exponential_backoff
         assert task.retry_policy
         assert timedelta() < task.execution_timeout < dag.dagrun_timeout
-        assert [callback.__name__ for callback in task.on_failure_callback] == ["task_failed"]
+        callbacks = task.on_failure_callback
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a mapped task has it as it was given
+        assert [callback.__name__ for callback in callbacks] == ["task_failed"]
         assert task.doc_md
 
 
