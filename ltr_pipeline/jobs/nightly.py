@@ -246,8 +246,11 @@ def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSe
     """Freeze how engaged the users of the test days were before; a night does without where that cannot be known."""
     if frozen_before := run.read_if_there(SEGMENTS):
         return frozen_before
+    file = run.settings.database.file
+    if file and not file.exists():  # nothing is classified; the database's driver need not be installed
+        return None
     try:
-        from ltr_pipeline.jobs.segments import user_segments  # with the database's driver, which need not be installed
+        from ltr_pipeline.jobs.segments import user_segments
 
         found = user_segments(run.settings, manifest.test.start.date(), test.ids[USER_ID])
     except LtrError as error:

@@ -174,8 +174,7 @@ def show(settings: Settings, *, now: dt.datetime | None = None) -> Shown:
 def user_segments(settings: Settings, before: dt.date, users: pl.Series) -> UserSegments | None:
     """Return the segments of some users in the newest classified period that was over on a day.
 
-    Where nothing has been classified there are none, and nothing is made either: a database that does not exist stays
-    so, and tables too.
+    Where nothing has been classified there are none, and no table is made either.
 
     Parameters
     ----------
@@ -184,9 +183,6 @@ def user_segments(settings: Settings, before: dt.date, users: pl.Series) -> User
     users
         Their ids; null is no user.
     """
-    file = settings.database.file
-    if settings.database.kind == "sqlite" and not (file and file.exists()):
-        return None
     with Database(settings.database) as database, database.begin(write=False) as connection:
         if not store.is_there(database, connection):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from ltr_pipeline.segments import comparison, store
 from ltr_pipeline.segments.engagement import LEVELS
 from ltr_pipeline.segments.model import OLD_AFTER, SegmentModel
 from ltr_pipeline.segments.parameters import WORDING
-from ltr_pipeline.settings import Settings, load_settings
+from ltr_pipeline.settings import Settings
 from support.small import NIGHT, RUN, simulate, small_settings, up_to
 
 NOW = dt.datetime(2025, 7, 15, 6, 15, tzinfo=dt.UTC)
@@ -547,7 +548,26 @@ def test_a_night_is_sliced_by_segments_and_repeats_itself(tmp_path: Path) -> Non
     assert again == sliced
 
 
-def test_a_night_does_without_a_database(tmp_path: Path) -> None:
-    nowhere = load_settings(database_url=f"sqlite:///{tmp_path / 'none' / 'ltr.db'}")
-    assert segments.user_segments(nowhere, NIGHT, pl.Series(["u"])) is None
+def test_a_night_does_without_a_database_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ltr_pipeline.jobs.segments", None)  # what would import it
+    settings = small_settings(tmp_path, database_url=f"sqlite:///{tmp_path / 'none' / 'ltr.db'}")
+    simulate(tmp_path)
+    up_to("evaluate_ranker", settings)
+    run = Run(RUN, settings)
+    assert run.read(EVIDENCE).slices
+    assert run.read_if_there(SEGMENTS) is None
     assert not (tmp_path / "none").exists()
+
+
+def test_a_database_without_segments_gives_a_night_none(settings: Settings) -> None:
+    users = pl.Series(["u"])
+    assert segments.user_segments(settings, NIGHT, users) is None  # without tables
+    segments.init(settings)
+    assert segments.user_segments(settings, NIGHT, users) is None
+
+
+def test_a_database_that_is_away_does_not_fail_a_night(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path, database_url="postgresql://ltr:pass@127.0.0.1:1/nowhere")
+    simulate(tmp_path)
+    up_to("evaluate_ranker", settings)
+    assert {part.dimension for part in Run(RUN, settings).read(EVIDENCE).slices} >= {"day", "day_part"}
