@@ -247,7 +247,7 @@ class _Worker:
                 first_key=runs.as_text(rows[0][0]),
                 last_key=runs.as_text(rows[-1][0]),
             )
-            runs.record(connection, self.run.run_id, batch)
+            batch = runs.record(connection, self.run.run_id, batch)
         self._keys = {batch.last_key: rows[-1][0]}
         self.seen += len(rows)
         return batch

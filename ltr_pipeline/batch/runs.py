@@ -128,18 +128,32 @@ def begin(database: Database, job: str, kind: str, mode: str, version: str, scal
     return Run(run_id=run_id, job=job)
 
 
-def record(connection: Connection, run_id: int, batch: Batch, *, rejected: int | None = None) -> None:
-    """Enter a batch, in its own transaction, and count it for its run.
+def record(connection: Connection, run_id: int, batch: Batch, *, rejected: int | None = None) -> Batch:
+    """Count a batch for its run, in its own transaction, enter it, and return it with its number.
+
+    The number is that of the database: whoever does a batch again because the answer to its commit was lost has
+    counted one less.
 
     Parameters
     ----------
     rejected
         Rejected rows that count for the run; by default those of the batch.
     """
+    counted = (
+        update(RUNS)
+        .where(RUNS.c.run_id == run_id)
+        .values(
+            rows=RUNS.c.rows + batch.rows,
+            batches=RUNS.c.batches + 1,
+            rejected=RUNS.c.rejected + (batch.rejected if rejected is None else rejected),
+            last_key=batch.last_key,
+        )
+    )
+    number = connection.execute(counted.returning(RUNS.c.batches)).scalar_one()
     connection.execute(
         insert(BATCHES).values(
             run_id=run_id,
-            number=batch.number,
+            number=number,
             first_key=batch.first_key,
             last_key=batch.last_key,
             rows=batch.rows,
@@ -150,23 +164,16 @@ def record(connection: Connection, run_id: int, batch: Batch, *, rejected: int |
             ended_at=now(),
         )
     )
-    connection.execute(
-        update(RUNS)
-        .where(RUNS.c.run_id == run_id)
-        .values(
-            rows=RUNS.c.rows + batch.rows,
-            batches=RUNS.c.batches + 1,
-            rejected=RUNS.c.rejected + (batch.rejected if rejected is None else rejected),
-            last_key=batch.last_key,
-        )
-    )
+    return msgspec.structs.replace(batch, number=number)
 
 
-def end(database: Database, run_id: int, state: State, reason: str, rejected: int) -> None:
-    """Enter how a run ended."""
+def end(database: Database, run_id: int, state: State, reason: str, rejected: int) -> tuple[int, int]:
+    """Enter how a run ended, and return its rows and batches."""
     with database.begin() as connection:
         values = {"state": state, "reason": reason, "ended_at": now(), "rejected": rejected}
-        connection.execute(update(RUNS).where(RUNS.c.run_id == run_id).values(**values))
+        ended = update(RUNS).where(RUNS.c.run_id == run_id).values(**values).returning(RUNS.c.rows, RUNS.c.batches)
+        rows, batches = connection.execute(ended).one()
+    return rows, batches
 
 
 def reject(database: Database, connection: Connection, job: str, run_id: int, reasons: dict[str, str]) -> None:

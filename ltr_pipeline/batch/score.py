@@ -23,7 +23,7 @@ from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.job import ScoreJob
 from ltr_pipeline.batch.matrix import read
 from ltr_pipeline.batch.model import Model
-from ltr_pipeline.batch.runs import Batch, Begun, Mode, Outcome, Run, Tell
+from ltr_pipeline.batch.runs import Batch, Begun, Mode, Outcome, Run, State, Tell
 from ltr_pipeline.batch.scale import Scale, labelled, quantiles
 from ltr_pipeline.batch.tables import REFERENCES
 from ltr_pipeline.batch.target import Columns, Target
@@ -86,7 +86,9 @@ def score(
         _fail(database, run, error)
         raise
     reason = runs.too_many(run.rejected, run.rows, job.rejects_max)
-    runs.end(database, run.run_id, "rejected" if reason else "done", reason, run.rejected)
+    state: State = "rejected" if reason else "done"
+    ended = partial(runs.end, database, run.run_id, state, reason, run.rejected)
+    run.rows, run.number = runs.patiently(name, ended)  # more than was counted here, where an answer was lost
     return _outcome(name, mode, model, scale, run, ok=not reason, reason=reason)
 
 
@@ -137,7 +139,7 @@ class _Worker:
             scored += batch.rows
             self.run.rejected += batch.rejected
             if count or batch.rows:
-                self.run.number += 1
+                self.run.number = batch.number
                 self.run.rows += batch.rows
                 self.tell(batch)
 
@@ -171,7 +173,7 @@ class _Worker:
                 last_key=runs.as_text(keys[-1]),
             )
             if count or written:
-                runs.record(connection, self.run.run_id, batch, rejected=len(rejected) if count else 0)
+                batch = runs.record(connection, self.run.run_id, batch, rejected=len(rejected) if count else 0)
         return keys[-1], batch
 
     def _reject(self, connection: Any, scored: Sequence[Any], reasons: dict[str, str]) -> None:  # noqa: ANN401

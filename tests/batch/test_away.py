@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from deploy.native.postgres import PostgresServer
 from ltr_pipeline.batch import runs
 from ltr_pipeline.batch.runs import Batch, patiently
 from ltr_pipeline.batch.score import score
+from ltr_pipeline.database.address import Address
+from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import DatabaseError, DatabaseUnavailableError
 from support.databases import JOB, model, on_postgresql, opened, run, users, wrong
 
@@ -67,3 +72,29 @@ def test_only_what_time_can_heal_is_tried_again(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(DatabaseError):
         patiently("job", lambda: fail(DatabaseError("no table")))
     assert len(tries) == 4
+
+
+class Forgetful(Database):
+    """A database whose answer to a commit is lost once."""
+
+    lost = 0
+
+    @contextlib.contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[Connection]:
+        with super().begin(write=write) as connection:
+            yield connection
+        if write:
+            self.lost += 1
+            if self.lost == 4:
+                raise DatabaseUnavailableError("the answer to a commit is lost")
+
+
+def test_a_commit_whose_answer_is_lost_is_counted_once(database_url: str) -> None:
+    with opened(database_url) as database:
+        users(database, 60)
+        with Forgetful(Address.parse(database_url)) as forgetful:
+            done = score(forgetful, "lead_score", JOB, model(), size=10)
+            assert forgetful.lost > 4
+        assert (done.rows, done.batches) == (60, 6)
+        assert wrong(database) == []
+        assert run(database, "SELECT sum(rows), count(*), max(number) FROM score_batches") == [(60, 6, 6)]
