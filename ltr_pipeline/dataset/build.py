@@ -7,7 +7,6 @@ so mere filters on the labelled tables.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 from collections import defaultdict
@@ -56,6 +55,7 @@ from ltr_pipeline.schema import (
     table_key,
 )
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = ["build", "events", "first_shown", "rankings"]
 
@@ -313,12 +313,11 @@ class _LandedTables:
             ) from error
 
     def _checked(self, key: str, path: Path) -> Path:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self._sha256.get(key):
-                raise DatasetError(
-                    f"{self.data.uri(key)} was altered since it landed; restore it from a copy, or accept what is "
-                    "there by `ltr amend DATE --reason …`"
-                )
+        if file_sha256(path) != self._sha256.get(key):
+            raise DatasetError(
+                f"{self.data.uri(key)} was altered since it landed; restore it from a copy, or accept what is there by "
+                "`ltr amend DATE --reason …`"
+            )
         return path
 
 
@@ -342,8 +341,7 @@ def _write(data: Storage, key: str, table: pl.DataFrame) -> str:
         path = Path(scratch) / "table.parquet"
         table.write_parquet(path, compression="lz4", row_group_size=_ROW_GROUP)
         data.put_file(key, path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
 
 
 def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl.DataFrame:

@@ -23,7 +23,7 @@ from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, Se
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.audit import AUDITED, inspect
-from ltr_pipeline.gate.checks import Decision, decide
+from ltr_pipeline.gate.decision import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import NONE, Examples, choose
@@ -51,6 +51,7 @@ from ltr_pipeline.report.artefacts import (
     TRAINED,
     WEIGHTS,
 )
+from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
@@ -214,8 +215,6 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
 
 def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
-    if trained.untrained:
-        return measure.without_model(trained.untrained, manifest, inputs.landed), NONE
     learned, test = _part(run, manifest, "train", ids=(*measure.TRAINED_ON, *AUDITED)), _part(run, manifest, "test")
     days = measure.HeldOut(
         test=test,
@@ -225,15 +224,18 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         group_share_min=settings.group_share_min,
         user_segments=_user_segments(run, manifest, test),
     )
+    champion = load_rival(settings.registry, inputs.champion)
+    if trained.untrained:
+        return measure.without_model(trained.untrained, days, champion, inputs.landed), NONE
     challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
     published = Rivals(
-        champion=load_rival(settings.registry, inputs.champion),
+        champion=champion,
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
     gains = Gains(
         now=trained.importance,
-        before=published.champion.importance if published.champion else None,
+        before=champion.importance if champion else None,
         vouched=settings.mapping.known_before,
     )
     audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
@@ -319,8 +321,9 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
 
     Returns
     -------
-    What this publish did, as an `Outcome` in JSON, with the address of the report, and the version's metrics for those
-    who follow the Asset. The run's ``outcome.json`` is that of the first publish of its version.
+    The outcome of this publish, an `Outcome` in JSON, with the address of the report, what is alarming about the
+    version in use, and the version's metrics for those who follow the Asset. The run's ``outcome.json`` is that of the
+    first publish of its version.
 
     Raises
     ------
@@ -346,11 +349,13 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         registry.documents.attach(published.version, REPORT.name, page)
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
-        return {**_told(run, outcome), "metrics": metrics}
+        return {**_told(run, outcome, decision), "metrics": metrics}
 
 
-def _told(run: Run, outcome: Outcome) -> Json:
-    return {**msgspec.to_builtins(outcome), "report": run.uri(REPORT)}
+def _told(run: Run, outcome: Outcome, decision: Decision) -> Json:
+    unfair = alarm(decision, outcome.latest, outcome.version)
+    urgent = unfair.what if unfair and unfair.raised else ""
+    return {**msgspec.to_builtins(outcome), "report": run.uri(REPORT), "alarm": urgent}
 
 
 def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
@@ -378,7 +383,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
-        return _told(run, outcome)
+        return _told(run, outcome, decision)
 
 
 def notify(judged: Json, settings: Settings | None = None) -> None:

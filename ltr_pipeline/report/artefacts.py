@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import Examples
 from ltr_pipeline.metrics.slices import UserSegments
