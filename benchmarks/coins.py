@@ -1,13 +1,14 @@
 """What exploration's coins are good for: false alarms, leaks caught, and whom they call better.
 
-    python benchmarks/coins.py --trials 1000
+    python benchmarks/coins.py
 
 Each trial draws fresh rankings of the simulated lawyers-for-cases world, of which a number are explored by FairPairs as
-the service does, and puts them through the library's own metrics and `gate.checks.decide` with the default policy. The
-truth is nDCG@5 over a large population, by clicks and by *utility*: as if relevance were what a client would answer to
-the item's true utility, whether it was seen or not. Rankers are LightGBM models of separate training draws.
+the service does, and puts them through the library's own metrics and `gate.decision.decide` with the default policy;
+rows of the same world judge the same draws. The feature audit is taken to be clean. The truth is nDCG@5 over a large
+population, by clicks and by *utility*: as if relevance were what a client would answer to the item's true utility,
+whether it was seen or not. Rankers are LightGBM models of separate training draws.
 
-Prints three tables: of the coin check, of the unbiased difference, and of verdicts; and what exploration costs in shown
+Prints tables of the coin check, of the unbiased difference, and of verdicts; and what exploration costs in shown
 quality. Intervals of rates are Clopper-Pearson's, at 95 %.
 """
 
@@ -23,48 +24,41 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import lightgbm as lgb
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import binomtest
 
+from common import PARAMETERS, assumed_latency, by_legacy_weights, clean_audit, rate, simulated
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.checks import Decision, blocks, decide, doubt, suspicious_gain
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import coins, quality, unbiased
+from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings
-from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.serving.ranking.order import explore
 from ltr_pipeline.simulate.debiasing import worth as by_utility
 from ltr_pipeline.simulate.draw import sample
-from ltr_pipeline.simulate.world import FEATURES, ShownLists, World
+from ltr_pipeline.simulate.world import ShownLists, World
 
 SIZES = (100, 300, 1000, 3000)
+TRIALS = (100, 400, 400, 100)
+FEW = 300  # explored rankings, with which the gate promises something
 TRAINING = 6000  # rankings
 POPULATION = 60_000  # rankings, over which the truth is taken
 COSTED = 20_000  # rankings, for what exploration costs
 GAINS = (0.03, 0.07, 0.11, 0.15)
 LITTLE_NOISE = 0.03  # in the shown order
-PARAMETERS = {
-    "objective": "lambdarank",
-    "label_gain": [0, 1, 3, 7],
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
-    "num_threads": 1,
-    "deterministic": True,
-    "verbose": -1,
-}
 
 Floats = NDArray[np.float64]
+Column = NDArray[Any]
 Ranker = Callable[[ShownLists, np.random.Generator], Floats]
 
 
@@ -80,32 +74,41 @@ class Row:
     world: World
     challenger: Ranker
     champion: Ranker
-    test_rankings: int | None = None
+    test_rankings: int = 0
     repeats: int = 1
     kind: str = "champion"
 
+    def judged_at(self, explored: int) -> bool:
+        """Not where the row says the same as another, nor where repeats are dear."""
+        return explored == FEW if self.repeats > 1 or self.test_rankings else True
 
-def world(seed: int, **changes: object) -> World:
-    return World(legacy_weights=load_mapping().legacy_weights, seed=seed, **changes)
 
+class Model:
+    """A model of a training draw of its own, debiased unless there are further `columns`, such as the position."""
 
-def train(world: World, seed: int, columns: Callable[[ShownLists], Floats] | None = None) -> Ranker:
-    """Train on a draw of its own, debiased unless there are further `columns`, such as the position."""
-    drawn = sample(world, TRAINING, np.random.default_rng([seed, 1]))
+    def __init__(self, world: World, seed: int, columns: Callable[[ShownLists], Floats] | None = None) -> None:
+        self.columns, self._last = columns, (None, np.empty(0))
+        drawn = sample(world, TRAINING, np.random.default_rng([seed, 1]))
+        data = lgb.Dataset(
+            self._features(drawn),
+            drawn.relevance(),
+            group=drawn.group,
+            position=None if columns else drawn.position - 1,
+        )
+        self.booster = lgb.train(PARAMETERS | {"seed": seed}, data, 70)
 
-    def features(lists: ShownLists) -> Floats:
-        return np.column_stack([lists.features, columns(lists)]) if columns else lists.features
+    def _features(self, lists: ShownLists) -> Floats:
+        return np.column_stack([lists.features, self.columns(lists)]) if self.columns else lists.features
 
-    data = lgb.Dataset(
-        features(drawn), drawn.relevance(), group=drawn.group, position=None if columns else drawn.position - 1
-    )
-    model = lgb.train(PARAMETERS | {"seed": seed}, data, 70)
-    return lambda lists, _: model.predict(features(lists))
+    def __call__(self, lists: ShownLists, _: np.random.Generator) -> Floats:
+        if self._last[0] is not lists:  # most rows of a draw ask again
+            # One thread: the workers are forks, and threads do not survive a fork.
+            self._last = lists, self.booster.predict(self._features(lists), num_threads=1)
+        return self._last[1]
 
 
 def legacy(lists: ShownLists, _: np.random.Generator) -> Floats:
-    weights = load_mapping().legacy_weights
-    return np.nan_to_num(lists.features) @ np.array([weights.get(name, 0.0) for name in FEATURES])
+    return by_legacy_weights(lists.features)
 
 
 def plus(ranker: Ranker, other: Ranker, share: float) -> Ranker:
@@ -125,10 +128,8 @@ def spoiled(ranker: Ranker, world: World, gain: float, than: Ranker) -> Ranker:
         score = each(lists, np.random.default_rng(5))
         return float(np.nanmean(quality.ndcg(Rankings(lists.relevance(), score, lists.group))))
 
-    best = ndcg(than)
-    return plus(
-        ranker, noise, brentq(lambda share: best - ndcg(plus(ranker, noise, share)) - gain, 0.0, 9.0, xtol=1e-3)
-    )
+    aim = ndcg(than) - gain
+    return plus(ranker, noise, brentq(lambda share: aim - ndcg(plus(ranker, noise, share)), 0.0, 9.0, xtol=1e-3))
 
 
 def place(lists: ShownLists) -> Floats:
@@ -154,115 +155,169 @@ def standard(score: Floats) -> Floats:
 
 
 def rows(seed: int) -> Iterator[Row]:
-    plain = world(seed)
-    models = [train(plain, seed + i) for i in range(3)]
+    plain = simulated(seed)
+    models = [Model(plain, seed + i) for i in range(3)]
     yield Row("honest, as good", plain, models[0], models[1])
     yield Row("honest, as good, each list logged ten times", plain, models[0], models[1], repeats=10)
     yield Row("honest, worse: noise", plain, plus(models[0], noise, 0.5), models[1])
     for gain in GAINS:
         champion = spoiled(models[1], plain, gain, than=models[0])
-        yield Row(f"honest, better by {gain:g}, of 1,000 rankings", plain, models[0], champion, test_rankings=1000)
+        yield Row(f"honest, better by {gain:g}", plain, models[0], champion)
+        yield Row(f"honest, better by {gain:g}, of 1,000 rankings", plain, models[0], champion, 1000)
     yield Row("honest, leans to the shown order", plain, plus(models[0], legacy, 1.0), models[1])
     yield Row("first model against the legacy weights", plain, models[0], legacy, kind="legacy_linear")
-    quiet = world(seed, exploration=LITTLE_NOISE)
-    first = train(quiet, seed + 10)
+    quiet = simulated(seed, exploration=LITTLE_NOISE)
+    first = Model(quiet, seed + 10)
     yield Row("the same, shown with little noise", quiet, first, legacy, kind="legacy_linear")
     yield Row("legacy weights again, shown with little noise", quiet, legacy, first)
     for examination in (1.0, plain.examination):
-        biased = world(seed, examination=examination)
-        leaking, honest = train(biased, seed + 20, place), train(biased, seed + 21)
-        yield Row(f"position is a feature, examination 1/rank^{examination:g}", biased, leaking, honest)
+        biased = simulated(seed, examination=examination)
+        leaking, honest = Model(biased, seed + 20, place), Model(biased, seed + 21)
+        name = f"position is a feature, examination 1/rank^{examination:g}"
+        yield Row(name, biased, leaking, honest)
+        yield Row(f"{name}, each list logged ten times", biased, leaking, honest, repeats=10)
     yield Row("tilted by 0.05 SD a position", plain, tilted(models[0], 0.05), models[1])
-    yield Row("knows every outcome", plain, knowing(models[0], 1.0), models[1])
-    yield Row("knows 70 % of the positives", plain, knowing(models[0], 0.7), models[1])
+    yield Row("knows every outcome, unseen by the audit", plain, knowing(models[0], 1.0), models[1])
+    yield Row("knows 70 % of the positives, unseen by the audit", plain, knowing(models[0], 0.7), models[1])
+
+
+def key(world: World) -> bytes:
+    return msgspec.json.encode(world)
+
+
+@cache
+def population(of: bytes) -> ShownLists:
+    return sample(msgspec.json.decode(of, type=World), POPULATION, np.random.default_rng([zlib.crc32(of), 3]))
 
 
 @cache
 def truth(number: int) -> tuple[float, float]:
     """True difference in nDCG@5 of a row, by clicks and by utility."""
     row, rng = LISTED[number], np.random.default_rng([number, 3])
-    lists = sample(row.world, POPULATION, rng)
+    lists = population(key(row.world))
     ours, theirs = row.challenger(lists, rng), row.champion(lists, rng)
     clicks = [quality.ndcg(Rankings(lists.relevance(), score, lists.group)) for score in (ours, theirs)]
     worth = [by_utility(lists, score) for score in (ours, theirs)]
     return float(np.nanmean(clicks[0] - clicks[1])), float(np.nanmean(worth[0] - worth[1]))
 
 
-def trial(row: Row, explored: int, rng: np.random.Generator) -> Evidence:
-    """One night: a fresh test window through the library's own measurements."""
-    count = max(row.test_rankings or explored, explored)
-    share = explored / count
-    lists = sample(msgspec.structs.replace(row.world, explored_share=share), count, rng)
-    score, other = row.challenger(lists, rng), row.champion(lists, rng)
-    relevance, position, propensity = lists.relevance(), lists.position, lists.propensity
-    group, users = lists.group, lists.user.astype(np.int64)
-    if row.repeats > 1:
-        group, users = np.tile(group, row.repeats), np.tile(users, row.repeats)
-        score, other, relevance, position, propensity = (
-            np.tile(column, row.repeats) for column in (score, other, relevance, position, propensity)
+class Night:
+    """A fresh test window through the library's own measurements, each made once for all rows that judge it."""
+
+    def __init__(self, world: World, rankings: int, explored: int, repeats: int, rng: np.random.Generator) -> None:
+        self.rng, self.repeats = rng, repeats
+        share = explored / rankings
+        self.lists = lists = sample(msgspec.structs.replace(world, explored_share=share), rankings, rng)
+        self.relevance, self.group, self.users = map(self._logged, (lists.relevance(), lists.group, lists.user))
+        self.users = self.users.astype(np.int64)
+        self.pairs = coins.coin_pairs(self.group, self._logged(lists.position), self._logged(lists.propensity))
+        self.seed = int(rng.integers(2**31))
+        self.score, self.ndcg, self.coins = cache(self._score), cache(self._ndcg), cache(self._coins)
+
+    def _logged(self, column: Column) -> Column:
+        return np.tile(column, self.repeats)
+
+    def _score(self, ranker: Ranker) -> Floats:
+        return self._logged(ranker(self.lists, self.rng))
+
+    def _ndcg(self, ranker: Ranker) -> Floats:
+        return quality.ndcg(Rankings(self.relevance, self.score(ranker), self.group))
+
+    def _coins(self, ranker: Ranker) -> CoinCheck:
+        return coins.check(self.pairs, self.score(ranker), self.group, self.users, seed=self.seed)
+
+    def metrics(self, ranker: Ranker) -> Metrics:
+        found = quality.estimate(self.ndcg(ranker), self.users)
+        return Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found)
+
+    def evidence(self, row: Row) -> Evidence:
+        ours, theirs = row.challenger, row.champion
+        metrics = self.metrics(ours)
+        return Evidence(
+            trees=70,
+            train_impressions=50_000,
+            test_queries=metrics.ndcg_at_5.n // self.repeats,
+            metrics=metrics,
+            against_random=quality.paired(self.ndcg(ours), self.ndcg(at_random), self.users),
+            champion=Comparison(
+                version="20250101_0215",
+                kind=row.kind,
+                metrics=self.metrics(theirs),
+                delta=quality.paired(self.ndcg(ours), self.ndcg(theirs), self.users),
+                unbiased=unbiased.difference(
+                    self.pairs, self.relevance, self.score(ours), self.score(theirs), self.users
+                ),
+            ),
+            fairness=Fairness(configured=False, evaluable=False, reason="not looked at here"),
+            latency=assumed_latency(),
+            landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
+            coins=self.coins(ours),
+            audit=[clean_audit("all of them", gain=1.0, was=1.0)],
         )
-    ours, theirs = (quality.ndcg(Rankings(relevance, each, group)) for each in (score, other))
-    at_random = quality.ndcg(Rankings(relevance, np.zeros(len(relevance)), group))
-    pairs = coins.coin_pairs(group, position, propensity)
-    found = quality.estimate(ours, users)
-    return Evidence(
-        trees=70,
-        train_impressions=50_000,
-        test_queries=found.n,
-        metrics=Metrics(ndcg_at_5=found, linear_ndcg_at_5=found, mrr=found, hit_at_3=found),
-        against_random=quality.paired(ours, at_random, users),
-        champion=Comparison(
-            version="20250101_0215",
-            kind=row.kind,
-            delta=quality.paired(ours, theirs, users),
-            unbiased=unbiased.difference(pairs, relevance, score, other, users),
-        ),
-        fairness=Fairness(configured=False, evaluable=False, reason="not looked at here"),
-        latency=Latency(
-            p50_ms=1, p95_ms=2, p99_ms=3, requests=1000, candidates_p50=9, candidates_max=20, trees=70, cpu="assumed"
-        ),
-        landed=Landed(records_read=10_000, records_quarantined=10, impressions=8_000, feedback=2_000),
-        coins=coins.check(pairs, score, group, users, seed=int(rng.integers(2**31))),
-    )
+
+
+def at_random(lists: ShownLists, _: np.random.Generator) -> Floats:
+    return np.zeros(len(lists.item))  # all tied: the expectation of random order
 
 
 LISTED: list[Row] = []  # filled before the workers fork, so that they share the models
 
 
-def batch(task: tuple[int, int, int, int]) -> tuple[int, int, Counter[str]]:
-    """Count what the checks say, over the trials of a row at a size."""
-    number, size, trials, seed = task
-    row, found = LISTED[number], Counter()
-    for index in range(trials):
-        rng = np.random.default_rng([seed, zlib.crc32(row.name.encode()), size, index])
-        evidence = trial(row, size, rng)
-        decision, blind = decide(evidence, Policy()), decide(blinded(evidence), Policy())
-        status = {check.name: check.status for check in decision.checks}
-        delta = evidence.champion.unbiased
-        found["published"] += decision.verdict == "publish"
-        found["by clicks alone"] += blind.verdict == "publish"
-        found["published, audited"] += audited(decision, evidence) == "publish"
-        found["knows"] += status["coin"] == "fail"
-        found["p < 0.01"] += evidence.coins.p_value < 0.01
-        found["enough"] += evidence.coins.enough
-        found["pairs"] += evidence.coins.pairs
-        found["share"] += evidence.coins.share or 0.5
-        found["better"] += delta is not None and delta.value > 0
-        found["better, unsuspected"] += delta is not None and delta.value > 0 and status["coin"] != "fail"
-        found["worse, unsuspected"] += delta is not None and delta.value < 0 and status["coin"] != "fail"
-        found["passes"] += status["unbiased_delta"] == "pass"
-        found["fails"] += status["unbiased_delta"] == "fail"
-        found["value"] += delta.value if delta else 0
-        found["half"] += delta.half if delta else 0
-    return number, size, found
+@dataclass(frozen=True)
+class Task:
+    """Rows, by number, that judge the same draws."""
+
+    numbers: tuple[int, ...]
+    size: int
+    trials: int
+    seed: int
 
 
-def audited(decision: Decision, evidence: Evidence) -> str:
-    """Judge as if an audit of the features had found nothing."""
-    named = {check.name: check for check in decision.checks}
-    gain = suspicious_gain(evidence.champion, Policy(), doubt=doubt(named["coin"], named["unbiased_delta"], audit=True))
-    statuses = [check.status for check in (named | {gain.name: gain}).values()]
-    return "keep" if any(blocks(status, Policy()) for status in statuses) else "publish"
+def tasks(trials: dict[int, int], seed: int) -> Iterator[Task]:
+    for size, count in trials.items():
+        alike: dict[tuple[bytes, int, int], list[int]] = {}
+        for number, row in enumerate(LISTED):
+            if row.judged_at(size):
+                alike.setdefault((key(row.world), row.test_rankings, row.repeats), []).append(number)
+        for numbers in alike.values():
+            yield Task(tuple(numbers), size, count, seed)
+
+
+def batch(task: Task) -> tuple[Task, dict[int, Counter[str]]]:
+    """Count what the checks say, over the trials of some rows at a size."""
+    first, found = LISTED[task.numbers[0]], {number: Counter[str]() for number in task.numbers}
+    drawn = zlib.crc32(key(first.world))  # a list that is logged ten times is the same list
+    for index in range(task.trials):
+        rng = np.random.default_rng([task.seed, drawn, task.size, index])
+        night = Night(first.world, max(first.test_rankings, task.size), task.size, first.repeats, rng)
+        for number in task.numbers:
+            found[number].update(verdicts(night.evidence(LISTED[number])))
+    return task, found
+
+
+def verdicts(evidence: Evidence) -> Counter[str]:
+    decision, found = decide(evidence, Policy()), Counter[str]()
+    status = {check.name: check.status for check in decision.checks}
+    delta = evidence.champion.unbiased
+    found["published"] = decision.verdict == "publish"
+    found["by clicks alone"] = decide(blinded(evidence), Policy()).verdict == "publish"
+    found["knows"] = status["coin"] == "fail"
+    found["p < 0.01"] = evidence.coins.p_value < 0.01
+    found["enough"] = evidence.coins.enough
+    found["pairs"] = evidence.coins.pairs
+    found["share"] = evidence.coins.share or 0.5
+    for sign, says in (
+        ("better", delta is not None and delta.value > 0),
+        ("worse", delta is not None and delta.value < 0),
+    ):
+        found[sign] = says
+        found[f"{sign}, or knows"] = says or status["coin"] == "fail"
+    found["passes"] = status["unbiased_delta"] == "pass"
+    found["fails"] = status["unbiased_delta"] == "fail"
+    found["value"] = delta.value if delta else 0
+    found["half"] = delta.half if delta else 0
+    found.update(f"blocked by {name}" for name, each in status.items() if each not in ("pass", "skipped"))
+    return found
 
 
 def blinded(evidence: Evidence) -> Evidence:
@@ -273,22 +328,22 @@ def blinded(evidence: Evidence) -> Evidence:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000, help="of each row and number of explored rankings")
-    parser.add_argument("--largest", type=int, default=300, help="trials at the largest number of rankings")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of explored rankings")
+    parser.add_argument("--trials", type=int, nargs="+", default=TRIALS, help="of each row, one number a size")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="", help="rows whose name contains this")
     options = parser.parse_args()
     started = time.monotonic()
     LISTED.extend(row for row in rows(options.seed) if options.only in row.name)
-    trials = {size: options.trials if size < max(SIZES) else options.largest for size in options.sizes}
-    tasks = [(number, size, trials[size], options.seed) for number in range(len(LISTED)) for size in options.sizes]
+    trials = dict(zip(options.sizes, options.trials, strict=True))
     counts: dict[tuple[int, int], Counter[str]] = {}
     with multiprocessing.get_context("fork").Pool(options.workers) as pool:
-        for number, size, found in pool.imap_unordered(batch, tasks):
-            counts[number, size] = found
-            print(f"{time.monotonic() - started:.0f} s: {LISTED[number].name}, {size}: {dict(found)}", file=sys.stderr)
+        for task, found in pool.imap_unordered(batch, tasks(trials, options.seed)):
+            for number, each in found.items():
+                counts[number, task.size] = each
+                told = f"{LISTED[number].name}, {task.size}: {dict(each)}"
+                print(f"{time.monotonic() - started:.0f} s: {told}", file=sys.stderr, flush=True)
     print_coin_check(counts, trials)
     print_difference(counts, trials)
     print_verdicts(counts, trials)
@@ -297,7 +352,7 @@ def main() -> int:
     return 0
 
 
-def print_table(trials: dict[int, int], columns: tuple[str, ...], cell: Callable[[int, int], str | None]) -> None:
+def print_table(trials: dict[int, int], columns: tuple[str, ...], cell: Callable[[int, int], str]) -> None:
     """Print a row for each of `LISTED` that the sizes have cells for."""
     heads = [*columns, *(f"{size:,} explored rankings" for size in trials)]
     print(f"| {' | '.join(heads)} |")
@@ -305,8 +360,8 @@ def print_table(trials: dict[int, int], columns: tuple[str, ...], cell: Callable
     for number, row in enumerate(LISTED):
         clicks, utility = truth(number)
         told = {"ranker": row.name, "ΔnDCG@5 by clicks": decimal(clicks), "by utility": decimal(utility)}
-        cells = [cell(number, size) for size in trials]
-        print(f"| {' | '.join([*(told[column] for column in columns), *map(str, cells)])} |")
+        cells = [cell(number, size) if row.judged_at(size) else "–" for size in trials]
+        print(f"| {' | '.join([*(told[column] for column in columns), *cells])} |")
 
 
 def print_coin_check(counts: dict[tuple[int, int], Counter[str]], trials: dict[int, int]) -> None:
@@ -321,7 +376,7 @@ def print_coin_check(counts: dict[tuple[int, int], Counter[str]], trials: dict[i
     )
     for number, row in enumerate(LISTED):
         for size, count in trials.items():
-            found = counts[number, size]
+            found = counts.get((number, size), Counter())
             print(
                 f"  {row.name}, {size}: {found['pairs'] / count:,.0f} pairs, "
                 f"share {found['share'] / count:.3f}, enough {found['enough'] / count:.3f}",
@@ -332,12 +387,14 @@ def print_coin_check(counts: dict[tuple[int, int], Counter[str]], trials: dict[i
 def print_difference(counts: dict[tuple[int, int], Counter[str]], trials: dict[int, int]) -> None:
     def cell(number: int, size: int) -> str:
         found, count, (_, utility) = counts[number, size], trials[size], truth(number)
-        agree = found["better, unsuspected" if utility > 0 else "worse, unsuspected"] + found["knows"]
-        mean = f"{decimal(found['value'] / count)} ± {found['half'] / count:.3f}"
-        return f"{rate(agree, count)}; {mean}"
+        mean, sign = (
+            f"{decimal(found['value'] / count)} ± {found['half'] / count:.3f}",
+            "better" if utility > 0 else "worse",
+        )
+        return f"{rate(found[sign], count)} ({100 * found[f'{sign}, or knows'] / count:.1f} %); {mean}"
 
     print(
-        "\nBy coin pairs the sign is that of the difference in utility, or the coin check fails; mean and half width:\n"
+        "\nBy coin pairs the sign is that of the difference in utility (or the coin check fails); mean, half width:\n"
     )
     print_table(trials, ("ranker", "ΔnDCG@5 by clicks", "by utility"), cell)
     print("\nIt passes / fails:\n")
@@ -362,9 +419,9 @@ def print_verdicts(counts: dict[tuple[int, int], Counter[str]], trials: dict[int
 
 def print_cost(seed: int) -> None:
     """Print what swapping neighbours costs in shown quality, by utility, for lists that a trained model orders."""
-    plain, rng = world(seed), np.random.default_rng([seed, 5])
+    plain, rng = simulated(seed), np.random.default_rng([seed, 5])
     lists, chance = sample(plain, COSTED, rng), random.Random(seed)
-    score = train(plain, seed)(lists, rng)
+    score = Model(plain, seed)(lists, rng)
     shown, begin = score.copy(), 0
     for size in lists.group.tolist():
         order = (begin + np.argsort(-score[begin : begin + size])).tolist()
@@ -378,11 +435,6 @@ def print_cost(seed: int) -> None:
         f"\nShown nDCG@5 by utility: {before:.3f}; an explored list loses {loss.mean():.4f} ± {error:.4f}, so 5 % "
         f"explored lists cost {0.05 * loss.mean():.5f} on average ({len(loss):,} lists)."
     )
-
-
-def rate(count: int, trials: int) -> str:
-    bounds = binomtest(count, trials).proportion_ci(method="exact")
-    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,15 @@ own audit under the default policy. Honest features are everything that could be
 client's own taste; others are skewed, rare, mostly missing, of the client, of the item, or change by the day. A leak is
 1 where it knows that something came of the impression, else 0; some of its ones are wrong, or filled in as days pass.
 
-A last table trains models on leaks and says what the gate would have judged and what users would have got, when the
-column is 0 in the service. Intervals are Clopper-Pearson's, at 95 %.
+Another table trains models of honest features night after night, on fresh draws of the training days, and counts the
+nights on which one of the features suddenly dominates. A last one trains models on leaks and says what the gate would
+have judged and what users would have got, when the column is 0 in the service.
+
+Intervals are Clopper-Pearson's, at 95 %.
+
+A second world looks at the top more, and is more easily pleased:
+
+    python benchmarks/feature_audit.py --seed 8 --examination 0.7 --pleased 0.15 --trials 300 --only honest leaks
 """
 
 from __future__ import annotations
@@ -19,16 +26,16 @@ import datetime as dt
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
+from common import PARAMETERS, by_legacy_weights, clean_audit, rate, simulated
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.suspects import changed, suspicions
-from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics import audit, quality
 from ltr_pipeline.metrics.audit import FeatureAudit, Gains
 from ltr_pipeline.metrics.rankings import Rankings, starts
@@ -37,20 +44,13 @@ from ltr_pipeline.simulate.draw import answers, visits
 from ltr_pipeline.simulate.world import FEATURES, WEEKDAYS, World
 
 SIZES = (100, 300, 1000)
+KNOWN = (0.7, 0.5, 0.3, 0.1, 0.02)
+TABLES = ("honest", "retrained", "leaks", "breaks", "damage")
 TRAIN, VALID, TEST = 20, 2, 3
 DAYS = TRAIN + VALID + TEST
 FIRST = dt.date(2025, 7, 1).toordinal()
+RETRAINED_TREES = 50
 USED = 0.5  # every feature has a share of the gain, as in the champion
-PARAMETERS = {
-    "objective": "lambdarank",
-    "label_gain": [0, 1, 3, 7],
-    "learning_rate": 0.05,
-    "num_leaves": 15,
-    "min_data_in_leaf": 50,
-    "num_threads": 1,
-    "deterministic": True,
-    "verbose": -1,
-}
 
 Floats = NDArray[np.float64]
 Column = NDArray[np.float32]
@@ -59,12 +59,12 @@ Column = NDArray[np.float32]
 class Population:
     """Rankings that were shown and answered, and columns that were logged with them."""
 
-    def __init__(self, world: World, rankings: int, seed: int) -> None:
+    def __init__(self, world: World, rankings: int, seed: int, pleased: float = 0.0) -> None:
         self.rng = rng = np.random.default_rng(seed)
         seen = visits(world, rankings, rng, day=dt.date(2025, 7, 1))
+        seen = replace(seen, appeal=seen.appeal + pleased)
         ranking = np.repeat(np.arange(rankings), seen.group)
-        weights = np.array([world.legacy_weights.get(name, 0.0) for name in FEATURES])
-        shown = np.nan_to_num(seen.features) @ weights + world.exploration * rng.normal(size=len(ranking))
+        shown = by_legacy_weights(seen.features) + world.exploration * rng.normal(size=len(ranking))
         order = np.lexsort((-shown, ranking))
         self.group, self.starts = seen.group.astype(np.int64), starts(seen.group)
         self.position = np.empty(len(ranking), np.int32)
@@ -200,11 +200,60 @@ def ceiling(population: Population) -> None:
             print(f"| {name} | {share:.1%} | {' | '.join(rate(int(one.sum()), len(one)) for one in found)} |")
 
 
-def leaks(population: Population, trials: int, seed: int) -> None:
+def retrained(population: Population, trials: int, seed: int) -> None:
+    """Count the nights on which a feature of a model dominates that the model of the night before hardly used."""
+    logged = dict(zip(FEATURES, population.features.T, strict=True))
+    honest, rng = population.honest(), np.random.default_rng([seed, 3])
+    worth = population.utility / population.utility.std()
+    twice = {f"worth, {which}": worth + 0.3 * rng.normal(size=len(worth)) for which in ("once", "again")}
+    known = {
+        "the world's eight": logged,
+        "these, taste, worth and eleven others": logged | honest,
+        "the eight, and worth logged twice, blurred": logged | twice,
+    }
+    print(
+        "\nNights on which an honest feature of a retrained model suddenly dominates, and the largest share of any:\n"
+    )
+    print(
+        "| features | nights | " + " | ".join(f"{n:,} rankings" for n in SIZES) + " |\n|---|---|" + "---|" * len(SIZES)
+    )
+    for number, (name, columns) in enumerate(known.items()):
+        nights = trials // 2 if number else trials  # more features take longer
+        counts = {size: nights if size < max(SIZES) else max(nights // 3, 1) for size in SIZES}
+        cells = [dominated(population, columns, size, count, seed) for size, count in counts.items()]
+        print(f"| {name} | {', '.join(map(str, counts.values()))} | {' | '.join(cells)} |", flush=True)
+
+
+def dominated(population: Population, columns: dict[str, Column], size: int, trials: int, seed: int) -> str:
+    table, names = np.column_stack(list(columns.values())).astype(np.float32), list(columns)
+    count, largest, before = 0, 0.0, None
+    for night in range(trials + 1):
+        rng = np.random.default_rng([seed, size, night, 3])
+        chosen = rng.permutation(len(population.group))[: size * TRAIN // TEST]
+        now = shares(population, table, chosen, seed=night)
+        if before is not None:
+            night_of = [clean_audit(*each) for each in zip(names, now.tolist(), before.tolist(), strict=True)]
+            count += bool(suspicions(night_of))
+            largest = max(largest, now.max())
+        before = now
+    return f"{rate(count, trials)}; {largest:.0%}"
+
+
+def shares(population: Population, table: Column, chosen: NDArray[np.int64], seed: int) -> Floats:
+    """Train on rankings; return each feature's share of the gain."""
+    group = population.group[chosen]
+    rows = np.repeat(population.starts[chosen] - starts(group), group) + np.arange(group.sum())
+    relevance, position = population.relevance[rows], population.position[rows] - 1
+    data = lgb.Dataset(table[rows], relevance, group=group, position=position)
+    gains = lgb.train(PARAMETERS | {"seed": seed}, data, RETRAINED_TREES).feature_importance("gain")
+    return gains / gains.sum()
+
+
+def leaks(population: Population, trials: int, seed: int, shares: Sequence[float]) -> None:
     print("\nNights on which a leak is caught:\n")
     print("| it knows | of its ones are wrong | filled in | " + " | ".join(f"{n:,} rankings" for n in SIZES) + " |")
     print("|---|---|---|" + "---|" * len(SIZES))
-    for known in (0.7, 0.5, 0.3, 0.1, 0.02):
+    for known in shares:
         for wrong in (0.0, 0.05, 0.1, 0.4):
             column = population.leak(known, wrong)
             for filled in ("at once",) if wrong in (0.05, 0.1) or known < 0.3 else ("at once", "in 10 days"):
@@ -290,35 +339,34 @@ def damage(population: Population) -> None:
             )
 
 
-def rate(count: int, trials: int) -> str:
-    bounds = binomtest(count, trials).proportion_ci(method="exact")
-    return f"{100 * count / trials:.1f} % [{100 * bounds.low:.1f}, {100 * bounds.high:.1f}]"
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000, help="nights of honest features; a fifth of leaks")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--population", type=int, default=40_000, help="rankings that nights are drawn from")
-    parser.add_argument("--only", choices=("honest", "leaks", "breaks", "damage"), help="one of the tables")
+    parser.add_argument("--examination", type=float, default=0.35, help="how fast users look away: 1/rank^this")
+    parser.add_argument("--pleased", type=float, default=0.0, help="by how much more all appeals to the clients")
+    parser.add_argument("--known", type=float, nargs="+", default=KNOWN, help="what leaks know")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="some of the tables")
     options = parser.parse_args()
     started = time.monotonic()
-    world = World(legacy_weights=load_mapping().legacy_weights, seed=options.seed)
-    population = Population(world, options.population, options.seed)
+    world = simulated(options.seed, examination=options.examination)
+    population = Population(world, options.population, options.seed, options.pleased)
     share = (population.relevance > 0).mean()
     print(f"{options.population:,} rankings, {100 * share:.0f} % of the impressions relevant, seed {options.seed}")
     few = max(options.trials // 5, 1)
     tables: dict[str, Callable[[], None]] = {
         "honest": lambda: honest(population, options.trials, options.seed),
-        "leaks": lambda: leaks(population, few, options.seed),
+        "retrained": lambda: retrained(population, options.trials, options.seed),
+        "leaks": lambda: leaks(population, few, options.seed, options.known),
         "breaks": lambda: breaks(population, few, options.seed),
         "damage": lambda: damage(population),
     }
     for name, table in tables.items():
-        if options.only in (None, name):
+        if name in options.only:
             table()
             print(f"{time.monotonic() - started:.0f} s: {name}", file=sys.stderr)
-    print(f"\n{options.trials:,} nights a cell of honest features, {few:,} of the others.")
+    print(f"\n{options.trials:,} nights a cell of honest features and models, {few:,} of the others.")
     return 0
 
 

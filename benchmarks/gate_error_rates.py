@@ -4,7 +4,7 @@
 
 The simulated lawyers-for-cases world shows a large population of rankings; a metric over all of it is the truth. A
 trial draws 100, 300 or 1,000 of its rankings at random, as a test window would hold, and puts them through the
-library's own metrics, bootstrap, fairness null and `gate.checks.decide` with the default policy. The rankers are
+library's own metrics, bootstrap, fairness null and `gate.decision.decide` with the default policy. The rankers are
 LightGBM models and blends of them, adjusted until the truth is what the row says; each row takes several in turn.
 Intervals of rates are Clopper-Pearson's, at 95 %. A second table repeats the verdicts with
 ltr_on_inconclusive = publish, a third has the fairness check alone, a last one what blocked.
@@ -36,7 +36,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.figures import decimal
 from ltr_pipeline.gate.policy import Policy

@@ -11,6 +11,7 @@
     ├── DatasetError           no dataset can be built from what has landed
     ├── RankerError            training or scoring cannot go on
     │   └── NothingToLearnError
+    ├── SegmentError           segments cannot be trained, or nothing can be classified by them
     ├── RequestError           a request to rank cannot be read
     ├── WeightsError           a weights document is altered, truncated or inconsistent
     ├── ProgramError           a program on this machine cannot be started or stopped
@@ -63,6 +64,10 @@ class RankerError(LtrError):
 
 class NothingToLearnError(RankerError):
     """The training rankings hold nothing that a ranker could learn; the gate then keeps the former model."""
+
+
+class SegmentError(LtrError):
+    """Segments of engagement cannot be trained, or there is nothing to classify or to classify by."""
 
 
 class ProgramError(LtrError):

@@ -100,7 +100,7 @@ def prune_weights(
 
     Returns
     -------
-    What was removed, newest first; with `dry_run` what would be.
+    Versions that were removed, newest first; with `dry_run` those that would be.
 
     Raises
     ------

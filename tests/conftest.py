@@ -156,6 +156,14 @@ def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> str:
+    """Address of an empty database of PostgreSQL."""
+    from support.databases import on_postgresql
+
+    return on_postgresql(postgres)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Address of an empty database of each kind; the tests that take it hold for both."""

@@ -1,4 +1,4 @@
-"""What the note on a run is made of: names of XComs, and the beginning of a run at hand's."""
+"""Parts of the note on a run: names of XComs, and the beginning of a run at hand's."""
 
 from __future__ import annotations
 

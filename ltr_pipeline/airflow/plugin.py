@@ -25,7 +25,7 @@ __all__ = ["LtrPlugin"]
 _DAGS: Final = ("train_ltr_daily",)
 _BEGINNINGS: Final = ("Published ", "Kept the former version: ", "Failed ", AT_HAND)
 _LONGEST: Final = 1000  # characters, as Airflow's column has
-_ROOM: Final = 600  # of them for the reason: the rest is said after it
+_ROOM: Final = 450  # of them for the reason: the rest is said after it
 
 
 class _Notes:
@@ -87,7 +87,9 @@ def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
     version = outcome["version"]
     published = f"Published {version}" if outcome["moved"] else f"Published {version}, but `latest` did not move"
     report = f"Report: {outcome['report']} (`ltr report {outcome['run']} --open` shows it)"
-    return f"{published if version else 'Kept the former version'}: {outcome['reason']}.", report
+    alarm = outcome.get("alarm")  # of a task before an upgrade there is none
+    more = f"{_shortened(alarm)}\n\n{report}" if alarm else report
+    return f"{published if version else 'Kept the former version'}: {outcome['reason']}.", more
 
 
 def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple[str, str]:
@@ -113,7 +115,7 @@ def _shortened(text: str) -> str:
 
 
 class LtrPlugin(AirflowPlugin):
-    """What this package adds to Airflow."""
+    """Listeners that this package adds to Airflow."""
 
     name = "ltr_pipeline"
     listeners = [_Notes()]  # noqa: RUF012 - Airflow's own form

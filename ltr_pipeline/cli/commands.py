@@ -35,6 +35,8 @@ app = typer.Typer(
 
 database = typer.Typer(name="database", help="Our tables in your database.", no_args_is_help=True)
 app.add_typer(database, rich_help_panel=DATABASE)
+segments = typer.Typer(name="segments", help="Engagement of users and items, in words.", no_args_is_help=True)
+app.add_typer(segments, rich_help_panel=DATABASE)
 
 
 def _check_database_driver() -> None:
@@ -357,6 +359,47 @@ def database_init(
     from ltr_pipeline.cli import database
 
     database.init(dry_run, indexes)
+
+
+@segments.command("init")
+def segments_init(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the statements that are due, and execute none.")
+    ] = False,
+) -> None:
+    """Make the tables of segments, with parameters to begin with."""
+    from ltr_pipeline.cli import segments
+
+    segments.init(dry_run)
+
+
+@segments.command("train")
+def segments_train(
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put the new models in use, however little they agree with the former.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train segments anew from the landed events; exit with 1 if a former model stays in use."""
+    from ltr_pipeline.cli import segments
+
+    segments.train(replace, as_json)
+
+
+@segments.command("classify")
+def segments_classify(as_json: AsJson = False) -> None:
+    """Fill the cube anew by the models in use, in one transaction."""
+    from ltr_pipeline.cli import segments
+
+    segments.classify(as_json)
+
+
+@segments.command("show")
+def segments_show(as_json: AsJson = False) -> None:
+    """Show the cube: how many entities have which label in each period."""
+    from ltr_pipeline.cli import segments
+
+    segments.show(as_json)
 
 
 @app.command(rich_help_panel=MACHINE)

@@ -54,7 +54,7 @@ STAGES: Final = {
     "second model": "reload and measure the second model",
     "rollback": "roll back and measure again",
 }
-"""What is done in each world, in this order."""
+"""Steps of each world, in this order."""
 
 
 class Quality(NamedTuple):

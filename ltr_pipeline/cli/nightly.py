@@ -36,6 +36,7 @@ from ltr_pipeline.names import did_you_mean
 from ltr_pipeline.registry import me
 from ltr_pipeline.report import diagnosis
 from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS, OUTCOME, REPORT
+from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.names import run_name
@@ -149,12 +150,15 @@ def _print_run(night: Run) -> None:
     if landed and landed.fallback:
         print_line(f"Events were read from files: {landed.fallback}")
         console.print()
+    registry = night.settings.registry
+    latest = registry.promoted()
     print_gate(decision)
+    if unfair := alarm(decision, latest, outcome.version):
+        print_line(f"\n{unfair}")
     _print_events(night)
     console.print()
     print_line(f"Run {night.name}: {outcome.reason}")
-    registry = night.settings.registry
-    if latest := registry.promoted():
+    if latest:
         print_line(f"latest:  {latest}  {registry.storage.uri(LATEST)}")
     print_line(f"report:  {night.uri(REPORT)}")
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_line, print_table
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.wording import GATE_COLUMNS, gate_rows
 from ltr_pipeline.simulate.growing import Growth

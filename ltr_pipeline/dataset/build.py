@@ -7,7 +7,6 @@ so mere filters on the labelled tables.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import tempfile
 from collections import defaultdict
@@ -25,7 +24,15 @@ import polars as pl
 from ltr_pipeline.dataset.features.asof import as_of, known
 from ltr_pipeline.dataset.features.snapshot import Snapshot, frozen
 from ltr_pipeline.dataset.features.source import Sources
-from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket, spelling
+from ltr_pipeline.dataset.labels import (
+    FEEDBACK_TYPES,
+    Account,
+    Labelled,
+    impression_types,
+    label_bucket,
+    once_each,
+    spelling,
+)
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
 from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
@@ -48,8 +55,9 @@ from ltr_pipeline.schema import (
     table_key,
 )
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.digest import file_sha256
 
-__all__ = ["build", "first_shown", "rankings"]
+__all__ = ["build", "events", "first_shown", "rankings"]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -201,6 +209,27 @@ def rankings(
         yield _label(landed, bucket, mapping, (), windows).table
 
 
+def events(
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the impressions that people saw and the interactions of the landed `partitions`, bucket after bucket.
+
+    Each event is there once (`labels.once_each`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        yield once_each(
+            landed.read(IMPRESSIONS, bucket, impression_types(())),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+            mapping.session_gap,
+        )
+
+
 def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:
     """Return when the first list of some policies was shown, going back until many partitions in a row have none.
 
@@ -284,12 +313,11 @@ class _LandedTables:
             ) from error
 
     def _checked(self, key: str, path: Path) -> Path:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != self._sha256.get(key):
-                raise DatasetError(
-                    f"{self.data.uri(key)} was altered since it landed; restore it from a copy, or accept what is "
-                    "there by `ltr amend DATE --reason …`"
-                )
+        if file_sha256(path) != self._sha256.get(key):
+            raise DatasetError(
+                f"{self.data.uri(key)} was altered since it landed; restore it from a copy, or accept what is there by "
+                "`ltr amend DATE --reason …`"
+            )
         return path
 
 
@@ -313,8 +341,7 @@ def _write(data: Storage, key: str, table: pl.DataFrame) -> str:
         path = Path(scratch) / "table.parquet"
         table.write_parquet(path, compression="lz4", row_group_size=_ROW_GROUP)
         data.put_file(key, path)
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
 
 
 def _counts(table: pl.DataFrame, features: Sequence[str], start: datetime) -> pl.DataFrame:

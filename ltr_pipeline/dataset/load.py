@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -28,6 +27,7 @@ from ltr_pipeline.schema import (
     feature_column,
 )
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part"]
 
@@ -113,11 +113,10 @@ def load_part(
 
 def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[str]) -> pl.DataFrame:
     with data.local_file(key) as path:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                raise DatasetError(
-                    f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
-                )
+        if file_sha256(path) != sha256:
+            raise DatasetError(
+                f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
+            )
         rows = pl.scan_parquet(path, hive_partitioning=False)
         return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
 

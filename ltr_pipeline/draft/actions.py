@@ -1,4 +1,4 @@
-"""What users did, and what that is proposed to be worth."""
+"""Find out what users did, and propose what that is worth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be said about a draft: why each key is as it is, and what is unsure."""
+"""Say why each key of a draft is as it is, and what is unsure."""
 
 from __future__ import annotations
 

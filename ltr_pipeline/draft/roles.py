@@ -25,7 +25,7 @@ FEWEST: Final = 0.001  # of the messages; a rarer kind is not looked at
 
 @dataclass(frozen=True)
 class Roles:
-    """What the kinds of message are.
+    """Roles of the kinds of message.
 
     Attributes
     ----------

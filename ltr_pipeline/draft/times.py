@@ -32,7 +32,7 @@ _UNITS: Final[dict[Form, int]] = {"seconds": 1, "milliseconds": 1_000, "microsec
 
 
 class Remedy(NamedTuple):
-    """What makes of a time one that is read: its unit then, and the filter of jq that makes it."""
+    """A way to make of a time one that is read: its unit then, and the filter of jq that makes it."""
 
     unit: TimeUnit
     filter: str

@@ -1,4 +1,4 @@
-"""What fields, kinds and actions are usually called, in any domain; a name is a hint and never a proof."""
+"""Usual names of fields, kinds and actions, in any domain; a name is a hint and never a proof."""
 
 from __future__ import annotations
 

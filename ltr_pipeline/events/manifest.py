@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Annotated, Final
@@ -14,6 +13,7 @@ from ltr_pipeline.errors import NotFoundError, SourceError
 from ltr_pipeline.events.source import Quarantined, Range, Segment
 from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = [
     "EVENTS",
@@ -240,8 +240,8 @@ def verify(storage: Storage, manifest: Manifest) -> None:
     for info in manifest.files:
         key = f"{folder}/{info.name}"
         try:
-            with storage.local_file(key) as path, path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            with storage.local_file(key) as path:
+                digest = file_sha256(path)
         except (NotFoundError, OSError):
             digest = "missing"
         if digest != info.sha256:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ltr_pipeline.schema import EVENT_ID, QUERY_ID
+from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = ["BucketWriter", "FileInfo", "buckets_of", "file_info", "in_buckets"]
 
@@ -33,8 +33,7 @@ class FileInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def file_info(path: Path, rows: int) -> FileInfo:
     """Describe a local file."""
-    with path.open("rb") as file:
-        return FileInfo(name=path.name, rows=rows, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    return FileInfo(name=path.name, rows=rows, sha256=file_sha256(path))
 
 
 def buckets_of(query_ids: pa.Array, buckets: int) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """The quality gate: judge whether a newly trained model, the challenger, is good enough to publish.
 
-`rivals` are the published versions it is compared with, `measure` gathers the `evidence`, `checks` judge it by the
-`policy`, and `document` is what is published when they let it pass. A new check is a function in `checks`.
+`rivals` are the published versions it is compared with, `measure` gathers the `evidence`, `checks` hold it against the
+`policy`, `decision` says what follows, and `document` is what is published when they let it pass. A new check is a
+function in `checks`, made in `decision`.
 """

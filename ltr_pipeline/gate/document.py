@@ -15,7 +15,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import measure
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence, Fallback
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.metrics.reliability import Reliability

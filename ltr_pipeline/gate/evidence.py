@@ -83,6 +83,11 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Challenger minus the expected random order.
     champion, best_recent
         Comparisons with the published version and with the best version of the last `policy.RECENT_DAYS` days.
+    fairness
+        The challenger's.
+    champion_fairness
+        That of the published version, on the test rankings that it was not trained on; None where there is none that
+        can be scored, or no such ranking, and from a release that did not measure it.
     latency
         Of the challenger; None without test rankings to measure it on.
     landed
@@ -126,3 +131,4 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     joinable: int = 0
     unjoined: int = 0
     reliability: Reliability | None = None
+    champion_fairness: Fairness | None = None

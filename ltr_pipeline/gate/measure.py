@@ -25,7 +25,7 @@ from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.reliability import Reliability
-from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.slices import Slice, UserSegments
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
@@ -35,12 +35,15 @@ from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
+__all__ = ["CHAMPION_PERMUTATIONS", "TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
 
 log = structlog.get_logger(__name__)
 
 TRAINED_ON = (ITEM_ID, PROTECTED_GROUP)
 """Columns that `HeldOut` needs of the training rows."""
+
+CHAMPION_PERMUTATIONS = 200
+"""Relabellings behind the null of the champion's fairness: enough for an alarm, and cheaper than the challenger's."""
 
 LATENCY_REQUESTS = 1000
 NO_MODEL = "there is no model to compare"
@@ -62,6 +65,8 @@ class HeldOut:
         Of the resampling.
     group_share_min
         Share of impressions below which a protected group is not judged by itself.
+    user_segments
+        How engaged users were before the test days, to slice by; None where that is not known.
     """
 
     test: Dataset
@@ -69,6 +74,7 @@ class HeldOut:
     trained_on: pl.DataFrame
     seed: int
     group_share_min: float
+    user_segments: UserSegments | None = None
 
 
 class Contest:
@@ -85,10 +91,12 @@ class Contest:
 
     Attributes
     ----------
+    groups
+        The protected group of each row.
     rankings, ndcg
         The challenger's order, and its nDCG@5 of each ranking.
-    times
-        When each ranking was shown.
+    times, asked_by
+        When each ranking was shown, and to which user.
     baselines
         The orders that need no learning, as far as there are any: ``random``, ``logged_order``, ``legacy_linear``.
     """
@@ -98,8 +106,9 @@ class Contest:
         self.data, self.seed = days.test, days.seed
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
-        self.times = self.data.ids[TIME].gather(first)
+        self.times, self.asked_by = self.data.ids[TIME].gather(first), self.data.ids[USER_ID].gather(first)
         self.clusters, self._questions = _owners(self.data.ids[first])
+        self.groups = _groups(days)
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
         self.eligible = self.questions(~np.isnan(self.ndcg))
@@ -186,9 +195,8 @@ def gather(
         From the challenger's scores to probabilities; None where there is none.
     """
     days, challenger, rivals, orders = contest.days, contest.challenger, contest.rivals, contest.baselines
-    groups = _groups(days)
     baselines = {name: contest.metrics(order) for name, order in orders.items()}
-    parts = _slices(contest, groups, days.trained_on)
+    parts = _slices(contest, days.trained_on)
     return Evidence(
         trees=challenger.trees,
         train_impressions=days.manifest.train.rows,
@@ -199,7 +207,8 @@ def gather(
         champion=_against_champion(contest, rivals.champion, orders.get("legacy_linear"), baselines),
         best_recent=_against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
         slices=parts,
-        fairness=_fairness(contest, groups, parts),
+        fairness=_fairness(contest, parts),
+        champion_fairness=_champion_fairness(contest),
         latency=_latency(days.test, challenger),
         landed=landed,
         coins=_coins(contest),
@@ -212,9 +221,20 @@ def gather(
     )
 
 
-def without_model(why: str, manifest: DatasetManifest, landed: Landed | None) -> Evidence:
-    """Tell what is known of a night on which there was nothing to learn from."""
-    none = Estimate(value=None, low=None, high=None, n=0)
+def without_model(why: str, days: HeldOut, champion: Rival | None, landed: Landed | None) -> Evidence:
+    """Tell what is known of a night on which there was nothing to learn from.
+
+    Parameters
+    ----------
+    why
+        What was missing.
+    champion
+        The published version, whose fairness is measured all the same.
+    landed
+        What arrived for this run; None for a backfill.
+    """
+    manifest, none = days.manifest, Estimate(value=None, low=None, high=None, n=0)
+    alone = Contest(days, champion.scorer, Rivals(champion=champion)) if champion else None
     return Evidence(
         trees=0,
         untrained=why,
@@ -222,12 +242,15 @@ def without_model(why: str, manifest: DatasetManifest, landed: Landed | None) ->
         test_queries=manifest.test.eligible,
         metrics=Metrics(ndcg_at_5=none, linear_ndcg_at_5=none, mrr=none, hit_at_3=none),
         against_random=None,
-        champion=Comparison(version=None, kind="none", reason=NO_MODEL),
+        champion=Comparison(
+            version=champion.version if champion else None, kind="champion" if champion else "none", reason=NO_MODEL
+        ),
         fairness=fairness.Fairness(configured=False, evaluable=False, reason=NO_MODEL),
         latency=None,
         landed=landed,
         joinable=manifest.joinable,
         unjoined=sum(manifest.unjoined.values()),
+        champion_fairness=_champion_fairness(alone) if alone else None,
     )
 
 
@@ -358,17 +381,38 @@ def _groups(days: HeldOut) -> ProtectedGroups:
     )
 
 
-def _slices(contest: Contest, groups: ProtectedGroups, trained_on: pl.DataFrame) -> list[Slice]:
+def _slices(contest: Contest, trained_on: pl.DataFrame) -> list[Slice]:
     new_item = ~contest.data.ids[ITEM_ID].is_in(trained_on[ITEM_ID].unique().implode()).to_numpy()
     parts = (
-        slices.by_group(groups)
+        slices.by_group(contest.groups)
         | slices.by_day(contest.rankings, contest.times)
         | slices.by_day_part(contest.rankings, contest.times)
         | slices.by_novelty(contest.rankings, new_item)
     )
+    if segments := contest.days.user_segments:
+        parts |= slices.by_user_segment(contest.rankings, contest.asked_by, segments)
     return slices.measure(contest.rankings, parts, contest.clusters)
 
 
-def _fairness(contest: Contest, groups: ProtectedGroups, parts: list[Slice]) -> fairness.Fairness:
+def _fairness(contest: Contest, parts: list[Slice]) -> fairness.Fairness:
     ndcg = {part.value: part.ndcg_at_5.value for part in parts if part.dimension == PROTECTED_GROUP}
-    return fairness.measure(contest.rankings, groups, contest.clusters, contest.seed, ndcg_at_5=ndcg)
+    return fairness.measure(contest.rankings, contest.groups, contest.clusters, contest.seed, ndcg_at_5=ndcg)
+
+
+def _champion_fairness(contest: Contest) -> fairness.Fairness | None:
+    """Measure the champion as the challenger is, on the rankings that it was not trained on."""
+    champion = contest.rivals.champion
+    if champion is None:
+        return None
+    unseen = contest.unseen(champion)
+    if not unseen.any():
+        return None
+    order = contest.order_of(champion)
+    rows = unseen[order.ranking]
+    return fairness.measure(
+        order.only(unseen),
+        contest.groups.only(rows),
+        contest.clusters[unseen],
+        contest.seed,
+        permutations=CHAMPION_PERMUTATIONS,
+    )

@@ -22,7 +22,10 @@ FADING: Final = 0.1
 """Growth of the share without a value, towards the newest days, from which on a column is filled in later."""
 
 DOMINATES: Final = 0.5
-"""Share of the gain from which on a feature dominates, if the champion had at most half of that from it."""
+"""Share of the gain from which on a feature dominates, if it is `NEW` to the champion."""
+
+NEW: Final = 0.1
+"""Part of that share up to which the champion hardly used it: features that say the same take turns by more."""
 
 
 class Suspicion(NamedTuple):
@@ -65,7 +68,7 @@ def _of(feature: FeatureAudit) -> Iterator[Suspicion]:
             f"least {_percent(feature.defaults.fading)} of them",
             sure=False,
         )
-    elif feature.was is not None and feature.gain >= max(DOMINATES, 2 * feature.was):
+    elif feature.was is not None and feature.gain >= DOMINATES and feature.was <= NEW * feature.gain:
         yield Suspicion(
             name,
             f"{name} suddenly dominates: {_percent(feature.gain)} of the model's gain are its, and "

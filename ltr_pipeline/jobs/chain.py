@@ -52,7 +52,7 @@ TITLES: Final = {
     "keep_previous": "keep the former weights",
     "notify": "tell the channels",
 }
-"""What each task does, for people."""
+"""Name of each task for people: the work it does."""
 
 
 def rows_of(run: Run, task: str) -> int | None:

@@ -23,7 +23,7 @@ from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, Se
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.audit import AUDITED, inspect
-from ltr_pipeline.gate.checks import Decision, decide
+from ltr_pipeline.gate.decision import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import NONE, Examples, choose
@@ -32,6 +32,7 @@ from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.metrics.slices import UserSegments
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
@@ -45,14 +46,16 @@ from ltr_pipeline.report.artefacts import (
     MODEL,
     OUTCOME,
     REPORT,
+    SEGMENTS,
     TABLES,
     TRAINED,
     WEIGHTS,
 )
+from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
-from ltr_pipeline.schema import QUERY_ID
+from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
@@ -212,8 +215,6 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
 
 def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
-    if trained.untrained:
-        return measure.without_model(trained.untrained, manifest, inputs.landed), NONE
     learned, test = _part(run, manifest, "train", ids=(*measure.TRAINED_ON, *AUDITED)), _part(run, manifest, "test")
     days = measure.HeldOut(
         test=test,
@@ -221,22 +222,45 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         trained_on=learned.ids,
         seed=settings.seed,
         group_share_min=settings.group_share_min,
+        user_segments=_user_segments(run, manifest, test),
     )
+    champion = load_rival(settings.registry, inputs.champion)
+    if trained.untrained:
+        return measure.without_model(trained.untrained, days, champion, inputs.landed), NONE
     challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
     published = Rivals(
-        champion=load_rival(settings.registry, inputs.champion),
+        champion=champion,
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
     gains = Gains(
         now=trained.importance,
-        before=published.champion.importance if published.champion else None,
+        before=champion.importance if champion else None,
         vouched=settings.mapping.known_before,
     )
     audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
     contest = measure.Contest(days, challenger, published)
     found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
     return found, choose(contest)
+
+
+def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSegments | None:
+    """Freeze how engaged the users of the test days were before; a night does without where that cannot be known."""
+    if frozen_before := run.read_if_there(SEGMENTS):
+        return frozen_before
+    file = run.settings.database.file
+    if file and not file.exists():  # nothing is classified; the database's driver need not be installed
+        return None
+    try:
+        from ltr_pipeline.jobs.segments import user_segments
+
+        found = user_segments(run.settings, manifest.test.start.date(), test.ids[USER_ID])
+    except LtrError as error:
+        log.warning("the evaluation is not sliced by segments of users", error=str(error))
+        return None
+    if found:
+        run.write(SEGMENTS, found)
+    return found
 
 
 def _model_text(run: Run, trained: Trained) -> str:
@@ -297,8 +321,9 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
 
     Returns
     -------
-    What this publish did, as an `Outcome` in JSON, with the address of the report, and the version's metrics for those
-    who follow the Asset. The run's ``outcome.json`` is that of the first publish of its version.
+    The outcome of this publish, an `Outcome` in JSON, with the address of the report, what is alarming about the
+    version in use, and the version's metrics for those who follow the Asset. The run's ``outcome.json`` is that of the
+    first publish of its version.
 
     Raises
     ------
@@ -324,11 +349,13 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         registry.documents.attach(published.version, REPORT.name, page)
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
-        return {**_told(run, outcome), "metrics": metrics}
+        return {**_told(run, outcome, decision), "metrics": metrics}
 
 
-def _told(run: Run, outcome: Outcome) -> Json:
-    return {**msgspec.to_builtins(outcome), "report": run.uri(REPORT)}
+def _told(run: Run, outcome: Outcome, decision: Decision) -> Json:
+    unfair = alarm(decision, outcome.latest, outcome.version)
+    urgent = unfair.what if unfair and unfair.raised else ""
+    return {**msgspec.to_builtins(outcome), "report": run.uri(REPORT), "alarm": urgent}
 
 
 def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
@@ -356,7 +383,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
-        return _told(run, outcome)
+        return _told(run, outcome, decision)
 
 
 def notify(judged: Json, settings: Settings | None = None) -> None:

@@ -22,7 +22,7 @@ LEVEL: Final = 0.05
 
 
 class FeatureAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one feature looks like.
+    """One feature as the audit found it.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class FeatureAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Gains(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the features beside their values.
+    """Shares of the gain that the features have, and who vouches for them.
 
     Attributes
     ----------

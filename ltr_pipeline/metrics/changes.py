@@ -28,7 +28,7 @@ UNUSUAL: Final = 3.0
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a day that was held out has done to a feature.
+    """Change of a feature on a day that was held out.
 
     Attributes
     ----------

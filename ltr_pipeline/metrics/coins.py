@@ -259,6 +259,6 @@ def flip_p_value(sums: NDArray[np.float64], seed: int) -> float:
     rng = np.random.default_rng(seed)
     if len(sums) > _MAX_CLUSTERS:
         sums = cluster_sums(sums[:, None], rng.permutation(len(sums)) % _MAX_CLUSTERS)[:, 0]
-    turns = rng.integers(2, size=(FLIPS, len(sums)), dtype=np.int8) * np.int8(2) - np.int8(1)
-    totals = np.abs(turns.astype(np.float32) @ sums.astype(np.float32))
+    bits = np.unpackbits(rng.integers(256, size=(FLIPS, -(-len(sums) // 8)), dtype=np.uint8), axis=1, count=len(sums))
+    totals = np.abs(2 * (bits.astype(np.float32) @ sums.astype(np.float32)) - np.float32(sums.sum()))
     return float((1 + (totals >= abs(sums.sum()) * (1 - _ROUNDING)).sum()) / (1 + FLIPS))

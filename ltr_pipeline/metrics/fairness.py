@@ -160,6 +160,7 @@ def measure(
     seed: int,
     *,
     ndcg_at_5: Mapping[str, float | None] | None = None,
+    permutations: int = PERMUTATIONS,
 ) -> Fairness:
     """Measure the fairness gap of one order of the test rankings.
 
@@ -178,6 +179,8 @@ def measure(
         Of the sampled pairs, the permutations and the bootstrap.
     ndcg_at_5
         Per-group nDCG@5 to show beside the accuracies.
+    permutations
+        Relabellings behind the null, which take most of the time.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def measure(
     listed = [entry for part in parts for entry in part.listed(ndcg_at_5 or {})]
     gone = set(groups.names) - {entry.protected_group for entry in listed}
     listed += [GroupAccuracy(protected_group=name, accuracy=None, pairs=0, rankings=0) for name in sorted(gone)]
-    gaps = sorted((gap for part in parts if (gap := part.judged(rng))), key=_size)
+    gaps = sorted((gap for part in parts if (gap := part.judged(rng, permutations))), key=_size)
     exposures = [entry.exposure for entry in listed if entry.exposure is not None] or [0.0]
     reason = _doubt(groups, parts)
     return replace(
@@ -287,13 +290,13 @@ class _Part:
             if name in self.shown
         ]
 
-    def judged(self, rng: Random) -> Gap | None:
+    def judged(self, rng: Random, permutations: int) -> Gap | None:
         """Measure the gap, its interval, null and upper bound; None where fewer than two groups have support."""
         supported = self.supported
         if not supported:
             return None
         mean = self.found.mean()[supported]
-        null = self._null(rng)[supported]
+        null = self._null(rng, permutations)[supported]
         draws = self._bootstrap(rng)[supported]
         gap, null_gaps, gaps = float(_gap(mean)[0]), _gap(null), _gap(draws)
         noise, bounds = float(np.sqrt(np.mean(null_gaps**2))), interval(gaps)
@@ -311,13 +314,13 @@ class _Part:
             corrected_p20=corrected(float(np.quantile(gaps, 0.2)), noise),
         )
 
-    def _null(self, rng: Random) -> NDArray[np.float64]:
-        """Return A(g) under shuffled labels, float64 (groups, PERMUTATIONS)."""
+    def _null(self, rng: Random, permutations: int) -> NDArray[np.float64]:
+        """Return A(g) under shuffled labels, float64 (groups, permutations)."""
         pairs, label, groups = self.pairs, self.units.label, len(self.names)
         widest = max(len(pairs.other), len(pairs.members), len(label), len(pairs.ranking) * groups)
         step, found = max(1, _CELLS // widest), []
-        for at in range(0, PERMUTATIONS, step):
-            copies = np.tile(label, (min(step, PERMUTATIONS - at), 1))
+        for at in range(0, permutations, step):
+            copies = np.tile(label, (min(step, permutations - at), 1))
             shuffled = np.ascontiguousarray(rng.permuted(copies, axis=1).T)
             found.append(pairs.accuracy(shuffled, groups, pure=self.kind == "pure").mean())
         return np.concatenate(found, axis=1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 __all__ = ["OTHER", "ProtectedGroups"]
 
@@ -63,6 +66,16 @@ class ProtectedGroups:
         of_row = shown.zip_with(kept, pl.repeat(OTHER, len(shown), eager=True))
         expected = frequent.intersection(learned.drop_nulls().unique())
         return cls(of_row, item=item, expected=expected, pooled=sorted(names - frequent))
+
+    def only(self, rows: NDArray[np.bool_]) -> ProtectedGroups:
+        """Keep the chosen rows, bool (n,); what is expected and what was pooled stay.
+
+        >>> ProtectedGroups(pl.Series(["a", "b"])).only(np.array([False, True])).of_row.to_list()
+        ['b']
+        """
+        chosen = pl.Series(rows)
+        item = None if self.item is None else self.item.filter(chosen)
+        return dataclasses.replace(self, of_row=self.of_row.filter(chosen), item=item)
 
     @cached_property
     def names(self) -> list[str]:

@@ -130,6 +130,15 @@ class Rankings:
         """
         return Rankings(self.relevance[rows], self.score[rows], self.count(rows))
 
+    def only(self, chosen: NDArray[np.bool_]) -> Rankings:
+        """Keep the chosen rankings, bool (rankings,).
+
+        >>> Rankings([0, 1, 2], [1, 2, 3], [2, 1]).only(np.array([False, True])).score.tolist()
+        [3.0]
+        """
+        rows = chosen[self.ranking]
+        return Rankings(self.relevance[rows], self.score[rows], self.group[chosen])
+
     def discount(self, k: int) -> NDArray[np.float64]:
         """Return the position discount of each row, float64 (n,): 1 / log2(rank + 1), 0 beyond `k`, averaged over ties.
 

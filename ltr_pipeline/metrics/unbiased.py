@@ -1,4 +1,4 @@
-"""What coin pairs say free of position bias: how much a place is looked at, and which of two rankers users prefer.
+"""Read coin pairs free of position bias: how much a place is looked at, and which of two rankers users prefer.
 
 Users answer what they look at, and they look at the top of a list. A coin pair has no such bias: either item had the
 same chance of the upper place. So the answers at the upper and at the lower place of all pairs tell how much less the
@@ -72,7 +72,7 @@ class UnbiasedDelta(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Answers(NamedTuple):
-    """What users answered to coin pairs.
+    """Answers of users to coin pairs.
 
     Attributes
     ----------

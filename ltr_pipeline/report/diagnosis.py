@@ -1,4 +1,4 @@
-"""What stands out in the events of a run, and what to do about it: the same sentences wherever they are told.
+"""Find out what stands out in the events of a run, and say what to do about it: the same sentences wherever told.
 
 A gate says that a model is not good enough; here is said what in the events made it so: what was refused, what did not
 fit together, what is missing. Each finding has the share of what it concerns, and the largest comes first.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import Examples
 from ltr_pipeline.ranker.train import Trained

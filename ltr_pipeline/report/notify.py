@@ -18,8 +18,9 @@ import apprise
 import msgspec
 import structlog
 
-from ltr_pipeline.gate.checks import Decision
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.printable import printable
+from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.wording import gate_table
 
 __all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
@@ -46,7 +47,15 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: str = ""
 
 
-def success(version: str, decision: Decision, *, promoted: bool = True, note: str = "", report: str = "") -> Message:
+def success(
+    version: str,
+    decision: Decision,
+    *,
+    promoted: bool = True,
+    alarm: Alarm | None = None,
+    note: str = "",
+    report: str = "",
+) -> Message:
     """Say that a version was published.
 
     Parameters
@@ -57,6 +66,8 @@ def success(version: str, decision: Decision, *, promoted: bool = True, note: st
         Why the gate let it through.
     promoted
         Whether ``latest`` moved to it; false under a pin and in a backfill.
+    alarm
+        What is to be said of an unfair champion.
     note
         Why it did not move, or anything else worth saying.
     report
@@ -64,10 +75,19 @@ def success(version: str, decision: Decision, *, promoted: bool = True, note: st
     """
     outcome = f"latest is now {version}." if promoted else "latest stays where it was."
     title = f"LTR {version} published" if promoted else f"LTR {version} published, latest unchanged"
-    return Message(title=title, body=_body(outcome, note, gate_table(decision), _report(report)), kind="success")
+    body = _body(outcome, _said(alarm), note, gate_table(decision), _report(report))
+    return Message(title=_titled(title, alarm), body=body, kind="warning" if alarm and alarm.raised else "success")
 
 
-def rejection(run: str, decision: Decision, *, latest: str | None, note: str = "", report: str = "") -> Message:
+def rejection(
+    run: str,
+    decision: Decision,
+    *,
+    latest: str | None,
+    alarm: Alarm | None = None,
+    note: str = "",
+    report: str = "",
+) -> Message:
     """Say that the gate kept the former version; a normal outcome, not an error.
 
     Parameters
@@ -78,6 +98,8 @@ def rejection(run: str, decision: Decision, *, latest: str | None, note: str = "
         Every check and the reasons in plain words.
     latest
         The version that stays in use, if there is any.
+    alarm
+        What is to be said of an unfair champion.
     note
         Anything else worth saying.
     report
@@ -85,11 +107,19 @@ def rejection(run: str, decision: Decision, *, latest: str | None, note: str = "
     """
     outcome = f"{latest} stays in use." if latest else "No version is in use yet."
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
-    body = _body(outcome, reasons, note, gate_table(decision), _report(report))
-    return Message(title=f"LTR run {run} not published", body=body, kind="warning")
+    body = _body(outcome, _said(alarm), reasons, note, gate_table(decision), _report(report))
+    return Message(title=_titled(f"LTR run {run} not published", alarm), body=body, kind="warning")
 
 
-def failure(run: str, task: str, error: BaseException | str, *, latest: str | None = None, logs: str = "") -> Message:
+def failure(
+    run: str,
+    task: str,
+    error: BaseException | str,
+    *,
+    latest: str | None = None,
+    alarm: Alarm | None = None,
+    logs: str = "",
+) -> Message:
     """Say that a task crashed.
 
     Parameters
@@ -100,13 +130,25 @@ def failure(run: str, task: str, error: BaseException | str, *, latest: str | No
         The exception, or its text; long texts are cut.
     latest
         The version in use, if known.
+    alarm
+        What the newest judged night showed of it.
     logs
         Address of the task's log.
     """
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     in_use = f"{latest} is in use." if latest else ""
-    body = _body(text[:_LONGEST_ERROR], in_use, f"Log: {logs}" if logs else "")
-    return Message(title=f"LTR run {run} failed in {task}", body=body, kind="failure")
+    told = _said(alarm)
+    body = _body(text[: _LONGEST_ERROR - len(told)], in_use, told, f"Log: {logs}" if logs else "")
+    return Message(title=_titled(f"LTR run {run} failed in {task}", alarm), body=body, kind="failure")
+
+
+def _titled(title: str, alarm: Alarm | None) -> str:
+    """Let the title say so, too, where somebody has to act: a long body is not always read."""
+    return f"{title}; the version in use is unfair" if alarm and alarm.raised else title
+
+
+def _said(alarm: Alarm | None) -> str:
+    return str(alarm) if alarm else ""
 
 
 def _body(*parts: str) -> str:

@@ -13,11 +13,12 @@ from ltr_pipeline.gate import document
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
 from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, INPUTS, OUTCOME, REPORT, TRAINED
+from ltr_pipeline.report.champion import Alarm, alarm
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.page import render
 from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.logs import run_log
-from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.names import newest_judged, run_name
 from ltr_pipeline.runs.run import Outcome, Run
 from ltr_pipeline.settings import Settings, notify_urls
 from ltr_pipeline.versions import weights
@@ -86,6 +87,8 @@ def tell(run: Run) -> None:
     fallback = f"Events were read from files: {landed.fallback}" if landed and landed.fallback else ""
     simulated = "Its events are simulated." if inputs.simulated else ""
     dataset = run.read_if_readable(DATASET)
+    latest = _promoted(run.settings.registry)
+    unfair = alarm(decision, latest or outcome.latest, outcome.version)
     notes = [
         simulated,
         joined(dataset) if dataset else "",
@@ -94,11 +97,15 @@ def tell(run: Run) -> None:
     ]
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
-        message = notify.rejection(run.name, decision, latest=outcome.latest, note=note, report=run.uri(REPORT))
+        message = notify.rejection(
+            run.name, decision, latest=outcome.latest, alarm=unfair, note=note, report=run.uri(REPORT)
+        )
     else:
-        said = _since(outcome, _promoted(run.settings.registry))
+        said = _since(outcome, latest)
         note = "\n\n".join(filter(None, [said, *notes]))
-        message = notify.success(outcome.version, decision, promoted=not said, note=note, report=run.uri(REPORT))
+        message = notify.success(
+            outcome.version, decision, promoted=not said, alarm=unfair, note=note, report=run.uri(REPORT)
+        )
     notify.send(run.settings.notify_urls, message)
 
 
@@ -128,9 +135,21 @@ def notify_failure(
     folder, style = (settings.log_folder, settings.log_format) if settings else (None, "json")
     urls = settings.notify_urls if settings else notify_urls()
     latest = _promoted(settings.registry) if settings else None
+    unfair = _last_alarm(settings, latest) if settings and latest else None
     with run_log(folder, style=style, run=run, task=task):
         log.error("run failed", error=str(error), latest=latest)
-        notify.send(urls, notify.failure(run, task, error, latest=latest, logs=logs))
+        notify.send(urls, notify.failure(run, task, error, latest=latest, alarm=unfair, logs=logs))
+
+
+def _last_alarm(settings: Settings, latest: str) -> Alarm | None:
+    """Return what the newest judged night showed of the version in use; a failure is told without, where it must be."""
+    try:
+        name = newest_judged(settings.data)
+        decision = Run(name, settings).read_if_readable(DECISION) if name else None
+    except LtrError:
+        return None
+    found = alarm(decision, latest) if decision else None
+    return found if found and found.raised else None
 
 
 def _promoted(registry: Registry) -> str | None:

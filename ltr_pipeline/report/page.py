@@ -11,6 +11,7 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
+from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report import rows, text
 from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
@@ -60,9 +61,16 @@ def _tiles(night: Night) -> list[Tile]:
     return [
         _tile("nDCG@5", figure(ndcg.value), text.between(ndcg), f"{ndcg.n:,} rankings"),
         _tile("Change in nDCG@5", figure(gain, "delta"), text.between(champion.delta, "delta"), f"against {against}"),
-        _tile("Fairness gap", figure(fair.corrected_gap), "noise-corrected" if fair.evaluable else "not evaluable"),
+        _fairness_tile(fair, evidence.champion_fairness),
         _latency_tile(latency),
     ]
+
+
+def _fairness_tile(fair: Fairness, champion: Fairness | None) -> Tile:
+    beside = f"champion {figure(champion.corrected_gap)}" if champion and champion.corrected_gap is not None else NONE
+    return _tile(
+        "Fairness gap", figure(fair.corrected_gap), "noise-corrected" if fair.evaluable else "not evaluable", beside
+    )
 
 
 def _latency_tile(latency: Latency | None) -> Tile:
@@ -89,7 +97,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
         "exploration": ("Exploration", measured and measured.coins),
         "changes": ("Since the run before", list(_changes(night))),
         "slices": ("Slices", evidence and evidence.slices),
-        "fairness": ("Fairness", measured),
+        "fairness": ("Fairness", measured or (evidence and evidence.champion_fairness)),
         "calibration": ("Calibration", measured and measured.reliability),
         "features": ("Features", night.trained),
         "audit": ("Feature audit", evidence and evidence.audit),

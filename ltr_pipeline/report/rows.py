@@ -11,7 +11,7 @@ from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, A
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.gate.checks import Check
+from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
@@ -90,6 +90,7 @@ DIMENSIONS = {
     "day": "Day (UTC)",
     "day_part": "Part of the day (UTC)",
     "items": "Items seen in training",
+    "user_segment": "Engagement of the user",
 }
 
 
@@ -220,6 +221,7 @@ def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
         yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
     yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
+    yield from _champion_changes(before, now)
     if before.latency and now.latency and before.latency.clock == now.latency.clock:
         yield _change("Latency p95", before.latency.p95_ms, now.latency.p95_ms, "ms")
         references = (before.latency.reference_p95_ms, now.latency.reference_p95_ms)
@@ -229,6 +231,13 @@ def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     if (was := before.landed) and (arrived := now.landed):
         yield _change("Records that arrived", was.records_read, arrived.records_read, "count")
         yield _change("Quarantined records", was.records_quarantined, arrived.records_quarantined, "count")
+
+
+def _champion_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
+    """Compare what two nights found of one and the same version."""
+    was, found = before.champion_fairness, now.champion_fairness
+    if was and found and before.champion.version == now.champion.version:
+        yield _change(f"Fairness gap of {now.champion.version}", was.corrected_gap, found.corrected_gap)
 
 
 def dataset_changes(before: DatasetManifest, now: DatasetManifest) -> Iterator[Change]:

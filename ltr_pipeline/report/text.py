@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Span
-from ltr_pipeline.gate.checks import Check
+from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Estimate

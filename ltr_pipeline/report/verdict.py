@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from ltr_pipeline.gate.checks import Check, Decision, Status, blocks
+from ltr_pipeline.gate.checks.check import Check, Status
+from ltr_pipeline.gate.decision import Decision, blocks
+from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.diagnosis import serious
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.remedies import of_check
@@ -27,6 +29,8 @@ class Headline(NamedTuple):
         What was found, and what became of it.
     advice
         What happens next, and what to do.
+    alarm
+        What is to be said of an unfair champion; empty where it is none.
     reasons
         Why the former model is kept, and what to do about it, check by check.
     """
@@ -35,6 +39,7 @@ class Headline(NamedTuple):
     title: str
     lead: str
     advice: str
+    alarm: str
     reasons: list[tuple[str, str]]
 
 
@@ -42,10 +47,12 @@ def headline(night: Night) -> Headline:
     """Tell the verdict on a night."""
     decision = night.decision
     if decision is None:
-        return Headline("not_evaluable", "Not judged", _sentences(_in_use(night), night.note), "", [])
+        return Headline("not_evaluable", "Not judged", _sentences(_in_use(night), night.note), "", "", [])
     status, title = _title(night, decision)
     lead = _sentences(f"{_tally(decision.checks)}, {_so(night, decision)}", night.note)
-    return Headline(status, title, lead, _sentences(*_advice(night, decision)), _reasons(decision))
+    unfair = alarm(decision, night.latest, night.version)
+    advice = _sentences(*_advice(night, decision))
+    return Headline(status, title, lead, advice, str(unfair) if unfair else "", _reasons(decision))
 
 
 def _title(night: Night, decision: Decision) -> tuple[Status, str]:

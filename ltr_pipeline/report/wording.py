@@ -8,7 +8,8 @@ from ltr_pipeline.gate.figures import decimal, signed
 from ltr_pipeline.gate.policy import RECENT_DAYS
 
 if TYPE_CHECKING:  # a figure is written without loading what computes it
-    from ltr_pipeline.gate.checks import Check, Decision
+    from ltr_pipeline.gate.checks.check import Check
+    from ltr_pipeline.gate.decision import Decision
 
 __all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
 

@@ -17,14 +17,17 @@ __all__ = [
     "INPUTS_FILE",
     "OUTCOME_FILE",
     "REPORT_FILE",
+    "SEGMENTS_FILE",
     "TRAINED_FILE",
-    "last_judged",
+    "moment_of",
+    "newest_judged",
     "run_name",
 ]
 
 INPUTS_FILE: Final = "inputs.json"
 DATASET_FILE: Final = "dataset.json"
 TRAINED_FILE: Final = "trained.json"
+SEGMENTS_FILE: Final = "user_segments.json"
 EXAMPLES_FILE: Final = "examples.json"
 EVIDENCE_FILE: Final = "evidence.json"
 DECISION_FILE: Final = "decision.json"
@@ -32,16 +35,18 @@ OUTCOME_FILE: Final = "outcome.json"
 REPORT_FILE: Final = "report.html"
 
 
-def last_judged(data: Storage) -> float | None:
-    """Return the moment, in seconds since 1970, of the newest run that has a verdict; None without one.
+def newest_judged(data: Storage) -> str | None:
+    """Return the name of the newest run that has a verdict; None without one.
 
-    It is the run's own moment, not that of its verdict: an old day that is run again is not tonight's run.
+    It is the newest by the run's own moment, not by that of its verdict: an old day that is run again is not tonight's.
     """
     judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION_FILE}")]
-    return max((moment for run in judged if (moment := _moment(run)) is not None), default=None)
+    known = [(moment, run) for run in judged if (moment := moment_of(run)) is not None]
+    return max(known)[1] if known else None
 
 
-def _moment(run: str) -> float | None:
+def moment_of(run: str) -> float | None:
+    """Return the moment that a run is named after, in seconds since 1970; None where its name is none."""
     try:
         return Version.parse(run).time.timestamp()
     except UnknownVersionError:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.runs.names import last_judged
+from ltr_pipeline.runs.names import DECISION_FILE, moment_of, newest_judged
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.storage.base import Storage
 
@@ -48,12 +49,55 @@ class Periodic:
             self._stopped.wait(self._seconds)
 
 
-def look_for_nights(data: Storage) -> None:
-    """Export when a nightly run was last judged; when the runs cannot be read, the last known moment stays and ages."""
+class _Check(msgspec.Struct, frozen=True):
+    """A check of the gate, as far as it is exported."""
+
+    name: str
+    status: str
+    observed: float | None
+
+
+class _Champion(msgspec.Struct, frozen=True):
+    """The version that was in use before a run."""
+
+    version: str
+    fairness: _Check
+
+
+class _Decision(msgspec.Struct, frozen=True):
+    """A verdict of the gate, as far as it is exported; reading it whole would load what judges."""
+
+    checks: list[_Check] = []
+    champion: _Champion | None = None
+
+
+def look_for_nights(data: Storage, version: str) -> None:
+    """Export when a nightly run was last judged, and what it found of the fairness of a version.
+
+    When the runs cannot be read, the last known moment stays and ages.
+
+    Parameters
+    ----------
+    version
+        The weights in use.
+    """
     try:
-        moment = last_judged(data)
-    except LtrError as error:
+        name = newest_judged(data)
+        if name is None:
+            return
+        prometheus.LAST_JUDGED.set(moment_of(name) or 0)
+        found = _fairness(data, name, version)
+    except (LtrError, msgspec.DecodeError) as error:
         log.info("nightly runs cannot be read", error=str(error))
         return
-    if moment is not None:
-        prometheus.LAST_JUDGED.set(moment)
+    prometheus.FAIRNESS_GAP.set(found.observed or 0 if found else 0)
+    prometheus.UNFAIR.set(found is not None and found.status == "fail")
+
+
+def _fairness(data: Storage, run: str, version: str) -> _Check | None:
+    """Return how fair a run found a version: its own, or the one that was in use before."""
+    decision = msgspec.json.decode(data.get(f"runs/{run}/{DECISION_FILE}"), type=_Decision)
+    if decision.champion and decision.champion.version == version:
+        return decision.champion.fairness
+    own = decision.checks if run == version else []
+    return next((check for check in own if check.name == "fairness_gap"), None)

@@ -59,6 +59,16 @@ LAST_JUDGED: Final = Gauge(
     "Time of the newest nightly run that the gate has judged; 0 = none is known.",
     multiprocess_mode="livemax",
 )
+FAIRNESS_GAP: Final = Gauge(
+    "ltr_weights_fairness_gap",
+    "Noise-corrected fairness gap of the weights in use, by the newest judged run; 0 = it did not measure them.",
+    multiprocess_mode="livemax",
+)
+UNFAIR: Final = Gauge(
+    "ltr_weights_unfair",
+    "1 = the newest judged run shows the weights in use to rank groups of people unequally.",
+    multiprocess_mode="livemax",
+)
 
 VARIANT_LOADS: Final = Counter(
     "ltr_other_loads_total", "Variants that were loaded to compare with, and loads that failed.", ["outcome"]

@@ -1,4 +1,4 @@
-"""What each way of taking position bias out of training is worth, by the truth of a simulated world."""
+"""Measure each way of taking position bias out of training by the truth of a simulated world."""
 
 from __future__ import annotations
 

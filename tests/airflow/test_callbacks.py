@@ -16,8 +16,13 @@ from deploy.native.minio import S3Server
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.errors import SettingsError, SourceError
+from ltr_pipeline.gate.decision import decide
+from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.report.artefacts import DECISION
+from ltr_pipeline.runs.run import Run
 from ltr_pipeline.settings import load_settings
 from support.documents import document
+from support.nights import unfair
 from support.webhook import Server, running
 
 
@@ -73,6 +78,27 @@ def test_a_late_run_is_told(webhook: Server) -> None:
     (told,) = webhook.got
     assert "scheduled__2025-07-15" in told["title"]
     assert "has not finished within 2:00:00" in told["message"]
+
+
+def test_every_alert_says_that_the_version_in_use_is_unfair(
+    webhook: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LTR_DATA_URI", str(tmp_path / "data"))
+    settings = run_settings()
+    settings.registry.publish(document("20251119_0215"), who="ann", why="by hand")
+    decision = decide(unfair().evidence, Policy())
+    Run("20251120_0215", settings).write(DECISION, decision)
+    dag = SimpleNamespace(dag_id="train_ltr_daily", dagrun_timeout=dt.timedelta(hours=6))
+    instance = SimpleNamespace(dag_id="train_ltr_daily", run_id="r-1", task_id="publish_weights", log_url="log/1")
+    task_failed({"task_instance": instance, "exception": SourceError("the log is gone")})
+    run_failed({"dag": dag, "run_id": "r-1", "reason": "timed_out"})
+    asyncio.run(deadline_missed("2:00:00"))
+    assert len(webhook.got) == 3
+    for told in webhook.got:
+        assert told["title"].endswith("; the version in use is unfair")
+        assert (
+            "20251119_0215, which is in use, ranks groups of people unequally: the fairness gap is" in told["message"]
+        )
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
 
-DAGS = ["score_rows_daily", "train_ltr_daily"]
+DAGS = ["classify_segments_daily", "score_rows_daily", "train_ltr_daily", "train_segments"]
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -62,6 +62,22 @@ def test_rows_are_scored_after_the_night_and_when_a_version_is_published(bag: Da
     assert dag.timetable.timetable.expression == "15 5 * * *"
     assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["ltr_weights"]
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "task"),
+    [
+        ("train_segments", None, "train_segments"),
+        ("classify_segments_daily", "15 6 * * *", "classify_segments"),
+    ],
+)
+def test_segments_are_trained_by_hand_and_classified_daily(
+    bag: DagBag, name: str, schedule: str | None, task: str
+) -> None:
+    dag = bag.dags[name]
+    assert dag.schedule == schedule
+    assert (dag.catchup, dag.max_active_runs, dag.tags) == (False, 1, {"ltr", "segments"})
+    assert [one.task_id for one in dag.tasks] == [task]
 
 
 def test_order_of_tasks(bag: DagBag) -> None:
@@ -123,6 +139,6 @@ def test_wheel_holds_what_runs(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("ltr_pipeline-*.whl")
     names = set(ZipFile(wheel).namelist())
-    assert "ltr_pipeline/airflow/dags/train_ltr_daily.py" in names
+    assert {f"ltr_pipeline/airflow/dags/{name}.py" for name in DAGS} <= names
     for path in (path for path in Path("ltr_pipeline").rglob("*") if path.is_file() and path.suffix != ".pyc"):
         assert path.as_posix() in names

@@ -9,8 +9,9 @@ from msgspec import json
 from msgspec.structs import replace
 
 from ltr_pipeline.events.manifest import Landed
-from ltr_pipeline.gate import checks
-from ltr_pipeline.gate.checks import Check, Decision, blocks, decide
+from ltr_pipeline.gate.checks import leaks
+from ltr_pipeline.gate.checks.check import Check
+from ltr_pipeline.gate.decision import Decision, blocks, decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.gate.policy import VARIABLES, Policy
 from ltr_pipeline.metrics.changes import Change
@@ -361,7 +362,7 @@ def test_the_worse_of_two_rivals_counts_by_coin_pairs():
 def doubt(coin_check, unbiased=None, audit=True):
     found = replace(GOOD, coins=coin_check, champion=replace(against(delta(0.2)), unbiased=unbiased))
     decision = decide(found, Policy())
-    return checks.doubt(of(decision, "coin"), of(decision, "unbiased_delta"), audit=audit)
+    return leaks.doubt(of(decision, "coin"), of(decision, "unbiased_delta"), audit=audit)
 
 
 def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less():
@@ -376,7 +377,7 @@ def test_a_large_gain_is_cleared_by_coins_and_audit_together_and_by_nothing_less
     large = replace(GOOD, coins=coins(), champion=against(delta(0.2)))
     assert status_of(decide(large, Policy()), "suspicious_gain") == "pass"
     assert status_of(decide(replace(large, audit=[]), Policy()), "suspicious_gain") == "inconclusive"
-    cleared = checks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
+    cleared = leaks.suspicious_gain(against(delta(0.2)), Policy(), doubt="")
     assert (cleared.status, cleared.observed) == ("pass", 0.2)
 
 
@@ -476,3 +477,27 @@ def test_the_latency_by_the_clock_stands_beside_the_one_that_is_judged():
         assert f"takes 0.24 ms {judged} (18.58 ms by the clock) at the 95th percentile, within" in check.reason
     former = [check for check in decide(GOOD, Policy()).checks if check.name == "latency_p95"]
     assert "takes 4.00 ms at the 95th percentile" in former[0].reason
+
+
+@pytest.mark.parametrize(("name", "status"), [case for case in CASES if case[0] == "fairness_gap"])
+def test_the_champions_gap_is_judged_as_the_challengers_and_keeps_nothing_out(name, status):
+    measured = CASES[name, status].fairness
+    decision = decide(replace(GOOD, champion_fairness=measured), Policy())
+    assert decision.champion.version == GOOD.champion.version
+    assert decision.champion.fairness == of(decide(replace(GOOD, fairness=measured), Policy()), "fairness_gap")
+    assert decision.champion.fairness.status == status
+    assert (decision.verdict, decision.reasons) == ("publish", [])
+    assert decision.checks == decide(GOOD, Policy()).checks
+
+
+def test_without_a_champion_that_was_measured_nothing_is_said_of_it():
+    assert decide(GOOD, Policy()).champion is None
+    legacy = replace(GOOD, champion=against(delta(0.01), "legacy_linear"), champion_fairness=gap(0.1))
+    assert decide(replace(legacy, champion=replace(legacy.champion, version=None)), Policy()).champion is None
+
+
+def test_a_verdict_of_a_former_release_is_read():
+    decision = decide(GOOD, Policy())
+    former = json.decode(json.encode(decision))
+    assert "champion" not in former  # so that a document without it is as small as before
+    assert json.decode(json.encode(former), type=Decision) == decision

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from ltr_pipeline.dataset.load import Dataset
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests
+from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests, without_model
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
 from ltr_pipeline.scoring.calibration import Calibration
@@ -402,3 +402,73 @@ def test_without_exploration_or_without_positions_there_is_no_coin() -> None:
     plain = gathered(pairs(), champion=rival())
     assert (plain.coins.rankings, plain.coins.suffices, plain.champion.unbiased) == (0, None, None)
     assert gathered(dataclasses.replace(pairs(), position=None)).coins is None
+
+
+def two_groups() -> Dataset:
+    """Mixed lists: A ranks both groups right, S that of group a alone, and that of group b the wrong way round."""
+    test = pairs()
+    b_is_better = np.arange(len(test.group)) % 2 == 1
+    rows = np.repeat(b_is_better, 2)
+    test.features[:, 1] = np.where(rows, 1 - test.relevance, test.relevance)
+    first = np.where(b_is_better, "b", "a")
+    labels = np.column_stack([first, np.where(b_is_better, "a", "b")]).ravel()
+    ids = test.ids.with_columns(
+        protected_group=pl.Series(labels), item_id=pl.Series(np.arange(len(labels)).astype(str))
+    )
+    return dataclasses.replace(test, ids=ids)
+
+
+def test_the_champions_fairness_is_measured_as_the_challengers() -> None:
+    found = gathered(two_groups(), champion=rival(BY_S))
+    assert (found.fairness.gap, found.champion_fairness.gap) == (0, 1)
+    assert found.champion_fairness == replace(
+        gathered(two_groups(), BY_S).fairness,
+        groups=found.champion_fairness.groups,  # without nDCG@5
+    )
+    decision = decide(found, Policy())
+    assert decision.champion.version == A
+    assert decision.champion.fairness.status == "fail"
+    assert not [reason for reason in decision.reasons if "fairness" in reason]
+
+
+def test_only_rankings_that_the_champion_was_not_trained_on_tell_its_fairness() -> None:
+    found = gathered(two_groups(), champion=rival(BY_S, START + DAY), min_queries=10).champion_fairness
+    assert found.rankings == 2 * A_DAY
+    assert {(group.protected_group, group.rankings) for group in found.groups} == {("a", A_DAY), ("b", A_DAY)}
+    assert gathered(two_groups(), champion=rival(BY_S, START + DAYS * DAY)).champion_fairness is None
+
+
+def test_the_champions_fairness_is_measured_where_too_few_rankings_are_new_to_compare() -> None:
+    found = gathered(two_groups(), champion=rival(BY_S, START + 2 * DAY))
+    assert found.champion.delta is None
+    assert [group.rankings for group in found.champion_fairness.groups] == [20, 20]
+    assert not found.champion_fairness.evaluable
+    assert decide(found, Policy()).champion.fairness.status == "not_evaluable"
+
+
+def test_without_a_champion_there_is_no_fairness_of_it() -> None:
+    assert gathered(two_groups(), legacy_weights={"S": 1.0}).champion_fairness is None
+
+
+def test_groups_that_the_champion_alone_is_tested_on_are_pooled_as_the_challengers() -> None:
+    test = two_groups()
+    rare = test.ids["protected_group"].set(pl.Series(np.arange(len(test.ids)) == len(test.ids) - 1), "typo")
+    test = dataclasses.replace(test, ids=test.ids.with_columns(protected_group=rare))
+    found = gathered(test, champion=rival(BY_S, START + DAY), min_queries=10)
+    assert found.champion_fairness.pooled == found.fairness.pooled == ["typo"]
+    assert found.champion_fairness.pooled_share == pytest.approx(1 / (4 * A_DAY))
+
+
+def test_a_night_without_a_challenger_measures_the_champion() -> None:
+    days = HeldOut(two_groups(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
+    found = without_model("all features are alike", days, rival(BY_S), None)
+    assert (found.champion.version, found.champion.delta, found.champion.reason) == (
+        A,
+        None,
+        "there is no model to compare",
+    )
+    assert found.champion_fairness == gathered(two_groups(), champion=rival(BY_S)).champion_fairness
+    decision = decide(found, Policy())
+    assert (decision.verdict, decision.champion.fairness.status) == ("keep", "fail")
+    alone = without_model("all features are alike", days, None, None)
+    assert (alone.champion.kind, alone.champion_fairness, decide(alone, Policy()).champion) == ("none", None, None)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError
 from ltr_pipeline.folders import record_of
 from ltr_pipeline.jobs import nightly
+from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, REPORT, TRAINED
 from ltr_pipeline.runs import run
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.settings import Settings
@@ -336,3 +337,42 @@ def test_a_publish_also_writes_the_mirror_and_prunes_old_versions(tmp_path: Path
     assert settings.registry.history()[-1].move == "prune"
     assert RUN in kept
     assert "20250101_0215" not in kept
+
+
+def test_the_champions_fairness_is_measured_again_on_every_later_night(settings: Settings, tmp_path: Path) -> None:
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    assert "champion" not in json.loads(artefacts(settings)["decision.json"])  # nothing was published before
+    simulate(tmp_path, NIGHT, 1)
+    judged = up_to("quality_gate", settings, NIGHT + DAY)
+    later = run.Run("20250716_0215", settings)
+    evidence, decision = later.read(EVIDENCE), later.read(DECISION)
+    assert evidence.champion_fairness is not None
+    assert evidence.champion_fairness.rankings == evidence.fairness.rankings > 0  # none of them trained the champion
+    assert evidence.champion_fairness.gap != evidence.fairness.gap
+    assert decision.champion is not None
+    assert (decision.champion.version, decision.champion.fairness.observed) == (
+        RUN,
+        evidence.champion_fairness.corrected_gap,
+    )
+    unfair = replace(decision.champion.fairness, status="fail")
+    found = replace(decision, champion=replace(decision.champion, fairness=unfair))
+    assert nightly.keep_previous(judged, settings)["alarm"] == ""
+    kept = nightly.keep_previous(later.write(DECISION, found), settings)
+    assert kept["alarm"].startswith(f"{RUN}, which is in use, ranks groups of people unequally: the fairness gap is ")
+    assert kept["alarm"] in later.read(REPORT).decode()
+
+
+def test_a_night_with_nothing_to_learn_from_measures_the_champion_all_the_same(
+    settings: Settings, tmp_path: Path
+) -> None:
+    nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    simulate(tmp_path, NIGHT, 1)
+    up_to("evaluate_ranker", settings, NIGHT + DAY)
+    later = run.Run("20250716_0215", settings)
+    measured, trained = later.read(EVIDENCE).champion_fairness, later.read(TRAINED)
+    nothing = later.write(TRAINED, replace(trained, trees=0, untrained="all features are alike"))
+    judged = nightly.quality_gate(nightly.evaluate_ranker(nothing, settings), LENIENT, settings)
+    assert later.read(EVIDENCE).champion_fairness == measured
+    assert later.read(DECISION).champion.version == RUN
+    nightly.keep_previous(judged, settings)
+    assert f"The champion, {RUN}" in later.read(REPORT).decode()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from deploy.native.compose import Compose
@@ -94,10 +95,12 @@ def post(server: Server, path: str, body: Any = None) -> Any:
 
 def test_the_service_reads_the_registry_and_which_night_was_judged(stack: Stack, tmp_path: Path) -> None:
     stack.registry.publish(document(A), who="night", why="passed the gate")
-    stack.storage(stack.night, "data").put(f"runs/{A}/decision.json", b"{}")
+    gap = {"name": "fairness_gap", "status": "pass", "observed": 0.02}
+    stack.storage(stack.night, "data").put(f"runs/{A}/decision.json", msgspec.json.encode({"checks": [gap]}))
     with Server(tmp_path / "run", stack.service) as server:
         server.until(lambda: server.get("/ltr/health")["version"] == A)
         assert post(server, "/ltr/rank", RANK)["version"] == A
+        server.until(lambda: server.metric("ltr_weights_fairness_gap") == 0.02)
         stack.registry.publish(document(B, high=0.9), who="night", why="passed the gate")
         assert post(server, DEBUG)["version"] == B
         listed = server.until(lambda: server.http.get("/ltr/versions").json().get("versions"))
@@ -118,6 +121,7 @@ def test_the_service_writes_below_monitoring_and_nowhere_else(stack: Stack) -> N
     assert refused(registry.delete, "latest/ltr_weights.json")
     assert refused(data.put, f"runs/{A}/decision.json", b"{}")
     assert refused(data.get, "events/date=2025-07-15/manifest.json")
+    assert refused(data.get, f"runs/{A}/evidence.json")
     assert refused(data.keys, "events")
     assert refused(monitoring.delete, "metrics/2025-07-15/1.json")
 

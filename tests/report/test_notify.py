@@ -6,8 +6,10 @@ import pytest
 import structlog
 
 from ltr_pipeline.errors import RankerError
-from ltr_pipeline.gate.checks import Check, Decision
+from ltr_pipeline.gate.checks.check import Check
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.notify import Message, failure, rejection, send, success
 from support.webhook import Server, running
 
@@ -63,13 +65,33 @@ class TestMessages:
     def test_rejection_on_a_first_run_has_nothing_in_use(self):
         assert rejection("20251120_0215", decision("keep"), latest=None).body.startswith("No version is in use yet.")
 
+    def test_an_unfair_version_in_use_is_in_the_title_and_in_the_text_of_every_message(self):
+        unfair = Alarm("20251119_0215, which is in use, ranks unequally.", "Roll back.", raised=True)
+        told = [
+            success("20251120_0215", decision("publish"), promoted=False, alarm=unfair),
+            rejection("20251120_0215", decision("keep"), latest="20251119_0215", alarm=unfair),
+            failure("20251120_0215", "publish_weights", "the disk is full", latest="20251119_0215", alarm=unfair),
+        ]
+        assert [message.kind for message in told] == ["warning", "warning", "failure"]
+        for message in told:
+            assert message.title.endswith("; the version in use is unfair")
+            assert "\n\n20251119_0215, which is in use, ranks unequally. Roll back." in message.body
+
+    def test_an_unfair_version_that_was_replaced_is_news_and_no_alarm(self):
+        replaced = Alarm("20251119_0215 ranked unequally.", "It was replaced.", raised=False)
+        message = success("20251120_0215", decision("publish"), alarm=replaced)
+        assert (message.kind, message.title) == ("success", "LTR 20251120_0215 published")
+        assert "20251119_0215 ranked unequally. It was replaced." in message.body
+
     def test_failure_names_the_task_and_the_error(self):
         message = failure("20251120_0215", "train_ranker", RankerError("no rows"), latest="20251119_0215")
         assert (message.kind, message.title) == ("failure", "LTR run 20251120_0215 failed in train_ranker")
         assert message.body == "RankerError: no rows\n\n20251119_0215 is in use."
 
     def test_a_long_error_is_cut_to_what_chat_channels_take(self):
+        unfair = Alarm("w" * 200, "r" * 300, raised=True)
         assert len(failure("r", "t", "x" * 100_000).body) < 2000
+        assert len(failure("r", "t", "x" * 100_000, latest="20251119_0215", alarm=unfair, logs="l").body) < 2000
 
 
 class TestSend:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from ltr_pipeline.gate.policy import Policy
-from ltr_pipeline.metrics.fairness import GroupAccuracy
+from ltr_pipeline.metrics.fairness import Gap, GroupAccuracy
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.ranker.train import Chooser
 from ltr_pipeline.report import rows
@@ -27,13 +27,16 @@ from support.nights import (
     NIGHTS,
     RELIABILITY,
     TRAINED,
+    UNFAIR,
     YESTERDAY,
     delta,
     estimate,
     example,
     night,
     rejected,
+    unfair,
     unjudgeable,
+    untrained,
 )
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -172,6 +175,14 @@ class TestVerdict:
         worse = outline(night(both, version=None, promoted=False, latest=None)).text
         assert worse.count("A night that loses now and then is normal.") == 1
 
+    def test_an_unfair_version_in_use_stands_before_every_table(self):
+        html = render(unfair())
+        said = "20251119_0215, which is in use, ranks groups of people unequally: the fairness gap is 0.115"
+        assert html.index(said) < html.index("<table")
+        replaced = outline(night(replace(EVIDENCE, champion_fairness=UNFAIR))).text
+        assert "20251120_0215 has taken its place, so nothing needs to be done about it." in replaced
+        assert "groups of people unequally" not in outline(night()).text
+
     def test_what_is_typed_is_marked_as_code(self):
         assert "<code>ltr rollback</code>" in render(night())
         assert "<code>ltr rollback 20251120_0215</code>" in render(NIGHTS["pinned"]())
@@ -230,10 +241,40 @@ class TestSections:
         assert "Vanished: no value in the test days: T" in text
         assert "Seen in the events, but not on the allow-list: Z2" in text
 
+    def test_the_champions_fairness_stands_beside_the_challengers(self):
+        words = outline(unfair()).words
+        at = words.index("The champion, 20251119_0215")
+        assert words[at + 1] == "fail"
+        section = words[at : words.index("Features", at)]
+        assert section[section.index("Gap, noise-corrected (judged)") + 1] == "0.115"
+        assert section[section.index("b") + 2] == "0.686"  # after the kind of rankings
+        assert "nDCG@5" not in section
+        assert "noise-corrected, champion 0.115" in words
+        assert "The champion, 20251119_0215" not in outline(night()).words
+
+    def test_the_champions_fairness_is_shown_where_nothing_was_trained(self):
+        page = outline(untrained())
+        assert "fairness" in [attrs["id"] for attrs in page.attributes("section")]
+        assert "The champion, 20251119_0215" in page.words
+        assert "How often a better item of a group" not in page.text
+
+    def test_both_kinds_of_rankings_of_the_champion_are_shown(self):
+        other = Gap(kind="pure", rankings=204, gap=0.09, low=0.02, high=0.14, noise=0.03, corrected_gap=0.085)
+        both = replace(UNFAIR, rankings=911, other=other)
+        html = render(night(replace(EVIDENCE, champion_fairness=both)))
+        assert "<h4>Mixed rankings (911)</h4>" in html
+        assert "<h4>Pure rankings (204)</h4>" in html
+
     def test_yesterday_and_today_stand_side_by_side(self):
         told = {change.name: change[1:] for change in rows.evidence_changes(YESTERDAY, EVIDENCE)}
         assert told["nDCG@5"] == ("0.706", "0.712", "+0.006", "")
         assert told["Training impressions"] == ("150,011", "152,340", "+2,329", "+1.6 %")  # 2329 / 150011
+        before, now = (replace(each, champion_fairness=FAIR) for each in (YESTERDAY, EVIDENCE))
+        now = replace(now, champion_fairness=UNFAIR)
+        told = {change.name: change[1:] for change in rows.evidence_changes(before, now)}
+        assert told["Fairness gap of 20251119_0215"] == ("0.015", "0.115", "+0.100", "")
+        other = replace(before, champion=replace(before.champion, version="20251118_0215"))
+        assert not [change for change in rows.evidence_changes(other, now) if "20251119" in change.name]
         unknown = {change.name: change[1:] for change in rows.evidence_changes(YESTERDAY, unjudgeable().evidence)}
         assert unknown["nDCG@5"] == ("0.706", "–", "–", "")
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ltr_pipeline.gate.checks import Check, decide
+from ltr_pipeline.gate.checks.check import Check
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from ltr_pipeline.runs.names import last_judged
+from ltr_pipeline.runs.names import moment_of, newest_judged
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -113,14 +114,51 @@ def _shared_folders(pid: int) -> set[Path]:
 
 def test_a_worker_that_is_new_reads_the_newest_judged_run(tmp_path: Path) -> None:
     data = LocalStorage(tmp_path / "var" / "data")
-    assert last_judged(data) is None
+    assert newest_judged(data) is None
     data.put("runs/20250714_0215/decision.json", b"{}")
     data.put("runs/20250716_0215/inputs.json", b"{}")  # not judged yet
     data.put("runs/mine/decision.json", b"{}")
     data.put("runs/20250715_0215_2/decision.json", b"{}")
     moment = dt.datetime(2025, 7, 15, 2, 15, tzinfo=dt.UTC).timestamp()
-    assert last_judged(data) == moment
+    assert newest_judged(data) == "20250715_0215_2"
+    assert moment_of("20250715_0215_2") == moment
     with Server(tmp_path, WEIGHTS_POLL_SECONDS="0.1") as server:
         server.until(lambda: server.metric("ltr_last_judged_timestamp_seconds") == moment)
         data.put("runs/20250716_0215/decision.json", b"{}")
         server.until(lambda: server.metric("ltr_last_judged_timestamp_seconds") == moment + 86400)
+
+
+def verdict(version: str | None, status: str, gap: float | None, own: float = 0.02) -> bytes:
+    """The decision of a night, as far as the service reads it, and more that it does not."""
+    champion = {"version": version, "fairness": {"name": "fairness_gap", "status": status, "observed": gap, "unit": ""}}
+    checks = [
+        {"name": "ndcg_at_5", "status": "pass", "observed": 0.7, "reason": ""},
+        {"name": "fairness_gap", "status": "pass", "observed": own, "reason": ""},
+    ]
+    return json.dumps({"verdict": "keep", "checks": checks} | ({"champion": champion} if version else {})).encode()
+
+
+def test_the_fairness_of_the_weights_in_use_is_that_of_the_newest_judged_run(tmp_path: Path) -> None:
+    data = LocalStorage(tmp_path / "var" / "data")
+    published(tmp_path)
+    data.put(f"runs/{A}/decision.json", verdict(None, "", None, own=0.02))  # the night that published it
+    with Server(tmp_path, WEIGHTS_POLL_SECONDS="0.1") as server:
+
+        def exported() -> tuple[float, float]:
+            return server.metric("ltr_weights_fairness_gap"), server.metric("ltr_weights_unfair")
+
+        server.until(lambda: exported() == (0.02, 0))
+        data.put("runs/20250715_0215/decision.json", verdict(A, "fail", 0.115))
+        server.until(lambda: exported() == (0.115, 1))
+        data.put("runs/20250716_0215/decision.json", verdict(A, "not_evaluable", None))
+        server.until(lambda: exported() == (0, 0))
+        data.put("runs/20250717_0215/decision.json", verdict(A, "fail", 0.115))
+        server.until(lambda: exported() == (0.115, 1))
+        data.put("runs/20250718_0215/decision.json", verdict("20250701_0215", "fail", 0.2))  # another was in use
+        server.until(lambda: exported() == (0, 0))
+        data.put("runs/20250719_0215/decision.json", verdict(A, "fail", 0.115))
+        server.until(lambda: exported() == (0.115, 1))
+        data.put("runs/20250720_0215/decision.json", b"{")  # it cannot be read: what is known stays
+        judged = dt.datetime(2025, 7, 20, 2, 15, tzinfo=dt.UTC).timestamp()
+        server.until(lambda: server.metric("ltr_last_judged_timestamp_seconds") == judged)
+        assert exported() == (0.115, 1)

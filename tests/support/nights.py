@@ -12,7 +12,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
-from ltr_pipeline.gate.checks import decide
+from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.examples import Example, Examples, Kind, Place
 from ltr_pipeline.gate.policy import Policy
@@ -70,6 +70,20 @@ FAIR = Fairness(
     groups=[
         GroupAccuracy(protected_group="a", accuracy=0.781, pairs=5210, rankings=911, exposure=1.02, ndcg_at_5=0.731),
         GroupAccuracy(protected_group="b", accuracy=0.750, pairs=3127, rankings=702, exposure=0.98, ndcg_at_5=0.712),
+    ],
+)
+
+UNFAIR = replace(
+    FAIR,
+    gap=0.118,
+    low=0.07,
+    high=0.16,
+    corrected_gap=0.115,
+    upper=0.171,
+    corrected_p20=0.08,
+    groups=[
+        replace(FAIR.groups[0], accuracy=0.804, ndcg_at_5=None),
+        replace(FAIR.groups[1], accuracy=0.686, ndcg_at_5=None),
     ],
 )
 
@@ -332,9 +346,40 @@ def rejected() -> Night:
     worse = replace(
         EVIDENCE,
         champion=replace(EVIDENCE.champion, delta=delta(-0.021), metrics=metrics(0.733)),
-        fairness=replace(FAIR, gap=0.118, low=0.07, high=0.16, corrected_gap=0.115, corrected_p20=0.08),
+        fairness=UNFAIR,
     )
     return night(worse, version=None, promoted=False, latest="20251119_0215")
+
+
+def unfair() -> Night:
+    """The challenger is worse, and the champion, which stays in use, has become unfair."""
+    worse = replace(
+        EVIDENCE,
+        champion=replace(EVIDENCE.champion, delta=delta(-0.021), metrics=metrics(0.733)),
+        champion_fairness=UNFAIR,
+    )
+    return night(worse, version=None, promoted=False, latest="20251119_0215")
+
+
+def untrained() -> Night:
+    """There was nothing to learn from; the champion was measured all the same."""
+    nothing = Estimate(value=None, low=None, high=None, n=0)
+    none = Metrics(ndcg_at_5=nothing, linear_ndcg_at_5=nothing, mrr=nothing, hit_at_3=nothing)
+    reason = "there is no model to compare"
+    blank = Evidence(
+        trees=0,
+        untrained="there is no training ranking",
+        train_impressions=0,
+        test_queries=1204,
+        metrics=none,
+        against_random=None,
+        champion=Comparison(version="20251119_0215", kind="champion", reason=reason),
+        fairness=Fairness(configured=False, evaluable=False, reason=reason),
+        latency=None,
+        landed=EVIDENCE.landed,
+        champion_fairness=UNFAIR,
+    )
+    return night(blank, version=None, promoted=False, latest="20251119_0215", trained=None, examples=None)
 
 
 def inconclusive() -> Night:
@@ -441,6 +486,8 @@ def empty_day() -> Night:
 NIGHTS = {
     "published": night,
     "rejected": rejected,
+    "unfair": unfair,
+    "untrained": untrained,
     "inconclusive": inconclusive,
     "explored": explored,
     "unexplored": unexplored,

@@ -15,7 +15,7 @@ from ltr_pipeline.events.decoding.lines import Lines
 __all__ = ["Fitting"]
 
 UNSPEAKABLE: Final = re.compile(r'[\\"\x00-\x1f]')
-"""What msgspec takes in no name: such a field is not looked at here, so that Arrow may stumble over its lines."""
+"""Characters that msgspec takes in no name: such a field is not looked at here, so Arrow may stumble over its lines."""
 
 SCALARS: Final[dict[pa.DataType, Any]] = {pa.string(): str, pa.float64(): float, pa.bool_(): bool}
 

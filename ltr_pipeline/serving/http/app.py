@@ -71,12 +71,15 @@ class Parts:
         self.bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
         self.variants = Variants([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
         self.shadow = Shadow(self.variants, settings.shadow_version, self._log_shadow)
-        self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, lambda: look_for_nights(settings.data)])
+        self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, self._look_for_nights])
         self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
 
     def sample(self) -> Sample:
         """Return what requests to copy are made of now."""
         return sample(self.settings.mapping, self.models.current)
+
+    def _look_for_nights(self) -> None:
+        look_for_nights(self.settings.data, self.models.current.version)
 
     def _log_shadow(self, ranking: ShadowRanking) -> None:
         self.recorder.answered(ranking.answered_list())

@@ -34,7 +34,7 @@ _END: Final = re.compile(r"(?i:^|[_-])(?i:ids?|uuid|key)$|(?<=[a-z])(?:Id|ID|Uui
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What examples are made of: a query, a user, an action, and two items with features, the better one first."""
+    """Parts of the examples: a query, a user, an action, and two items with features, the better one first."""
 
     query_id: str
     user_id: str
@@ -49,7 +49,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operation is asked, None where it takes no body, and what it answers."""
+    """An operation's body, None where it takes none, and its answer."""
 
     asks: Any = None
     gives: Any

@@ -1,0 +1,135 @@
+"""The quality gate: evidence and a policy in, a decision out. Pure: no clock, no files, no randomness.
+
+A check that does not pass either fails, is inconclusive (the data cannot decide) or is not evaluable (there is no such
+data). ``docs/gate.md`` has the table of what each does to the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from ltr_pipeline.gate.checks import fairness, inputs, leaks, ranker, rivals
+from ltr_pipeline.gate.checks.check import Check, Status
+from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.policy import Policy
+
+__all__ = ["Champion", "Decision", "blocks", "decide"]
+
+
+class Champion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The published version as this night found it; it blocks nothing, as an unfair champion is no reason to keep it.
+
+    Attributes
+    ----------
+    version
+        Its id.
+    fairness
+        Its fairness gap, judged as that of the challenger.
+    """
+
+    version: str
+    fairness: Check
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """The gate's verdict, the checks it rests on, and the policy that was applied.
+
+    Attributes
+    ----------
+    verdict
+        ``publish`` or ``keep`` the former model.
+    checks
+        All of them, in the order of the gate table.
+    reasons
+        Why the former model is kept, in plain words; empty when publishing.
+    mode, policy
+        What was applied.
+    champion
+        The version that was in use; None where there was none that could be scored, and from a release that did not.
+    document
+        SHA-256 of the frozen document that was judged, and that alone may be published; None when there is none, and
+        in the document itself.
+    """
+
+    verdict: Literal["publish", "keep"]
+    checks: list[Check]
+    reasons: list[str]
+    mode: str
+    policy: Policy
+    champion: Champion | None = None
+    document: str | None = None
+
+
+def decide(evidence: Evidence, policy: Policy) -> Decision:
+    """Judge a challenger.
+
+    Every check is made, so that one run shows all that is wrong. A check blocks when its status does (see `blocks`);
+    nothing is published in a dry run, whose first reason says what an enforcing gate would have done.
+    """
+    checks = [
+        *(_of_the_model(evidence, policy) if not evidence.untrained else ()),
+        ranker.trained(evidence),
+        inputs.samples(evidence, policy),
+        inputs.queries(evidence, policy),
+        inputs.fresh_events(evidence.landed),
+        inputs.quarantined_share(evidence.landed, policy),
+        inputs.lost_share(evidence.landed, policy),
+        inputs.unjoined_share(evidence, policy),
+    ]
+    reasons = [check.reason for check in checks if blocks(check.status, policy)]
+    if policy.gate_mode == "dry_run":
+        reasons.insert(0, f"dry run: would {'keep the former model' if reasons else 'publish'}")
+    verdict: Literal["publish", "keep"] = "keep" if reasons else "publish"
+    return Decision(
+        verdict=verdict,
+        checks=checks,
+        reasons=reasons,
+        mode=policy.gate_mode,
+        policy=policy,
+        champion=_champion(evidence, policy),
+    )
+
+
+def _champion(evidence: Evidence, policy: Policy) -> Champion | None:
+    version, measured = evidence.champion.version, evidence.champion_fairness
+    if version is None or measured is None:
+        return None
+    return Champion(version=version, fairness=fairness.fairness_gap(measured, policy))
+
+
+def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Yield the checks that need a model."""
+    coin, unbiased = leaks.coin(evidence.coins), rivals.unbiased_delta(evidence, policy)
+    yield ranker.ndcg_at_5(evidence, policy)
+    yield ranker.beats_random(evidence)
+    yield fairness.fairness_gap(evidence.fairness, policy)
+    yield fairness.unknown_groups(evidence.fairness, policy)
+    yield ranker.latency_p95(evidence, policy)
+    yield rivals.champion(evidence, policy)
+    yield rivals.best_recent(evidence, policy)
+    yield coin
+    yield unbiased
+    audited = leaks.feature_audit(evidence)
+    clean = None if audited.status == "skipped" else audited.status == "pass"
+    yield leaks.suspicious_gain(evidence.champion, policy, doubt=leaks.doubt(coin, unbiased, audit=clean))
+    yield audited
+    yield inputs.feature_change(evidence, policy)
+
+
+def blocks(status: Status, policy: Policy) -> bool:
+    """Tell whether a check of this status keeps the former model.
+
+    >>> [blocks(status, Policy()) for status in ("pass", "skipped", "fail", "inconclusive", "not_evaluable")]
+    [False, False, True, True, True]
+    >>> blocks("inconclusive", Policy(on_inconclusive="publish"))
+    False
+    """
+    kept = {
+        "fail": True,
+        "inconclusive": policy.on_inconclusive == "keep",
+        "not_evaluable": policy.on_not_evaluable == "keep",
+    }
+    return kept.get(status, False)
