@@ -207,6 +207,9 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert (scored["version"], scored["rows"], scored["batches"]) == (latest["version"], 1000, 10)
     (again,) = json.loads(ltr(stack, tmp_path, "score", "--json"))
     assert again["rows"] == 0
+    for command in ("train", "classify"):
+        ltr(stack, tmp_path, "segments", command)
+    assert "engajamento" in ltr(stack, tmp_path, "segments", "show")
 
 
 def test_each_part_has_the_variables_of_its_container(stack: dict[str, str]) -> None:
