@@ -207,8 +207,8 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     assert (scored["version"], scored["rows"], scored["batches"]) == (latest["version"], 1000, 10)
     (again,) = json.loads(ltr(stack, tmp_path, "score", "--json"))
     assert again["rows"] == 0
-    for command in ("train", "classify"):
-        ltr(stack, tmp_path, "segments", command)
+    for what in ("train", "classify"):
+        ltr(stack, tmp_path, "segments", what)
     assert "engajamento" in ltr(stack, tmp_path, "segments", "show")
 
 
