@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from deploy.native.postgres import PostgresServer
 from ltr_pipeline.batch import runs
 from ltr_pipeline.batch.model import Model
+from ltr_pipeline.batch.rank import rank
 from ltr_pipeline.batch.score import score
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import DatabaseError, DatabaseUnavailableError, ScoringError
 from support.databases import JOB, model, on_postgresql, on_sqlite, opened, run, users, wrong
+from support.recommending import RANK, candidates
 
 
 @pytest.fixture
@@ -216,6 +218,12 @@ def test_what_is_no_table_is_told(server_database: Database, kind: str) -> None:
     run(server_database, f"CREATE {kind} shown AS SELECT * FROM users")
     with pytest.raises(ScoringError, match="shown is a view, whose rows cannot be locked: name the table that it show"):
         score(server_database, "lead_score", replace(JOB, table="shown"), model(), size=10)
+
+
+def test_candidates_may_come_from_a_materialized_view(server_database: Database) -> None:
+    candidates(server_database, queries=5)
+    run(server_database, "CREATE MATERIALIZED VIEW fresh AS SELECT * FROM candidates")
+    assert rank(server_database, "best", replace(RANK, table="fresh"), model(), size=2).rows == 10
 
 
 def test_a_table_in_parts_is_scored(server_database: Database) -> None:
