@@ -98,6 +98,7 @@ secrets:
 	@umask 077; touch .env; add() { grep -q "^$$1=." .env || printf '%s=%s\n' "$$1" "$$2" >> .env; }; \
 	[ -z "$$(tail -c 1 .env)" ] || echo >> .env; \
 	add POSTGRES_PASSWORD "$$(openssl rand -hex 24)"; \
+	add POSTGRES_LTR_PASSWORD "$$(openssl rand -hex 24)"; \
 	add AWS_SECRET_ACCESS_KEY "$$(openssl rand -hex 20)"; \
 	add MINIO_ROOT_PASSWORD "$$(openssl rand -hex 20)"; \
 	add MINIO_SERVING_PASSWORD "$$(openssl rand -hex 20)"; \
@@ -108,7 +109,7 @@ secrets:
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
 # holds (the package with these extras), what builds its wheel, and what `ltr try` needs in a checkout; and uv itself.
-IMAGE_EXTRAS := airflow celery kafka-fast postgres serving
+IMAGE_EXTRAS := airflow celery database kafka-fast postgres segments serving
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 PART := --constraint requirements.lock --no-annotate
 lock: $(READY)

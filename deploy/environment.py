@@ -15,6 +15,7 @@ __all__ = ["STACK", "example"]
 
 STACK = {
     "POSTGRES_PASSWORD": ("", "Password of Airflow's database; letters and digits only, because it goes into a URL."),
+    "POSTGRES_LTR_PASSWORD": ("", "Password of the user `ltr`, whose database is for scores; letters and digits, too."),
     "MINIO_ROOT_PASSWORD": ("", "Password of MinIO's owner, who makes the logins."),
     "MINIO_SERVING_PASSWORD": ("", "Password of the service's login at MinIO, ltr-serving."),
     "AIRFLOW__CORE__FERNET_KEY": ("", "Encrypts Airflow's Connections and Variables; losing it loses them."),
@@ -39,7 +40,7 @@ def example(kind: type[Settings] = ServingSettings) -> str:
     lines = ["# Every environment variable with its default. Copy the lines you change to .env.", ""]
     for field in kind.model_fields.values():
         lines += [f"# {field.description}", f"{variable(field)}={_rendered(field.default)}", ""]
-    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first six (docs/stack.md).", ""]
+    lines += ["# Only for docker-compose.yaml; `make secrets` generates the first seven (docs/stack.md).", ""]
     for name, (default, why) in STACK.items():
         lines += [f"# {why}", f"{name}={default}", ""]
     return "\n".join(lines).rstrip() + "\n"

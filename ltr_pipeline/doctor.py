@@ -53,7 +53,10 @@ Findings = Iterator[tuple[Status, str]]
 
 
 def examine(
-    settings: Settings, kind: type[Settings] = Settings, variables: Callable[[], Found | None] = lambda: None
+    settings: Settings,
+    kind: type[Settings] = Settings,
+    variables: Callable[[], Found | None] = lambda: None,
+    database: Callable[[Settings], Findings] = lambda _: iter(()),
 ) -> Iterator[Finding]:
     """Examine everything a night needs; nothing is changed but for an object that is written and removed again.
 
@@ -63,6 +66,8 @@ def examine(
         Class that has all settings there are, by which misspelt ones are known.
     variables
         Returns the gate's Variables in Airflow; None where there is none.
+    database
+        Looks at the database; what does knows every room's tables.
     """
     checks: list[tuple[str, Callable[[Settings], Findings]]] = [
         ("environment", lambda _: _environment(kind)),
@@ -76,6 +81,7 @@ def examine(
         ("data", lambda settings: _writable(settings.data)),
         ("registry", _registry),
         ("last night", _nights),
+        ("database", database),
     ]
     for subject, check in checks:
         try:
@@ -115,11 +121,11 @@ def _world(settings: Settings) -> Findings:
 def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
-    yield "ok", f"{len(mapping.features)} features; messages read: {kinds}"
+    yield "ok", f"{len(mapping.model_features)} features; messages read: {kinds}"
 
 
 def _parameters(settings: Settings) -> Findings:
-    check_parameters(settings.parameters, settings.mapping.features)
+    check_parameters(settings.parameters, settings.mapping.model_features)
     own = ", ".join(settings.parameters)
     yield "ok", f"LTR_PARAMETERS sets {own}" if own else "LTR_PARAMETERS is empty: training has its defaults"
 

@@ -11,9 +11,13 @@
     ├── DatasetError           no dataset can be built from what has landed
     ├── RankerError            training or scoring cannot go on
     │   └── NothingToLearnError
+    ├── SegmentError           segments cannot be trained, or nothing can be classified by them
     ├── RequestError           a request to rank cannot be read
     ├── WeightsError           a weights document is altered, truncated or inconsistent
     ├── ProgramError           a program on this machine cannot be started or stopped
+    ├── DatabaseError          a database, a table of it or a right in it is not as needed
+    │   └── DatabaseUnavailableError  it cannot be had now; later it may
+    ├── ScoringError           a scoring job is wrong, or rows of a table cannot be scored
     ├── RegistryError          a version cannot be published, promoted or found
     │   └── UnknownVersionError
     └── StorageError           an object cannot be read or written
@@ -62,6 +66,10 @@ class NothingToLearnError(RankerError):
     """The training rankings hold nothing that a ranker could learn; the gate then keeps the former model."""
 
 
+class SegmentError(LtrError):
+    """Segments of engagement cannot be trained, or there is nothing to classify or to classify by."""
+
+
 class ProgramError(LtrError):
     """A program on this machine cannot be started, is not well, or does not end."""
 
@@ -72,6 +80,18 @@ class RequestError(LtrError):
 
 class WeightsError(LtrError):
     """A weights document was altered, truncated, or contradicts itself."""
+
+
+class DatabaseError(LtrError):
+    """A database, a table or column of it, or a right in it is not as it is needed."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database cannot be reached, has gone away, or another session was in the way; the same again may work."""
+
+
+class ScoringError(LtrError):
+    """A scoring job is wrong, or the rows of a table cannot be scored."""
 
 
 class RegistryError(LtrError):

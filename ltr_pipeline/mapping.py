@@ -38,9 +38,10 @@ from ltr_pipeline.schema import (
     USER_ID,
 )
 
-__all__ = ["MAX_RELEVANCE", "Mapping", "TimeUnit", "load_mapping"]
+__all__ = ["MAX_RELEVANCE", "POSITIVE", "FeatureTable", "Mapping", "TimeUnit", "load_mapping"]
 
 MAX_RELEVANCE: Final = 30  # LightGBM's label_gain is 2^relevance - 1 in a 32-bit integer
+POSITIVE: Final = 2  # in the default mapping: accepted or won
 MAX_GAP: Final = 24 * 60  # minutes; a longer gap would join the days that it is there to tell apart
 MESSAGE: Final = "$."
 """How a path begins that is the message's even where an item of its list has a field of that name."""
@@ -55,12 +56,63 @@ _HASHED: Final = (
 )
 """Fields that have always been hashed, in that order: so a mapping keeps its hash when columns are added."""
 
+_NOT_HASHED: Final = ("known_before", "positive", "feature_tables", "continues")
+"""Fields that change nothing of what is read."""
+
 _FEATURE_NAME = re.compile(r"[\w.-]+")
 
 OPTIONS: Final = ("ids", "time_unit", "features_as", "flags", "session_gap_minutes")
 """Fields of a mapping that say how other domains write; at its default an option is not hashed."""
 
+_ENTITIES: Final = {"item": ITEM_ID, "user": USER_ID, "query": QUERY_ID}
+
 TimeUnit = Literal["RFC 3339", "seconds", "milliseconds"]
+
+
+class FeatureTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of features that change: each row holds for one entity from its time on.
+
+    Attributes
+    ----------
+    name
+        Of the table, for reports and messages.
+    address
+        A Parquet or CSV file (a path or glob, or ``s3://bucket/key``), or ``sql:`` and a SELECT or the name of a table
+        of the database.
+    entity
+        Which id of an impression the rows belong to.
+    key
+        The column with that id; None: ``item_id``, ``user_id`` or ``query_id``.
+    time
+        The column that says from when on a row is known; without a zone it is UTC.
+    features
+        Names of the features, and of their columns.
+    tolerance_days
+        A value that is older than that when a list is shown is missing.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    address: Annotated[str, msgspec.Meta(min_length=1)]
+    entity: Literal["item", "user", "query"]
+    time: str
+    features: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    tolerance_days: Annotated[float, msgspec.Meta(gt=0, le=3660)]
+    key: str | None = None
+
+    @property
+    def column(self) -> str:
+        """Return the column of impressions that has the entity's id."""
+        return _ENTITIES[self.entity]
+
+    @property
+    def key_column(self) -> str:
+        """Return the column of the table that has the entity's id."""
+        return self.key or self.column
+
+    @property
+    def tolerance(self) -> timedelta:
+        """Return the age up to which a value counts."""
+        return timedelta(days=self.tolerance_days)
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +127,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     items
         Paths of the list in a message that shows a whole list at once.
     features
-        Allow-list of feature names, in model order.
+        Allow-list of the features that messages hold, in model order.
+    feature_tables
+        Tables of further features, which follow in the model's order; they are joined as of the moment a list was
+        shown. Not hashed, as nothing that is read of messages depends on them.
     fields
         Dotted paths of each column of `schema.COLUMNS`, and of the object of features, tried in order; one that is not
         there is not in these messages. In a message that shows a list each is looked for in the item and then in the
@@ -97,6 +152,9 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         all that was shown for the query on that day (UTC).
     known_before
         Features that you know are known before a list is shown, whatever the feature audit makes of them. Not hashed.
+    positive
+        Least relevance whose probability the scores are calibrated to; None: `POSITIVE`, or the highest there is where
+        that is less. Not hashed, as nothing that is read depends on it.
     continues
         How the SHA-256 of each mapping begins that this one revises: what landed under them is learned from, too. It is
         not hashed.
@@ -116,6 +174,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     flags: Literal["refused", "1 or 0"] = "refused"
     session_gap_minutes: float | None = None
     known_before: tuple[str, ...] = ()
+    positive: Annotated[int, msgspec.Meta(ge=1, le=MAX_RELEVANCE)] | None = None
+    feature_tables: tuple[FeatureTable, ...] = ()
     continues: tuple[Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{12,64}$")], ...] = ()
 
     @property
@@ -127,7 +187,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         named = sorted(name for name, paths in self.fields.items() if paths)
         fields = msgspec.structs.fields(self)
         plain = [field.name for field in fields if field.name in OPTIONS and getattr(self, field.name) == field.default]
-        left_out = {*plain, "known_before", "continues"}
+        left_out = {*plain, *_NOT_HASHED}
         given = {name: value for name, value in msgspec.structs.asdict(self).items() if name not in left_out}
         content = given | {
             "fields": {name: self.paths(name) for name in dict.fromkeys((*_HASHED, *named))},
@@ -140,6 +200,16 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def max_relevance(self) -> int:
         """Highest relevance any action has."""
         return max(self.relevance.values())
+
+    @property
+    def model_features(self) -> tuple[str, ...]:
+        """Return all features of the model, in its order: those of messages, then those of each table."""
+        return (*self.features, *(name for table in self.feature_tables for name in table.features))
+
+    @property
+    def least_positive(self) -> int:
+        """Least relevance whose probability the scores are calibrated to."""
+        return self.positive or max(1, min(POSITIVE, self.max_relevance))
 
     @property
     def session_gap(self) -> timedelta | None:
@@ -209,22 +279,43 @@ def _option_problems(mapping: Mapping) -> Iterator[str]:
         yield 'features_as = "pairs" needs the path of the list; features has the empty path, the message'
 
 
+def _feature_table_problems(mapping: Mapping) -> Iterator[str]:
+    names = [table.name for table in mapping.feature_tables]
+    if len(set(names)) != len(names):
+        yield "feature_tables have one name twice"
+    for table in mapping.feature_tables:
+        if not mapping.paths(table.column):
+            yield f"feature table {table.name} needs the path of {table.column}"
+        if table.key_column == table.time or {table.key_column, table.time} & set(table.features):
+            yield f"feature table {table.name} has key, time and features in columns of their own"
+
+
+def _feature_problems(mapping: Mapping) -> Iterator[str]:
+    features = mapping.model_features
+    if not mapping.features or len(set(features)) != len(features):
+        yield "features must name at least one feature, each once, those of feature_tables included"
+    if unfit := [name for name in features if not _FEATURE_NAME.fullmatch(name)]:
+        yield f"features {unfit} cannot be names in a LightGBM model; use letters, digits, '_', '.' and '-'"
+    for field in ("legacy_weights", "known_before"):
+        if unknown := sorted(set(getattr(mapping, field)) - set(features)):
+            yield f"{field} names {misspelt(unknown, features)}, which are not features"
+
+
 def _contradictions(mapping: Mapping) -> list[str]:
     problems = [*_fields_problems(mapping.fields)]
-    if not mapping.features or len(set(mapping.features)) != len(mapping.features):
-        problems.append("features must name at least one feature, each once")
-    if unfit := [name for name in mapping.features if not _FEATURE_NAME.fullmatch(name)]:
-        problems.append(f"features {unfit} cannot be names in a LightGBM model; use letters, digits, '_', '.' and '-'")
     if not mapping.impression_kinds:
         problems.append("impression_kinds is empty, so no message would be an impression")
     if both := set(mapping.impression_kinds) & set(mapping.feedback_kinds):
         problems.append(f"{sorted(both)} cannot be both impression and feedback")
     if not mapping.relevance or not all(0 <= r <= MAX_RELEVANCE for r in mapping.relevance.values()):
         problems.append(f"relevance must give each action a whole number from 0 to {MAX_RELEVANCE}")
-    if unknown := sorted(set(mapping.legacy_weights) - set(mapping.features)):
-        problems.append(f"legacy_weights names {misspelt(unknown, mapping.features)}, which are not features")
-    if unknown := sorted(set(mapping.known_before) - set(mapping.features)):
-        problems.append(f"known_before names {misspelt(unknown, mapping.features)}, which are not features")
+    if (mapping.positive or 0) > max(mapping.relevance.values(), default=MAX_RELEVANCE):
+        problems.append(f"positive is {mapping.positive}, but no action has a relevance that high")
     if not all(0 <= weight < math.inf for weight in mapping.legacy_weights.values()):
         problems.append("legacy_weights must be finite and not negative")
-    return [*problems, *_option_problems(mapping)]
+    return [
+        *problems,
+        *_feature_problems(mapping),
+        *_feature_table_problems(mapping),
+        *_option_problems(mapping),
+    ]

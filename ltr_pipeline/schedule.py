@@ -1,16 +1,23 @@
-"""When the nightly run is due: every day at 02:15 UTC. Light, so that DAG files may import it."""
+"""When the daily runs are due: the nightly one at 02:15 UTC, what follows it later. Light: DAG files import it."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Final
 
-__all__ = ["NIGHTLY", "newest_night", "night_of"]
+__all__ = ["NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
 
 DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
 NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 """Cron expression of the nightly run, in UTC."""
+
+SCORING: Final = "15 5 * * *"
+"""Cron expression of the daily scoring of rows, in UTC: the night is over by then."""
+
+
+SEGMENTS: Final = "15 6 * * *"
+"""Cron expression of the classification of segments, in UTC: after the night has landed its events."""
 
 
 def night_of(date: dt.date) -> dt.datetime:

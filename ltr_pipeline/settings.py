@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ltr_pipeline import folders
+from ltr_pipeline.database.address import Address
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.folders import REAL, SIMULATED
 from ltr_pipeline.kafka.connection import Client, KafkaConnection, Mechanism, Protocol
@@ -117,6 +118,20 @@ class Settings(Channels):
         "LTR_DATA_URI", REAL.data, "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
     )
     registry_uri: str = env("LTR_REGISTRY_URI", REAL.registry, "Folder of the registry where S3_BUCKET is empty.")
+    database_url: str = env(
+        "LTR_DATABASE_URL",
+        "sqlite:///var/ltr.db",
+        "Database of scores and segments, postgresql://user:password@host:5432/name or sqlite:///file; never logged.",
+        repr=False,
+    )
+    scoring_path: Path | None = env(
+        "LTR_SCORING",
+        None,
+        "TOML file with scoring jobs; empty = column lead_score of the table users (docs/database.md).",
+    )
+    score_batch: int = env(
+        "LTR_SCORE_BATCH", 100, "Rows of a database that are scored by one transaction.", ge=1, le=100_000
+    )
     s3_bucket: str | None = env(
         "S3_BUCKET", None, "Bucket of the registry, such as litgo-models; empty = LTR_REGISTRY_URI."
     )
@@ -320,6 +335,11 @@ class Settings(Channels):
         return self._opened("LTR_DATA_URI", self.data_uri)
 
     @cached_property
+    def database(self) -> Address:
+        """Address of the database; SettingsError when it cannot be read."""
+        return Address.parse(self.database_url)
+
+    @cached_property
     def registry(self) -> Registry:
         """The registry, on S3 where a bucket is set; SettingsError when its address is wrong."""
         if self.s3_bucket:
@@ -390,7 +410,12 @@ def load(kind: type[S], **overrides: Any) -> S:  # noqa: ANN401 - as each field
             ": ".join([*map(str, problem["loc"][:1]), problem["msg"]]) for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"{problems}; see config_env.example for what is allowed") from None
-    _ = settings.kafka, settings.data, settings.registry  # what is wrong there is said now, not in the middle of a run
+    _ = (
+        settings.kafka,
+        settings.data,
+        settings.registry,
+        settings.database,
+    )  # what is wrong there is said now, not in the middle of a run
     return settings
 
 

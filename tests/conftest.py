@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,6 +18,7 @@ import pytest
 
 from deploy.native.kafka import VERSION, KafkaServer, lacking
 from deploy.native.minio import BUCKET, MINIO, S3Server
+from deploy.native.postgres import PostgresServer
 from deploy.native.server import NoServerError
 from ltr_pipeline.settings import ELSEWHERE, Channels, Settings
 from ltr_pipeline.storage.base import Storage
@@ -23,10 +26,14 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 from support import servers
+from support.pooler import Pooler
+from support.pooler import version as pooler_version
 from support.programs import CHECKOUT
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
+
+    from ltr_pipeline.database.engine import Database
 
 HOME = tempfile.mkdtemp(prefix="ltr-tests-airflow-")
 os.environ.update(
@@ -104,6 +111,74 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL; a test that stops it starts it again."""
+    # pytest's own folders are closed to others, and where tests run as root PostgreSQL does not
+    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-postgres-"))
+    server = PostgresServer(folder)
+    try:
+        server.start()
+        _do_without_fsync(server)
+        servers.used("PostgreSQL", server.version())
+        yield server
+    except NoServerError as error:
+        servers.missing("PostgreSQL", str(error))
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _do_without_fsync(server: PostgresServer) -> None:
+    """Let PostgreSQL not wait for the disk, for minutes in all: only the machine's own end could lose anything then."""
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("ALTER SYSTEM SET fsync = off")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer) -> Iterator[Pooler]:
+    """A real PgBouncer before that PostgreSQL."""
+    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-pgbouncer-"))  # as PostgreSQL's
+    try:
+        server = Pooler(folder, postgres)
+        server.start()
+    except NoServerError as error:
+        servers.missing("PgBouncer", str(error))
+    try:
+        servers.used("PgBouncer", f"{pooler_version()}, in transaction mode")
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgresql_url(postgres: PostgresServer) -> str:
+    """Address of an empty database of PostgreSQL."""
+    from support.databases import on_postgresql
+
+    return on_postgresql(postgres)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Address of an empty database of each kind; the tests that take it hold for both."""
+    from support.databases import on_postgresql, on_sqlite
+
+    return on_sqlite(tmp_path) if request.param == "sqlite" else on_postgresql(request.getfixturevalue("postgres"))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """That database, with our tables."""
+    from support.databases import opened
+
+    with opened(database_url) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

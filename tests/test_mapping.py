@@ -69,6 +69,22 @@ def test_a_mapping_keeps_its_hash(tmp_path: Path) -> None:
     assert load(tmp_path, plain.replace('"text"', '"text or number"') + DEFAULT).sha256 != known
 
 
+@pytest.mark.parametrize(
+    ("text", "least"),
+    [
+        (DEFAULT, 2),
+        ("positive = 3\n" + DEFAULT, 3),
+        (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", "clicked = 1"), 1),
+        (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", "seen = 0"), 1),
+    ],
+)
+def test_what_counts_as_positive_is_2_or_the_most_there_is_and_not_hashed(
+    tmp_path: Path, text: str, least: int
+) -> None:
+    assert load(tmp_path, text).least_positive == least
+    assert load(tmp_path, "positive = 1\n" + DEFAULT).sha256 == load_mapping().sha256
+
+
 FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
 
 
@@ -87,6 +103,8 @@ FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
         (edited("won = 3", "won = 31"), "from 0 to 30"),
         (edited("won = 3", "won = -1"), "from 0 to 30"),
         (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", ""), "relevance must give each action"),
+        ("positive = 4\n" + DEFAULT, "positive is 4, but no action has a relevance that high"),
+        ("positive = 0\n" + DEFAULT, ">= 1 - at `\\$.positive`"),
         (edited("A = 0.40", "Z = 0.40"), "legacy_weights names Z, which are not features"),
         (edited("G = 0.05", "g = 0.05"), r"legacy_weights names g \(did you mean G\?\), which"),
         (edited("A = 0.40", "A = -0.40"), "legacy_weights must be finite and not negative"),

@@ -118,7 +118,8 @@ class Compose:
         kept = json.loads(file.read_text()) if file.exists() else {}
         names = ("AIRFLOW__API__SECRET_KEY", "AIRFLOW__API_AUTH__JWT_SECRET", "LTR_API_KEYS")
         made = {name: secrets.token_hex(64) for name in names}
-        made |= {name: secrets.token_hex(20) for name in ("AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD")}
+        passwords = ("AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD", "POSTGRES_LTR_PASSWORD")
+        made |= {name: secrets.token_hex(20) for name in passwords}
         made["AIRFLOW__CORE__FERNET_KEY"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
         if kept.keys() < made.keys():
             kept = made | kept

@@ -17,12 +17,14 @@ import secrets
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy.native.server import START_SECONDS, NoServerError, Server, serve
 from ltr_pipeline.local.ports import free_port
 
+DATABASES = Path(__file__).parents[1] / "postgres" / "databases.sh"
 DATABASE = "airflow"  # its owner's name, too
 OWNER = "postgres" if os.geteuid() == 0 else None
 AS_OWNER: dict[str, Any] = {"user": OWNER, "group": OWNER, "extra_groups": []} if OWNER else {}
@@ -144,6 +146,21 @@ class PostgresServer(Server):
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
             if not cursor.fetchone():
                 cursor.execute(f"CREATE DATABASE {DATABASE}")
+
+
+def make_databases(environment: Mapping[str, str], port: int) -> None:
+    """Make the databases beside Airflow's by the script and the variables of the compose file's ``postgres-init``."""
+    here = {"PATH": os.environ.get("PATH", os.defpath), "PSQL": program("psql"), "PGHOST": "127.0.0.1"}
+    done = subprocess.run(
+        ["bash", str(DATABASES)],
+        env=dict(environment) | here | {"PGPORT": str(port)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    if done.returncode:
+        raise NoServerError(f"{DATABASES.name} could not make the databases: {(done.stdout + done.stderr)[-1000:]}")
 
 
 def main() -> None:

@@ -30,7 +30,9 @@ from typing import Final
 
 from deploy.native.compose import CHECKOUT, Compose, write_secretly
 from deploy.native.minio import make_logins
+from deploy.native.postgres import make_databases
 from deploy.native.server import READY, NoServerError
+from ltr_pipeline.database.address import VARIABLE, Address
 from ltr_pipeline.errors import ProgramError
 from ltr_pipeline.local.ports import check_free, listens
 from ltr_pipeline.local.programs import BIN, Program, all_or_none, stop, wait
@@ -68,6 +70,7 @@ class Stack:
                 write_secretly(self.file, "".join(f"{k}={shlex.quote(v)}\n" for k, v in sorted(environment.items())))
                 self._start_servers(servers)
                 make_logins(self.compose.environment("minio-init"))
+                make_databases(self.compose.environment("postgres-init"), self.compose.ports["POSTGRES"])
                 self._prepare()
                 self._start([service], serving)
                 for part in parts:
@@ -131,15 +134,22 @@ class Stack:
             _say(server.last_lines()[-1])
 
     def _prepare(self) -> None:
-        """Make Airflow's tables, and the gate's Variables in them."""
+        """Make Airflow's tables, the gate's Variables in them, and in the database for scores our tables."""
         _say("Airflow's tables and the gate's Variables are made")
         for service in ("airflow-init", "airflow-variables-init"):
-            program, *arguments = self.compose.command(service)
-            command = [str(BIN / program), *arguments]
-            environment = self.compose.shell() | self.compose.airflow(service)
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise NoServerError(f"{program} {' '.join(arguments)} failed: {done.stderr[-1000:]}")
+            self._once(service)
+        try:
+            self._once("ltr-database-init")
+        except NoServerError as error:  # it may be anybody's, and nights go on without it
+            _say(str(error))
+
+    def _once(self, service: str) -> None:
+        program, *arguments = self.compose.command(service)
+        command = [str(BIN / program), *arguments]
+        environment = self.compose.shell() | self.compose.airflow(service)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoServerError(f"{program} {' '.join(arguments)} failed: {done.stderr[-1000:]}")
 
     def _start(self, programs: Iterable[Program], environment: Mapping[str, str]) -> None:
         for program in programs:
@@ -163,6 +173,7 @@ class Stack:
         print(
             f"The service is at {self.compose.serving_url}; X-API-Key is LTR_API_KEYS of these settings (docs/api.md)"
         )
+        print(f"Scores go to the {Address.parse(environment[VARIABLE])} ({VARIABLE}; docs/database.md)")
         print(f"Settings for a shell: set -a; . {self.file}. `make down` stops it all.", flush=True)
 
 

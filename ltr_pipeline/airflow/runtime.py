@@ -15,17 +15,23 @@ from ltr_pipeline.schedule import night_of
 if TYPE_CHECKING:
     from ltr_pipeline.settings import Settings
 
-__all__ = ["GATE_TABLE", "RETRY_POLICY", "gate_variables", "run_request", "run_settings"]
+__all__ = ["GATE_TABLE", "RETRY_POLICY", "gate_variables", "run_request", "run_settings", "scoring_occasion"]
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule("ltr_pipeline.errors.StorageError", RetryAction.RETRY, reason="storage may come back"),
         RetryRule("ltr_pipeline.errors.SourceUnavailableError", RetryAction.RETRY, reason="brokers may come back"),
+        RetryRule(
+            "ltr_pipeline.errors.DatabaseUnavailableError", RetryAction.RETRY, reason="the database may come back"
+        ),
         RetryRule("ltr_pipeline.errors.LtrError", RetryAction.FAIL, reason="the same input fails again"),
     ]
 )
 """Retry what time can heal; fail at once where the same input would fail the same way."""
 
+
+DATABASE_OPTIONS: Final = ("sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout", "options")
+"""Entries of the extra of a Connection to PostgreSQL that are passed on."""
 
 GATE_TABLE: Final = variables_table()
 """The gate's Variables and their defaults in Markdown, for the documentation of a DAG."""
@@ -56,11 +62,30 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def scoring_occasion(context: Mapping[str, Any]) -> str | None:
+    """Return why rows are scored: ``daily`` by the clock, ``published`` by a night; None where a person asked.
+
+    A version that no night has published, such as a refreshed one, is called by how it was made.
+    """
+    kind = str(context["dag_run"].run_type)
+    if kind == "scheduled":
+        return "daily"
+    if kind != "asset_triggered":
+        return None
+    events = [event for events in context["triggering_asset_events"].values() for event in events]
+    modes = {(event.extra or {}).get("mode", "daily") for event in events}
+    return "published" if not modes or "daily" in modes else min(modes)
+
+
 def run_settings() -> Settings:
-    """Return the environment's settings; the Connections ``ltr_kafka`` and ``ltr_s3`` replace theirs."""
+    """Return the environment's settings; the Connections ``ltr_kafka``, ``ltr_s3``, ``ltr_database`` replace theirs."""
     from ltr_pipeline.settings import load_settings
 
-    return load_settings(**_from_connection("ltr_kafka", _kafka), **_from_connection("ltr_s3", _s3))
+    return load_settings(
+        **_from_connection("ltr_kafka", _kafka),
+        **_from_connection("ltr_s3", _s3),
+        **_from_connection("ltr_database", _database),
+    )
 
 
 def _from_connection(name: str, read: Callable[[Connection, dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
@@ -102,4 +127,22 @@ def _s3(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
         "s3_session_token": extra.get("aws_session_token"),
         "s3_region": extra.get("region_name"),
         "s3_ca_file": extra.get("verify") if isinstance(extra.get("verify"), str) else None,
+    }
+
+
+def _database(connection: Connection, extra: dict[str, Any]) -> dict[str, Any]:
+    """Read the address that a Connection of type Postgres or SQLite has in its parts."""
+    from ltr_pipeline.database.address import postgresql_url
+
+    if connection.conn_type == "sqlite":
+        return {"database_url": f"sqlite:///{connection.host or connection.schema}"}
+    return {
+        "database_url": postgresql_url(
+            host=connection.host or "",
+            port=connection.port,
+            user=connection.login or "",
+            password=connection.password or "",
+            name=connection.schema or "",
+            options={name: str(extra[name]) for name in DATABASE_OPTIONS if extra.get(name)},
+        )
     }

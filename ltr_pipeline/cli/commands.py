@@ -18,6 +18,7 @@ __all__ = ["app"]
 NIGHTS: Final = "Nights"
 VERSIONS: Final = "Versions"
 FIGURES: Final = "Figures"
+DATABASE: Final = "Database"
 MACHINE: Final = "This machine"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,6 +31,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+database = typer.Typer(name="database", help="Our tables in your database.", no_args_is_help=True)
+app.add_typer(database, rich_help_panel=DATABASE)
+segments = typer.Typer(name="segments", help="Engagement of users and items, in words.", no_args_is_help=True)
+app.add_typer(segments, rich_help_panel=DATABASE)
+
+
+def _check_database_driver() -> None:
+    """Raise DatabaseError where the packages that reach a database are not installed."""
+    import ltr_pipeline.database.engine  # noqa: F401
 
 
 def _print_version(asked: bool) -> None:
@@ -123,8 +135,18 @@ def simulate(
         typer.Option("--explored", min=0, max=1, help="Share of lists in which coins swap neighbours."),
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Log file to write; default: LTR_EVENTS_PATH.")] = None,
+    database: Annotated[
+        bool, typer.Option("--database", help="Instead, make a table `users` without scores in LTR_DATABASE_URL.")
+    ] = False,
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of rows of that table.")] = 1000,
 ) -> None:
-    """Write a simulated event log of lawyers ranked for cases."""
+    """Write a simulated event log of lawyers ranked for cases, or a table of users to score."""
+    if database:
+        _check_database_driver()
+        from ltr_pipeline.cli import scoring
+
+        scoring.simulate_users(users)
+        return
     from ltr_pipeline.cli import nightly
 
     nightly.simulate(days, first, path, rankings_per_day=rankings_per_day, seed=seed, explored_share=explored)
@@ -303,6 +325,81 @@ def evaluate(
     from ltr_pipeline.cli import letor
 
     letor.evaluate(test, train, as_json)
+
+
+@app.command(rich_help_panel=DATABASE)
+def score(
+    job: Annotated[str | None, typer.Argument(help="Job of the file LTR_SCORING; default: all of them.")] = None,
+    whole: Annotated[bool, typer.Option("--all", help="Score rows that have a score, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at everything and write nothing.")] = False,
+    again: Annotated[str | None, typer.Option(help="Score anew the rows that this version scored.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score the rows of your database that have no score, by the published version.
+
+    It exits with 1 if more rows cannot be scored than the job allows.
+    """
+    _check_database_driver()
+    from ltr_pipeline.cli import scoring
+
+    scoring.score(job, whole, dry_run, again, as_json)
+
+
+@database.command("init")
+def database_init(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the statements that are due, and execute none.")
+    ] = False,
+    indexes: Annotated[
+        bool, typer.Option("--indexes", help="Also make an index on the rows without a score, in tables of jobs.")
+    ] = False,
+) -> None:
+    """Create the tables of this package, and bring those of a former release up to date."""
+    _check_database_driver()
+    from ltr_pipeline.cli import database
+
+    database.init(dry_run, indexes)
+
+
+@segments.command("init")
+def segments_init(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the statements that are due, and execute none.")
+    ] = False,
+) -> None:
+    """Make the tables of segments, with parameters to begin with."""
+    from ltr_pipeline.cli import segments
+
+    segments.init(dry_run)
+
+
+@segments.command("train")
+def segments_train(
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put the new models in use, however little they agree with the former.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train segments anew from the landed events; exit with 1 if a former model stays in use."""
+    from ltr_pipeline.cli import segments
+
+    segments.train(replace, as_json)
+
+
+@segments.command("classify")
+def segments_classify(as_json: AsJson = False) -> None:
+    """Fill the cube anew by the models in use, in one transaction."""
+    from ltr_pipeline.cli import segments
+
+    segments.classify(as_json)
+
+
+@segments.command("show")
+def segments_show(as_json: AsJson = False) -> None:
+    """Show the cube: how many entities have which label in each period."""
+    from ltr_pipeline.cli import segments
+
+    segments.show(as_json)
 
 
 @app.command(rich_help_panel=MACHINE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import typer
 from rich.markup import escape
 
@@ -10,6 +12,7 @@ from ltr_pipeline.cli import variables
 from ltr_pipeline.cli.console import console, print_json, print_table
 from ltr_pipeline.cli.settings import load_unwarned
 from ltr_pipeline.serving.settings import ServingSettings
+from ltr_pipeline.settings import Settings
 
 __all__ = ["examine"]
 
@@ -19,7 +22,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 def examine(as_json: bool) -> None:
     """Print what was found; exit with 1 if something is wrong."""
     with console.status("examining"):
-        findings = list(doctor.examine(load_unwarned(), ServingSettings, variables.look))
+        findings = list(doctor.examine(load_unwarned(), ServingSettings, variables.look, _database))
     if as_json:
         print_json(findings)
     else:
@@ -27,3 +30,13 @@ def examine(as_json: bool) -> None:
         print_table(("", "", "Found"), rows)
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+def _database(settings: Settings) -> doctor.Findings:
+    """Look at the database, where what reaches one is installed."""
+    if not find_spec("sqlalchemy"):
+        yield "ok", "not used: scores and segments in a database need 'ltr-pipeline[database]'"
+        return
+    from ltr_pipeline.jobs import database
+
+    yield from database.examine(settings)

@@ -21,13 +21,24 @@ from typing import Any, Final
 
 import polars as pl
 
-from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, Account, Labelled, impression_types, label_bucket, spelling
-from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.features.asof import as_of, known
+from ltr_pipeline.dataset.features.snapshot import Snapshot, frozen
+from ltr_pipeline.dataset.features.source import Sources
+from ltr_pipeline.dataset.labels import (
+    FEEDBACK_TYPES,
+    Account,
+    Labelled,
+    impression_types,
+    label_bucket,
+    once_each,
+    spelling,
+)
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
 from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.manifest import Manifest
-from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.mapping import FeatureTable, Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
     IMPRESSIONS,
@@ -46,7 +57,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.digest import file_sha256
 
-__all__ = ["build", "first_shown", "rankings"]
+__all__ = ["build", "events", "first_shown", "rankings"]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -58,42 +69,58 @@ _ROW_GROUP: Final = 2**14  # rows; tables are in order of time, so a part reads 
 
 
 def build(
-    data: Storage, folder: str, partitions: Partitions[str, str], mapping: Mapping, windows: Windows
+    data: Storage,
+    folder: str,
+    partitions: Partitions[str, str],
+    mapping: Mapping,
+    windows: Windows,
+    sources: Sources | None = None,
 ) -> DatasetManifest:
     """Label everything in the landed `partitions` and split it by time.
 
     Writes one labelled table a bucket below `folder`. The same landed tables give the same bytes again. Partitions
     that were landed in different numbers of buckets are joined in as many buckets as divide all of them. Without
-    impressions or feedback the dataset is empty, and its manifest says so.
+    impressions or feedback the dataset is empty, and its manifest says so. The mapping's feature tables are frozen
+    below `folder` when they are first read, and joined as of the moment each list was shown (`features.asof.as_of`).
 
     Parameters
     ----------
     partitions
         Folders of landed tables, such as ``events/date=2025-07-15``, and the SHA-256 of the manifest of each; empty =
         any.
+    sources
+        How feature tables are reached; None = files on disk, and S3 as boto3 finds it.
 
     Raises
     ------
     DatasetError
-        No partition is given, one has not landed whole, or a landed table cannot be read or was altered.
+        No partition is given, one has not landed whole, a landed table cannot be read or was altered, or a feature
+        table cannot be read or contradicts itself.
     """
     if not partitions:
         days = f"the {windows.window_days} days before {windows.cutoff:%Y-%m-%d}"
         raise DatasetError(f"nothing has landed for {days}; extract events first")
     landed = _LandedTables(data, partitions)
-    with ThreadPoolExecutor(_WORKERS) as workers:
+    snapshots = {
+        table: frozen(table, sources or Sources(), data, folder, windows.start, windows.cutoff)
+        for table in mapping.feature_tables
+    }
+    with ExitStack() as files, ThreadPoolExecutor(_WORKERS) as workers:
+        tables = {table: files.enter_context(snapshot.local(data)) for table, snapshot in snapshots.items()}
         built = list(
-            workers.map(lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows), range(landed.buckets))
+            workers.map(
+                lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows, tables), range(landed.buckets)
+            )
         )
     feedback = sum((bucket.feedback for bucket in built), Account())
     unseen = pl.concat([bucket.unseen for bucket in built])
     counts = pl.concat([bucket.counts for bucket in built]).group_by(_COUNTED).agg(pl.col("n").sum())
     spans = split(_questions_by_day(counts, windows), windows)
-    train, valid, test = (_part(counts, span, windows.start, mapping.features) for span in spans)
+    train, valid, test = (_part(counts, span, windows.start, mapping.model_features) for span in spans)
     newest = next((part for part in (test, valid, train) if part.rows), train)
     return DatasetManifest(
         windows=windows,
-        features=list(mapping.features),
+        features=list(mapping.model_features),
         buckets=landed.buckets,
         impressions=sum((bucket.impressions for bucket in built), Account()),
         feedback=feedback,
@@ -106,6 +133,7 @@ def build(
         repeated_positions=_total(counts, "repeated_positions"),
         several_users=_total(counts, "several_users"),
         skewed=sum(bucket.skewed for bucket in built),
+        feature_tables={table.name: _use(table, snapshot, built) for table, snapshot in snapshots.items()},
         differ_in_case=_differ_in_case(landed, unseen) if len(unseen) > _MANY_UNSEEN * feedback.landed else 0,
     )
 
@@ -121,19 +149,40 @@ class _Bucket:
     feedback: Account
     unseen: pl.Series
     skewed: int
+    without: dict[str, int]
 
 
-def _build_bucket(landed: _LandedTables, bucket: int, folder: str, mapping: Mapping, windows: Windows) -> _Bucket:
+def _build_bucket(
+    landed: _LandedTables,
+    bucket: int,
+    folder: str,
+    mapping: Mapping,
+    windows: Windows,
+    tables: Partitions[FeatureTable, Path],
+) -> _Bucket:
     labelled = _label(landed, bucket, mapping, mapping.features, windows)
+    rows, without = labelled.table, {}
+    for table, path in tables.items():
+        rows, without[table.name] = as_of(rows, known(path, table, rows[table.column]), table)
     key = table_key(folder, LABELLED, bucket)
     return _Bucket(
         table=key.removeprefix(f"{folder}/"),
-        sha256=_write(landed.data, key, labelled.table),
-        counts=_counts(labelled.table, mapping.features, windows.start),
+        sha256=_write(landed.data, key, rows),
+        counts=_counts(rows, mapping.model_features, windows.start),
         impressions=labelled.impressions,
         feedback=labelled.feedback,
         unseen=labelled.unseen,
         skewed=labelled.skewed,
+        without=without,
+    )
+
+
+def _use(table: FeatureTable, snapshot: Snapshot, built: Sequence[_Bucket]) -> TableUse:
+    return TableUse(
+        features=list(table.features),
+        tolerance_days=table.tolerance_days,
+        snapshot=snapshot,
+        without=sum(bucket.without[table.name] for bucket in built),
     )
 
 
@@ -158,6 +207,27 @@ def rankings(
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
         yield _label(landed, bucket, mapping, (), windows).table
+
+
+def events(
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the impressions that people saw and the interactions of the landed `partitions`, bucket after bucket.
+
+    Each event is there once (`labels.once_each`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        yield once_each(
+            landed.read(IMPRESSIONS, bucket, impression_types(())),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+            mapping.session_gap,
+        )
 
 
 def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:

@@ -50,6 +50,7 @@ __all__ = [
     "Labelled",
     "impression_types",
     "label_bucket",
+    "once_each",
     "spelling",
 ]
 
@@ -156,8 +157,8 @@ def label_bucket(
         Where no ranking was named, what a user was shown for a query without a longer gap is one, and feedback of a
         user that names none belongs to an impression of that user; None leaves it at the pair (query, UTC day).
     """
-    once_each = _deduplicated(_typed(impressions, impression_types(features)))
-    shown = _shown(_in_sessions(once_each, session_gap) if session_gap else once_each, windows.cutoff)
+    distinct = _deduplicated(_typed(impressions, impression_types(features)))
+    shown = _shown(_in_sessions(distinct, session_gap) if session_gap else distinct, windows.cutoff)
     live = shown.filter(pl.col(_REASON).is_null())
     once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
     candidates = once.filter(pl.col(_REASON).is_null())
@@ -199,6 +200,24 @@ FEEDBACK_TYPES: Final = _types(FEEDBACK)
 """Columns that are read of landed feedback, with their polars types."""
 
 _LABELLED_COLUMNS: Final = (*(column.name for column in columns_of(LABELLED)), RELEVANCE)
+
+
+def once_each(
+    impressions: pl.DataFrame, feedback: pl.DataFrame, session_gap: timedelta | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the impressions of a bucket that people saw, and its interactions, each event once and in order of time.
+
+    Duplicates go, and so does what was ranked but not shown, or not available. Without labels nothing has to be mature.
+
+    Parameters
+    ----------
+    impressions, feedback, session_gap
+        As `label_bucket` takes them.
+    """
+    shown = _deduplicated(_typed(impressions, impression_types(())))
+    shown = _in_sessions(shown, session_gap) if session_gap else shown
+    seen = ~pl.col(SHADOW).fill_null(value=False) & pl.col(AVAILABLE).fill_null(value=True)
+    return shown.filter(seen), _deduplicated(_typed(feedback, FEEDBACK_TYPES))
 
 
 def impression_types(features: Sequence[str]) -> dict[str, Any]:

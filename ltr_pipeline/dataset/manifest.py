@@ -6,10 +6,11 @@ from typing import Final
 
 import msgspec
 
+from ltr_pipeline.dataset.features.snapshot import Snapshot
 from ltr_pipeline.dataset.labels import Account
 from ltr_pipeline.dataset.windows import Span, Windows
 
-__all__ = ["UNJOINED", "DatasetManifest", "Part"]
+__all__ = ["UNJOINED", "DatasetManifest", "Part", "TableUse"]
 
 UNJOINED: Final = ("no_impression", "before_impression", "too_late")
 """Reasons why feedback belongs to no impression: no such item was shown, not yet, or its time was over."""
@@ -36,6 +37,26 @@ class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: dict[str, int]
     positions: dict[str, int]
     feature_missing: dict[str, float]
+
+
+class TableUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a feature table gave to the labelled rows.
+
+    Attributes
+    ----------
+    features, tolerance_days
+        As the mapping declared them.
+    snapshot
+        The rows of the table that the labelled rows were joined with.
+    without
+        Rows of the three parts for which the table has nothing: of another entity, not known before the list was
+        shown, or too old by then.
+    """
+
+    features: list[str]
+    tolerance_days: float
+    snapshot: Snapshot
+    without: int
 
 
 class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +86,8 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         0 where so few belong to none that nobody looked.
     skewed
         Interactions that are stamped before the impression they belong to, by no more than `Windows.skew_seconds`.
+    feature_tables
+        Tables whose features were joined as of the moment each list was shown, by name.
     """
 
     windows: Windows
@@ -82,6 +105,7 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     several_users: int = 0
     differ_in_case: int = 0
     skewed: int = 0
+    feature_tables: dict[str, TableUse] = {}
 
     @property
     def rankings(self) -> int:

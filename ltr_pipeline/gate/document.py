@@ -18,7 +18,9 @@ from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence, Fallback
 from ltr_pipeline.mapping import Mapping
+from ltr_pipeline.metrics.reliability import Reliability
 from ltr_pipeline.ranker.train import Trained, label_gain
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.signing import Key
@@ -65,12 +67,13 @@ def weights_document(
         metrics=msgspec.to_builtins(found.metrics),
         gate=msgspec.to_builtins(decision),
         champion=msgspec.to_builtins(found.champion),
-        lineage=lineage(seed) | {"parameters": trained.parameters},
+        lineage=lineage(seed) | {"parameters": trained.parameters} | _joined(mapping),
         libraries=libraries(),
         latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
         linear_weights=trained.linear_weights,
         linear=_fallback(trained.linear, found.fallback),
+        calibration=_calibration(trained.calibration, found.reliability),
     )
 
 
@@ -84,14 +87,27 @@ def _fallback(linear: Linear | None, measured: Fallback | None) -> weights.Fallb
     )
 
 
+def _calibration(fitted: Calibration | None, measured: Reliability | None) -> Calibration | msgspec.UnsetType:
+    if fitted is None:
+        return msgspec.UNSET
+    return msgspec.structs.replace(fitted, error=measured.error if measured else None)
+
+
 def lineage(seed: int) -> dict[str, Any]:
     """Describe how a model of the nightly run came to be."""
     return {"mode": "daily", "parent": None, "seed": seed}
 
 
+def _joined(mapping: Mapping) -> dict[str, Any]:
+    """Say which features were joined as of the moment a list was shown, and from where."""
+    tables = [msgspec.to_builtins(table) for table in mapping.feature_tables]
+    return {"feature_tables": tables} if tables else {}
+
+
 def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
     """Return the SHA-256 of all that a model was made from: the dataset's tables and the mapping."""
-    return manifest.tables | {"mapping": mapping.sha256}
+    snapshots = {f"feature table {name}": use.snapshot.sha256 for name, use in manifest.feature_tables.items()}
+    return manifest.tables | snapshots | {"mapping": mapping.sha256}
 
 
 def libraries() -> dict[str, str]:
@@ -111,9 +127,13 @@ def frozen(former: bytes | None, new: Weights, keys: Sequence[Key] = ()) -> byte
             document = weights.decode(former, keys=keys)
         except WeightsError:
             return weights.encode(new, keys)
-        if document.identity == new.identity and _judgement(document.gate) == _judgement(new.gate):
+        if _result(document) == _result(new):
             return former
     return weights.encode(new, keys)
+
+
+def _result(document: Weights) -> tuple[object, ...]:
+    return document.identity, document.calibration, _judgement(document.gate)
 
 
 def _judgement(decision: Table[str, Any]) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.metrics.quality import Delta, Metrics
+from ltr_pipeline.metrics.reliability import Reliability
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
@@ -106,6 +107,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         The linear weights that rank where the challenger cannot.
     joinable, unjoined
         Interactions of the window that could belong to an impression, and those that do not.
+    reliability
+        What the calibrated scores state beside what came of it; None where the scores have no calibration.
     """
 
     trees: int
@@ -127,4 +130,5 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     fallback: Fallback | None = None
     joinable: int = 0
     unjoined: int = 0
+    reliability: Reliability | None = None
     champion_fairness: Fairness | None = None

@@ -18,16 +18,18 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
 from ltr_pipeline.gate.rivals import Rival, Rivals
-from ltr_pipeline.metrics import coins, fairness, quality, slices, unbiased
+from ltr_pipeline.metrics import coins, fairness, quality, reliability, slices, unbiased
 from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.coins import CoinCheck, CoinPairs
 from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.metrics.slices import Slice
+from ltr_pipeline.metrics.reliability import Reliability
+from ltr_pipeline.metrics.slices import Slice, UserSegments
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.schema import ITEM_ID, PROTECTED_GROUP, QUERY_ID, TIME, USER_ID
 from ltr_pipeline.scoring import latency
+from ltr_pipeline.scoring.calibration import Calibration, probability
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
@@ -63,6 +65,8 @@ class HeldOut:
         Of the resampling.
     group_share_min
         Share of impressions below which a protected group is not judged by itself.
+    user_segments
+        How engaged users were before the test days, to slice by; None where that is not known.
     """
 
     test: Dataset
@@ -70,6 +74,7 @@ class HeldOut:
     trained_on: pl.DataFrame
     seed: int
     group_share_min: float
+    user_segments: UserSegments | None = None
 
 
 class Contest:
@@ -90,8 +95,8 @@ class Contest:
         The protected group of each row.
     rankings, ndcg
         The challenger's order, and its nDCG@5 of each ranking.
-    times
-        When each ranking was shown.
+    times, asked_by
+        When each ranking was shown, and to which user.
     baselines
         The orders that need no learning, as far as there are any: ``random``, ``logged_order``, ``legacy_linear``.
     """
@@ -101,7 +106,7 @@ class Contest:
         self.data, self.seed = days.test, days.seed
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
-        self.times = self.data.ids[TIME].gather(first)
+        self.times, self.asked_by = self.data.ids[TIME].gather(first), self.data.ids[USER_ID].gather(first)
         self.clusters, self._questions = _owners(self.data.ids[first])
         self.groups = _groups(days)
         self.rankings = self.scored(challenger)
@@ -171,6 +176,7 @@ def gather(
     landed: Landed | None,
     audit: Sequence[FeatureAudit] = (),
     linear: Linear | None = None,
+    calibration: Calibration | None = None,
 ) -> Evidence:
     """Measure the challenger and everything it is compared with.
 
@@ -185,6 +191,8 @@ def gather(
         What each feature looks like.
     linear
         What stands in for the challenger; None where nothing does.
+    calibration
+        From the challenger's scores to probabilities; None where there is none.
     """
     days, challenger, rivals, orders = contest.days, contest.challenger, contest.rivals, contest.baselines
     baselines = {name: contest.metrics(order) for name, order in orders.items()}
@@ -209,6 +217,7 @@ def gather(
         fallback=_fallback(contest, linear) if linear else None,
         joinable=days.manifest.joinable,
         unjoined=sum(days.manifest.unjoined.values()),
+        reliability=_reliability(contest, calibration) if calibration else None,
     )
 
 
@@ -297,6 +306,11 @@ def _fallback(contest: Contest, linear: Linear) -> Fallback:
     )
 
 
+def _reliability(contest: Contest, calibration: Calibration) -> Reliability:
+    stated = probability(calibration, contest.rankings.score)
+    return reliability.measure(stated, contest.data.relevance, calibration.positive)
+
+
 def _against_champion(
     contest: Contest, champion: Rival | None, legacy: Rankings | None, baselines: Mapping[str, Metrics]
 ) -> Comparison:
@@ -375,6 +389,8 @@ def _slices(contest: Contest, trained_on: pl.DataFrame) -> list[Slice]:
         | slices.by_day_part(contest.rankings, contest.times)
         | slices.by_novelty(contest.rankings, new_item)
     )
+    if segments := contest.days.user_segments:
+        parts |= slices.by_user_segment(contest.rankings, contest.asked_by, segments)
     return slices.measure(contest.rankings, parts, contest.clusters)
 
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.dataset.load import IDS, Dataset, PartName, load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
@@ -31,6 +32,7 @@ from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.metrics.slices import UserSegments
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
@@ -44,6 +46,7 @@ from ltr_pipeline.report.artefacts import (
     MODEL,
     OUTCOME,
     REPORT,
+    SEGMENTS,
     TABLES,
     TRAINED,
     WEIGHTS,
@@ -52,7 +55,7 @@ from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
-from ltr_pipeline.schema import QUERY_ID
+from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
@@ -98,6 +101,8 @@ def extract_events(
         A Variable, Param or environment variable has a wrong value.
     SourceError
         The events cannot be read, or the day was never landed.
+    DatasetError
+        A feature table of the mapping cannot be read.
     """
     try:
         asked = msgspec.convert(request, RunRequest)
@@ -106,7 +111,9 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
-        check_parameters(run.settings.parameters, run.settings.mapping.features)
+        check_parameters(run.settings.parameters, run.settings.mapping.model_features)
+        for table in run.settings.mapping.feature_tables:
+            checked(table, _sources(run.settings))
         inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
@@ -130,10 +137,15 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
         days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
         partitions = {folder: asked.manifests.get(folder, "") for folder in asked.partitions}
-        manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days)
+        manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days, _sources(run.settings))
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
         log.info("dataset built", **counts)
         return run.write(DATASET, manifest, counts=counts)
+
+
+def _sources(settings: Settings) -> Sources:
+    """Return how the mapping's feature tables are reached."""
+    return Sources(settings.s3, settings.database)
 
 
 def train_ranker(built: Json, settings: Settings | None = None) -> Json:
@@ -158,6 +170,7 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
                 queries=_queries(learned),
                 parameters=settings.parameters,
                 max_relevance=settings.mapping.max_relevance,
+                positive=settings.mapping.least_positive,
                 seed=settings.seed,
                 threads=settings.threads,
                 debias=settings.debias,
@@ -209,6 +222,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         trained_on=learned.ids,
         seed=settings.seed,
         group_share_min=settings.group_share_min,
+        user_segments=_user_segments(run, manifest, test),
     )
     champion = load_rival(settings.registry, inputs.champion)
     if trained.untrained:
@@ -226,7 +240,27 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     )
     audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
     contest = measure.Contest(days, challenger, published)
-    return measure.gather(contest, inputs.landed, audit, trained.linear), choose(contest)
+    found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
+    return found, choose(contest)
+
+
+def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSegments | None:
+    """Freeze how engaged the users of the test days were before; a night does without where that cannot be known."""
+    if frozen_before := run.read_if_there(SEGMENTS):
+        return frozen_before
+    file = run.settings.database.file
+    if file and not file.exists():  # nothing is classified; the database's driver need not be installed
+        return None
+    try:
+        from ltr_pipeline.jobs.segments import user_segments
+
+        found = user_segments(run.settings, manifest.test.start.date(), test.ids[USER_ID])
+    except LtrError as error:
+        log.warning("the evaluation is not sliced by segments of users", error=str(error))
+        return None
+    if found:
+        run.write(SEGMENTS, found)
+    return found
 
 
 def _model_text(run: Run, trained: Trained) -> str:

@@ -1,11 +1,12 @@
-"""How good an order is for parts of the test rankings: protected groups, days, parts of the day, new items.
+"""How good an order is for parts of the test rankings: protected groups, days, parts of the day, new items, segments.
 
-`by_group`, `by_day`, `by_day_part` and `by_novelty` say which rows are in which part, and `measure` gives the nDCG@5 of
-each.
+`by_group`, `by_day`, `by_day_part`, `by_novelty` and `by_user_segment` say which rows are in which part, and `measure`
+gives the nDCG@5 of each.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Final, TypeAlias
 
 import msgspec
@@ -18,7 +19,18 @@ from ltr_pipeline.metrics.quality import Estimate, estimate, ndcg
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.schema import PROTECTED_GROUP
 
-__all__ = ["DAY_PARTS", "RowSets", "Slice", "by_day", "by_day_part", "by_group", "by_novelty", "measure"]
+__all__ = [
+    "DAY_PARTS",
+    "RowSets",
+    "Slice",
+    "UserSegments",
+    "by_day",
+    "by_day_part",
+    "by_group",
+    "by_novelty",
+    "by_user_segment",
+    "measure",
+]
 
 DAY_PARTS: Final = ("00-06", "06-12", "12-18", "18-24")
 """Parts of the day, by the hour (UTC) at which a ranking was shown."""
@@ -45,6 +57,26 @@ class Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ndcg_at_5: Estimate
     impressions: int
     note: str = ""
+
+
+class UserSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How engaged users were in a period before the test days.
+
+    They say for whom an order is good. They are no protected groups, which the gate judges, and no features.
+
+    Attributes
+    ----------
+    period
+        Its first day.
+    labels
+        The segments, the most engaged first.
+    of_user
+        Segment of each user that was classified.
+    """
+
+    period: dt.date
+    labels: list[str]
+    of_user: dict[str, str]
 
 
 def by_group(groups: ProtectedGroups) -> RowSets:
@@ -77,6 +109,14 @@ def by_novelty(rankings: Rankings, new_item: NDArray[np.bool_]) -> RowSets:
     """Part the rankings into ``new``, those with an item unseen in training, bool (n,), and ``known``, all others."""
     new = (rankings.count(new_item) > 0)[rankings.ranking]
     return {("items", "known"): ~new, ("items", "new"): new}
+
+
+def by_user_segment(rankings: Rankings, users: pl.Series, segments: UserSegments) -> RowSets:
+    """Part the rankings by the segment of who asked, and those of users without one, from each user, (rankings,)."""
+    segment = users.replace_strict(segments.of_user, default=None, return_dtype=pl.String)
+    of_row = segment.fill_null("unknown").to_numpy()[rankings.ranking]
+    known = [*segments.labels, *(["unknown"] if segment.null_count() else [])]
+    return {("user_segment", label): of_row == label for label in known}
 
 
 def measure(rankings: Rankings, parts: RowSets, clusters: NDArray[np.int64]) -> list[Slice]:

@@ -17,13 +17,16 @@ import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import NothingToLearnError, RankerError, SettingsError
+from ltr_pipeline.mapping import POSITIVE
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.unbiased import Examination
+from ltr_pipeline.ranker.calibrate import calibrate
 from ltr_pipeline.ranker.data import Rows, TrainingData, held_out, preferences, rankings
 from ltr_pipeline.ranker.debias import Debias, examination, weights
 from ltr_pipeline.ranker.distil import distilled
 from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 
 __all__ = ["Chooser", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
@@ -85,6 +88,9 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Which rankings chose the number of trees; None without a model, and from a release that did not record it.
     linear
         The fallback: signed weights of standardised features; None without a model, and from a release without it.
+    calibration
+        From scores to probabilities, fitted on the validation days; None without a model, where these days have too
+        little to tell, and from a release without it.
     """
 
     trees: int
@@ -98,6 +104,7 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     untrained: str = ""
     chosen_by: Chooser | None = None
     linear: Linear | None = None
+    calibration: Calibration | None = None
 
 
 def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
@@ -153,6 +160,7 @@ def train(
     queries: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     max_relevance: int = 0,
+    positive: int = POSITIVE,
     seed: int,
     threads: int = 1,
     debias: Debias = True,
@@ -173,6 +181,8 @@ def train(
         LightGBM parameters on top of `parameters.PARAMETERS`, by any of their aliases.
     max_relevance
         Highest relevance there can be, when higher than in the data.
+    positive
+        Least relevance whose probability the scores are calibrated to.
     threads
         For LightGBM. With several, the process needs ``OMP_WAIT_POLICY=PASSIVE`` from its start.
     debias
@@ -199,10 +209,11 @@ def train(
     booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
     text = _text(booster)
     linear, shares = distilled(booster, train)
+    scores = _scores(booster, valid)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
-        valid_ndcg_at_5=_ndcg(booster, valid) if preferences(valid) else None,
+        valid_ndcg_at_5=_ndcg(scores, valid) if preferences(valid) else None,
         parameters=chosen
         | {"seed": seed, "debias": "coins" if looked_at else by_position and train.position is not None},
         missing_rules=missing_rules(booster),
@@ -211,6 +222,7 @@ def train(
         model_sha256=_sha256(text),
         chosen_by=chosen_by,
         linear=linear,
+        calibration=calibrate(scores, valid.relevance, positive),
     )
 
 
@@ -373,9 +385,14 @@ def _importance(booster: lgb.Booster) -> dict[str, float]:
     return dict(zip(booster.feature_name(), (gain / gain.sum()).tolist(), strict=True))
 
 
-def _ndcg(booster: lgb.Booster, valid: TrainingData) -> float:
-    scores = np.asarray(booster.predict(valid.features, raw_score=True))
+def _ndcg(scores: NDArray[np.float64], valid: TrainingData) -> float:
     return float(np.nanmean(quality.ndcg(Rankings(valid.relevance, scores, valid.group))))
+
+
+def _scores(booster: lgb.Booster, data: TrainingData) -> NDArray[np.float64]:
+    if not len(data.features):
+        return np.empty(0)
+    return np.asarray(booster.predict(data.features, raw_score=True), dtype=np.float64)
 
 
 def missing_rules(booster: lgb.Booster) -> dict[str, str]:

@@ -143,7 +143,7 @@ def _of_landing(landing: Manifest, mapping: Mapping, refused: Sequence[Quarantin
         yield Finding(what=what, remedy=remedy, count=count, share=0)
     if landing.unknown_features:
         unlisted = landing.unknown_features
-        near = [_like(name, mapping.features) for name in unlisted[:MOST_NAMES]]
+        near = [_like(name, mapping.model_features) for name in unlisted[:MOST_NAMES]]
         what = f"The mapping does not list these features: {_names(near + unlisted[MOST_NAMES:])}."
         remedy = "Add those to its features that are known before a list is shown."
         yield Finding(what=what, remedy=remedy, count=len(landing.unknown_features), share=0)

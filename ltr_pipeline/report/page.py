@@ -20,6 +20,7 @@ from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.verdict import LOOK_FIRST, headline
 from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, label, limit, observed, side
+from ltr_pipeline.scoring.calibration import MAX_ERROR
 from ltr_pipeline.scoring.latency import Latency
 
 __all__ = ["render"]
@@ -97,6 +98,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
         "changes": ("Since the run before", list(_changes(night))),
         "slices": ("Slices", evidence and evidence.slices),
         "fairness": ("Fairness", measured or (evidence and evidence.champion_fairness)),
+        "calibration": ("Calibration", measured and measured.reliability),
         "features": ("Features", night.trained),
         "audit": ("Feature audit", evidence and evidence.audit),
         "data": ("Data", dataset or night.landing),
@@ -193,6 +195,7 @@ def _page() -> jinja2.Template:
     environment.globals |= {
         "EVIDENCE": EVIDENCE,
         "HASHES": HASHES,
+        "MAX_ERROR": MAX_ERROR,
         "MOST": MOST_ROWS,
         "NONE": NONE,
         "STATUS": STATUS,

@@ -22,7 +22,7 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.text import points
+from ltr_pipeline.report.text import enumerated, points
 from ltr_pipeline.report.wording import NONE, Kind, figure
 from ltr_pipeline.versions.weights import Weights
 
@@ -90,6 +90,7 @@ DIMENSIONS = {
     "day": "Day (UTC)",
     "day_part": "Part of the day (UTC)",
     "items": "Items seen in training",
+    "user_segment": "Engagement of the user",
 }
 
 
@@ -102,7 +103,10 @@ def slice_groups(slices: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
 
 
 class FeatureRow(NamedTuple):
-    """One feature: share of the model's gain now and in the version in use before, missing share, and what is new."""
+    """One feature: share of the model's gain now and in the version in use before, missing share, and what is new.
+
+    One of a feature table has that table's name.
+    """
 
     name: str
     share: float | None
@@ -110,6 +114,7 @@ class FeatureRow(NamedTuple):
     missing: float | None
     rule: str
     state: str
+    table: str = ""
 
     @property
     def change(self) -> str:
@@ -123,6 +128,7 @@ def feature_rows(trained: Trained, former: Weights | None, dataset: DatasetManif
     was = former.model.importance if former else {}
     listed = set(dataset.features if dataset else ()) | set(now)
     names = sorted(listed | set(was), key=lambda name: (-now.get(name, 0.0), -was.get(name, 0.0), name))
+    tables = {name: table for table, use in dataset.feature_tables.items() for name in use.features} if dataset else {}
     return [
         FeatureRow(
             name=name,
@@ -131,6 +137,7 @@ def feature_rows(trained: Trained, former: Weights | None, dataset: DatasetManif
             missing=dataset.train.feature_missing.get(name) if dataset else None,
             rule=trained.missing_rules.get(name, ""),
             state=_state(name, listed, former, dataset),
+            table=tables.get(name, ""),
         )
         for name in names
     ]
@@ -292,6 +299,36 @@ def use_rows(impressions: Account, feedback: Account) -> list[UseRow]:
         counts = impressions.dropped.get(reason, 0), feedback.dropped.get(reason, 0)
         found.append(UseRow(name, "; ".join(sorted(notes)), *counts))
     return found
+
+
+class TableRow(NamedTuple):
+    """One feature table: its rows, those of the future and those without id or time, and the share it has nothing for.
+
+    That share, `without`, is of the impressions used; None where there are none.
+    """
+
+    name: str
+    note: str
+    rows: int
+    future: int
+    unplaced: int
+    without: float | None
+
+
+def table_rows(dataset: DatasetManifest) -> list[TableRow]:
+    """Return the feature tables that were joined, in the mapping's order."""
+    used = dataset.impressions.used
+    return [
+        TableRow(
+            name=name,
+            note=f"{enumerated(use.features)}, known at most {use.tolerance_days:g} days before",
+            rows=use.snapshot.rows,
+            future=use.snapshot.future,
+            unplaced=use.snapshot.unplaced,
+            without=use.without / used if used else None,
+        )
+        for name, use in dataset.feature_tables.items()
+    ]
 
 
 class LandingRow(NamedTuple):

@@ -17,6 +17,7 @@ __all__ = [
     "INPUTS_FILE",
     "OUTCOME_FILE",
     "REPORT_FILE",
+    "SEGMENTS_FILE",
     "TRAINED_FILE",
     "moment_of",
     "newest_judged",
@@ -26,6 +27,7 @@ __all__ = [
 INPUTS_FILE: Final = "inputs.json"
 DATASET_FILE: Final = "dataset.json"
 TRAINED_FILE: Final = "trained.json"
+SEGMENTS_FILE: Final = "user_segments.json"
 EXAMPLES_FILE: Final = "examples.json"
 EVIDENCE_FILE: Final = "evidence.json"
 DECISION_FILE: Final = "decision.json"

@@ -70,6 +70,8 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         How many items are wanted; all when it is not given.
     explain
         Whether each item comes with its strongest feature contributions.
+    probability
+        Whether each item comes with the probability that it is relevant.
     test
         Whether this is a test: it is answered like any other, but never trains a model.
     """
@@ -79,16 +81,29 @@ class RankRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     user_id: Text | None = None
     k: Annotated[int, msgspec.Meta(ge=1)] | None = None
     explain: bool = False
+    probability: bool = False
     test: bool = False
 
 
 class RankedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """An item in its place; `rank` is 1-based, `contributions` are by feature, strongest first."""
+    """An item in its place.
+
+    Attributes
+    ----------
+    rank
+        From 1.
+    contributions
+        By feature, strongest first; only where they were asked for.
+    probability
+        That of the relevance that the mapping calls positive; only where it was asked for, and null where the answer's
+        `uncalibrated` says why.
+    """
 
     item_id: str
     score: float
     rank: int
     contributions: dict[str, float] | None = None
+    probability: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +142,8 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
         Features that candidates did not give, by name.
     unknown_features
         Features that candidates gave and the model does not have.
+    uncalibrated
+        Why probabilities that were asked for are null; not there when they are numbers, or were not asked for.
     """
 
     request_id: str
@@ -138,6 +155,7 @@ class RankAnswer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[RankedItem]
     missing: dict[str, Missing]
     unknown_features: tuple[str, ...]
+    uncalibrated: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ExplainRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

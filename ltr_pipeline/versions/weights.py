@@ -22,12 +22,14 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 import msgspec
 
 from ltr_pipeline import signing
 from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.signing import Key, as_keys, signing_keys
 from ltr_pipeline.versions.ids import PATTERN
@@ -186,6 +188,9 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Weights for consumers that cannot load the model: one per feature, not negative, with sum 1.
     linear
         What ranks in a service where the model cannot; documents of former releases have none.
+    calibration
+        From the model's scores to the probability of a relevance; documents of former releases have none, nor has one
+        whose validation days had too little to tell.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -205,6 +210,7 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     golden: Annotated[list[Golden], msgspec.Meta(min_length=1)]
     linear_weights: dict[str, float]
     linear: Fallback | msgspec.UnsetType = msgspec.UNSET
+    calibration: Calibration | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def feature_names(self) -> list[str]:
@@ -347,6 +353,8 @@ def _contradictions(weights: Weights) -> Iterator[str]:
     yield from _linear_problems(weights.linear_weights, names)
     if weights.linear:
         yield from _fallback_problems(weights.linear, names)
+    if weights.calibration:
+        yield from _calibration_problems(weights.calibration)
     yield from _time_problems(weights)
     if len(weights.label_gain) <= (highest := max(weights.relevance.values(), default=0)):
         yield f"{len(weights.label_gain)} label gains do not cover relevance {highest}"
@@ -393,6 +401,20 @@ def _fallback_problems(linear: Fallback, names: Sequence[str]) -> Iterator[str]:
         yield f"linear.scales of {flat} are not above 0"
     if not isinstance((linear.against_random or {}).get("low", 0.0), float | int):
         yield "linear.against_random.low is not a number"
+
+
+def _calibration_problems(calibration: Calibration) -> Iterator[str]:
+    x, y, error = calibration.x, calibration.y, calibration.error
+    if not x or len(x) != len(y):
+        yield f"calibration has {len(x)} scores and {len(y)} probabilities"
+    if any(right <= left for left, right in pairwise(x)):
+        yield "calibration.x does not rise"
+    if any(right < left for left, right in pairwise(y)) or not all(0 <= value <= 1 for value in y):
+        yield "calibration.y falls, or leaves 0 to 1"
+    if error is not None and not 0 <= error <= 1:
+        yield f"calibration.error is {error}, not from 0 to 1"
+    if calibration.positive < 1:
+        yield f"calibration.positive is {calibration.positive}, which every item has"
 
 
 def _time_problems(weights: Weights) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
 
+DAGS = ["classify_segments_daily", "score_rows_daily", "train_ltr_daily", "train_segments"]
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -27,7 +28,7 @@ def bag() -> DagBag:
 
 def test_files_parse(bag: DagBag) -> None:
     assert bag.import_errors == {}
-    assert sorted(bag.dags) == ["train_ltr_daily"]
+    assert sorted(bag.dags) == DAGS
 
 
 def test_schedule_and_policies(bag: DagBag) -> None:
@@ -37,14 +38,46 @@ def test_schedule_and_policies(bag: DagBag) -> None:
     assert dag.tags == {"ltr", "nightly"}
     assert {"date", "window_days", "dry_run"} == set(dag.params)
     assert dag.deadline
+
+
+@pytest.mark.parametrize("name", DAGS)
+def test_every_task_has_the_policies(bag: DagBag, name: str) -> None:
+    dag = bag.dags[name]
+    assert dag.doc_md
+    assert dag.dagrun_timeout
     for task in dag.tasks:
         assert task.owner == "ranking"
         assert task.retries == 3
         assert task.retry_exponential_backoff
         assert task.retry_policy
-        assert timedelta() < task.execution_timeout <= timedelta(hours=3)
-        assert [callback.__name__ for callback in task.on_failure_callback] == ["task_failed"]
+        assert timedelta() < task.execution_timeout < dag.dagrun_timeout
+        callbacks = task.on_failure_callback
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a mapped task has it as it was given
+        assert [callback.__name__ for callback in callbacks] == ["task_failed"]
         assert task.doc_md
+
+
+def test_rows_are_scored_after_the_night_and_when_a_version_is_published(bag: DagBag) -> None:
+    dag = bag.dags["score_rows_daily"]
+    assert dag.timetable.timetable.expression == "15 5 * * *"
+    assert [asset.name for asset in dag.timetable.asset_condition.objects] == ["ltr_weights"]
+    assert (dag.catchup, dag.max_active_runs) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "task"),
+    [
+        ("train_segments", None, "train_segments"),
+        ("classify_segments_daily", "15 6 * * *", "classify_segments"),
+    ],
+)
+def test_segments_are_trained_by_hand_and_classified_daily(
+    bag: DagBag, name: str, schedule: str | None, task: str
+) -> None:
+    dag = bag.dags[name]
+    assert dag.schedule == schedule
+    assert (dag.catchup, dag.max_active_runs, dag.tags) == (False, 1, {"ltr", "segments"})
+    assert [one.task_id for one in dag.tasks] == [task]
 
 
 def test_order_of_tasks(bag: DagBag) -> None:
@@ -92,13 +125,13 @@ def test_documentation_names_every_variable_and_its_default(bag: DagBag) -> None
 
 
 def test_parsing_imports_nothing_heavy() -> None:
-    script = f"import sys, train_ltr_daily; print([name for name in {HEAVY} if name in sys.modules])"
+    script = f"import sys, {', '.join(DAGS)}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd="dags", capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_bundle_serves_the_dag_files() -> None:
-    assert sorted(path.name for path in LtrDagBundle(name="ltr").path.glob("*.py")) == ["train_ltr_daily.py"]
+    assert sorted(path.name for path in LtrDagBundle(name="ltr").path.glob("*.py")) == [f"{name}.py" for name in DAGS]
 
 
 def test_wheel_holds_what_runs(tmp_path: Path) -> None:
@@ -106,6 +139,6 @@ def test_wheel_holds_what_runs(tmp_path: Path) -> None:
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("ltr_pipeline-*.whl")
     names = set(ZipFile(wheel).namelist())
-    assert "ltr_pipeline/airflow/dags/train_ltr_daily.py" in names
+    assert {f"ltr_pipeline/airflow/dags/{name}.py" for name in DAGS} <= names
     for path in (path for path in Path("ltr_pipeline").rglob("*") if path.is_file() and path.suffix != ".pyc"):
         assert path.as_posix() in names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ltr_pipeline.gate.document import frozen
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.weights import Weights
@@ -49,8 +51,9 @@ def test_a_second_try_with_other_measurements_and_times_keeps_the_first_bytes(se
         judged(policy={"ndcg_min": 0.7}),
         judged(checks=[{"name": "latency_p95", "status": "fail", "observed": 1.5}]),
         judged(checks=[]),
+        replace(FIRST_TRY, calibration=Calibration(positive=1, x=[0.0], y=[0.5])),
     ],
-    ids=["model", "verdict", "policy", "status", "checks"],
+    ids=["model", "verdict", "policy", "status", "checks", "calibration"],
 )
 def test_another_result_or_judgement_takes_the_place_of_the_first(other: Weights) -> None:
     assert frozen(FIRST_BYTES, other) == weights.encode(other)
@@ -86,6 +89,9 @@ def test_the_document_of_a_run_says_what_was_learned_from_what(tmp_path: Path) -
     assert found.linear.weights.keys() == found.linear.scales.keys() == set(found.feature_names)
     assert found.linear.beats_random
     assert found.latency["p95_ms"] > 0
+    assert found.calibration.positive == 2
+    assert len(found.calibration.x) > 5
+    assert found.calibration.error == json.loads(files["evidence.json"])["reliability"]["error"] < 0.05
     check_golden(found)
 
 

@@ -21,6 +21,7 @@ from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.measure import Contest, HeldOut, gather, requests, without_model
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.storage.local import LocalStorage
@@ -114,6 +115,21 @@ def test_the_fallback_is_measured_against_random_order() -> None:
         assert found.metrics.ndcg_at_5.value == pytest.approx(1 if better else WORSE)
         assert found.beats_random is better
     assert gathered().fallback is None
+
+
+def test_probabilities_are_measured_on_the_test_days() -> None:
+    """A scores the 120 relevant items 1 and the others 0: a calibration that says 0.9 and 0.1 is off by 0.1."""
+    days = HeldOut(pairs(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
+    knots = Calibration(positive=1, x=[0.0, 1.0], y=[0.1, 0.9])
+    found = gather(Contest(days, BY_A, Rivals()), landed=None, calibration=knots).reliability
+    assert found is not None
+    assert (found.positive, found.rows, found.relevant) == (1, 240, 120)
+    assert found.error == pytest.approx(0.1)
+    assert [(each.stated, each.observed, each.rows) for each in found.bins] == [
+        (pytest.approx(0.1), 0, 120),
+        (pytest.approx(0.9), 1, 120),
+    ]
+    assert gathered().reliability is None
 
 
 def test_every_day_is_a_slice() -> None:

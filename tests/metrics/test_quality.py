@@ -1,5 +1,6 @@
 """Metrics against hand arithmetic, ir_measures and scikit-learn."""
 
+import datetime as dt
 import itertools
 import math
 
@@ -208,3 +209,20 @@ def test_slices_by_group_part_of_day_and_new_items():
         ("items", "known"): (1.0, 3, ""),
         ("items", "new"): (second, 3, ""),
     }
+
+
+def test_slices_by_segment_of_the_user_and_those_without_one():
+    table = Rankings([0, 1, 1, 0, 1, 0, 1, 0], [2.0, 1.0] * 4, [2, 2, 2, 2])
+    users = pl.Series(["ann", "ben", "stranger", None])
+    known = slices.UserSegments(
+        period=dt.date(2025, 7, 7), labels=["high", "low", "none"], of_user={"ann": "low", "ben": "high"}
+    )
+    found = slices.measure(table, slices.by_user_segment(table, users, known), np.arange(4))
+    assert [(s.dimension, s.value, s.ndcg_at_5.value, s.impressions) for s in found] == [
+        ("user_segment", "high", 1.0, 2),
+        ("user_segment", "low", pytest.approx(1 / math.log2(3)), 2),
+        ("user_segment", "none", None, 0),
+        ("user_segment", "unknown", 1.0, 4),
+    ]
+    everyone = slices.by_user_segment(table, pl.Series(["ann", "ben", "ann", "ben"]), known)
+    assert [value for _, value in everyone] == ["high", "low", "none"]

@@ -73,7 +73,8 @@ def stack() -> Iterator[dict[str, str]]:
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
     }
     try:
-        command("up", asked)
+        said = command("up", asked)
+        assert f"Scores go to the PostgreSQL database ltr at 127.0.0.1:{postgres}, user ltr (LTR_DATABASE_URL;" in said
         servers.used("the whole stack", "PostgreSQL, Kafka, MinIO, the service, and Airflow in four processes")
         lines = shlex.split((home / "services.env").read_text())
         yield asked | dict(line.split("=", 1) for line in lines)
@@ -200,14 +201,34 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     moment = dt.datetime.fromisoformat(run["logical_date"]).timestamp()
     wait("judged night", lambda: judged(stack) == moment)  # else LtrNoJudgedRun fires for ever
 
+    assert stack["LTR_DATABASE_URL"].endswith(f"@127.0.0.1:{stack['POSTGRES_PORT']}/ltr")
+    ltr(stack, tmp_path, "simulate", "--database")
+    (scored,) = json.loads(ltr(stack, tmp_path, "score", "--json"))
+    assert (scored["version"], scored["rows"], scored["batches"]) == (latest["version"], 1000, 10)
+    (again,) = json.loads(ltr(stack, tmp_path, "score", "--json"))
+    assert again["rows"] == 0
+    for what in ("train", "classify"):
+        ltr(stack, tmp_path, "segments", what)
+    assert "engajamento" in ltr(stack, tmp_path, "segments", "show")
+
 
 def test_each_part_has_the_variables_of_its_container(stack: dict[str, str]) -> None:
     """Whatever the shell has set. The API server writes its title over what /proc shows of its environment."""
     parts = [environ(stack, part) for part in ("airflow-scheduler", "airflow-triggerer", "ltr-serving")]
     scheduler, _, service = parts
-    secrets = ("AIRFLOW__CORE__FERNET_KEY", "AWS_SECRET_ACCESS_KEY", "LTR_SIGNING_KEY", "LTR_API_KEYS")
+    secrets = (
+        "AIRFLOW__CORE__FERNET_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "LTR_SIGNING_KEY",
+        "LTR_DATABASE_URL",
+        "LTR_API_KEYS",
+    )
     has = [[bool(part.get(name)) for name in secrets] for part in parts]
-    assert has == [[True, True, True, False], [True, True, False, False], [False, True, False, True]]
+    assert has == [
+        [True, True, True, True, False],
+        [True, True, False, False, False],
+        [False, True, False, False, True],
+    ]
     assert [part["AWS_ACCESS_KEY_ID"] for part in parts] == ["ltr", "ltr", "ltr-serving"]
     assert scheduler["AWS_SECRET_ACCESS_KEY"] != service["AWS_SECRET_ACCESS_KEY"]
     assert not any(name.startswith("MINIO_") and name != "MINIO_PORT" for part in parts for name in part)

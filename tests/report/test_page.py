@@ -25,6 +25,7 @@ from support.nights import (
     FAIR,
     LANDING,
     NIGHTS,
+    RELIABILITY,
     TRAINED,
     UNFAIR,
     YESTERDAY,
@@ -288,6 +289,30 @@ class TestSections:
         assert sum(row.impressions for row in used) == DATASET.impressions.landed
         assert sum(row.feedback for row in used) == DATASET.feedback.landed
         assert sum(row.records for row in rows.landing_rows(LANDING)) == LANDING.read
+
+    def test_stated_probabilities_stand_beside_what_came_of_them(self):
+        # 3.4 % stated, 3.0 % observed, on an axis from 0 to the most observed, 33.4 %
+        html = render(night())
+        graphic = html[html.index('aria-label="Stated 3.4 %, observed 3.0 %"') :].partition("</svg>")[0]
+        assert f'width="{100 * 0.03 / 0.334:.2f}%"' in graphic
+        assert f'class="was" x1="{100 * 0.034 / 0.334:.2f}%"' in graphic
+        assert "The probabilities are off by 1.1 % on average." in outline(night()).text
+
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [(0.0512, "off by 5.1 % on average, more than 5.0 %, so none is told"), (None, "too few of either kind")],
+    )
+    def test_a_calibration_that_is_not_trusted_says_so(self, error, said):
+        assert said in outline(night(replace(EVIDENCE, reliability=replace(RELIABILITY, error=error)))).text
+        assert "Calibration" not in outline(night(replace(EVIDENCE, reliability=None))).text
+
+    def test_a_feature_table_says_how_many_impressions_it_has_nothing_for(self):
+        [row] = rows.table_rows(NIGHTS["tabled"]().dataset)
+        assert (row.rows, row.future, row.unplaced, row.without) == (81_204, 311, 12, 0.1)  # 17,791 of 177,910
+        text = outline(NIGHTS["tabled"]()).text
+        assert "profiles G and Q, known at most 30 days before 81,204 311 12 10.0 %" in text
+        assert text.count("of the table profiles") == 2
+        assert "Features that change" not in outline(night()).text
 
     def test_the_tail_of_positions_is_one_column(self):
         columns = rows.position_columns({0: 5, 1: 60, 20: 20, 21: 15, 400: 5})

@@ -9,7 +9,9 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
@@ -18,6 +20,7 @@ from support.programs import CHECKOUT
 from support.service import Server
 
 ABSENT = {"apache-airflow", "pandas", "scikit-learn"}
+HEAVY = {"scipy.optimize", "scipy.stats"}
 UNUSED = {"airflow", "pandas", "sklearn", "polars", "pyarrow", "dask", "matplotlib"}
 
 
@@ -56,13 +59,16 @@ def test_service_runs_without_what_it_does_not_need(
             script = f"import importlib.metadata as m; m.version({name!r})"
             assert subprocess.run([lean, "-c", script], capture_output=True, check=False).returncode != 0
     registry = tmp_path / "registry"
-    Registry(LocalStorage(registry / "ltr")).publish(document(), who="test", why="test")
+    knots = Calibration(positive=2, x=[0.25, 0.75], y=[0.02, 0.42], error=0.01)
+    Registry(LocalStorage(registry / "ltr")).publish(replace(document(), calibration=knots), who="test", why="test")
     with Server(tmp_path, LTR_REGISTRY_URI=str(registry), PYTHONPROFILEIMPORTTIME="1") as server:
         body = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0}}], "explain": True}
         assert server.post("/ltr/rank", body)["model"] == "lightgbm"
+        assert server.post("/ltr/rank", {**body, "probability": True})["items"][0]["probability"] == 0.42
         server.get("/openapi.json")
         assert "ltr_predictions_total" in server.metrics()
     # By their parts: an import that is refused is in this log, too.
     imported = set(re.findall(r"^import time: .*\| +(\w+)\.", server.log, re.MULTILINE))
     assert {"lightgbm", "fastapi", "uvicorn"} <= imported
     assert imported & UNUSED == set()
+    assert set(re.findall(r"^import time: .*\| +(\w+\.\w+)$", server.log, re.MULTILINE)) & HEAVY == set()

@@ -6,8 +6,9 @@ import datetime as dt
 
 from msgspec.structs import replace
 
+from ltr_pipeline.dataset.features.snapshot import Snapshot
 from ltr_pipeline.dataset.labels import Account
-from ltr_pipeline.dataset.manifest import DatasetManifest, Part
+from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
@@ -21,6 +22,7 @@ from ltr_pipeline.metrics.coins import CoinCheck
 from ltr_pipeline.metrics.fairness import Fairness, GroupAccuracy
 from ltr_pipeline.metrics.outcomes import Defaults
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
+from ltr_pipeline.metrics.reliability import Bin, Reliability
 from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Chooser, Trained
@@ -102,6 +104,21 @@ def audited(name: str, gain: float, was: float | None, **fields: object) -> Feat
 GAINS = dict(zip(FEATURES, (0.31, 0.22, 0.14, 0.11, 0.1, 0.0, 0.08, 0.04), strict=True))
 FORMER_GAINS = dict(zip(FEATURES, (0.29, 0.24, 0.13, 0.11, 0.1, 0.02, 0.07, 0.04), strict=True))
 
+RELIABILITY = Reliability(
+    positive=2,
+    rows=14_448,
+    relevant=955,
+    error=0.011,
+    bins=[
+        Bin(stated=stated, observed=observed, rows=1445)
+        for stated, observed in ((0.004, 0.006), (0.011, 0.009), (0.02, 0.028), (0.034, 0.03), (0.05, 0.064))
+    ]
+    + [
+        Bin(stated=stated, observed=observed, rows=1445)
+        for stated, observed in ((0.07, 0.066), (0.092, 0.083), (0.11, 0.131), (0.17, 0.15), (0.31, 0.334))
+    ],
+)
+
 EVIDENCE = Evidence(
     trees=142,
     train_impressions=152_340,
@@ -159,6 +176,7 @@ EVIDENCE = Evidence(
     fallback=Fallback(metrics=metrics(0.641), against_random=delta(0.153)),
     joinable=40_897,
     unjoined=179,
+    reliability=RELIABILITY,
 )
 
 YESTERDAY = replace(
@@ -200,6 +218,13 @@ DATASET = DatasetManifest(
     vanished=["U"],
     appeared=[],
     tables={f"labelled-{bucket:03d}.parquet": f"{bucket:064x}" for bucket in range(16)},
+)
+
+TABLE_USE = TableUse(
+    features=["G", "Q"],
+    tolerance_days=30,
+    snapshot=Snapshot(key="d/t.parquet", sha256="7e" * 32, rows=81_204, kept=52_118, future=311, unplaced=12),
+    without=17_791,
 )
 
 LANDING = Manifest(
@@ -390,6 +415,11 @@ def explored() -> Night:
     return night(replace(EVIDENCE, champion=champion, coins=coins, examination=looked_at))
 
 
+def tabled() -> Night:
+    """Two features are of a table with times."""
+    return night(dataset=replace(DATASET, feature_tables={"profiles": TABLE_USE}))
+
+
 def unexplored() -> Night:
     """No list was explored: the report says what share would do."""
     none = CoinCheck(
@@ -461,6 +491,7 @@ NIGHTS = {
     "inconclusive": inconclusive,
     "explored": explored,
     "unexplored": unexplored,
+    "tabled": tabled,
     "pinned": pinned,
     "first": first,
     "unjudgeable": unjudgeable,

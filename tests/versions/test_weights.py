@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ltr_pipeline.errors import SettingsError, WeightsError
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.signing import as_keys
 from ltr_pipeline.versions.weights import Fallback, Feature, Golden, Window, decode, encode, signing_keys
 from support.documents import document, model_text
@@ -78,6 +79,19 @@ def test_a_document_of_a_former_release_has_no_fallback_and_keeps_its_bytes():
     assert b'"linear":' not in data
     assert encode(decode(data)) == data
     assert decode(encode(replace(document(), linear=LINEAR))).linear == LINEAR
+
+
+CALIBRATION = Calibration(positive=2, x=[-1.0, 0.5], y=[0.05, 0.4], error=0.012)
+
+
+def test_a_document_of_a_former_release_has_no_calibration_and_keeps_its_bytes():
+    data = encode(document())
+    assert b'"calibration":' not in data
+    assert encode(decode(data)) == data
+    whole = encode(replace(document(), calibration=CALIBRATION))
+    assert json.loads(whole)["calibration"] == {"positive": 2, "x": [-1.0, 0.5], "y": [0.05, 0.4], "error": 0.012}
+    assert decode(whole).calibration == CALIBRATION
+    assert decode(whole).identity == document().identity
 
 
 @pytest.mark.parametrize(
@@ -198,6 +212,14 @@ def model(text: str, **changes: object) -> dict[str, object]:
         ({"linear_weights": {"A": 1.25, "S": -0.25}}, "'S'. are negative"),
         ({"linear_weights": {"A": 0.75, "S": 0.24}}, "sum to 0.99"),
         ({"linear_weights": {"A": float("nan"), "S": 1.0}}, r"\$.linear_weights.A is NaN"),
+        ({"calibration": replace(CALIBRATION, x=[0.5])}, "calibration has 1 scores and 2 probabilities"),
+        ({"calibration": replace(CALIBRATION, x=[], y=[])}, "calibration has 0 scores"),
+        ({"calibration": replace(CALIBRATION, x=[0.5, 0.5])}, "calibration.x does not rise"),
+        ({"calibration": replace(CALIBRATION, y=[0.4, 0.05])}, "calibration.y falls"),
+        ({"calibration": replace(CALIBRATION, y=[0.4, 1.5])}, "leaves 0 to 1"),
+        ({"calibration": replace(CALIBRATION, y=[0.4, float("nan")])}, r"calibration.y\[1\] is NaN"),
+        ({"calibration": replace(CALIBRATION, error=1.5)}, "calibration.error is 1.5"),
+        ({"calibration": replace(CALIBRATION, positive=0)}, "calibration.positive is 0, which every item has"),
         ({"linear": replace(LINEAR, means={"A": 0.5})}, "linear.means and the features differ in .'S'"),
         ({"linear": replace(LINEAR, scales={"A": 0.0, "S": 1.0})}, "linear.scales of .'A'. are not above 0"),
         ({"linear": replace(LINEAR, against_random={"low": "0.1"})}, "linear.against_random.low is not a number"),

@@ -29,7 +29,7 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 AIRFLOW = {name: service for name, service in OURS.items() if name != "ltr-serving"}
 SETTINGS = {variable(field) for field in ServingSettings.model_fields.values()}
 NIGHTLY = {variable(field) for field in Settings.model_fields.values()}
-CONNECTIONS = {"AIRFLOW_CONN_LTR_KAFKA", "AIRFLOW_CONN_LTR_S3"}
+CONNECTIONS = {"AIRFLOW_CONN_LTR_KAFKA", "AIRFLOW_CONN_LTR_S3", "AIRFLOW_CONN_LTR_DATABASE"}
 BY_AIRFLOW = {f"AIRFLOW_VAR_{one.name.upper()}" for one in VARIABLES} | CONNECTIONS
 RUN_TASKS = ("airflow-scheduler", "airflow-worker")
 CALL_BACK = ("airflow-dag-processor", "airflow-triggerer")
@@ -44,8 +44,8 @@ def violations(compose: Path) -> str:
 
 
 def variables(text: str) -> list[tuple[str, str]]:
-    """(name, rest) of each ``${NAME:-default}`` or ``${NAME:?message}``."""
-    return re.findall(r"\$\{(\w+)([^}]*)\}", text)
+    """(name, rest) of each ``${NAME:-default}`` or ``${NAME:?message}``, also inside a default."""
+    return re.findall(r"\$\{(\w+)([^${}]*)", text)
 
 
 def environment(name: str) -> dict[str, str | None]:
@@ -55,7 +55,12 @@ def environment(name: str) -> dict[str, str | None]:
 
 def secrets(name: str) -> set[str]:
     """Return names of the variables of .env that hold secrets and reach a container."""
-    reaching = {other for value in environment(name).values() for other, _ in variables(value or "")}
+    reaching = {
+        other
+        for value in environment(name).values()
+        for other, rest in variables(value or "")
+        if not rest.startswith(":+")  # only whether there is one
+    }
     reaching |= {other for other, value in environment(name).items() if value is None}
     return {
         other
@@ -84,8 +89,9 @@ def test_compose_file_follows_the_specification(tmp_path: Path) -> None:
 def test_stack_has_every_part_of_airflow_and_its_servers() -> None:
     commands = {" ".join(service["command"]).removesuffix(" --skip-serve-logs") for service in AIRFLOW.values()}
     parts = ("api-server", "scheduler", "dag-processor", "triggerer", "celery worker", "db migrate")
-    assert commands == {f"airflow {part}" for part in parts} | {"ltr variables"}
-    assert {"postgres", "kafka", "kafka-init", "minio", "minio-init", "redis"} == set(SERVICES) - set(OURS)
+    assert commands == {f"airflow {part}" for part in parts} | {"ltr variables", "ltr database init"}
+    servers = {"postgres", "postgres-init", "kafka", "kafka-init", "minio", "minio-init", "redis"}
+    assert servers == set(SERVICES) - set(OURS)
     assert [name for name, service in SERVICES.items() if "profiles" in service] == ["redis", "airflow-worker"]
 
 
@@ -179,12 +185,25 @@ def test_every_setting_reaches_the_container_that_uses_it() -> None:
     assert data == {"s3://${S3_BUCKET:-litgo-models}/data"}
 
 
+def test_scores_have_a_database_of_their_own_beside_airflows() -> None:
+    addresses = {environment(name)["LTR_DATABASE_URL"] for name in (*RUN_TASKS, "ltr-database-init")}
+    (address,) = addresses
+    assert address.startswith("${LTR_DATABASE_URL:-postgresql://ltr:${POSTGRES_LTR_PASSWORD:?")
+    assert address.endswith("}@postgres:5432/ltr}")
+    assert "postgres-init" in SERVICES["ltr-database-init"]["depends_on"]
+    assert SERVICES["postgres-init"]["image"] == SERVICES["postgres"]["image"]
+    assert not [name for name, service in SERVICES.items() if "ltr-database-init" in service.get("depends_on", {})]
+    script = SERVICES["postgres-init"]["entrypoint"][-1].replace("/opt/postgres", "deploy/postgres")
+    assert (CHECKOUT / script).exists()
+
+
 def test_no_container_gets_another_ones_secrets() -> None:
     assert [name for name, service in SERVICES.items() if "env_file" in service] == []
     database = {"POSTGRES_PASSWORD"}
     of_airflow = {name for name in STACK if name.startswith("AIRFLOW__") and re.search("KEY|SECRET", name)} | database
     calls_back = of_airflow | {"AWS_SECRET_ACCESS_KEY", "LTR_NOTIFY_URLS"}
-    runs_tasks = calls_back | CONNECTIONS | {"LTR_SIGNING_KEY", "KAFKA_SASL_PASSWORD"}
+    scores = {"POSTGRES_LTR_PASSWORD"}
+    runs_tasks = calls_back | CONNECTIONS | scores | {"LTR_SIGNING_KEY", "KAFKA_SASL_PASSWORD"}
     kafka, logins = {"KAFKA_SASL_PASSWORD"}, {"AWS_SECRET_ACCESS_KEY", "MINIO_SERVING_PASSWORD"}
     expected = {
         "airflow-init": of_airflow,
@@ -196,6 +215,8 @@ def test_no_container_gets_another_ones_secrets() -> None:
         "minio-init": logins | {"MINIO_ROOT_PASSWORD"},
         "minio": {"MINIO_ROOT_PASSWORD"},
         "postgres": database,
+        "postgres-init": database | scores,
+        "ltr-database-init": scores,
     }
     assert {name: secrets(name) for name in SERVICES} == {name: expected.get(name, set()) for name in SERVICES}
 

@@ -4,37 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy.native.postgres import PostgresServer
-from deploy.native.server import NoServerError
-from support import servers
 from support.programs import CHECKOUT
 
 DAG = "train_ltr_daily"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresServer]:
-    # pytest's own folders are closed to others, and where tests run as root PostgreSQL does not
-    folder = Path(tempfile.mkdtemp(prefix="ltr-tests-postgres-"))
-    server = PostgresServer(folder)
-    try:
-        server.start()
-        servers.used("PostgreSQL", server.version())
-        yield server
-    except NoServerError as error:
-        servers.missing("PostgreSQL", str(error))
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
 
 
 def rows(server: PostgresServer, query: str) -> list[tuple[object, ...]]:

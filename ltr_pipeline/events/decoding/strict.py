@@ -75,7 +75,7 @@ def unknown_features(lines: Lines, shape: Shape) -> frozenset[str]:
     for line in lines:
         features = _features_in(line, shape)
         unknown.update(name for name, value in features.items() if type(value) in (int, float))
-    return frozenset(unknown - set(shape.mapping.features) - (mapped if () in shape.features else set()))
+    return frozenset(unknown - set(shape.mapping.model_features) - (mapped if () in shape.features else set()))
 
 
 def unknown_kinds(lines: Lines, shape: Shape) -> frozenset[str]:

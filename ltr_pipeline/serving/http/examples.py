@@ -57,7 +57,7 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 def sample(mapping: meaning.Mapping, model: Loaded | None = None) -> Sample:
     """Return a sample of this mapping's requests, with the features of the model that ranks, too."""
-    names = tuple(dict.fromkeys((*mapping.features, *(model.scorer.features if model else ()))))
+    names = tuple(dict.fromkeys((*mapping.model_features, *(model.scorer.features if model else ()))))
     better, worse = (model.sample if model else None) or ({}, {})
     return Sample(
         query_id=_id(mapping, QUERY_ID, "123"),

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RequestError
+from ltr_pipeline.scoring.calibration import MAX_ERROR, Calibration, probability
 from ltr_pipeline.scoring.requests import Features
 from ltr_pipeline.scoring.scorer import descending
 from ltr_pipeline.serving import prometheus, wire
@@ -158,6 +160,7 @@ class Service:
         if request.explain:  # hundreds of times as long as scoring: off the loop, which other requests wait for
             strongest = await self._explained(self._strongest, model, read, mixed.order, scored)
             start += time.perf_counter() - explaining  # explaining counts against no model
+        stated = _stated(model, scored) if request.probability else None
         answer = wire.RankAnswer(
             request_id=facts.request_id,
             query_id=request.query_id,
@@ -165,9 +168,10 @@ class Service:
             model=scored.model,
             fallback=scored.fallback,
             policy=mixed.policy,
-            items=self._items(candidates, mixed.order, scored, strongest),
+            items=self._items(candidates, mixed.order, scored, strongest, stated),
             missing=_missing(model, read),
             unknown_features=read.unknown,
+            uncalibrated=stated if isinstance(stated, str) else msgspec.UNSET,
         )
         # Log it and offer it to the shadow once the answer is on its way.
         loop = asyncio.get_running_loop()
@@ -337,14 +341,17 @@ class Service:
         order: Sequence[int],
         scored: Scored,
         contributions: Sequence[dict[str, float]] | None,
+        stated: Calibration | str | None,
     ) -> list[wire.RankedItem]:
         scores = scored.scores.tolist()
+        probabilities = _probabilities(stated, scored.scores)
         return [
             wire.RankedItem(
                 item_id=candidates[row].item_id,
                 score=scores[row],
                 rank=place + 1,
                 contributions=contributions[place] if contributions else None,
+                probability=probabilities[row],
             )
             for place, row in enumerate(order)
         ]
@@ -373,6 +380,27 @@ def _without_model(model: Loaded, matrix: NDArray[np.float32], why: str) -> Scor
     if model.linear is None:
         return Scored(np.zeros(len(matrix)), "request", why)
     return Scored(model.linear.score(matrix), "linear", why)
+
+
+def _stated(model: Loaded, scored: Scored) -> Calibration | str:
+    """Return what tells the probabilities of these scores, or why nothing does."""
+    if scored.model != "lightgbm":
+        return f"no published model scored: {scored.fallback}"
+    if model.calibration is None:
+        return f"{model.version} has no calibration"
+    if not model.calibration.trusted:
+        return f"the calibration of {model.version} has no error that is known and at most {MAX_ERROR}"
+    return model.calibration
+
+
+def _probabilities(
+    stated: Calibration | str | None, scores: NDArray[np.float64]
+) -> Sequence[float | msgspec.UnsetType | None]:
+    """Return the probability of each score; null where none can be told, left out where none was asked for."""
+    if isinstance(stated, Calibration):
+        found: list[float] = probability(stated, scores).tolist()
+        return found
+    return [msgspec.UNSET if stated is None else None] * len(scores)
 
 
 def _outcome(answer: wire.RankAnswer) -> str:

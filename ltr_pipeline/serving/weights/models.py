@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.resting import rest_if_due, resting
 from ltr_pipeline.scoring.scorer import Scorer
@@ -50,6 +51,8 @@ class Loaded:
         Time that scoring took for each candidate, measured while warming up.
     sample
         Features of two candidates of a golden request, the better one first; None without a document.
+    calibration
+        From its scores to probabilities; None where its document has none.
     traffic
         Counts of the requests it answered.
     """
@@ -63,6 +66,7 @@ class Loaded:
     missing: Mapping[str, str]
     seconds_a_row: float
     sample: tuple[Mapping[str, float | None], Mapping[str, float | None]] | None = None
+    calibration: Calibration | None = None
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -96,6 +100,7 @@ def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = Fal
         missing={feature.name: feature.missing for feature in document.features},
         seconds_a_row=seconds_a_row,
         sample=_sample(document),
+        calibration=document.calibration or None,
     )
 
 

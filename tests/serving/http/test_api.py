@@ -102,6 +102,7 @@ WRONG = {
         422,
         "candidate 2: item_id 'a' is also candidate 0",
     ),
+    "probability is text": (request(probability="yes"), 422, "$.probability"),
     "k of 0": (request(k=0), 422, "$.k"),
     "negative k": (request(k=-1), 422, "$.k"),
     "k is a fraction": (request(k=1.5), 422, "$.k"),

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.serving import prometheus
@@ -95,6 +96,58 @@ def expected(answer: RankAnswer, reason: str) -> None:
     """Linear weights A 0.75 and S 0.25 of the document, a missing value as 0."""
     assert (answer.version, answer.model, answer.fallback, answer.policy) == (A, "linear", reason, f"{A}+linear")
     assert [(item.item_id, pytest.approx(item.score)) for item in answer.items] == [("high", 0.675), ("low", 0.3)]
+
+
+KNOTS = Calibration(positive=2, x=[0.25, 0.75], y=[0.02, 0.42], error=0.01)
+
+
+def calibrated(models: Models, calibration: Calibration | None) -> None:
+    models.take(load(encode(msgspec.structs.replace(document(A), calibration=calibration or msgspec.UNSET)), where="-"))
+
+
+def stated(answer: RankAnswer) -> list[tuple[Any, ...]]:
+    """Items, and their probabilities as the answer writes them."""
+    written = msgspec.json.decode(msgspec.json.encode(answer))
+    assert written.get("uncalibrated") == (None if answer.uncalibrated is msgspec.UNSET else answer.uncalibrated)
+    return [(item["item_id"], *([item["probability"]] if "probability" in item else [])) for item in written["items"]]
+
+
+def test_a_probability_comes_where_it_is_asked_for(service: Service, models: Models) -> None:
+    """The tree gives "high" 0.75 and "low" 0.25, where the knots are."""
+    calibrated(models, KNOTS)
+    assert stated(asked(service)) == [("high",), ("low",)]
+    answer = asked(service, probability=True, k=1)
+    assert stated(answer) == [("high", 0.42)]
+    assert "uncalibrated" not in msgspec.json.decode(msgspec.json.encode(answer))
+    assert stated(asked(service, probability=True)) == [("high", 0.42), ("low", 0.02)]
+
+
+@pytest.mark.parametrize(
+    ("calibration", "why"),
+    [
+        (None, f"{A} has no calibration"),
+        (msgspec.structs.replace(KNOTS, error=None), "has no error that is known"),
+        (msgspec.structs.replace(KNOTS, error=0.06), "has no error that is known and at most 0.05"),
+    ],
+)
+def test_a_probability_that_cannot_be_told_is_null_and_says_why(
+    service: Service, models: Models, calibration: Calibration | None, why: str
+) -> None:
+    calibrated(models, calibration)
+    answer = asked(service, probability=True)
+    assert (answer.model, answer.fallback) == ("lightgbm", None)
+    assert stated(answer) == [("high", None), ("low", None)]
+    assert why in str(answer.uncalibrated)
+    assert stated(asked(service)) == [("high",), ("low",)]
+
+
+def test_what_stands_in_for_the_model_has_no_probability(service: Service, models: Models) -> None:
+    calibrated(models, KNOTS)
+    broken(models, lambda matrix: np.full(len(matrix), np.nan))
+    answer = asked(service, probability=True)
+    expected(answer, "error")
+    assert stated(answer) == [("high", None), ("low", None)]
+    assert answer.uncalibrated == "no published model scored: error"
 
 
 def test_an_error_in_scoring(service: Service, models: Models) -> None:
