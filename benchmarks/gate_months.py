@@ -105,8 +105,11 @@ def main() -> int:
                 file=sys.stderr,
             )
     print_table(counts, options.sizes, options.months)
+    print(f"\n{options.months:,} months a cell.")
+    if max(SIZES) not in options.sizes:
+        return 0
     worst = [row.name for number, row in enumerate(LISTED) if misses(row, counts[number, max(SIZES)], options.months)]
-    print(f"\n{options.months:,} months a cell. Missed at {max(SIZES):,} rankings: {', '.join(worst) or 'none'}.")
+    print(f"Missed at {max(SIZES):,} rankings: {', '.join(worst) or 'none'}.")
     return int(bool(worst))
 
 
