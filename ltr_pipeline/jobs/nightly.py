@@ -32,7 +32,7 @@ from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
-from ltr_pipeline.metrics.slices import UserSegments
+from ltr_pipeline.metrics.slices import SegmentsBefore, UserSegments
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
@@ -222,7 +222,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         trained_on=learned.ids,
         seed=settings.seed,
         group_share_min=settings.group_share_min,
-        user_segments=_user_segments(run, manifest, test),
+        user_segments=_user_segments(run, test, manifest.test.start.date()),
     )
     champion = load_rival(settings.registry, inputs.champion)
     if trained.untrained:
@@ -244,23 +244,27 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     return found, choose(contest)
 
 
-def _user_segments(run: Run, manifest: DatasetManifest, test: Dataset) -> UserSegments | None:
-    """Freeze how engaged the users of the test days were before; a night does without where that cannot be known."""
-    if frozen_before := run.read_if_there(SEGMENTS):
-        return frozen_before
-    file = run.settings.database.file
+def _user_segments(run: Run, test: Dataset, first_day: dt.date) -> UserSegments | None:
+    """Freeze how engaged the users of the test days were before, or that this is not known: a retry has it no better."""
+    known = run.read_if_there(SEGMENTS)
+    if known is None:
+        known = SegmentsBefore(segments=_segments_now(run.settings, test, first_day))
+        run.write(SEGMENTS, known)
+    return known.segments
+
+
+def _segments_now(settings: Settings, test: Dataset, first_day: dt.date) -> UserSegments | None:
+    """Look in the database; a night does without where that cannot be done."""
+    file = settings.database.file
     if file and not file.exists():  # nothing is classified; the database's driver need not be installed
         return None
     try:
         from ltr_pipeline.jobs.segments import user_segments
 
-        found = user_segments(run.settings, manifest.test.start.date(), test.ids[USER_ID])
+        return user_segments(settings, first_day, test.ids[USER_ID])
     except LtrError as error:
         log.warning("the evaluation is not sliced by segments of users", error=str(error))
         return None
-    if found:
-        run.write(SEGMENTS, found)
-    return found
 
 
 def _model_text(run: Run, trained: Trained) -> str:

@@ -22,6 +22,7 @@ from ltr_pipeline.schema import PROTECTED_GROUP
 __all__ = [
     "DAY_PARTS",
     "RowSets",
+    "SegmentsBefore",
     "Slice",
     "UserSegments",
     "by_day",
@@ -77,6 +78,18 @@ class UserSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     period: dt.date
     labels: list[str]
     of_user: dict[str, str]
+
+
+class SegmentsBefore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a night knew of its users' segments when it was evaluated first.
+
+    Attributes
+    ----------
+    segments
+        None where nothing was classified before the test days, or the database was away.
+    """
+
+    segments: UserSegments | None
 
 
 def by_group(groups: ProtectedGroups) -> RowSets:

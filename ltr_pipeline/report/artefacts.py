@@ -8,7 +8,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import Examples
-from ltr_pipeline.metrics.slices import UserSegments
+from ltr_pipeline.metrics.slices import SegmentsBefore
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.runs.names import (
     DATASET_FILE,
@@ -47,8 +47,8 @@ TABLES: Final = "dataset"
 DATASET: Final = Artefact(DATASET_FILE, DatasetManifest)
 MODEL: Final = Artefact("model.txt", bytes)
 TRAINED: Final = Artefact(TRAINED_FILE, Trained)
-SEGMENTS: Final = Artefact(SEGMENTS_FILE, UserSegments)
-"""How engaged the users of the test days were; only where segments are classified."""
+SEGMENTS: Final = Artefact(SEGMENTS_FILE, SegmentsBefore)
+"""How engaged the users of the test days were before, or that this was not known."""
 
 EXAMPLES: Final = Artefact(EXAMPLES_FILE, Examples)
 """Rankings for people to look at; releases before 0.2 have none."""

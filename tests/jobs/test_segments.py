@@ -56,6 +56,11 @@ Sql = Callable[[str], list[tuple[Any, ...]]]
 @pytest.fixture
 def sql(settings: Settings) -> Sql:
     """What a person does who edits or reads the tables."""
+    return edited(settings)
+
+
+def edited(settings: Settings) -> Sql:
+    """Make the tables, for a person who edits or reads them."""
 
     def executed(statement: str) -> list[tuple[Any, ...]]:
         with Database(settings.database) as database, database.begin() as connection:
@@ -526,13 +531,7 @@ def test_a_night_is_sliced_by_segments_and_repeats_itself(tmp_path: Path) -> Non
     settings = small_settings(tmp_path, database_url=f"sqlite:///{tmp_path / 'ltr.db'}")
     simulate(tmp_path)
     up_to("extract_events", settings)
-
-    def sql(statement: str) -> list[tuple[Any, ...]]:
-        with Database(settings.database) as database, database.begin() as connection:
-            connection.execute(text(segments.table_names(settings, statement)))
-        return []
-
-    segments.init(settings)
+    sql = edited(settings)
     by_day(settings, sql)
     up_to("evaluate_ranker", settings)
     run = Run(RUN, settings)
@@ -541,11 +540,28 @@ def test_a_night_is_sliced_by_segments_and_repeats_itself(tmp_path: Path) -> Non
     assert {part.value for part in sliced} <= {*WORDING["pt"], "unknown"}
     assert sum(part.impressions for part in sliced) == run.read(DATASET).test.rows
     frozen = run.read(SEGMENTS)
+    assert frozen.segments
     sql("DELETE FROM analytics.cubo_engajamento")
     up_to("evaluate_ranker", settings)
     assert run.read(SEGMENTS) == frozen
     again = [part for part in run.read(EVIDENCE).slices if part.dimension == "user_segment"]
     assert again == sliced
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["not classified", "away"])
+def test_a_night_without_segments_has_none_when_it_is_retried(tmp_path: Path, away: bool) -> None:
+    settings = small_settings(tmp_path, database_url=f"sqlite:///{tmp_path / 'ltr.db'}")
+    simulate(tmp_path)
+    first_tried = small_settings(tmp_path, database_url="postgresql://ltr:pass@127.0.0.1:1/away") if away else settings
+    up_to("evaluate_ranker", first_tried)
+    run = Run(RUN, settings)
+    slices = run.read(EVIDENCE).slices
+    assert "user_segment" not in {part.dimension for part in slices}
+
+    by_day(settings, edited(settings))
+    assert segments.user_segments(settings, run.read(DATASET).test.start.date(), pl.Series(["u"]))
+    up_to("evaluate_ranker", settings)
+    assert run.read(EVIDENCE).slices == slices
 
 
 def test_a_night_does_without_a_database_and_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -555,7 +571,7 @@ def test_a_night_does_without_a_database_and_its_driver(tmp_path: Path, monkeypa
     up_to("evaluate_ranker", settings)
     run = Run(RUN, settings)
     assert run.read(EVIDENCE).slices
-    assert run.read_if_there(SEGMENTS) is None
+    assert run.read(SEGMENTS).segments is None
     assert not (tmp_path / "none").exists()
 
 
