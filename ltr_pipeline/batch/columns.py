@@ -18,6 +18,7 @@ from ltr_pipeline.names import did_you_mean, misspelt
 __all__ = ["Found", "TypeName", "check_key", "check_rights", "find", "named", "ordered"]
 
 TEXTS: Final = ("char", "text", "citext", "name")
+_TRY: Final = ": `table` in LTR_SCORING says which it is; `ltr simulate --database` makes a table users, to try"
 _PART: Final = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
 
 
@@ -85,7 +86,7 @@ def find(
     if plain not in [*tables, *(shown if views else ())]:
         if plain in shown:
             raise ScoringError(f"{where}: {name} is a view, whose rows cannot be locked: name the table that it shows")
-        raise ScoringError(f"{where} has no table {name}{did_you_mean(plain, tables)}")
+        raise ScoringError(f"{where} has no table {name}{did_you_mean(plain, tables) or _TRY}")
     types = _types(database, connection, plain, schema)
     if lacking := [one for one in columns if one not in types]:
         raise ScoringError(

@@ -174,7 +174,7 @@ def chosen(jobs: Mapping[str, Job], name: str | None, occasion: str | None = Non
     if name is None:
         return {one: job for one, job in jobs.items() if occasion is None or occasion in job.when}
     if name not in jobs:
-        raise ScoringError(f"there is no job {name}{did_you_mean(name, jobs) or '.'} There are {', '.join(jobs)}")
+        raise ScoringError(f"there is no job {name}{did_you_mean(name, jobs) or '.'} The jobs are {', '.join(jobs)}")
     return {name: jobs[name]}
 
 

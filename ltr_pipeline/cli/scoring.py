@@ -70,6 +70,9 @@ class _Shown:
         """Say what became of a job."""
         if self._quiet:
             return
+        if outcome.run_id is None:
+            print_line(f"{outcome.job}: {outcome.reason}; nothing was written")
+            return
         what = "rows" if outcome.kind == "score" else "recommendations"
         reason = f"; {outcome.reason}" if outcome.reason else ""
         print_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_init_train_classify_show(project: Path) -> None:
     assert trained.code == 0
     assert trained.out.startswith("model 1 of level user is the first, and in use\n")
     assert ", ".join(WORDING["pt"]) in trained.out
+    assert re.search(r"^  [\d,]+ users, [\d,]+ rows, ", trained.out, re.MULTILINE)
     assert "Nothing is classified" in ltr("segments", "show").out
     done = ltr("segments", "classify")
     assert done.code == 0
