@@ -39,7 +39,9 @@ def train(replace: bool, as_json: bool) -> None:
         for level in found:
             labels = ", ".join(level.labels)
             print_line(level.said)
-            print_line(f"  {level.entities:,} {level.level}s, {level.rows:,} rows, {level.seconds:.1f} s; segments: {labels}")
+            print_line(
+                f"  {level.entities:,} {level.level}s, {level.rows:,} rows, {level.seconds:.1f} s; segments: {labels}"
+            )
     if not all(level.in_use for level in found):
         raise typer.Exit(1)
 

@@ -245,7 +245,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
 
 
 def _user_segments(run: Run, test: Dataset, first_day: dt.date) -> UserSegments | None:
-    """Freeze how engaged the users of the test days were before, or that this is not known: a retry has it no better."""
+    """Freeze how engaged the users of the test days were before, or that this is not known."""
     known = run.read_if_there(SEGMENTS)
     if known is None:
         known = SegmentsBefore(segments=_segments_now(run.settings, test, first_day))
