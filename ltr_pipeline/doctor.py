@@ -19,6 +19,7 @@ from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.gate.variables import Found
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
+from ltr_pipeline.printable import counted
 from ltr_pipeline.ranker.train import check_parameters
 from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
@@ -202,7 +203,7 @@ def _files(settings: Settings) -> Findings:
         return
     size = sum(path.stat().st_size for path in files) / 1e6
     use = "the fallback when Kafka is away" if settings.kafka else "the source of events"
-    yield "ok", f"{len(files)} files, {size:,.1f} MB at {settings.events_path}: {use}"
+    yield "ok", f"{counted(len(files), 'file')}, {size:,.1f} MB at {settings.events_path}: {use}"
 
 
 def _landed(settings: Settings) -> Findings:
@@ -211,11 +212,13 @@ def _landed(settings: Settings) -> Findings:
         yield "ok", "nothing has landed yet"
         return
     manifest = read_manifest(settings.data, dates[-1])
-    yield "ok", f"{len(dates)} nights have landed, the last for {dates[-1]} with {manifest.impressions:,} impressions"
+    landed = counted(len(dates), "night")
+    yield "ok", f"{landed} landed, the last for {dates[-1]} with {manifest.impressions:,} impressions"
     if manifest.fallback:
         yield "warning", f"that night read files instead of Kafka: {manifest.fallback}"
     if (late := (newest_night(dt.datetime.now(dt.UTC)) - dates[-1]).days) > 0:
-        yield "warning", f"{late} nights were due since; is the DAG toggled on, and is its scheduler running?"
+        due = counted(late, "night")
+        yield "warning", f"{due} due since did not land; is the DAG toggled on, and is its scheduler running?"
 
 
 def _nights(settings: Settings) -> Findings:

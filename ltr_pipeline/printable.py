@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["one_line", "printable"]
+__all__ = ["counted", "one_line", "printable"]
 
 UNSAFE: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # what terminals obey, but tab and line feed
@@ -41,3 +41,12 @@ def one_line(text: str) -> str:
 def _escaped(sign: re.Match[str]) -> str:
     units = sign[0].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return a number of things, in the singular or plural.
+
+    >>> counted(1, "night"), counted(1200, "night"), counted(0, "index", "indexes")
+    ('1 night', '1,200 nights', '0 indexes')
+    """
+    return f"{count:,} {one if count == 1 else several or one + 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ltr_pipeline.cli.console import console, print_line
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.jobs import database
+from ltr_pipeline.printable import counted
 
 __all__ = ["init"]
 
@@ -23,7 +24,7 @@ def init(dry_run: bool, indexes: bool) -> None:
     offered = database.partial_indexes(settings)
     if indexes and not dry_run:
         database.make_indexes(settings, offered)
-        print_line(f"{settings.database}: {len(offered)} indexes made")
+        print_line(f"{settings.database}: {counted(len(offered), 'index', 'indexes')} made")
     elif offered:
         print_line("With --indexes it also makes an index, so that the last rows without a score are found as quickly:")
         for statement in offered:

@@ -9,6 +9,7 @@ from rich.markup import escape
 from ltr_pipeline.cli.console import console, print_line, print_table
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.decision import Decision
+from ltr_pipeline.printable import counted
 from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.wording import GATE_COLUMNS, gate_rows
 from ltr_pipeline.simulate.growing import Growth
@@ -55,4 +56,4 @@ def print_growth(growth: Growth | None) -> None:
     """Print what was appended to a simulated log, if anything was."""
     if growth:
         days, end, impressions, path = growth
-        print_line(f"Simulated {days} days until {end}: {impressions:,} impressions in {path}")
+        print_line(f"Simulated {counted(days, 'day')} until {end}: {impressions:,} impressions in {path}")

@@ -181,7 +181,7 @@ def test_an_index_on_rows_without_a_score_is_offered_made_once_and_used(
     assert "has no table users: `table` in LTR_SCORING says which it is; `ltr simulate --database` makes" in lacking.err
     ltr("simulate", "--database")
     assert offered in ltr("database", "init", "--dry-run").out.replace('"', "")
-    assert "1 indexes made" in ltr("database", "init", "--indexes").out
+    assert ": 1 index made" in ltr("database", "init", "--indexes").out
     assert "CREATE INDEX" not in ltr("database", "init").out
     with opened(url, tables=False) as database:
         assert run(
