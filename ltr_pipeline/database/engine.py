@@ -25,15 +25,15 @@ CONNECT_SECONDS: Final = 10
 LOCKED_SECONDS: Final = 60  # SQLite has one writer at a time: the others wait
 
 REFUSED: Final = {
-    "password authentication failed": "refuses the login of {user}: check user and password",
-    "sasl authentication failed": "refuses the login of {user}: check user and password",  # PgBouncer's words
-    "no password supplied": "asks for a password of {user}",
-    "fe_sendauth": "asks for a password of {user}",
+    "password authentication failed": "refuses the login: check user and password",
+    "sasl authentication failed": "refuses the login: check user and password",  # PgBouncer's words
+    "no password supplied": "asks for a password",
+    "fe_sendauth": "asks for a password",
     "does not exist": "knows no such database or user: {said}; check its name",
-    "no pg_hba.conf entry": "lets {user} not in from this machine: {said}; its administrator has to allow it",
+    "no pg_hba.conf entry": "does not let this user in from this machine: {said}; its administrator has to allow it",
     "certificate": "cannot be trusted: {said}; check sslmode and sslrootcert",
     "does not support ssl": "does not speak TLS, but sslmode demands it",
-    "permission denied": "does not let {user} in: {said}",
+    "permission denied": "does not let this user in: {said}",
     "invalid connection option": "is given an option that PostgreSQL does not have: {said}",
 }
 """By a part of what the driver says when it could not connect: the sentence of an error that time does not heal."""
@@ -200,7 +200,7 @@ def _unconnected(address: Address, said: str) -> DatabaseError:
     """Return the error for a connection that was not made or has broken off, for which there is no code."""
     for part, sentence in REFUSED.items():
         if part in said.lower():
-            return DatabaseError(f"{address} {sentence.format(user=_user(address), said=said)} ({SOURCE})")
+            return DatabaseError(f"{address} {sentence.format(said=said)} ({SOURCE})")
     if "resolve" in said or "translate host" in said or "not known" in said:
         return DatabaseUnavailableError(f"{address}: there is no host of that name ({said}); check {SOURCE}")
     return DatabaseUnavailableError(f"{address} cannot be reached: {said}; is it running? ({SOURCE})")

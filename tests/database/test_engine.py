@@ -70,8 +70,8 @@ def test_a_wrong_password_names_host_user_and_variable(postgres: PostgresServer)
     error = refused(f"postgresql://airflow:hunter2@127.0.0.1:{postgres.port}/airflow")
     assert type(error) is DatabaseError  # time does not heal it
     assert str(error) == (
-        f"PostgreSQL database airflow at 127.0.0.1:{postgres.port}, user airflow refuses the login of the user "
-        "airflow: check user and password (LTR_DATABASE_URL, or in Airflow the Connection ltr_database)"
+        f"PostgreSQL database airflow at 127.0.0.1:{postgres.port}, user airflow refuses the login: "
+        "check user and password (LTR_DATABASE_URL, or in Airflow the Connection ltr_database)"
     )
 
 
