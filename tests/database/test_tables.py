@@ -134,7 +134,9 @@ def test_first_rows_come_with_fresh_tables(database_url: str) -> None:
 def test_sqlite_makes_them_by_itself_and_postgresql_says_how(database_url: str) -> None:
     with opened(database_url, tables=False) as database:
         if database.is_postgresql:
-            with pytest.raises(DatabaseError, match=r"lacks tables of this release \(batch\): `ltr database init`"):
+            with pytest.raises(
+                DatabaseError, match=r"lacks tables of this release \(batch, segments\): `ltr database init`"
+            ):
                 ready(database, TABLES)
             assert pending(database, TABLES) != []
         else:
