@@ -73,7 +73,7 @@ Tell: TypeAlias = Callable[[Begun | Batch], object]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes
     ----------

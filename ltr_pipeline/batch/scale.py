@@ -1,4 +1,4 @@
-"""What is written for a model's score, which itself has no scale: 100 times a probability, or else a percentile."""
+"""The scale of what is written for a score, which itself has none: 100 times a probability, or else a percentile."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Part(Span, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class TableUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a feature table gave to the labelled rows.
+    """The values that a feature table gave to the labelled rows, counted.
 
     Attributes
     ----------

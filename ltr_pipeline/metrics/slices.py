@@ -81,7 +81,7 @@ class UserSegments(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class SegmentsBefore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a night knew of its users' segments when it was evaluated first.
+    """The segments of its users that a night knew when it was evaluated first.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a score means: the probability that an item is relevant, read off a few knots.
+"""The meaning of a score: the probability that an item is relevant, read off a few knots.
 
 Light, as `scoring.linear` is: who reads a document's figures loads nothing else.
 """

@@ -1,4 +1,4 @@
-"""What came of training, classifying and showing segments, as records and in sentences."""
+"""Outcomes of training, classifying and showing segments, as records and in sentences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
 
 
 class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of training a level.
+    """The outcome of training a level.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassifiedLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of classifying a level.
+    """The outcome of classifying a level.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class ClassifiedLevel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Classified(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of classifying.
+    """The outcome of classifying.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What a person may choose about segments: periods, levels, features, weights, and the words for them."""
+"""Choices of a person about segments: periods, levels, features, weights, and the words for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run needs of a feature table, frozen when it is first read, so that a retried build joins the same."""
+"""The part of a feature table that a run needs, frozen when it is first read: a retried build joins the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROW_GROUP: Final = 2**16
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What was found in a feature table, and what of it was kept for a run.
+    """Counts of what was found in a feature table, and of what was kept for a run.
 
     Attributes
     ----------
