@@ -82,7 +82,7 @@ def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     Rankings belong whole to the day they began on. A split by time answers the question that the gate asks: how will
     a model made of the past do tomorrow? A random split leaks: rankings of one query, user or moment fall on both
     sides, and what became fashionable late in the window is known early in it. Every feature was logged when its list
-    was shown, so a test ranking holds nothing newer than itself. Validation days lie between, since what chooses the
+    was shown, or joined as of that moment, so a test ranking holds nothing newer than itself. Validation days lie between, since what chooses the
     number of trees is part of training.
 
     The test part is the last `test_days` mature days, or more: it grows back a day at a time until it has
