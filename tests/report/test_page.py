@@ -259,7 +259,10 @@ class TestSections:
 
     @pytest.mark.parametrize(
         ("error", "said"),
-        [(0.0512, "off by 5.1 percentage points on average, more than 5, so none is told"), (None, "too few of either kind")],
+        [
+            (0.0512, "off by 5.1 percentage points on average, more than 5, so none is told"),
+            (None, "too few of either kind"),
+        ],
     )
     def test_a_calibration_that_is_not_trusted_says_so(self, error, said):
         assert said in outline(night(replace(EVIDENCE, reliability=replace(RELIABILITY, error=error)))).text
