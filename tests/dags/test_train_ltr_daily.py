@@ -200,8 +200,9 @@ def test_a_backfill_publishes_a_version_but_never_moves_latest_backwards(run: Ru
 
 
 @pytest.mark.long
-def test_a_rollback_pins_until_unpin(run: Run, settings: Settings) -> None:
+def test_a_rollback_pins_until_unpin(run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = settings.registry
+    monkeypatch.setenv("AIRFLOW_VAR_LTR_REGRESSION_MAX", "0.1")  # publishes the second model, better or not
     run()
     registry.rollback("20261001_0215", who="test", why="drill")
     write_log(Path(settings.events_path), WORLD, NIGHT, 2, append=True)
