@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from ltr_pipeline.jobs.chain import CHAIN
 from ltr_pipeline.mapping import load_mapping
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--rankings", type=int, default=480, help="lists a day")
     parser.add_argument("--most", type=float, default=1.0, help="error above which the program fails")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("warning"))
     started, errors = time.monotonic(), []
     print("| seed | night | knots | stated | observed | error |")
     print("|---|---|---|---|---|---|")

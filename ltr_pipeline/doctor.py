@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
+from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -74,6 +75,7 @@ def examine(
         ("environment", lambda _: _environment(kind)),
         ("world", _world),
         ("mapping", _mapping),
+        ("feature tables", _feature_tables),
         ("parameters", _parameters),
         ("gate", lambda _: _gate(variables())),
         ("Kafka", _kafka),
@@ -123,6 +125,16 @@ def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
     yield "ok", f"{len(mapping.model_features)} features; messages read: {kinds}"
+
+
+def _feature_tables(settings: Settings) -> Findings:
+    for table in settings.mapping.feature_tables:
+        try:
+            checked(table, Sources(settings.s3, settings.database))
+        except LtrError as error:
+            yield "problem", str(error)
+        else:
+            yield "ok", f"{table.name} has its columns: {', '.join(table.features)} of each {table.entity}"
 
 
 def _parameters(settings: Settings) -> Findings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
 
@@ -71,6 +72,23 @@ def test_parameters_that_a_night_would_refuse_are_a_problem(tmp_path: Path) -> N
         "parameters: LTR_PARAMETERS: monotone_constraints has 3 values for the 8 features A, S, T, G, Q, U, R, C; "
         "give one for each, in this order"
     ]
+
+
+def test_feature_tables_are_looked_at_one_by_one(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    (tmp_path / "prices.csv").write_text("item_id,at,price\na,2025-07-04,1\n")
+    table = '[[feature_tables]]\nname = "{}"\naddress = "{}"\nentity = "item"\ntime = "at"\nfeatures = ["{}"]\n'
+    tables = [
+        table.format(name, tmp_path / f"{name}.csv", feature) + "tolerance_days = 3\n"
+        for name, feature in (("costs", "cost"), ("prices", "price"))
+    ]
+    default = files("ltr_pipeline").joinpath("default_mapping.toml").read_text()
+    (tmp_path / "mapping.toml").write_text(default + "\n" + "".join(tables))
+    (first, second) = found(small_settings(tmp_path, mapping_path=tmp_path / "mapping.toml"))["feature tables"]
+    assert first[0] == "problem"
+    assert "feature table costs: there is no file" in first[1]
+    assert second == ("ok", "prices has its columns: price of each item")
+    assert "feature tables" not in found(small_settings(tmp_path))
 
 
 def test_a_broken_version_is_a_problem(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
@@ -85,6 +86,33 @@ def test_what_counts_as_positive_is_2_or_the_most_there_is_and_not_hashed(
     assert load(tmp_path, "positive = 1\n" + DEFAULT).sha256 == load_mapping().sha256
 
 
+TABLE = """
+[[feature_tables]]
+name = "prices"
+address = "prices.parquet"
+entity = "item"
+time = "at"
+features = ["price", "stars"]
+tolerance_days = 1.5
+"""
+
+
+def with_table(old: str = "", new: str = "", more: str = "") -> str:
+    assert old in TABLE
+    return f"{DEFAULT}{TABLE.replace(old, new) if old else TABLE}{more}"
+
+
+def test_features_of_tables_follow_those_of_messages_and_leave_the_hash_as_it_is(tmp_path: Path) -> None:
+    second = TABLE.replace("prices", "clients").replace('"item"', '"user"').replace('["price", "stars"]', '["age"]')
+    mapping = load(tmp_path, with_table(more=second + 'key = "client"\n'))
+    assert mapping.features == load_mapping().features == tuple("ASTGQURC")
+    assert mapping.model_features == (*"ASTGQURC", "price", "stars", "age")
+    assert mapping.sha256 == load_mapping().sha256
+    prices, clients = mapping.feature_tables
+    assert (prices.column, prices.key_column, prices.tolerance) == ("item_id", "item_id", timedelta(hours=36))
+    assert (clients.column, clients.key_column) == ("user_id", "client")
+
+
 FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
 
 
@@ -103,6 +131,22 @@ FEATURES = 'features = ["A", "S", "T", "G", "Q", "U", "R", "C"]'
         (edited("won = 3", "won = 31"), "from 0 to 30"),
         (edited("won = 3", "won = -1"), "from 0 to 30"),
         (edited("lost = 0\ndeclined = 1\naccepted = 2\nwon = 3", ""), "relevance must give each action"),
+        (with_table('"price", "stars"', '"price", "A"'), "each once, those of feature_tables included"),
+        (with_table('"price", "stars"', '"price", "price"'), "each once, those of feature_tables included"),
+        (with_table('"price", "stars"', '"in €"'), r"\['in €'\] cannot be names in a LightGBM model"),
+        (with_table('"price", "stars"', ""), r"length >= 1 - at `\$\.feature_tables\[0\]\.features`"),
+        (with_table("tolerance_days = 1.5", "tolerance_days = 0"), "tolerance_days"),
+        (with_table("tolerance_days = 1.5", ""), "missing required field `tolerance_days`"),
+        (with_table("tolerance_days", "tolerance"), "unknown key 'tolerance'.*did you mean tolerance_days"),
+        (with_table('"item"', '"shop"'), "Invalid enum value 'shop'"),
+        (with_table('"prices"', '"../prices"'), "feature_tables"),
+        (with_table('"at"', '"price"'), "prices has key, time and features in columns of their own"),
+        (with_table('"at"', '"item_id"'), "prices has key, time and features in columns of their own"),
+        (with_table(more=TABLE.replace('"price", "stars"', '"cost"')), "feature_tables have one name twice"),
+        (
+            with_table('"item"', '"user"').replace('["context.user_id", "user_id"]', "[]"),
+            "prices needs the path of user_id",
+        ),
         ("positive = 4\n" + DEFAULT, "positive is 4, but no action has a relevance that high"),
         ("positive = 0\n" + DEFAULT, ">= 1 - at `\\$.positive`"),
         (edited("A = 0.40", "Z = 0.40"), "legacy_weights names Z, which are not features"),

@@ -79,11 +79,11 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     """Split the window into training, validation and test days: globally by time, oldest to newest.
 
-    Rankings belong whole to the day they began on. A split by time answers the question that the gate asks: how will
-    a model made of the past do tomorrow? A random split leaks: rankings of one query, user or moment fall on both
-    sides, and what became fashionable late in the window is known early in it. Every feature was logged when its list
-    was shown, so a test ranking holds nothing newer than itself. Validation days lie between, since what chooses the
-    number of trees is part of training.
+    Rankings belong whole to the day they began on. A split by time answers the question that the gate asks: how will a
+    model made of the past do tomorrow? A random split leaks: rankings of one query, user or moment fall on both sides,
+    and what became fashionable late in the window is known early in it. Every feature was logged when its list was
+    shown, or joined as of that moment, so a test ranking holds nothing newer than itself. Validation days lie between,
+    since what chooses the number of trees is part of training.
 
     The test part is the last `test_days` mature days, or more: it grows back a day at a time until it has
     `min_queries` queries of users with an eligible ranking. Growing leaves half of the days with data, from the first

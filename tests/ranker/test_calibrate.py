@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from ltr_pipeline.metrics.reliability import measure
 from ltr_pipeline.ranker.calibrate import calibrate
 from ltr_pipeline.scoring.calibration import probability
+from support.programs import CHECKOUT
 
 
 def drawn(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,6 +51,14 @@ def test_the_order_of_rows_changes_nothing_but_rounding() -> None:
     assert one.x == pytest.approx(other.x)
     assert one.y == pytest.approx(other.y)
     assert calibrate(scores, relevance, 2) == one
+
+
+@pytest.mark.long
+def test_probabilities_are_right_on_the_test_days_of_a_simulated_night() -> None:
+    program = CHECKOUT / "benchmarks" / "calibration.py"
+    asked = ["--seeds", "1", "--nights", "1", "--most", "0.02"]
+    done = subprocess.run([sys.executable, program, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_only_a_relevance_of_at_least_the_positive_counts() -> None:

@@ -296,11 +296,14 @@ class TestSections:
         graphic = html[html.index('aria-label="Stated 3.4 %, observed 3.0 %"') :].partition("</svg>")[0]
         assert f'width="{100 * 0.03 / 0.334:.2f}%"' in graphic
         assert f'class="was" x1="{100 * 0.034 / 0.334:.2f}%"' in graphic
-        assert "The probabilities are off by 1.1 % on average." in outline(night()).text
+        assert "The probabilities are off by 1.1 percentage points on average." in outline(night()).text
 
     @pytest.mark.parametrize(
         ("error", "said"),
-        [(0.0512, "off by 5.1 % on average, more than 5.0 %, so none is told"), (None, "too few of either kind")],
+        [
+            (0.0512, "off by 5.1 percentage points on average, more than 5, so none is told"),
+            (None, "too few of either kind"),
+        ],
     )
     def test_a_calibration_that_is_not_trusted_says_so(self, error, said):
         assert said in outline(night(replace(EVIDENCE, reliability=replace(RELIABILITY, error=error)))).text

@@ -69,7 +69,7 @@ class FeaturesAt:
         ----------
         ids
             Of the rows, by column: ``item_id``, ``user_id``, ``query_id``, as many of them as the tables need, all of
-            the same length.
+            the same length. A row without an id, null, has no values of it.
 
         Raises
         ------

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from glob import glob
@@ -96,11 +96,12 @@ def _raw(table: FeatureTable, sources: Sources, *, look: bool = False) -> Iterat
             yield pl.scan_parquet(Path(scratch))
     elif table.address.startswith("s3://"):
         folder, _, name = table.address.rpartition("/")
-        try:
-            with open_storage(folder, sources.s3).local_file(name) as path:
-                yield _scanned(table, [path])
-        except NotFoundError as error:
-            raise DatasetError(f"feature table {table.name}: {error}; check its address in the mapping") from error
+        with ExitStack() as held:
+            try:
+                path = held.enter_context(open_storage(folder, sources.s3).local_file(name))
+            except NotFoundError as error:
+                raise DatasetError(f"feature table {table.name}: {error}; check its address in the mapping") from error
+            yield _scanned(table, [path])
     else:
         yield _scanned(table, _paths(table))
 

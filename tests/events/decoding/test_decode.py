@@ -298,7 +298,7 @@ def test_kinds_that_are_ignored_are_named() -> None:
 
 
 DOCS = (CHECKOUT / "docs" / "events.md").read_text()
-(PRODUCTS,) = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+PRODUCTS, TABLES = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
 
 
 def documented(text: str) -> list[dict[str, Any]]:
@@ -365,6 +365,17 @@ def test_another_domain_by_a_mapping_file(products: Mapping) -> None:
     assert math.isnan(decoded.impressions["feature_rating"][0].as_py())
     assert decoded.feedback.select(["item_id", "action"]).to_pylist() == [{"item_id": "p-2", "action": "order"}]
     assert decoded.unknown_features == {"margin", "rank"}
+
+
+def test_features_of_tables_are_not_read_of_messages_nor_missed_on_the_allow_list(tmp_path: Path) -> None:
+    (tmp_path / "products.toml").write_text(PRODUCTS + TABLES)
+    mapping = load_mapping(tmp_path / "products.toml")
+    assert mapping.model_features == ("bm25", "price", "rating", "competitor_price", "stock")
+    results, _ = documented(re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)[-1])
+    results["payload"]["hits"][0] |= {"margin": 0.2, "stock": 3}
+    decoded = decode(results, decoder=Decoder(mapping))
+    assert decoded.unknown_features == {"margin"}
+    assert "feature_stock" not in decoded.impressions.column_names
 
 
 @pytest.mark.parametrize(
