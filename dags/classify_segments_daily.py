@@ -21,8 +21,9 @@ from typing import Any
 
 from airflow.sdk import dag, task
 
-from ltr_pipeline.airflow.callbacks import run_failed, task_failed
-from ltr_pipeline.airflow.runtime import RETRY_POLICY, run_settings
+from ltr_pipeline.airflow.callbacks import run_failed
+from ltr_pipeline.airflow.runtime import run_settings
+from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import SEGMENTS
 
 
@@ -37,16 +38,7 @@ from ltr_pipeline.schedule import SEGMENTS
     dagrun_timeout=timedelta(hours=2),
     on_failure_callback=run_failed,
     tags=["ltr", "segments"],
-    default_args={
-        "owner": "ranking",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=1),
-        "on_failure_callback": task_failed,
-    },
+    default_args=task_defaults(),
 )
 def classify_segments_daily() -> None:
     """Classify users and items by engagement."""

@@ -25,8 +25,8 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
-from ltr_pipeline.airflow.callbacks import task_failed
-from ltr_pipeline.airflow.runtime import RETRY_POLICY, run_settings, scoring_occasion
+from ltr_pipeline.airflow.runtime import run_settings, scoring_occasion
+from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import SCORING
 
 
@@ -42,16 +42,7 @@ from ltr_pipeline.schedule import SCORING
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=6),
     tags=["ltr", "database"],
-    default_args={
-        "owner": "ranking",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=5),
-        "on_failure_callback": task_failed,
-    },
+    default_args=task_defaults(timedelta(hours=5)),
 )
 def score_rows_daily() -> None:
     """Score the rows of your database by the published version."""

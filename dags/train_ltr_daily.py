@@ -52,9 +52,10 @@ from airflow.sdk import (
     task,
 )
 
-from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
+from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed
 from ltr_pipeline.airflow.keys import OUTCOME_KEY
-from ltr_pipeline.airflow.runtime import GATE_TABLE, RETRY_POLICY, gate_variables, run_request, run_settings
+from ltr_pipeline.airflow.runtime import GATE_TABLE, gate_variables, run_request, run_settings
+from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import NIGHTLY
 
 WEIGHTS = Asset("ltr_weights")
@@ -106,16 +107,7 @@ PARAMS = {
         interval=LATE_AFTER,
         callback=AsyncCallback(deadline_missed, kwargs={"limit": str(LATE_AFTER)}),
     ),
-    default_args={
-        "owner": "ranking",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=1),
-        "on_failure_callback": task_failed,
-    },
+    default_args=task_defaults(),
 )
 def train_ltr_daily() -> None:
     """Train, gate and publish the ranker, every night."""

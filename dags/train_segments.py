@@ -22,8 +22,9 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from ltr_pipeline.airflow.callbacks import run_failed, task_failed
-from ltr_pipeline.airflow.runtime import RETRY_POLICY, run_settings
+from ltr_pipeline.airflow.callbacks import run_failed
+from ltr_pipeline.airflow.runtime import run_settings
+from ltr_pipeline.airflow.tasks import task_defaults
 
 PARAMS = {
     "replace": Param(
@@ -47,16 +48,7 @@ PARAMS = {
     on_failure_callback=run_failed,
     params=PARAMS,
     tags=["ltr", "segments"],
-    default_args={
-        "owner": "ranking",
-        "retries": 3,
-        "retry_delay": timedelta(minutes=1),
-        "retry_exponential_backoff": 2.0,
-        "max_retry_delay": timedelta(minutes=15),
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=1),
-        "on_failure_callback": task_failed,
-    },
+    default_args=task_defaults(),
 )
 def train_segments() -> None:
     """Train segments of engagement."""
