@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -58,6 +58,9 @@ class History:
     ----------
     data
         Storage of the landing zone.
+    shapes
+        Struct that `read` makes of a kind in place of the record, with the fields that are wanted of it and no others:
+        who remembers a year of records has no room for all they hold.
 
     Attributes
     ----------
@@ -65,9 +68,10 @@ class History:
         Keys of records that could not be read: half written by something else, of a newer release, or altered.
     """
 
-    def __init__(self, data: Storage) -> None:
+    def __init__(self, data: Storage, shapes: Mapping[type[Record], type[Any]] | None = None) -> None:
         self.data = data
         self.unreadable: set[str] = set()
+        self._shapes = dict(shapes or {})
         self._read: dict[str, Record] = {}
 
     def write(self, record: Record, now: dt.datetime | None = None) -> str:
@@ -107,6 +111,26 @@ class History:
         self._fetch(place.key for place in places)
         return [cast("R", self._read[place.key]) for place in places if place.key in self._read]
 
+    def newest(self, kind: type[R], date: dt.date | None = None) -> R | None:
+        """Return the newest record of a kind, of a day where one is given; whole, and not remembered.
+
+        None where there is none that can be read.
+
+        Raises
+        ------
+        StorageError
+            The storage cannot be read.
+        """
+        for place in reversed(self._places(kind, date, date)):
+            if (record := self._decoded(place.key, kind)) is not None:
+                return cast("R", record)
+        return None
+
+    def written(self, kind: type[Record]) -> dt.datetime | None:
+        """Return when a record of a kind was last computed; None without one."""
+        moments = [moment for place in self._places(kind, None, None) if (moment := _moment_of(place.moment))]
+        return max(moments, default=None)
+
     def dates(self, kind: type[Record]) -> list[dt.date]:
         """Return the days that have a record of a kind, oldest first."""
         return sorted({dt.date.fromisoformat(place.date) for place in self._places(kind, None, None)})
@@ -136,16 +160,17 @@ class History:
         new = [key for key in keys if key not in self._read and key not in self.unreadable]
         if not new:
             return
+        shapes = [self._shapes.get(kind := KINDS[key.split("/")[1]], kind) for key in new]
         with ThreadPoolExecutor(min(_READERS, len(new))) as readers:
-            for key, record in zip(new, readers.map(self._decoded, new), strict=True):
+            for key, record in zip(new, readers.map(self._decoded, new, shapes), strict=True):
                 if record is None:
                     self.unreadable.add(key)
                 else:
                     self._read[key] = record
 
-    def _decoded(self, key: str) -> Record | None:
+    def _decoded(self, key: str, shape: type[Any]) -> Record | None:
         try:
-            return msgspec.json.decode(self.data.get(key), type=KINDS[key.split("/")[1]])
+            return cast("Record", msgspec.json.decode(self.data.get(key), type=shape))
         except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):  # pruned meanwhile, or not ours to read
             return None
 
@@ -190,6 +215,13 @@ def _placed(keys: Iterable[str], kind: str) -> list[_Place]:
 
 def _newest(places: Iterable[_Place]) -> list[_Place]:
     return list({(place.date, place.subject): place for place in places}.values())
+
+
+def _moment_of(name: str) -> dt.datetime | None:
+    try:
+        return dt.datetime.strptime(name.removesuffix(".json"), _MOMENT).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
 
 
 def _is_date(text: str) -> bool:
