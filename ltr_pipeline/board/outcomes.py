@@ -19,6 +19,7 @@ from ltr_pipeline.report.wording import figure
 __all__ = ["OutcomesPage", "outcomes"]
 
 ROWS: Final = 31
+LONGEST: Final = 90  # days of the graphics: four of them, each with its table
 VERSIONS: Final = 20
 
 
@@ -37,6 +38,7 @@ class OutcomesPage:
 
 def outcomes(facts: Facts, asked: Asked) -> OutcomesPage:
     """Tell of the outcomes of all versions, or of one; newest first."""
+    asked = asked._replace(days=min(asked.days, LONGEST))
     told = [one for one in facts.matured if asked.version in ("", one.version)]
     seen = window(asked, (one.date for one in told))
     shown = [one for one in told if seen and seen.days.first <= one.date <= seen.days.last]

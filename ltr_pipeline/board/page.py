@@ -24,7 +24,7 @@ from ltr_pipeline.report import text
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import NONE, STATUS, figure
 
-__all__ = ["Here", "feature_page", "login_page", "message_page", "policy", "render"]
+__all__ = ["Here", "feature_page", "login_page", "message_page", "policy", "render", "warm"]
 
 STYLE_FILES: Final = (("ltr_pipeline.report", "report.css"), ("ltr_pipeline.board", "board.css"))
 
@@ -121,6 +121,12 @@ def _style() -> _Style:
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'self'"
     return _Style(css, policy)
+
+
+def warm() -> None:
+    """Read the templates, which the first page would otherwise wait for."""
+    for name in (*PAGES, "feature", "login", "message"):
+        _environment().get_template(f"{name}.html.j2")
 
 
 def policy() -> str:
