@@ -8,7 +8,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from ltr_pipeline.errors import RequestError
 
-__all__ = ["PERIODS", "Asked", "Page", "asked", "day", "paged", "whole"]
+__all__ = ["FURTHEST", "PERIODS", "Asked", "Page", "asked", "day", "paged", "whole"]
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHES
 def day(words: Mapping[str, str], name: str) -> dt.date | None:
     """Return a day; RequestError when it is none."""
     given = words.get(name)
-    if not given:
+    if given is None:
         return None
     try:
         found = dt.date.fromisoformat(given)

@@ -41,4 +41,5 @@ def _lead(facts: Facts) -> str:
     if last.state == "failed":
         return f"The last run of {last.job}, on {short(last.date)}, failed: {last.reason or 'its log says why'}."
     rejected = f", {last.rejected:,} could not be scored" if last.rejected else ""
-    return f"The last run of {last.job}, on {short(last.date)}, scored {count(last.rows, 'row')} by {last.version} in {last.seconds:.1f} s{rejected}."
+    scored = f"scored {count(last.rows, 'row')} by {last.version} in {last.seconds:.1f} s"
+    return f"The last run of {last.job}, on {short(last.date)}, {scored}{rejected}."

@@ -86,11 +86,11 @@ class Days:
     def ticks(self) -> Iterator[Tick]:
         """Yield words for some of the days: each day, each week, or the first day of months."""
         step = max(1, math.ceil(self.count / MOST_TICKS))
-        step = step if step < 5 else 7 * math.ceil(step / 7)  # noqa: PLR2004 - whole weeks
+        step = step if step < 5 else 7 * math.ceil(step / 7)
         for number in range(0, self.count, step):
             day = self.first + dt.timedelta(days=number)
             place = self.at(day)
-            anchor = "start" if place < 5 else "end" if place > 95 else "middle"  # noqa: PLR2004
+            anchor = "start" if place < 5 else "end" if place > 95 else "middle"
             yield Tick(f"{place:.1f}%", f"{day.day} {day:%b}", anchor)
 
 

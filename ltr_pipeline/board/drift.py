@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from ltr_pipeline.board.asked import Asked, Page, paged
@@ -14,8 +14,8 @@ from ltr_pipeline.board.facts import DriftDay, Facts, FeatureDay
 from ltr_pipeline.board.words import Window, count, short, window
 from ltr_pipeline.monitoring.records import Distribution, DriftReport, FeatureDrift
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.text import NONE, enumerated, percent
-from ltr_pipeline.report.wording import figure
+from ltr_pipeline.report.text import enumerated, percent
+from ltr_pipeline.report.wording import NONE, figure
 
 __all__ = ["Drift", "Feature", "Strip", "bins", "drift", "feature"]
 
@@ -134,11 +134,7 @@ def bins(spread: Distribution) -> list[Bin]:
     Bins without a share on either side, or whose side another release wrote in another form, are left out.
     """
     edges = [f"{edge:.4g}" for edge in spread.edges]
-    names = (
-        [f"below {edges[0]}", *(f"{low} to {high}" for low, high in zip(edges, edges[1:], strict=False))]
-        if edges
-        else []
-    )
+    names = [f"below {edges[0]}", *(f"{low} to {high}" for low, high in pairwise(edges))] if edges else []
     names = [*names, f"{edges[-1]} and above"] if edges else ["all values"]
     return [Bin(*one) for one in zip([*names, "missing"], spread.reference, spread.current, strict=False)]
 
@@ -177,7 +173,7 @@ def _said(found: Sequence[tuple[dt.date, FeatureDay]], alerts: Sequence[dt.date]
         f"in alert on {enumerated([short(date) for date in alerts[:5]])}{' and more' if len(alerts) > 5 else ''}"
         if alerts
         else "never in alert"
-    )  # noqa: PLR2004
+    )
     most = f"; largest PSI {figure(largest[0])} on {short(largest[1])}" if largest and largest[0] > 0 else ""
     return f"{many}, {alerted}{most}"
 
@@ -197,7 +193,7 @@ def _lead(report: DriftReport | None) -> str:
     events = f" Declared that day: {enumerated(report.events)}." if report.events else ""
     if alerted:
         differ = "differs from both its references" if len(alerted) == 1 else "differ from both their references"
-        return f"On {day} {enumerated(alerted[:5])}{' and more' if len(alerted) > 5 else ''} {differ}.{events}"  # noqa: PLR2004
+        return f"On {day} {enumerated(alerted[:5])}{' and more' if len(alerted) > 5 else ''} {differ}.{events}"
     if report.alerts:
         return f"On {day} no single feature moved, but {count(len(report.alerts), 'other thing')} did.{events}"
     return f"On {day} the data was as before: {count(len(report.features), 'feature')} of {report.rows:,} rows.{events}"

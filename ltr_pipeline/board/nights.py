@@ -9,7 +9,7 @@ from typing import Final
 from ltr_pipeline.board.asked import Asked, Page, paged
 from ltr_pipeline.board.chart import MOST_DOTS, Chart
 from ltr_pipeline.board.facts import Facts
-from ltr_pipeline.board.words import Window, between, beside, count, short, valued, window
+from ltr_pipeline.board.words import Window, beside, between, count, short, valued, window
 from ltr_pipeline.monitoring.records import NightRecord, PostedMetrics
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import figure

@@ -69,7 +69,7 @@ def _charts(shown: Sequence[Outcomes], seen: Window, facts: Facts) -> list[Chart
         _chart("nDCG@5, promised and online", shown, seen, facts, lambda one: one.ndcg_at_5, figure, promised=True),
         _chart("Hit@3", shown, seen, facts, lambda one: one.hit_at_3, figure),
         _chart("Conversion", shown, seen, facts, lambda one: one.conversion, percent),
-        _chart("Satisfaction, 1 to 5", shown, seen, facts, lambda one: one.satisfaction, lambda value: figure(value)),
+        _chart("Satisfaction, 1 to 5", shown, seen, facts, lambda one: one.satisfaction, figure),
     ]
     return [chart for chart in made if chart]
 

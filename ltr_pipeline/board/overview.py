@@ -13,10 +13,10 @@ from ltr_pipeline.board.facts import Facts
 from ltr_pipeline.board.nights import trend
 from ltr_pipeline.board.words import beside, count, short, valued
 from ltr_pipeline.monitoring.records import Alert, NightRecord, Outcomes
-from ltr_pipeline.report.text import NONE, enumerated, minute
-from ltr_pipeline.report.wording import figure
+from ltr_pipeline.report.text import enumerated, minute
+from ltr_pipeline.report.wording import NONE, figure
 
-__all__ = ["Overview", "Tile", "alone", "alerts", "newest_of_each", "overview", "since"]
+__all__ = ["Overview", "Tile", "alerts", "alone", "newest_of_each", "overview", "since"]
 
 State = Literal["pass", "fail", "not_evaluable"]
 

@@ -57,4 +57,5 @@ def _lead(facts: Facts) -> str:
     last = facts.segments[-1]
     used = "is in use" if last.in_use else "waits: the former stays in use"
     agrees = f" It agrees with the former by {last.agreement:.2f}." if last.agreement is not None else ""
-    return f"The newest model of level {last.level}, of {short(last.date)}, tells {count(last.entities, 'entity', 'entities')} apart and {used}.{agrees}"
+    apart = f"tells {count(last.entities, 'entity', 'entities')} apart and {used}"
+    return f"The newest model of level {last.level}, of {short(last.date)}, {apart}.{agrees}"

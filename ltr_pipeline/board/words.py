@@ -10,8 +10,7 @@ from typing import Final, NamedTuple
 from ltr_pipeline.board.asked import Asked
 from ltr_pipeline.board.chart import Days
 from ltr_pipeline.monitoring.records import Figure
-from ltr_pipeline.report.text import NONE
-from ltr_pipeline.report.wording import Kind, figure
+from ltr_pipeline.report.wording import NONE, Kind, figure
 
 __all__ = ["MEASURES", "Window", "beside", "between", "count", "day_of", "short", "valued", "when", "window"]
 

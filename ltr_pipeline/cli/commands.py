@@ -438,6 +438,16 @@ def serve() -> None:
     stack.serve()
 
 
+@app.command(rich_help_panel=FIGURES)
+def board(
+    html: Annotated[Path | None, typer.Option(help="Folder to write all pages to, as files to share.")] = None,
+) -> None:
+    """Print where the board is that the service shows, or write its pages as files."""
+    from ltr_pipeline.cli import board
+
+    board.board(html)
+
+
 @app.command(rich_help_panel=MACHINE)
 def keys() -> None:
     """Print the public part of LTR_SIGNING_KEY, or make a new pair of keys where none is set."""

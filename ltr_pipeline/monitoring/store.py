@@ -153,7 +153,8 @@ class History:
     def _places(self, kind: type[Record], since: dt.date | None, until: dt.date | None) -> list[_Place]:
         name = _kind_of(kind)
         first, last = since.isoformat() if since else "", until.isoformat() if until else "9999"
-        found = _newest(_placed(self.data.keys(f"{FOLDER}/{name}"), name))
+        folder = f"{FOLDER}/{name}/{since}" if since and since == until else f"{FOLDER}/{name}"
+        found = _newest(_placed(self.data.keys(folder), name))
         return [place for place in found if first <= place.date <= last]
 
     def _fetch(self, keys: Iterable[str]) -> None:

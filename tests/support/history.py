@@ -73,10 +73,7 @@ def write_history(
         history.write(_drift(date, ago, features, luck), night_of(date) + dt.timedelta(hours=5))
         for outcomes in _outcomes(date, ago, night.latest or "legacy", luck):
             history.write(outcomes, night_of(date) + dt.timedelta(hours=5))
-        if ledger:
-            former = _move(ledger, night, ago, former)
-        else:
-            former = night.latest
+        former = _move(ledger, night, ago, former) if ledger else night.latest
         history.write(_batch(date, ago, night.latest or "legacy", luck), night_of(date) + dt.timedelta(hours=3))
         if ago % 14 == 0:
             history.write(_segments(date, ago, luck), night_of(date) + dt.timedelta(hours=4))

@@ -211,7 +211,9 @@ def test_no_container_gets_another_ones_secrets() -> None:
         "airflow-api-server": of_airflow,
         **dict.fromkeys(CALL_BACK, calls_back),
         **dict.fromkeys(RUN_TASKS, runs_tasks),
-        "ltr-serving": kafka | {"LTR_API_KEYS", "MINIO_SERVING_PASSWORD", "SERVING_SIGNING_KEY"},
+        "ltr-serving": kafka
+        | {"LTR_API_KEYS", "MINIO_SERVING_PASSWORD", "SERVING_SIGNING_KEY"}
+        | {"LTR_AIRFLOW_PASSWORD", "LTR_AIRFLOW_TOKEN"},
         "minio-init": logins | {"MINIO_ROOT_PASSWORD"},
         "minio": {"MINIO_ROOT_PASSWORD"},
         "postgres": database,

@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from ltr_pipeline.board.page import warm
-from ltr_pipeline.errors import RequestError, StorageError
+from ltr_pipeline.errors import LtrError, RequestError
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.guard import Guard
@@ -239,7 +239,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     @app.exception_handler(NoModelError)
     @app.exception_handler(NotListedError)
-    @app.exception_handler(StorageError)
+    @app.exception_handler(LtrError)
     async def later(_request: Request, error: Exception) -> Response:
         return _failure(error, 503)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -14,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from ltr_pipeline.board import page
 from ltr_pipeline.board.asked import asked
 from ltr_pipeline.board.links import PAGES, Links
-from ltr_pipeline.errors import NotFoundError, RequestError, StorageError
+from ltr_pipeline.errors import LtrError, NotFoundError, RequestError
 from ltr_pipeline.serving.http import session
 from ltr_pipeline.serving.http.auth import RefusedError, check_own, is_local
-from ltr_pipeline.serving.http.bodies import FORM
+from ltr_pipeline.serving.http.bodies import FORM, BodyError
 from ltr_pipeline.versions.documents import is_id
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ HEADERS: Final = {
     "referrer-policy": "same-origin",  # with no-referrer, browsers would send their own forms without an origin
     "x-content-type-options": "nosniff",
 }
-REPORT_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
 FRAMES: Final = "; frame-ancestors 'self'"
 
 UNKNOWN_KEY: Final = "This key is not known."
@@ -41,110 +44,129 @@ OTHERS: Final = "Lists name users: they are shown on this machine only while no 
 
 _GOAL: Final = re.compile(r"[A-Za-z0-9_.~%=&?/-]*")
 LONGEST_GOAL: Final = 512
+LONGEST_FORM: Final = 8192  # bytes
 
 
-def add_board(app: FastAPI, parts: Parts) -> None:
-    """Add the board's routes, and warm up what the first page would wait for."""
-    routes = APIRouter(include_in_schema=False)
-    logins, keys = session.Logins(), parts.settings.keys
+class _Board:
+    """Answers what is asked of the board."""
 
-    def here(request: Request, depth: int = 0) -> page.Here:
-        leave = bool(keys) and session.reads(request.headers, keys)
-        return page.Here(Links(depth), ranks=parts.models.current.version, leave=leave)
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._keys = parts.settings.keys
+        self._logins = session.Logins()
 
-    def barred(request: Request, depth: int = 0) -> Response | None:
-        """Return the way to the login for whoever may not read; None for who may."""
-        if session.may_read(request.headers, keys):
-            return None
-        if "x-api-key" in request.headers:
-            return _page(page.message_page(page.Here(Links(depth)), "No entry", "the key in X-API-Key is not known"), 403)
-        goal = str(request.url.path).partition(BOARD)[2] + (f"?{request.url.query}" if request.url.query else "")
-        return _to(f"{'../' * depth}login" + (f"?{urlencode({'goal': goal})}" if goal else ""))
-
-    @routes.get("/board")
-    def slash() -> Response:
+    def slash(self) -> Response:
         return _to("board/")
 
-    def shown(request: Request, name: str) -> Response:
-        if away := barred(request):
-            return away
-        local = is_local(request.headers, request.client.host if request.client else None)
-        if name == "predictions" and not keys and not local:
-            return _page(page.message_page(here(request), PAGES[name], OTHERS), 403)
-        words = asked(request.query_params)
-        report = parts.kept.reader.drift(words.date) if name == "drift" else None
-        lists = parts.kept.lists() if name == "predictions" else ()
-        return _page(page.render(name, parts.kept.facts(), words, here(request), report=report, lists=lists))
+    def overview(self, request: Request) -> Response:
+        return self._shown(request, "overview")
 
-    @routes.get("/board/")
-    def overview(request: Request) -> Response:
-        return _told(lambda: shown(request, "overview"), here(request))
+    def named(self, request: Request, name: str) -> Response:
+        if name in PAGES and name != "overview":
+            return self._shown(request, name)
+        return self._barred(request) or _missing(self._here(request), "there is no such page")
 
-    @routes.get("/board/login")
-    def login(request: Request) -> Response:
-        if not keys or session.may_read(request.headers, keys):
+    def feature(self, request: Request, feature: str) -> Response:
+        here = self._here(request, 1)
+
+        def told() -> Response:
+            words = asked(request.query_params)
+            report = self._parts.kept.report(words.date)
+            found = page.feature_page(self._parts.kept.facts(), words, here, report, feature)
+            return _page(found) if found else _missing(here, "nothing is known of this feature on that day")
+
+        return self._barred(request, 1) or _told(told, here)
+
+    def report(self, request: Request, run: str) -> Response:
+        here = self._here(request, 1)
+
+        def told() -> Response:
+            with suppress(NotFoundError):
+                if is_id(run):
+                    return _page(self._parts.kept.reader.report(run), policy=REPORT_POLICY)
+            return _missing(here, "there is no report of this night")
+
+        return self._barred(request, 1) or _told(told, here)
+
+    def login(self, request: Request) -> Response:
+        if session.may_read(request.headers, self._keys):
             return _to("./")
-        return _page(page.login_page(here(request), _goal(request.query_params.get("goal", ""))))
+        return _page(page.login_page(self._here(request), _goal(request.query_params.get("goal", ""))))
 
-    @routes.post("/board/login")
-    async def enter(request: Request) -> Response:
-        try:
-            check_own(request.headers)
-        except RefusedError as error:
-            return _page(page.message_page(here(request), "No entry", str(error)), error.status)
-        given = parse_qs((await parts.bodies.read(request, FORM)).decode(errors="replace"), max_num_fields=10)
+    async def enter(self, request: Request) -> Response:
+        if away := self._foreign(request):
+            return away
+        body = await self._parts.bodies.read(request, FORM)
+        if len(body) > LONGEST_FORM:
+            raise BodyError(413, f"the form is larger than {LONGEST_FORM} bytes")
+        given = parse_qs(body.decode(errors="replace"))
         key, goal = given.get("key", [""])[0].strip(), _goal(given.get("goal", [""])[0])
-        allowed = await logins.allow(key, keys)
+        allowed = await self._logins.allow(key, self._keys)
         if not allowed:
             said, status = (CROWDED, 429) if allowed is None else (UNKNOWN_KEY, 401)
-            return _page(page.login_page(here(request), goal, said), status)
+            return _page(page.login_page(self._here(request), goal, said), status)
         answer = _to(f"./{goal}")
         value = await run_in_threadpool(session.opened, key)
         answer.headers["set-cookie"] = _cookie(request, value, session.SECONDS)
         return answer
 
-    @routes.post("/board/logout")
-    def leave(request: Request) -> Response:
-        try:
-            check_own(request.headers)
-        except RefusedError as error:
-            return _page(page.message_page(here(request), "No entry", str(error)), error.status)
-        answer = _to("login" if keys else "./")
+    def leave(self, request: Request) -> Response:
+        if away := self._foreign(request):
+            return away
+        answer = _to("login" if self._keys else "./")
         answer.headers["set-cookie"] = _cookie(request, "", 0)
         return answer
 
-    @routes.get("/board/drift/{feature:path}")
-    def feature(request: Request, feature: str) -> Response:
-        if away := barred(request, 1):
-            return away
+    def _shown(self, request: Request, name: str) -> Response:
+        here, kept = self._here(request), self._parts.kept
 
         def told() -> Response:
+            if name == "predictions" and not self._keys and not _is_local(request):
+                return _page(page.message_page(here, PAGES[name], OTHERS), 403)
             words = asked(request.query_params)
-            report = parts.kept.reader.drift(words.date)
-            found = page.feature_page(parts.kept.facts(), words, here(request, 1), report, feature)
-            return _page(found) if found else _missing(here(request, 1), "nothing is known of this feature on that day")
+            report = kept.report(words.date) if name == "drift" else None
+            lists = kept.lists() if name == "predictions" else ()
+            return _page(page.render(name, kept.facts(), words, here, report=report, lists=lists))
 
-        return _told(told, here(request, 1))
+        return self._barred(request) or _told(told, here)
 
-    @routes.get("/board/reports/{run}")
-    def report(request: Request, run: str) -> Response:
-        if away := barred(request, 1):
-            return away
+    def _here(self, request: Request, depth: int = 0) -> page.Here:
+        leave = bool(self._keys) and session.reads(request.headers, self._keys)
+        return page.Here(Links(depth), ranks=self._parts.models.current.version, leave=leave)
+
+    def _barred(self, request: Request, depth: int = 0) -> Response | None:
+        """Return the way to the login for whoever may not read; None for who may."""
+        if session.may_read(request.headers, self._keys):
+            return None
+        if "x-api-key" in request.headers:
+            told = page.message_page(page.Here(Links(depth)), "No entry", "the key in X-API-Key is not known")
+            return _page(told, 403)
+        goal = request.url.path.partition(BOARD)[2] + (f"?{request.url.query}" if request.url.query else "")
+        return _to(f"{'../' * depth}login" + (f"?{urlencode({'goal': goal})}" if goal else ""))
+
+    def _foreign(self, request: Request) -> Response | None:
+        """Return a refusal where a browser sends a form for a page of another site; None elsewhere."""
         try:
-            if not is_id(run):
-                raise NotFoundError(run)
-            return _page(parts.kept.reader.report(run), policy=REPORT_POLICY)
-        except NotFoundError:
-            return _missing(here(request, 1), "there is no report of this night")
-        except StorageError as error:
-            return _page(page.message_page(here(request, 1), "Not now", str(error)), 503)
+            check_own(request.headers)
+        except RefusedError as error:
+            return _page(page.message_page(page.Here(Links()), "No entry", str(error)), error.status)
+        return None
 
-    @routes.get("/board/{name}")
-    def one(request: Request, name: str) -> Response:
-        if name not in PAGES or name == "overview":
-            return barred(request) or _missing(here(request), "there is no such page")
-        return _told(lambda: shown(request, name), here(request))
 
+def add_board(app: FastAPI, parts: Parts) -> None:
+    """Add the board's routes, which are for people and no part of the described API."""
+    board, routes = _Board(parts), APIRouter(include_in_schema=False)
+    for path, answer in (
+        ("/board", board.slash),
+        ("/board/", board.overview),
+        ("/board/login", board.login),
+        ("/board/drift/{feature:path}", board.feature),
+        ("/board/reports/{run}", board.report),
+        ("/board/{name}", board.named),
+    ):
+        routes.get(path)(answer)
+    routes.post("/board/login")(board.enter)
+    routes.post("/board/logout")(board.leave)
     app.include_router(routes)
 
 
@@ -154,7 +176,7 @@ def _told(tell: Callable[[], Response], here: page.Here) -> Response:
         return tell()
     except RequestError as error:
         return _page(page.message_page(here, "This address is wrong", str(error)), 422)
-    except StorageError as error:
+    except LtrError as error:
         return _page(page.message_page(here, "Not now", str(error)), 503)
 
 
@@ -170,6 +192,10 @@ def _page(content: str | bytes, status: int = 200, policy: str = "") -> Response
 def _to(address: str) -> Response:
     """Send a browser elsewhere on the board: relative, so that a prefix or a proxy in front changes nothing."""
     return Response(status_code=303, headers=HEADERS | {"location": address})
+
+
+def _is_local(request: Request) -> bool:
+    return is_local(request.headers, request.client.host if request.client else None)
 
 
 def _goal(given: str) -> str:

@@ -62,10 +62,8 @@ def add_routes(
         number, size = _asked(request, "date")
         date = day(request.query_params, "date")
         page = paged(kept.facts().drift[::-1], number, size)
-        report = kept.reader.drift(date)
-        found = answers.DriftAnswer(
-            report=report, history=list(page.items), page=number, size=size, total=page.total
-        )
+        report = kept.report(date)
+        found = answers.DriftAnswer(report=report, history=list(page.items), page=number, size=size, total=page.total)
         return answer(found)
 
     @app.get("/monitoring/predictions")
@@ -114,7 +112,7 @@ def add_routes(
 
 
 def check_reader(request: Request, keys: Sequence[str]) -> None:
-    """Raise RefusedError unless a program may read what names users: with a key, or on this machine while none is set."""
+    """Raise RefusedError unless a program may read what names users: it has a key, or none is set and it is here."""
     if not keys:
         if not is_local(request.headers, request.client.host if request.client else None):
             raise RefusedError(403, "lists name users: they are told to this machine only while no key is set")

@@ -54,7 +54,7 @@ def reads(headers: Mapping[str, str], keys: Sequence[str], now: Callable[[], flo
     told, _, signature = value.rpartition(".")
     version, _, rest = told.partition(".")
     until = rest.partition(".")[0]
-    if version != _VERSION or not (until.isascii() and until.isdecimal() and len(until) < 16):  # noqa: PLR2004
+    if version != _VERSION or not (until.isascii() and until.isdecimal() and len(until) < 16):
         return False
     signed = [hmac.compare_digest(signature.encode(), _signature(told, key).encode()) for key in keys]
     return any(signed) and now() < int(until)

@@ -24,6 +24,7 @@ __all__ = [
     "MetricsAnswer",
     "PipelineStatus",
     "Posted",
+    "PostedBody",
     "PredictionsAnswer",
     "RunRequest",
     "RunStarted",
@@ -192,6 +193,9 @@ class Posted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _Posted = dict[Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME)], float]
+
+PostedBody = Annotated[_Posted, msgspec.Meta(min_length=1, max_length=MOST_METRICS)]
+"""The body of metrics that are posted: finite numbers by name."""
 
 
 def metrics_of(body: bytes) -> Metrics:

@@ -22,7 +22,7 @@ from ltr_pipeline.board.facts import Facts, Reader
 from ltr_pipeline.board.overview import newest_of_each
 from ltr_pipeline.board.shown import ShownList
 from ltr_pipeline.errors import LtrError, NotFoundError
-from ltr_pipeline.monitoring.records import PostedMetrics
+from ltr_pipeline.monitoring.records import DriftReport, PostedMetrics
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.serving.monitoring.answers import Metrics, Posted
 from ltr_pipeline.serving.weights.workers import FOLDER
@@ -97,6 +97,12 @@ class Kept:
     def lists(self) -> Sequence[ShownList]:
         """Return the lists that were shown last, newest first, as of the last `refresh`."""
         return self._lists
+
+    def report(self, date: dt.date | None) -> DriftReport | None:
+        """Return the whole report of a day, by default the newest; None without one. StorageError."""
+        days = self.facts().drift
+        wanted = date or (days[-1].date if days else None)
+        return self.reader.drift(wanted) if wanted else None
 
     def post(self, metrics: Metrics) -> Posted:
         """Record metrics, unless the very same ones were recorded within the last minute.

@@ -83,7 +83,7 @@ class _InAirflow:
             raise NotNowError(503, f"the DAG {DAG} is switched off in Airflow, so nothing would run; switch it on")
         if self._active(token):
             raise NotNowError(409, BUSY)
-        conf = {"retrain": True} if asked.retrain else {}
+        conf: dict[str, Any] = {"retrain": True} if asked.retrain else {}
         conf |= {"date": asked.date.isoformat()} if asked.date else {}
         made = self._ask(f"/api/v2/dags/{DAG}/dagRuns", token, {"logical_date": None, "conf": conf})
         run = str(made.get("dag_run_id"))
@@ -136,7 +136,7 @@ def _refused(error: urllib.error.HTTPError) -> NotNowError:
         409: BUSY,
     }
     said = meanings.get(error.code, f"Airflow answers {error.code}; its log says why")
-    return NotNowError(409 if error.code == 409 else 503, said)  # noqa: PLR2004
+    return NotNowError(409 if error.code == 409 else 503, said)
 
 
 class _AtHand:
