@@ -71,7 +71,10 @@ class History:
     def __init__(self, data: Storage, shapes: Mapping[type[Record], type[Any]] | None = None) -> None:
         self.data = data
         self.unreadable: set[str] = set()
-        self._shapes = dict(shapes or {})
+        # Made here, by one thread: msgspec crashes where several are the first to read a type at the same time.
+        shapes = shapes or {}
+        self._whole = {kind: msgspec.json.Decoder(kind) for kind in KINDS.values()}
+        self._shaped = {kind: msgspec.json.Decoder(shapes.get(kind, kind)) for kind in KINDS.values()}
         self._read: dict[str, Record] = {}
 
     def write(self, record: Record, now: dt.datetime | None = None) -> str:
@@ -122,7 +125,7 @@ class History:
             The storage cannot be read.
         """
         for place in reversed(self._places(kind, date, date)):
-            if (record := self._decoded(place.key, kind)) is not None:
+            if (record := self._decoded(place.key, self._whole[kind])) is not None:
                 return cast("R", record)
         return None
 
@@ -161,17 +164,17 @@ class History:
         new = [key for key in keys if key not in self._read and key not in self.unreadable]
         if not new:
             return
-        shapes = [self._shapes.get(kind := KINDS[key.split("/")[1]], kind) for key in new]
+        decoders = [self._shaped[KINDS[key.split("/")[1]]] for key in new]
         with ThreadPoolExecutor(min(_READERS, len(new))) as readers:
-            for key, record in zip(new, readers.map(self._decoded, new, shapes), strict=True):
+            for key, record in zip(new, readers.map(self._decoded, new, decoders), strict=True):
                 if record is None:
                     self.unreadable.add(key)
                 else:
                     self._read[key] = record
 
-    def _decoded(self, key: str, shape: type[Any]) -> Record | None:
+    def _decoded(self, key: str, decoder: msgspec.json.Decoder[Any]) -> Record | None:
         try:
-            return cast("Record", msgspec.json.decode(self.data.get(key), type=shape))
+            return cast("Record", decoder.decode(self.data.get(key)))
         except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):  # pruned meanwhile, or not ours to read
             return None
 

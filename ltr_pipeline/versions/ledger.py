@@ -179,6 +179,11 @@ class _Entry(NamedTuple):
     sha256: str
 
 
+# Made by the one thread that imports this: msgspec crashes where several are the first to read a type at the same time.
+_MOVES: Final = msgspec.json.Decoder(Move)
+_NEWEST: Final = msgspec.json.Decoder(_Newest)
+
+
 class Ledger:
     """Reads and appends the entries below ``history/`` in a storage.
 
@@ -234,7 +239,7 @@ class Ledger:
     def _recorded(self) -> _Newest | None:
         """Read what is known of the newest entry, if anything is: ledgers of releases before 0.2 have no such file."""
         try:
-            return msgspec.json.decode(self.storage.get(NEWEST), type=_Newest)
+            return _NEWEST.decode(self.storage.get(NEWEST))
         except NotFoundError:
             return None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -360,7 +365,7 @@ class Ledger:
     def _read(self, seq: int) -> _Entry:
         try:
             data = self.storage.get(_key(seq))
-            move = msgspec.json.decode(data, type=Move)
+            move = _MOVES.decode(data)
         except NotFoundError as error:
             raise RegistryError(
                 f"the ledger has a gap: {self._uri(seq)} is missing; restore it from a copy, or remove what stands "

@@ -9,9 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from msgspec.structs import replace
 
+from ltr_pipeline.board.facts import Reader
 from ltr_pipeline.monitoring.records import (
     Alert,
     BatchRun,
@@ -33,6 +35,7 @@ from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.ledger import Act, Ledger, Move
+from ltr_pipeline.versions.registry import Registry
 
 
 class Quick(LocalStorage):
@@ -47,11 +50,15 @@ class Quick(LocalStorage):
 
 
 DAY = dt.date(2025, 7, 15)
+NOW = dt.datetime(2025, 7, 15, 9, tzinfo=dt.UTC)
 FEATURES = ("A", "S", "T", "G", "Q", "U", "R", "C")
 EVENT, REJECTED, DRIFTED, ROLLED_BACK = 18, 12, (9, 8), 6
 PRICE_WAR = "Price war"
 MOVED = "S"
 """The feature that drifts."""
+
+MOVES = 60
+"""Newest days whose moves are in the ledger, which looks at all it has before each."""
 
 
 def write_history(
@@ -73,12 +80,17 @@ def write_history(
         history.write(_drift(date, ago, features, luck), night_of(date) + dt.timedelta(hours=5))
         for outcomes in _outcomes(date, ago, night.latest or "legacy", luck):
             history.write(outcomes, night_of(date) + dt.timedelta(hours=5))
-        former = _move(ledger, night, ago, former) if ledger else night.latest
+        former = _move(ledger, night, ago, former) if ledger and ago < MOVES else night.latest
         history.write(_batch(date, ago, night.latest or "legacy", luck), night_of(date) + dt.timedelta(hours=3))
         if ago % 14 == 0:
             history.write(_segments(date, ago, luck), night_of(date) + dt.timedelta(hours=4))
     at = night_of(day) + dt.timedelta(hours=7)
     history.write(PostedMetrics(date=day, at=at, metrics={"accuracy": 0.95, "precision": 0.82}), at)
+
+
+def reader_of(folder: Path) -> Reader:
+    """Reads data and registry of a folder."""
+    return Reader(Quick(folder / "data"), Registry(Quick(folder / "registry")))
 
 
 def name_of(date: dt.date) -> str:
@@ -100,7 +112,11 @@ def _night(date: dt.date, ago: int, former: str | None, luck: random.Random) -> 
         moved=not kept and not pinned,
         latest=latest,
         champion=former,
-        reason="nDCG@5 0.615 is below 0.650" if kept else f"latest moved from {former or 'nothing'} to {run}",
+        reason="nDCG@5 0.615 is below 0.650"
+        if kept
+        else f"latest is pinned to {former}; after `ltr unpin` the next publish moves it"
+        if pinned
+        else f"latest moved from {former or 'nothing'} to {run}",
         ndcg_at_5=Figure(value=value, low=value - 0.021, high=value + 0.021, n=1204),
         champion_ndcg_at_5=Figure(value=champion, low=champion - 0.021, high=champion + 0.021, n=1204)
         if former
