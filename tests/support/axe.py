@@ -37,7 +37,7 @@ def problems(page: Page) -> list[str]:
     """What is serious or critical on a page as it is shown now, and where; the page's policy lets no script in."""
     page.evaluate(script())
     found: dict[str, Any] = page.evaluate("axe.run()")
-    assert len(found["passes"]) > 10, "axe looked at nothing"
+    assert found["passes"], "axe looked at nothing"
     return [
         f"{rule['id']}: {rule['help']}: {node['target']}: {node['failureSummary']}"
         for rule in found["violations"]
