@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 from collections.abc import Iterator
@@ -10,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.local.lock import held
 from ltr_pipeline.local.programs import Program, stop
-from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.monitoring.records import Alert, DriftReport, FeatureDrift, Outcomes, PostedMetrics
 from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.schedule import night_of
@@ -22,8 +18,7 @@ from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.history import DAY, DRIFTED, MOVED, Quick, name_of, write_history
 from support.service import Server
-from support.small import DAY as STEP
-from support.small import FIRST, simulate
+from support.small import land_days
 
 KEY = "a-key-of-the-monitoring"
 HEADERS = {"content-type": "application/json", "x-api-key": KEY}
@@ -108,10 +103,7 @@ class TestReading:
 
 class TestLists:
     def test_what_landed_is_listed_paged_and_filtered(self, tmp_path: Path) -> None:
-        simulate(tmp_path, days=2)
-        source = FileSource(str(tmp_path / "audit.log"))
-        since = dt.datetime.combine(FIRST, dt.time(), dt.UTC)
-        land(LocalStorage(tmp_path / "data"), FIRST + 3 * STEP, source, load_mapping(), buckets=2, since=since)
+        land_days(tmp_path / "data", 2)
         with Server(tmp_path / "run", LTR_DATA_URI=str(tmp_path / "data"), WEIGHTS_POLL_SECONDS="0.2") as server:
             server.until(lambda: server.get("/monitoring/predictions")["lists"])
             found = server.get("/monitoring/predictions?size=5")
