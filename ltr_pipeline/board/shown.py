@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,9 +33,6 @@ from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 __all__ = ["MOST", "ShownList", "apart", "newest_lists", "partitions"]
 
 MOST: Final = 1000
@@ -48,6 +45,8 @@ PARTITIONS: Final = 14
 """Partitions that are looked into, the newest first."""
 
 CHILD_SECONDS: Final = 120.0
+
+_DAY: Final = 86_400_000_000  # microseconds
 
 _PARTITION: Final = re.compile(r"events/date=\d{4}-\d{2}-\d{2}/manifest\.json")
 _COLUMNS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, POSITION, POLICY, SHADOW)
@@ -166,10 +165,18 @@ def _groups(data: Storage, key: str) -> int:
 
 
 def _rows(data: Storage, key: str, depth: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a row group, counted from the last one."""
+    """Yield the rows of a row group, counted from the last one; times are microseconds since 1970.
+
+    To make Python's times, pyarrow would import pandas, which takes as much memory as all the rest.
+    """
+    import pyarrow as pa
+
     with _opened(data, key) as file:
         if depth < file.num_row_groups:
-            table: pa.Table = file.read_row_group(file.num_row_groups - 1 - depth, columns=list(_COLUMNS))
+            columns = list(_COLUMNS)
+            table = file.read_row_group(file.num_row_groups - 1 - depth, columns=columns, use_threads=False)
+            time = table.schema.get_field_index(TIME)
+            table = table.set_column(time, TIME, table.column(time).cast(pa.timestamp("us")).cast(pa.int64()))
             for batch in table.to_batches(max_chunksize=4096):
                 yield from batch.to_pylist()
 
@@ -191,14 +198,14 @@ def _list_of(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return what the rows of one shown list have in common."""
     if row[RANKING_ID] is not None:
         return row[QUERY_ID], row[RANKING_ID]
-    return row[QUERY_ID], None, row[USER_ID], row[TIME].date()
+    return row[QUERY_ID], None, row[USER_ID], row[TIME] // _DAY
 
 
 def _shown(rows: list[dict[str, Any]]) -> ShownList:
     rows.sort(key=lambda row: (row[POSITION] is None, row[POSITION]))
     first = rows[0]
     return ShownList(
-        at=first[TIME],
+        at=dt.datetime.fromtimestamp(first[TIME] / 1e6, dt.UTC),
         query_id=first[QUERY_ID],
         version=first[POLICY],
         user_id=first[USER_ID],
