@@ -10,11 +10,11 @@ from ltr_pipeline.board.asked import Asked, Page, paged
 from ltr_pipeline.board.chart import MOST_DOTS, Chart
 from ltr_pipeline.board.facts import Facts
 from ltr_pipeline.board.words import Window, beside, between, count, short, valued, window
-from ltr_pipeline.monitoring.records import NightRecord, PostedMetrics
+from ltr_pipeline.monitoring.records import Figure, NightRecord, PostedMetrics
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import figure
 
-__all__ = ["Nights", "nights", "trend", "verdict"]
+__all__ = ["Nights", "judged", "nights", "trend", "verdict"]
 
 ROWS: Final = 31
 POSTS: Final = 10
@@ -45,6 +45,11 @@ def nights(facts: Facts, asked: Asked) -> Nights:
     )
 
 
+def judged(night: NightRecord) -> Figure | None:
+    """Return nDCG@5 of what a night judged: its own model, or, where it trained none, the version in use."""
+    return night.ndcg_at_5 or night.champion_ndcg_at_5
+
+
 def verdict(night: NightRecord) -> tuple[str, str]:
     """Return how the verdict of a night looks, and its words."""
     if night.verdict == "publish" and not night.moved:
@@ -59,18 +64,18 @@ def trend(facts: Facts, asked: Asked) -> Chart | None:
         return None
     days = seen.days
     shown = [night for night in facts.nights if days.first <= night.date <= days.last]
-    figures = [night.ndcg_at_5 for night in shown if night.ndcg_at_5]
+    figures = [found for night in shown if (found := judged(night))]
     limit = next((night.limits["ndcg_at_5"] for night in reversed(shown) if "ndcg_at_5" in night.limits), None)
     scale = Scale.around(limit, *(value for one in figures for value in (one.value, one.low, one.high)))
     if scale is None:
         return None
     chart = Chart(title="nDCG@5 of the nights", about=_about(shown, limit), days=days, scale=scale)
     chart.write()
-    chart.band("blue", ((night.date, night.ndcg_at_5) for night in shown))
-    chart.line("blue", ((night.date, valued(night.ndcg_at_5)) for night in shown))
+    chart.band("blue", ((night.date, judged(night)) for night in shown))
+    chart.line("blue", ((night.date, valued(judged(night))) for night in shown))
     chart.limit(limit, f"the gate: {figure(limit)}")
     for night in shown:
-        value = valued(night.ndcg_at_5)
+        value = valued(judged(night))
         if value is not None and (night.verdict != "publish" or len(shown) <= MOST_DOTS):
             look, words = verdict(night)
             chart.dot(night.date, value, look, f"{short(night.date)}: {figure(value)}, {words}")
@@ -99,8 +104,8 @@ def _row(night: NightRecord, facts: Facts) -> tuple[str, ...]:
     marks += [f"rollback to {move.to}" for move in facts.rollbacks if move.when.date() == night.date]
     return (
         night.date.isoformat(),
-        figure(valued(night.ndcg_at_5)),
-        between(night.ndcg_at_5),
+        figure(valued(judged(night))),
+        between(judged(night)),
         figure(night.limits.get("ndcg_at_5")),
         verdict(night)[1],
         ", ".join(marks),
@@ -108,7 +113,7 @@ def _row(night: NightRecord, facts: Facts) -> tuple[str, ...]:
 
 
 def _about(shown: Sequence[NightRecord], limit: float | None) -> str:
-    values = [value for night in shown if (value := valued(night.ndcg_at_5)) is not None]
+    values = [value for night in shown if (value := valued(judged(night))) is not None]
     if not values:
         return "No night was measured."
     gate = f"; the gate asks for {figure(limit)}" if limit is not None else ""
@@ -120,7 +125,7 @@ def _lead(facts: Facts) -> str:
     if not facts.nights:
         return ""
     night = facts.nights[-1]
-    value, limit = valued(night.ndcg_at_5), night.limits.get("ndcg_at_5")
+    value, limit = valued(judged(night)), night.limits.get("ndcg_at_5")
     published = sum(one.verdict == "publish" for one in facts.nights)
     kept = sum(one.verdict == "keep" for one in facts.nights)
     many = f"{count(published, 'night was', 'nights were')} published, {count(kept, 'night')} kept the former version."

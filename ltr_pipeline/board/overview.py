@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from ltr_pipeline.board.asked import Asked
 from ltr_pipeline.board.chart import Chart
 from ltr_pipeline.board.facts import Facts
-from ltr_pipeline.board.nights import trend
+from ltr_pipeline.board.nights import judged, trend
 from ltr_pipeline.board.words import beside, count, short, valued
 from ltr_pipeline.monitoring.records import Alert, NightRecord, Outcomes
 from ltr_pipeline.report.text import enumerated, minute
@@ -135,7 +135,7 @@ def _lead(night: NightRecord | None, looks: Sequence[Look]) -> str:
 
 def _of_night(night: NightRecord) -> str:
     """Say how a night went, in a sentence."""
-    ndcg, limit = valued(night.ndcg_at_5), night.limits.get("ndcg_at_5")
+    ndcg, limit = valued(judged(night)), night.limits.get("ndcg_at_5")
     if night.verdict == "none":
         return f"The night of {short(night.date)} trained nothing: {night.because or night.reason or 'it was not due'}."
     if ndcg is None:
@@ -155,18 +155,19 @@ def _alone(facts: Facts) -> Tile:
 
 def _p95(night: NightRecord | None) -> Tile:
     metrics, limits = (night.metrics, night.limits) if night else ({}, {})
-    value, limit = metrics.get("latency_p95", metrics.get("latency_p95_ms")), limits.get("latency_p95", P95_MS)
+    value = metrics.get("latency_p95_ms", metrics.get("champion_latency_p95_ms"))
+    limit = limits.get("latency_p95", P95_MS)
     state: State = "not_evaluable" if value is None else "pass" if value <= limit else "fail"
     return Tile("p95 of ranking", figure(value, "ms"), f"at most {limit:g} ms", "measured by the gate", state, "nights")
 
 
 def _quality(facts: Facts) -> Tile:
-    judged = [night for night in facts.nights if valued(night.ndcg_at_5) is not None]
-    if not judged:
+    measured = [night for night in facts.nights if valued(judged(night)) is not None]
+    if not measured:
         return Tile("nDCG@5", NONE, "", "no night was measured", "not_evaluable", "nights")
-    last = judged[-1]
-    before = [valued(night.ndcg_at_5) or 0.0 for night in judged[:-1] if last.date - night.date <= 4 * WEEK]
-    value = valued(last.ndcg_at_5) or 0.0
+    last = measured[-1]
+    before = [valued(judged(night)) or 0.0 for night in measured[:-1] if last.date - night.date <= 4 * WEEK]
+    value = valued(judged(last)) or 0.0
     note = (
         f"{figure(value - sum(before) / len(before), 'delta')} to the mean of 4 weeks" if before else "the first night"
     )

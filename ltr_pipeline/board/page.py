@@ -178,6 +178,7 @@ def _environment() -> jinja2.Environment:
         "STATUS": STATUS,
         "Scale": Scale,
         "counted": words.count,
+        "judged": nights.judged,
         "since": overview.since,
         "verdict": nights.verdict,
     }

@@ -432,6 +432,31 @@ class TestWhatIsAsked:
         )
 
 
+class TestNightsThatTrainNothing:
+    """By the policy, most nights judge the version in use and train nothing."""
+
+    def test_what_they_judged_is_drawn_and_told(self, month: Facts) -> None:
+        use = Figure(value=0.7, low=0.68, high=0.72, n=900)
+        nights = [
+            replace(
+                night, verdict="none", trained=False, ndcg_at_5=None, champion_ndcg_at_5=use, version=None, moved=False
+            )
+            for night in month.nights[-10:]
+        ]
+        told = {"because": "it is not due", "metrics": {"champion_latency_p95_ms": 5.5}}
+        nights = [replace(night, **told) for night in nights]
+        facts = Facts(at=NOW, nights=nights)
+        page = shown("nights", facts)
+        assert "nDCG@5 of 10 nights: from 0.700 to 0.700" in str(
+            [svg.get("aria-label") for svg in page.attributes("svg")]
+        )
+        assert page.text.count("It is not due.") == 10
+        assert page.text.count("not trained") >= 10
+        overview = shown("overview", facts).text
+        assert "The night of 15 Jul 2025 trained nothing: it is not due." in overview
+        assert "5.50 ms" in overview
+
+
 class TestGoals:
     def test_a_night_by_hand_a_missing_night_and_a_hand_end_the_count(self, month: Facts) -> None:
         nights = [replace(night, by_hand=False) for night in month.nights]
@@ -444,7 +469,7 @@ class TestGoals:
         assert alone(Facts(at=NOW)) == 0
 
     def test_a_goal_that_is_missed_is_marked(self, month: Facts) -> None:
-        slow = replace(month.nights[-1], metrics={"latency_p95": 22.0})
+        slow = replace(month.nights[-1], metrics={"latency_p95_ms": 22.0})
         worse = replace(month.outcomes[-1], fallbacks=40)
         facts = Facts(at=NOW, nights=[slow], outcomes=[worse], moves=month.moves)
         text = shown("overview", facts).text

@@ -124,7 +124,7 @@ def _night(date: dt.date, ago: int, former: str | None, luck: random.Random) -> 
         delta=Figure(value=value - champion, low=value - champion - 0.009, high=value - champion + 0.009, n=1204),
         checks={"ndcg_at_5": "fail" if kept else "pass", "latency_p95": "pass", "fairness_gap": "pass"},
         limits={"ndcg_at_5": 0.65, "latency_p95": 15.0, "fairness_gap": 0.05},
-        metrics={"latency_p95": 4.2 + luck.random(), "fairness_gap": 0.021},
+        metrics={"latency_p95_ms": 4.2 + luck.random(), "fairness_gap": 0.021},
         impressions=24_000 + luck.randrange(2000),
         feedback=3_100,
         quarantined=2,

@@ -230,7 +230,7 @@ NIGHT: Final = {
     "ndcg_at_5": FIGURE,
     "checks": {"ndcg_at_5": "pass"},
     "limits": {"ndcg_at_5": 0.65},
-    "metrics": {"latency_p95": 4.2},
+    "metrics": {"latency_p95_ms": 4.2},
     "impressions": 24000,
     "feedback": 3100,
 }
