@@ -128,6 +128,19 @@ def test_the_service_writes_below_monitoring_and_nowhere_else(stack: Stack) -> N
     assert refused(monitoring.delete, "metrics/2025-07-15/1.json")
 
 
+def test_the_service_reads_what_the_board_shows(stack: Stack) -> None:
+    night, service = (stack.storage(login, "data") for login in (stack.night, stack.service))
+    shown = [
+        "events/date=2025-07-15/impressions-000.parquet",
+        "events/date=2025-07-15/manifest.json",
+        f"runs/{A}/report.html",
+    ]
+    for key in shown:
+        night.put(key, b"x")
+        assert service.get(key) == b"x"
+    assert set(shown[:2]) <= set(service.keys("events"))
+
+
 def test_only_with_auto_rollback_the_service_moves_latest(stack: Stack, tmp_path: Path) -> None:
     stack.registry.publish(document(C, high=0.8), who="night", why="passed the gate")
     stack.registry.publish(infinite(D), who="night", why="passed the gate")

@@ -24,7 +24,7 @@ from ltr_pipeline.serving.settings import ServingSettings
 __all__ = ["DAG", "NotNowError", "Runs", "Standing", "runs_of"]
 
 DAG: Final = "train_ltr_daily"
-SECONDS: Final = 5.0
+SECONDS: Final = 20.0
 """How long Airflow may take to answer."""
 
 BUSY: Final = "a run is under way; ask again when it has ended"
