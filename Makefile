@@ -109,7 +109,7 @@ secrets:
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
 # holds (the package with these extras), what builds its wheel, and what `ltr try` needs in a checkout; and uv itself.
-IMAGE_EXTRAS := airflow celery database kafka-fast postgres segments serving
+IMAGE_EXTRAS := airflow calendar celery database kafka-fast postgres segments serving
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 PART := --constraint requirements.lock --no-annotate
 lock: $(READY)

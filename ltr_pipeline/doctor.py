@@ -9,7 +9,9 @@ from uuid import uuid4
 
 import msgspec
 
+from ltr_pipeline.calendar import Calendar
 from ltr_pipeline.dataset.features.source import Sources, checked
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
@@ -75,6 +77,7 @@ def examine(
         ("environment", lambda _: _environment(kind)),
         ("world", _world),
         ("mapping", _mapping),
+        ("calendar", _calendar),
         ("feature tables", _feature_tables),
         ("parameters", _parameters),
         ("gate", lambda _: _gate(variables())),
@@ -125,6 +128,34 @@ def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
     yield "ok", f"{len(mapping.model_features)} features; messages read: {kinds}"
+
+
+def _calendar(settings: Settings) -> Findings:
+    if settings.calendar_path is None:
+        yield "ok", "no declared events (LTR_CALENDAR is empty)"
+        return
+    calendar, now = settings.calendar, dt.datetime.now(dt.UTC)
+    coming = calendar.next(now.date())
+    then = f"the next is {coming.name} from {coming.first} ({coming.treatment})" if coming else "none is to come"
+    yield "ok", f"{counted(len(calendar.declared), 'declared event')}{_of_country(calendar)}; {then}"
+    start, end = now.date() - dt.timedelta(days=settings.window_days), now.date() - dt.timedelta(days=1)
+    windows = Windows(
+        cutoff=dt.datetime.combine(now, dt.time(), dt.UTC),
+        window_days=settings.window_days,
+        attribution_days=settings.attribution_days,
+        occasions=tuple(calendar.between(start, end)),
+    )
+    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    if (left_out := len(windows.left_out)) + held_out >= settings.window_days:
+        yield (
+            "warning",
+            f"it leaves no day to train on: {left_out} of the {settings.window_days} days of the window are left out, "
+            f"and {held_out} are held out; weigh days instead (weight = 0.2), or raise LTR_WINDOW_DAYS",
+        )
+
+
+def _of_country(calendar: Calendar) -> str:
+    return f" and the holidays of {calendar.holidays.country}" if calendar.holidays else ""
 
 
 def _feature_tables(settings: Settings) -> Findings:

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ltr_pipeline import folders
+from ltr_pipeline.calendar import Calendar, load_calendar
 from ltr_pipeline.database.address import Address
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.folders import REAL, SIMULATED
@@ -113,6 +114,11 @@ class Settings(Channels):
     )
     mapping_path: Path | None = env(
         "LTR_MAPPING", None, "TOML file that says which field means what; empty = lawyers for cases (docs/events.md)."
+    )
+    calendar_path: Path | None = env(
+        "LTR_CALENDAR",
+        None,
+        "TOML file of declared events, such as Black Friday; empty = none (docs/monitoring.md).",
     )
     data_uri: str = env(
         "LTR_DATA_URI", REAL.data, "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
@@ -277,6 +283,11 @@ class Settings(Channels):
     def mapping(self) -> Mapping:
         """The event mapping; MappingError when the file is wrong."""
         return load_mapping(self.mapping_path)
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The declared events; CalendarError when the file is wrong."""
+        return load_calendar(self.calendar_path)
 
     @property
     def simulated(self) -> bool:

@@ -61,6 +61,7 @@ DROPPED_IMPRESSIONS: Final = {
     "repeated": "shown before in the same ranking; its interactions count for the first time it was shown",
     "before_window": "the ranking began before the window",
     "immature": "the ranking's attribution window has not closed yet",
+    "left_out": "the calendar leaves out the day that the ranking began on",
     "list_too_long": f"more than {MAX_GROUP_ROWS:,} candidates, which LightGBM cannot train on",
     "single_candidate": "nothing to rank: no other candidate is left",
 }
@@ -292,6 +293,8 @@ def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
         .then(pl.lit("before_window"))
         .when(pl.col("ended") >= windows.mature_end)
         .then(pl.lit("immature"))
+        .when(pl.col("began").dt.date().is_in(windows.left_out))
+        .then(pl.lit("left_out"))
         .when(pl.col("size") > MAX_GROUP_ROWS)
         .then(pl.lit("list_too_long"))
         .when(pl.col("size") == 1)

@@ -11,8 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
-from ltr_pipeline.dataset.windows import Span
+from ltr_pipeline.dataset.windows import Span, Windows
 from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.schema import (
     ITEM_ID,
     MAX_GROUP_ROWS,
@@ -60,6 +61,8 @@ class Dataset:
     propensity
         Probability of the place each item was shown at, float32 (n,); NaN where it was not logged, None when it never
         was.
+    weight
+        What each ranking counts for in training, float32 (rankings,), by the calendar; None when all count alike.
     """
 
     features: NDArray[np.float32]
@@ -69,6 +72,7 @@ class Dataset:
     position: NDArray[np.int32] | None
     ids: pl.DataFrame
     propensity: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 def load_part(
@@ -91,14 +95,15 @@ def load_part(
     span: Part = getattr(manifest, part)
     names = [feature_column(name) for name in manifest.features]
     features = np.empty((span.rows, len(names)), dtype=np.float32)
-    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, PROPENSITY, *ids]))
-    narrow, groups, filled = [], [], 0
+    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, TIME, RELEVANCE, POSITION, PROPENSITY, *ids]))
+    narrow, groups, days, filled = [], [], [], 0
     for file, sha256 in manifest.tables.items():
         table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
         features[filled : filled + table.height] = table.select(names).to_numpy()
         filled += table.height
         narrow.append(table.select(RELEVANCE, POSITION, PROPENSITY, *ids))
         groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
+        days.append(table[TIME].dt.date().gather(starts(groups[-1])))
     rest = pl.concat(narrow, rechunk=True)
     return Dataset(
         features=features,
@@ -108,6 +113,7 @@ def load_part(
         position=_positions(rest[POSITION]),
         ids=rest.select(ids),
         propensity=_propensities(rest[PROPENSITY]),
+        weight=_weights(pl.concat(days), manifest.windows),
     )
 
 
@@ -129,6 +135,14 @@ def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
     if logged.null_count() == len(logged):
         return None
     return logged.fill_null(UNKNOWN_POSITION).to_numpy()
+
+
+def _weights(days: pl.Series, windows: Windows) -> NDArray[np.float32] | None:
+    """Return what each ranking counts for, by its day."""
+    weights = {day: windows.weight(day) for day in days.unique()}
+    if all(weight == 1 for weight in weights.values()):
+        return None
+    return days.replace_strict(weights, return_dtype=pl.Float32).to_numpy()
 
 
 def _propensities(logged: pl.Series) -> NDArray[np.float32] | None:

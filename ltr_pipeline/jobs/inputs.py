@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events.chain import partitions_for
@@ -24,6 +25,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
     start = windows(date, window_days, settings).start
+    occasions = tuple(settings.calendar.between(start.date(), date - dt.timedelta(days=1)))
     landed = None
     check_one_world(settings.data, start, settings.mapping, simulated=settings.simulated)
     if not is_backfill(settings.data, date):
@@ -42,6 +44,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
         champion=champion,
         best_recent=best_recent,
         simulated=settings.simulated,
+        occasions=occasions,
     )
 
 
@@ -61,7 +64,13 @@ def check_date(date: dt.date, settings: Settings) -> None:
         raise SettingsError(f"the run's date {date} is in the future: the latest date that can be run is {newest}")
 
 
-def windows(date: dt.date, window_days: int, settings: Settings, min_queries: int = 0) -> Windows:
+def windows(
+    date: dt.date,
+    window_days: int,
+    settings: Settings,
+    min_queries: int = 0,
+    occasions: tuple[Occasion, ...] = (),
+) -> Windows:
     """Return the days that a run of `date` learns from and is tested on."""
     return Windows(
         cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
@@ -71,4 +80,5 @@ def windows(date: dt.date, window_days: int, settings: Settings, min_queries: in
         valid_days=settings.valid_days,
         min_queries=min_queries,
         skew_seconds=settings.feedback_skew_seconds,
+        occasions=occasions,
     )

@@ -135,7 +135,8 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
         The window or the landed tables contradict the settings.
     """
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
-        days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
+        fewest = Policy.from_variables(variables).min_queries
+        days = windows(asked.date, asked.window_days, run.settings, fewest, asked.occasions)
         partitions = {folder: asked.manifests.get(folder, "") for folder in asked.partitions}
         manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days, _sources(run.settings))
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}

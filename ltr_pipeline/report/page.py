@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report import rows, text
-from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
+from ltr_pipeline.report.artefacts import EVIDENCE, INPUTS, TRAINED
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
@@ -195,6 +195,7 @@ def _page() -> jinja2.Template:
     environment.globals |= {
         "EVIDENCE": EVIDENCE,
         "HASHES": HASHES,
+        "INPUTS": INPUTS,
         "MAX_ERROR": MAX_ERROR,
         "MOST": MOST_ROWS,
         "NONE": NONE,

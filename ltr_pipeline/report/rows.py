@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
@@ -22,9 +23,11 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.text import enumerated, points
+from ltr_pipeline.report.text import day, enumerated, points
 from ltr_pipeline.report.wording import NONE, Kind, figure
 from ltr_pipeline.versions.weights import Weights
+
+DAY: Final = dt.timedelta(days=1)
 
 
 class Ranker(NamedTuple):
@@ -276,6 +279,45 @@ def part_rows(dataset: DatasetManifest) -> list[PartRow]:
         PartRow("test", "Test", dataset.test, dataset.test),
         PartRow("young", "Too young to judge", young, None),
     ]
+
+
+class OccasionRow(NamedTuple):
+    """One declared event of the window: its days, and what becomes of them."""
+
+    name: str
+    span: Span
+    days: str
+    treatment: str
+
+
+def occasion_rows(dataset: DatasetManifest) -> list[OccasionRow]:
+    """Return the declared events of the window in order of time; of one that began before, or goes on, these days."""
+    windows = dataset.windows
+    return [
+        OccasionRow(
+            name=one.name,
+            span=Span(
+                start=max(_midnight(one.first), windows.start), end=min(_midnight(one.last + DAY), windows.cutoff)
+            ),
+            days=day(one.first) if one.first == one.last else f"{day(one.first)} to {day(one.last)}",
+            treatment=_TREATMENTS.get(one.weight, f"a ranking counts {one.weight:g} in training and validation"),
+        )
+        for one in windows.occasions
+    ]
+
+
+_TREATMENTS: Final = {0.0: "in no part: neither learned from nor judged by", 1.0: "as any other day"}
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
+
+
+def note(part: Slice, dataset: DatasetManifest | None) -> str:
+    """Return what is to be said of a slice; of a day also which declared events it was."""
+    occasions = dataset.windows.occasions if dataset and part.dimension == "day" else ()
+    names = [one.name for one in occasions if dt.date.fromisoformat(part.value) in one]
+    return "; ".join(filter(None, [part.note, *names]))
 
 
 class UseRow(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 import structlog
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.runs.logs import run_log
@@ -93,6 +94,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Versions to compare with.
     simulated
         Whether the event log was a simulated one.
+    occasions
+        Declared events of the window, as the calendar had them.
     """
 
     run: str
@@ -105,6 +108,7 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     best_recent: str | None
     manifests: dict[str, str] = {}
     simulated: bool = False
+    occasions: tuple[Occasion, ...] = ()
 
 
 @dataclass(frozen=True)

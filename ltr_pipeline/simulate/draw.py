@@ -49,7 +49,7 @@ def sample(
         area=rng.integers(_AREAS, size=rankings),
         urgent=rng.random(rankings) < _urgent_share(world, day),
     )
-    drawn = _draw(world, _lawyers(world, day), cases, rng, noise=False)
+    drawn = _draw(world, day, cases, rng, noise=False)
     return drawn.only_available() if only_available else drawn
 
 
@@ -65,7 +65,7 @@ def rankings_on(world: World, day: date) -> ShownLists:
         area=needs.integers(_AREAS, size=world.clients)[user],
         urgent=needs.random(world.clients)[user] < _urgent_share(world, day),
     )
-    return _draw(world, _lawyers(world, day), cases, rng, noise=world.outages.get(day) == "noise")
+    return _draw(world, day, cases, rng, noise=world.outages.get(day) == "noise")
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def visits(world: World, rankings: int, rng: np.random.Generator, *, day: date) 
     chosen = _candidates(lawyers, cases.area, size, rng)[np.lexsort((rng.random(len(ranking)), ranking))]
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
     worth, group = utility(complete), lawyers.group[chosen]
-    liked = worth - world.group_effect * (group == 1) + world.taste * rng.normal(size=len(chosen))
+    liked = _sought(world, day, worth) - world.group_effect * (group == 1) + world.taste * rng.normal(size=len(chosen))
     return Visits(
         group=size,
         user=cases.user,
@@ -201,8 +201,8 @@ def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int
     return np.where(rng.random(_BLOCK) < 1 / 60, np.int8(-1), group)
 
 
-def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> ShownLists:
-    size = _sizes(len(cases.user), rng)
+def _draw(world: World, day: date, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> ShownLists:
+    lawyers, size = _lawyers(world, day), _sizes(len(cases.user), rng)
     chosen = _candidates(lawyers, cases.area, size, rng)
     ranking = np.repeat(np.arange(len(size)), size)
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
@@ -211,7 +211,7 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
     chosen, features, worth = chosen[order], features[order], utility(complete)[order]
     position = (np.arange(len(chosen)) - np.repeat(np.cumsum(size) - size, size) + 1).astype(np.int32)
     group, available = lawyers.group[chosen], rng.random(len(chosen)) >= world.unavailable_share
-    appeal = rng.permutation(worth) if noise else worth - world.group_effect * (group == 1)
+    appeal = rng.permutation(worth) if noise else _sought(world, day, worth) - world.group_effect * (group == 1)
     appeal = appeal + _moods(world, cases.user, rng)[ranking] + world.taste * rng.normal(size=len(chosen))
     examined = rng.random(len(chosen)) < position.astype(np.float64) ** -world.examination
     return ShownLists(
@@ -227,6 +227,14 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
         available=available,
         **_answers(appeal, examined & available, rng),
     )
+
+
+def _sought(world: World, day: date, worth: Floats) -> Floats:
+    """Return how much lawyers of this worth appeal on a day: on an event day turned around their mean."""
+    if not len(worth) or not world.is_event_day(day):
+        return worth
+    turned: Floats = 2 * world.event_effect * (worth.mean() - worth)
+    return worth + turned
 
 
 def _sizes(rankings: int, rng: np.random.Generator) -> Ints:

@@ -46,6 +46,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Lists shown on an average weekday; see `WEEKDAYS`.
     event_day
         Day of the month that is the declared event day: `EVENT_DAY_TRAFFIC` times the lists, more of them urgent.
+    event_effect
+        How much another way clients answer on that day, from 0 to 1. They hunt for bargains, and the best are dear: at
+        1 the lawyer who is worth most appeals least, at 0.5 worth plays no part.
     examination
         A client examines position p with probability p ** -examination.
     exploration
@@ -79,6 +82,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     clients: int = 1500
     rankings_per_day: int = 480
     event_day: int = 18
+    event_effect: float = 0.0
     examination: float = 0.35
     exploration: float = 0.12
     taste: float = 0.4
@@ -100,6 +104,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in (f for f in self.__struct_fields__ if f.endswith("_share")):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name}={getattr(self, name)} of the simulated world: give a share from 0 to 1")
+        if not 0 <= self.event_effect <= 1:
+            raise SettingsError(f"event_effect={self.event_effect} of the simulated world: give one from 0 to 1")
 
     def rng(self, *stream: int) -> np.random.Generator:
         """Make an independent generator of one stream of random numbers."""
