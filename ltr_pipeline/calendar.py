@@ -252,7 +252,7 @@ class Calendar:
         Parameters
         ----------
         years
-            How far back to look.
+            How many calendar years to look back.
 
         Examples
         --------
@@ -260,15 +260,15 @@ class Calendar:
         >>> Calendar([sale]).former(dt.date(2025, 11, 28))
         [datetime.date(2024, 11, 29)]
         """
-        earlier = self.between(_years_away(day, -years), day)
+        every, oldest = self.between(_years_away(day, -years), day), max(day.year - years, dt.MINYEAR)
         found = {
             former.first + (day - now.first)
-            for now in earlier
+            for now in every
             if day in now
-            for former in earlier
+            for former in every
             if former.name == now.name and former.last < now.first and former.first + (day - now.first) <= former.last
         }
-        return sorted(found, reverse=True)
+        return sorted((one for one in found if one.year >= oldest), reverse=True)
 
     def next(self, day: dt.date) -> Occasion | None:
         """Return the occasion that begins first after a day; None where none does within nine years."""
