@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.labels import (
     DROPPED_FEEDBACK,
     DROPPED_IMPRESSIONS,
@@ -255,6 +256,25 @@ def test_rankings_are_kept_or_dropped_whole(times, reason):
     labelled = label([shown(item, after, ranking_id="r") for item, after in zip("ab", times, strict=True)])
     assert labelled.impressions == Account(landed=2, used=0 if reason else 2, dropped={reason: 2} if reason else {})
     assert labelled.table["time"].to_list() == ([] if reason else [NOON + times[0]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "reason"),
+    [
+        (-12 * HOUR, timedelta(), "left_out"),  # from the first moment of the day
+        (12 * HOUR - MOMENT, DAY, "left_out"),  # to the last; it goes on where it began
+        (-12 * HOUR - MOMENT, timedelta(), None),
+        (12 * HOUR, DAY, None),
+    ],
+)
+def test_rankings_that_begin_on_a_day_that_is_left_out_are_dropped_whole(begins, ends, reason):
+    sale = Occasion(name="Sale", first=NOON.date(), last=NOON.date(), weight=0)
+    fair = Occasion(name="Fair", first=(NOON - DAY).date(), last=(NOON + DAY).date(), weight=0.5)
+    impressions = [shown(item, after, ranking_id="r") for item, after in (("a", begins), ("b", ends))]
+    answers = [said("a", "accepted", begins + HOUR)]
+    labelled = label(impressions, answers, replace(WINDOWS, occasions=(fair, sale)))
+    assert labelled.impressions == Account(landed=2, used=0 if reason else 2, dropped={reason: 2} if reason else {})
+    assert labelled.feedback.dropped == ({"impression_dropped": 1} if reason else {})
 
 
 def test_events_from_the_future_are_dropped_one_by_one():

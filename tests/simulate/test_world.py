@@ -199,6 +199,29 @@ def test_weekends_are_quiet_and_the_event_day_is_busy():
     assert 2.2 * wednesday < event < 2.8 * wednesday
 
 
+def test_on_an_event_day_clients_may_answer_another_way():
+    plain, reversed_ = (changed(rankings_per_day=1000, event_day=9, event_effect=effect) for effect in (0.0, 1.0))
+    event, other = TUESDAY + 8 * DAY, TUESDAY + 7 * DAY
+    assert np.array_equal(rankings_on(plain, other).answer, rankings_on(reversed_, other).answer)
+    liked = {}
+    for effect in (0.0, 0.5, 1.0):
+        shown = rankings_on(changed(rankings_per_day=1000, event_day=9, event_effect=effect), event)
+        assert np.array_equal(shown.features, rankings_on(plain, event).features, equal_nan=True)
+        liked[effect] = np.corrcoef(shown.utility, shown.relevance())[0, 1]
+    assert liked[0.0] > 0.3
+    assert abs(liked[0.5]) < 0.1
+    assert liked[1.0] < -0.2
+    with pytest.raises(SettingsError, match=r"event_effect=1\.5 of the simulated world"):
+        changed(event_effect=1.5)
+
+
+def test_visitors_of_an_event_day_want_something_else_too():
+    world = changed(event_day=9, event_effect=1.0)
+    on = {day: visits(world, 2000, np.random.default_rng(1), day=TUESDAY + day * DAY) for day in (7, 8)}
+    liked = {day: np.corrcoef(seen.utility, seen.relevance)[0, 1] for day, seen in on.items()}
+    assert liked[8] < -0.2 < 0.3 < liked[7]
+
+
 def test_outages():
     day = TUESDAY + 2 * DAY
     kinds = {}
