@@ -137,7 +137,7 @@ def _calendar(settings: Settings) -> Findings:
     calendar, now = settings.calendar, dt.datetime.now(dt.UTC)
     coming = calendar.next(now.date())
     then = f"the next is {coming.name} from {coming.first} ({coming.treatment})" if coming else "none is to come"
-    yield "ok", f"{counted(len(calendar.declared), 'declared event')}{_of_country(calendar)}; {then}"
+    yield "ok", f"{_declared(calendar)}; {then}"
     start, end = now.date() - dt.timedelta(days=settings.window_days), now.date() - dt.timedelta(days=1)
     windows = Windows(
         cutoff=dt.datetime.combine(now, dt.time(), dt.UTC),
@@ -154,8 +154,10 @@ def _calendar(settings: Settings) -> Findings:
         )
 
 
-def _of_country(calendar: Calendar) -> str:
-    return f" and the holidays of {calendar.holidays.country}" if calendar.holidays else ""
+def _declared(calendar: Calendar) -> str:
+    holidays = f"the holidays of {calendar.holidays.country}" if calendar.holidays else ""
+    events = counted(len(calendar.declared), "declared event") if calendar.declared or not holidays else ""
+    return " and ".join(filter(None, [events, holidays]))
 
 
 def _feature_tables(settings: Settings) -> Findings:

@@ -59,6 +59,14 @@ def names(occasions: list[Occasion]) -> list[str]:
     return [one.name for one in occasions]
 
 
+def test_the_example_of_the_documentation_is_a_calendar(tmp_path: Path) -> None:
+    section = Path("docs/monitoring.md").read_text().partition("\n## Declared events\n")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    calendar = load(tmp_path, example)
+    assert [calendar.weight(day(when)) for when in ("2025-11-28", "2031-12-25", "2025-03-12")] == [0, 0.2, 1]
+    assert names(calendar.on(day("2025-07-09"))) == ["Revolução Constitucionalista"]
+
+
 def test_without_a_file_no_day_is_an_event() -> None:
     calendar = load_calendar(None)
     today = day("2025-11-28")

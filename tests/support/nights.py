@@ -6,6 +6,7 @@ import datetime as dt
 
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.features.snapshot import Snapshot
 from ltr_pipeline.dataset.labels import Account
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
@@ -420,6 +421,26 @@ def tabled() -> Night:
     return night(dataset=replace(DATASET, feature_tables={"profiles": TABLE_USE}))
 
 
+OCCASIONS = (
+    Occasion(name="Price war", first=dt.date(2025, 10, 20), last=dt.date(2025, 11, 1), weight=0.2),
+    Occasion(name="Singles' Day", first=dt.date(2025, 11, 11), last=dt.date(2025, 11, 11), weight=0.0),
+    Occasion(name="Proclamation", first=dt.date(2025, 11, 15), last=dt.date(2025, 11, 15)),
+)
+
+
+def declared() -> Night:
+    """Some days of the window were no ordinary ones."""
+    impressions = DATASET.impressions
+    dropped = impressions.dropped | {"left_out": 9_000}
+    return night(
+        dataset=replace(
+            DATASET,
+            windows=replace(DATASET.windows, occasions=OCCASIONS),
+            impressions=replace(impressions, used=impressions.used - 9_000, dropped=dropped),
+        )
+    )
+
+
 def unexplored() -> Night:
     """No list was explored: the report says what share would do."""
     none = CoinCheck(
@@ -492,6 +513,7 @@ NIGHTS = {
     "explored": explored,
     "unexplored": unexplored,
     "tabled": tabled,
+    "declared": declared,
     "pinned": pinned,
     "first": first,
     "unjudgeable": unjudgeable,
