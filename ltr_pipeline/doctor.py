@@ -9,15 +9,13 @@ from uuid import uuid4
 
 import msgspec
 
+from ltr_pipeline import variables as airflow_variables
 from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.events.worlds import check_one_world
-from ltr_pipeline.gate import variables as gate_variables
-from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.gate.variables import Found
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.printable import counted
@@ -26,6 +24,7 @@ from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings, unread
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.variables import VARIABLES, Found
 from ltr_pipeline.versions.ids import Version
 
 __all__ = ["Finding", "examine"]
@@ -67,7 +66,7 @@ def examine(
     kind
         Class that has all settings there are, by which misspelt ones are known.
     variables
-        Returns the gate's Variables in Airflow; None where there is none.
+        Returns the nights' Variables in Airflow; None where there is none.
     database
         Looks at the database; what does knows every room's tables.
     """
@@ -103,16 +102,16 @@ def _environment(kind: type[Settings]) -> Findings:
 
 
 def _gate(found: Found | None) -> Findings:
-    """Tell which of the gate's Variables a night would refuse, or not read at all."""
+    """Tell which of its Variables a night would refuse, or not read at all."""
     if found is None:
-        yield "ok", "no Airflow here: `ltr variables` shows the gate's Variables where it is"
+        yield "ok", "no Airflow here: `ltr variables` shows the nights' Variables where it is"
         return
-    said: list[tuple[Status, str]] = [("warning", text) for text in gate_variables.unread(found)]
+    said: list[tuple[Status, str]] = [("warning", text) for text in airflow_variables.unread(found)]
     for variable, has in zip(VARIABLES, found.variables, strict=True):
-        if text := gate_variables.remark(variable, has):
-            status: Status = "warning" if gate_variables.allowed(variable, has) else "problem"
+        if text := airflow_variables.remark(variable, has):
+            status: Status = "warning" if airflow_variables.allowed(variable, has) else "problem"
             said.append((status, f"{variable.name} is {has.value!r}: {text}"))
-    yield from said or [("ok", f"the {len(VARIABLES)} Variables of the gate have values that it takes")]
+    yield from said or [("ok", f"the {len(VARIABLES)} Variables have values that a night takes")]
 
 
 def _world(settings: Settings) -> Findings:

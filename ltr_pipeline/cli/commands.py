@@ -65,11 +65,14 @@ def run(
     date: Annotated[
         str | None, typer.Option(help="Day (UTC) to run for, YYYY-MM-DD; default: the next day not yet processed.")
     ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train, whether it is due or not: see the Airflow Variable ltr_retrain.")
+    ] = False,
 ) -> None:
     """Run the DAG train_ltr_daily once: for the next day, or again for the day you name."""
     from ltr_pipeline.cli import nightly
 
-    nightly.run(date)
+    nightly.run(date, retrain=retrain)
 
 
 @app.command(rich_help_panel=NIGHTS)
@@ -424,7 +427,7 @@ def variables(
         bool, typer.Option("--json", help="Print a file for Airflow's import and touch nothing.")
     ] = False,
 ) -> None:
-    """Create the gate's Variables that Airflow lacks, and show every value in use; what is set stays as it is."""
+    """Create the nights' Variables that Airflow lacks, and show every value in use; what is set stays as it is."""
     from ltr_pipeline.cli import variables
 
     variables.variables(as_json)

@@ -79,7 +79,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     run, date
         Its name and its day.
     trained, because
-        Whether a challenger was trained, and why, or why not, in words; both by the retrain policy.
+        Whether a challenger was trained, and why, or why not, in words.
     verdict
         ``publish`` or ``keep``; ``none`` where nothing was trained.
     version, moved, latest, champion
@@ -91,7 +91,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     champion_ndcg_at_5
         The version in use, on the same test rankings.
     checks
-        Status of each check of the gate, by name.
+        Status of each check of the gate, by name; those of the version in use where no training was due.
     limits
         Thresholds of the gate, by the name of the check.
     metrics
@@ -102,6 +102,8 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
         Whether somebody asked for it, instead of the schedule.
     simulated
         Whether its events were.
+    dry_run
+        Whether it only judged, and could publish nothing.
     """
 
     run: str
@@ -125,6 +127,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     quarantined: int = 0
     by_hand: bool = False
     simulated: bool = False
+    dry_run: bool = False
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):

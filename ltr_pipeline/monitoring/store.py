@@ -111,6 +111,10 @@ class History:
         """Return the days that have a record of a kind, oldest first."""
         return sorted({dt.date.fromisoformat(place.date) for place in self._places(kind, None, None)})
 
+    def subjects(self, kind: type[Record]) -> set[str]:
+        """Return what the records of a kind are about, readable or not, as `subject_of` has it."""
+        return {place.subject for place in self._places(kind, None, None)}
+
     def prune(self, before: dt.date) -> int:
         """Remove every record of a day before `before`, and older ones of later days; return how many."""
         keys = self.data.keys(FOLDER)

@@ -84,6 +84,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Of the model text.
     untrained
         Why there is no model; empty when there is one.
+    due
+        False where nobody tried, as no training was due.
     chosen_by
         Which rankings chose the number of trees; None without a model, and from a release that did not record it.
     linear
@@ -105,10 +107,11 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     chosen_by: Chooser | None = None
     linear: Linear | None = None
     calibration: Calibration | None = None
+    due: bool = True
 
 
-def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
-    """Return an empty model and the reason: there was nothing to learn."""
+def untrained(why: str, *, due: bool = True) -> tuple[str, Trained]:
+    """Return an empty model and the reason: there was nothing to learn, or no training was due."""
     return "", Trained(
         trees=0,
         importance={},
@@ -118,7 +121,8 @@ def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
         linear_weights={},
         seconds=0.0,
         model_sha256=_sha256(""),
-        untrained=str(why),
+        untrained=why,
+        due=due,
     )
 
 

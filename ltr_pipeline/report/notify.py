@@ -23,7 +23,7 @@ from ltr_pipeline.printable import printable
 from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.wording import gate_table
 
-__all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
+__all__ = ["Delivery", "Message", "failure", "rejection", "resting", "send", "success"]
 
 _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
 _THREAD = "ltr-notify"
@@ -109,6 +109,51 @@ def rejection(
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
     body = _body(outcome, _said(alarm), reasons, note, gate_table(decision), _report(report))
     return Message(title=_titled(f"LTR run {run} not published", alarm), body=body, kind="warning")
+
+
+def resting(
+    run: str,
+    decision: Decision,
+    *,
+    latest: str | None,
+    alarm: Alarm | None = None,
+    note: str = "",
+    report: str = "",
+) -> Message:
+    """Say that no training was due, and what was found of the version in use; a warning only where that is bad.
+
+    Parameters
+    ----------
+    run
+        The run that trained nothing.
+    decision
+        The checks of the version in use; the first reason says why no training was due, the others what fails.
+    latest
+        The version in use.
+    alarm
+        What is to be said of it where it is unfair.
+    note
+        Anything else worth saying.
+    report
+        Address of the HTML report.
+    """
+    why, *failed = decision.reasons
+    outcome = f"{latest} stays in use, and was judged: {why}." if latest else f"No version is in use yet: {why}."
+    body = _body(
+        outcome,
+        _said(alarm),
+        "\n".join(f"- {reason}" for reason in failed),
+        note,
+        gate_table(decision),
+        _report(report),
+    )
+    return Message(
+        title=_titled(
+            f"LTR run {run}: {'no training was due' if not failed else 'no training was due, but a check fails'}", alarm
+        ),
+        body=body,
+        kind="warning" if failed or (alarm and alarm.raised) else "info",
+    )
 
 
 def failure(

@@ -38,8 +38,11 @@ class Ranker(NamedTuple):
 
 
 def rankers(evidence: Evidence) -> list[Ranker]:
-    """Return a line for this model, for each ranker it is compared with, and for the baselines."""
-    rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
+    """Return a line for this model, else the version in use, for each it is compared with, and for the baselines."""
+    if evidence.untrained:
+        rows = [Ranker(evidence.champion.version or "", "in use", evidence.champion.metrics, None, own=True)]
+    else:
+        rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
     if evidence.best_recent is not None:
         rows.append(_rival(f"Best of {RECENT_DAYS} days", evidence.best_recent))
     linear = evidence.baselines.get("legacy_linear")
@@ -219,7 +222,7 @@ _LARGE = 0.01  # smaller changes of a feature's missing share are left out
 def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     """Return the figures of two runs side by side."""
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
-        yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
+        yield _change(name, getattr(before.judged, metric).value, getattr(now.judged, metric).value)
     yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
     yield from _champion_changes(before, now)
     if before.latency and now.latency and before.latency.clock == now.latency.clock:

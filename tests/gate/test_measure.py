@@ -466,7 +466,7 @@ def test_groups_that_the_champion_alone_is_tested_on_are_pooled_as_the_challenge
 
 def test_a_night_without_a_challenger_measures_the_champion() -> None:
     days = HeldOut(two_groups(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
-    found = without_model("all features are alike", days, rival(BY_S), None)
+    found = without_model("all features are alike", days, Rivals(champion=rival(BY_S)), None)
     assert (found.champion.version, found.champion.delta, found.champion.reason) == (
         A,
         None,
@@ -475,5 +475,5 @@ def test_a_night_without_a_challenger_measures_the_champion() -> None:
     assert found.champion_fairness == gathered(two_groups(), champion=rival(BY_S)).champion_fairness
     decision = decide(found, Policy())
     assert (decision.verdict, decision.champion.fairness.status) == ("keep", "fail")
-    alone = without_model("all features are alike", days, None, None)
+    alone = without_model("all features are alike", days, Rivals(), None)
     assert (alone.champion.kind, alone.champion_fairness, decide(alone, Policy()).champion) == ("none", None, None)
