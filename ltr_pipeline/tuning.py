@@ -1,7 +1,7 @@
 """Records whose fields Airflow Variables set: what each may be, and how it is read.
 
-A Variable is named ``ltr_`` and its field; range, default and meaning stand once, at the field. It is light, so that DAG
-files may import it.
+A Variable is named ``ltr_`` and its field; range, default and meaning stand once, at the field. It is light, so
+that DAG files may import it.
 """
 
 from __future__ import annotations

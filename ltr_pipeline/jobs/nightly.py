@@ -53,7 +53,7 @@ from ltr_pipeline.report.artefacts import (
     WEIGHTS,
 )
 from ltr_pipeline.report.champion import alarm
-from ltr_pipeline.report.history import remember
+from ltr_pipeline.report.history import remember_night
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, RunRequest, logged, opened, task
@@ -371,7 +371,7 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = write_outcome(run, _first_outcome(run, outcome))
-        remember(run)
+        remember_night(run)
         registry.documents.attach(published.version, REPORT.name, page)
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
@@ -414,7 +414,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
-        remember(run)
+        remember_night(run)
         return _told(run, outcome, decision)
 
 

@@ -13,7 +13,7 @@ from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.monitoring.records import Figure, NightRecord
-from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.monitoring.store import History, remember
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, INPUTS, OUTCOME
 from ltr_pipeline.runs.names import moment_of
 from ltr_pipeline.runs.run import Inputs, Outcome, Run
@@ -21,19 +21,20 @@ from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["night_record", "refill", "remember"]
+__all__ = ["night_record", "refill", "remember_night"]
 
 log = structlog.get_logger(__name__)
 
 
-def remember(run: Run) -> None:
-    """Write the night to the history; what ended well does not fail because of it, and `refill` makes up for it."""
+def remember_night(run: Run) -> None:
+    """Write a night that has ended to the history; no failure of that ends the run, and `refill` makes up for it."""
     try:
-        record, history = night_record(run), History(run.settings.data)
-        if record is not None and record not in history.read(NightRecord, record.date, record.date):
-            history.write(record)
+        record = night_record(run)
     except LtrError as error:
         log.warning("the history lacks this night", run=run.name, error=str(error))
+        return
+    if record is not None:
+        remember(run.settings.data, record)
 
 
 def refill(settings: Settings, since: dt.date | None = None) -> list[str]:
