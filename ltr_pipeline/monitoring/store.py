@@ -133,7 +133,7 @@ class History:
             self._read.pop(key, None)
         return len(gone)
 
-    def _places(self, kind: type[Record], since: dt.date | None, until: dt.date | None) -> list[_Place]:
+    def _places(self, kind: type[msgspec.Struct], since: dt.date | None, until: dt.date | None) -> list[_Place]:
         name = _kind_of(kind)
         first, last = since.isoformat() if since else "", until.isoformat() if until else "9999"
         found = _newest(_placed(self.data.keys(f"{FOLDER}/{name}"), name))
@@ -197,7 +197,7 @@ def subject_of(record: Record) -> str:
     return _UNFIT.sub("-", ".".join(parts)).strip(".") or "-"
 
 
-def _kind_of(record: type[Record]) -> str:
+def _kind_of(record: type[msgspec.Struct]) -> str:
     return next(name for name, kind in KINDS.items() if kind is record)
 
 

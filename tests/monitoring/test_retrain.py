@@ -118,7 +118,7 @@ def test_a_training_waits_for_the_cooldown(age: int, trains: bool) -> None:
 
 def test_a_rejected_training_is_tried_again_after_the_cooldown() -> None:
     nights = [trained(MADE), trained(MADE + 30 * DAY, passed=False)]
-    assert [age for age in range(30, 45) if on(age, nights=nights[:1]).trains][0] == 30
+    assert next(age for age in range(30, 45) if on(age, nights=nights[:1]).trains) == 30
     assert next(age for age in range(31, 45) if on(age, nights=nights).trains) == 37
 
 
