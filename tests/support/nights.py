@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -328,6 +329,7 @@ def night(evidence: Evidence | None = EVIDENCE, policy: Policy | None = None, **
         "date": DATE,
         "landing": LANDING,
         "dataset": DATASET,
+        "because": "every night",
         "trained": TRAINED,
         "evidence": evidence,
         "decision": decide(evidence, policy or Policy()) if evidence else None,
@@ -380,6 +382,30 @@ def untrained() -> Night:
         champion_fairness=UNFAIR,
     )
     return night(blank, version=None, promoted=False, latest="20251119_0215", trained=None, examples=None)
+
+
+def not_due(**fields: Any) -> Night:
+    """No training was due: the version in use was judged."""
+    age = "the newest good model was trained 12 days ago, and one is due every 30 days"
+    outcomes = "20251119_0215 fell short of its promise on none of its last 5 matured days (up to 2025-11-15)"
+    because = f"{age}; {outcomes}"
+    champion = Comparison(
+        version="20251119_0215", kind="champion", reason="there is no model to compare", metrics=metrics(0.705)
+    )
+    resting = replace(
+        untrained().evidence,
+        untrained=because,
+        due=False,
+        train_impressions=EVIDENCE.train_impressions,
+        champion=champion,
+        champion_fairness=FAIR,
+        champion_latency=EVIDENCE.latency,
+        baselines=EVIDENCE.baselines,
+        joinable=EVIDENCE.joinable,
+        unjoined=EVIDENCE.unjoined,
+    )
+    known = {"version": None, "promoted": False, "latest": "20251119_0215", "trained": None, "examples": None}
+    return night(replace(resting, **fields), because=because, **known)
 
 
 def inconclusive() -> Night:
@@ -488,6 +514,8 @@ NIGHTS = {
     "rejected": rejected,
     "unfair": unfair,
     "untrained": untrained,
+    "not due": not_due,
+    "not due, slow": lambda: not_due(champion_latency=replace(EVIDENCE.latency, p95_ms=17.0)),
     "inconclusive": inconclusive,
     "explored": explored,
     "unexplored": unexplored,
