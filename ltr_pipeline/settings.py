@@ -265,13 +265,17 @@ class Settings(Channels):
 
     @model_validator(mode="after")
     def _leaves_training_days(self) -> Settings:
-        held_out = self.attribution_days + self.test_days + self.valid_days
-        if held_out >= self.window_days:
+        if self.held_out_days >= self.window_days:
             raise ValueError(
                 f"LTR_WINDOW_DAYS {self.window_days} leaves no day to train on: {self.attribution_days} attribution, "
                 f"{self.test_days} test and {self.valid_days} validation days are held out"
             )
         return self
+
+    @property
+    def held_out_days(self) -> int:
+        """Newest days that no training learns from."""
+        return self.attribution_days + self.test_days + self.valid_days
 
     @cached_property
     def mapping(self) -> Mapping:

@@ -64,8 +64,9 @@ def _due(run: Run, date: dt.date, asked: RunRequest, rule: Retrain, champion: st
     if backfill:
         return Due(trains=True, because=f"the night of {date} is made up for")
     nights, outcomes, trouble = _history(run, date, rule)
-    decided = due(date, rule, champion, nights, outcomes, trouble=trouble)
-    if not decided.trains and load_rival(run.settings.registry, champion) is None:
+    settings = run.settings
+    decided = due(date, rule, champion, nights, outcomes, held_out=settings.held_out_days, trouble=trouble)
+    if not decided.trains and load_rival(settings.registry, champion) is None:
         return Due(trains=True, because=f"{champion}, which is in use, cannot be loaded here; the log says why")
     return decided
 
@@ -73,7 +74,7 @@ def _due(run: Run, date: dt.date, asked: RunRequest, rule: Retrain, champion: st
 def _history(run: Run, date: dt.date, rule: Retrain) -> tuple[list[NightRecord], list[Outcomes], str]:
     """Return the nights and outcomes that the decision rests on, and what of them cannot be read."""
     history = History(run.settings.data)
-    since = date - dt.timedelta(days=max(rule.retrain_days, rule.retrain_cooldown_days))
+    since = date - max(LOOKED_AT, dt.timedelta(days=max(rule.retrain_days, rule.retrain_cooldown_days)))
     try:
         nights = [night for night in history.read(NightRecord, since, date) if night.run != run.name]
         outcomes = history.read(Outcomes, date - LOOKED_AT, date)
@@ -86,7 +87,7 @@ def _history(run: Run, date: dt.date, rule: Retrain) -> tuple[list[NightRecord],
 
 def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
     """Refuse a window without training days, and a date that would make every night until then a backfill."""
-    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    held_out = settings.held_out_days
     if window_days <= held_out:
         raise SettingsError(f"the Param window_days is {window_days}, but {held_out} days are held out; use more")
     check_date(date, settings)

@@ -77,12 +77,12 @@ def test_a_training_is_due_when_two_of_five_days_fell_and_the_newest_of_them(sta
 
 def test_the_days_that_fell_are_named() -> None:
     assert on(15, days(FINE, FELL, FINE, FELL)).because == (
-        f"{VERSION} fell short of its promise on 2 of its last 4 matured days (2025-06-24 and 2025-06-26, the newest "
+        f"{VERSION} fell short of its promise on 2 of its last 4 matured days (2025-06-24, 2025-06-26: the newest "
         "among them)"
     )
     assert on(15, days(FINE, FELL, FINE)).because == (
         "the newest good model was trained 15 days ago, and one is due every 30 days; "
-        f"{VERSION} fell short of its promise on 1 of its last 3 matured days (2025-06-25, not the newest)"
+        f"{VERSION} fell short of its promise on 1 of its last 3 matured days (2025-06-25: not the newest)"
     )
     assert on(15, days(FINE)).because.endswith("on none of its last 1 matured day (up to 2025-06-26)")
 

@@ -1,4 +1,4 @@
-"""Records of the history, made by hand: nights, and days of outcomes."""
+"""Records of the history, made by hand: nights, days of outcomes, and years of both."""
 
 from __future__ import annotations
 
