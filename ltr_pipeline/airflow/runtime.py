@@ -63,9 +63,15 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
         "window_days": params.get("window_days"),
         "dry_run": bool(params.get("dry_run")),
         "retrain": bool(params.get("retrain")),
-        "by_hand": str(context["dag_run"].run_type) in BY_HAND,
+        "by_hand": _kind_of_run(context) in BY_HAND,
         "last_try": context["ti"].try_number > context["ti"].max_tries,
     }
+
+
+def _kind_of_run(context: Mapping[str, Any]) -> str:
+    """Return ``scheduled``, ``manual`` and the like; a task gets it as a member of an enumeration."""
+    kind = context["dag_run"].run_type
+    return str(getattr(kind, "value", kind))
 
 
 def scoring_occasion(context: Mapping[str, Any]) -> str | None:
@@ -73,7 +79,7 @@ def scoring_occasion(context: Mapping[str, Any]) -> str | None:
 
     A version that no night has published, such as a refreshed one, is called by how it was made.
     """
-    kind = str(context["dag_run"].run_type)
+    kind = _kind_of_run(context)
     if kind == "scheduled":
         return "daily"
     if kind != "asset_triggered":
