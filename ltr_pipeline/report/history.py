@@ -70,14 +70,14 @@ def night_record(run: Run) -> NightRecord | None:
     evidence, decision = run.read_if_readable(EVIDENCE), run.read_if_readable(DECISION)
     if inputs is None or outcome is None or evidence is None or decision is None:
         return None
-    return _record(inputs, evidence, decision, outcome)
+    return _record(run.name, inputs, evidence, decision, outcome)
 
 
-def _record(inputs: Inputs, evidence: Evidence, decision: Decision, outcome: Outcome) -> NightRecord:
+def _record(name: str, inputs: Inputs, evidence: Evidence, decision: Decision, outcome: Outcome) -> NightRecord:
     trained, champion, landed = not evidence.untrained, evidence.champion, inputs.landed
     known = champion if champion.kind == "champion" else None
     return NightRecord(
-        run=outcome.run,
+        run=name,
         date=inputs.date,
         trained=trained,
         because=_because(inputs, evidence),

@@ -72,10 +72,11 @@ def _tiles(night: Night) -> list[Tile]:
 def _tiles_of_the_version_in_use(evidence: Evidence, version: str) -> list[Tile]:
     """Show how it does on the test days, as there is no new model."""
     ndcg, fair = evidence.judged.ndcg_at_5, evidence.champion_fairness
-    gap = _fairness_tile(fair, None) if fair else _tile("Fairness gap", figure(None), "not measured")
+    random = evidence.baselines.get("random")
     return [
         _tile("nDCG@5", figure(ndcg.value), text.between(ndcg), f"{ndcg.n:,} rankings", f"by {version}"),
-        gap,
+        _tile("nDCG@5 of random order", figure(random.ndcg_at_5.value if random else None), "exact expectation"),
+        _fairness_tile(fair, None) if fair else _tile("Fairness gap", figure(None), "not measured"),
         _latency_tile(evidence.champion_latency),
     ]
 

@@ -223,7 +223,8 @@ def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     """Return the figures of two runs side by side."""
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
         yield _change(name, getattr(before.judged, metric).value, getattr(now.judged, metric).value)
-    yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
+    if not (before.untrained or now.untrained):
+        yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
     yield from _champion_changes(before, now)
     if before.latency and now.latency and before.latency.clock == now.latency.clock:
         yield _change("Latency p95", before.latency.p95_ms, now.latency.p95_ms, "ms")

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ltr_pipeline.errors import SettingsError, StorageError
+from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import finish, judge
 from ltr_pipeline.monitoring.records import NightRecord
 from ltr_pipeline.monitoring.store import History
@@ -20,6 +22,7 @@ from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings
+from support.documents import document
 from support.small import DAY, LENIENT, NIGHT, RUN, WHO, simulate, small_settings
 from support.watching import outcome as outcome_of
 
@@ -164,3 +167,81 @@ class TestAsked:
         assert (record.trained, record.because) == (True, "somebody asked for it")
         assert not record.by_hand  # it had ended without a hand
         assert run_night(copied, SECOND).read(INPUTS).because == "somebody asked for it"  # a plain repeat
+
+
+def away(*_: object) -> list[NightRecord]:
+    raise StorageError("the bucket is gone")
+
+
+class TestBeforeAnythingIsTrained:
+    """The first task alone decides."""
+
+    OLD, YOUNG = "20250614_0215", "20250625_0215"  # 31 and 20 days before the night
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        simulate(tmp_path)
+        return small_settings(tmp_path)
+
+    def decided(self, settings: Settings, date: dt.date = NIGHT, **asked: Any) -> tuple[bool, str]:
+        request = {"moment": night_of(date).isoformat(), **asked}
+        nightly.extract_events(request, POLICY, settings)
+        inputs = Run(run_name(night_of(date)), settings).read(INPUTS)
+        return inputs.trains, inputs.because
+
+    @pytest.mark.parametrize(("version", "trains"), [(OLD, True), (YOUNG, False)])
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_without_a_readable_history_the_month_counts_and_the_reason_says_so(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch, version: str, trains: bool, whole: bool
+    ) -> None:
+        settings.registry.publish(document(version), who="ann", why="by hand")
+        settings.data.put("monitoring/outcomes/2025-07-10/half.72h/20250714T071500000000Z.json", b"{")
+        if whole:
+            monkeypatch.setattr(History, "read", away)
+        found, because = self.decided(settings)
+        assert found is trains
+        assert "one is due every 30 days; " in because
+        assert because.endswith(
+            "the history cannot be read: the bucket is gone" if whole else "1 record of the history cannot be read"
+        )
+
+    def test_a_version_that_cannot_be_loaded_is_replaced_at_once(self, settings: Settings) -> None:
+        registry = settings.registry
+        registry.publish(document(self.YOUNG), who="ann", why="by hand")
+        registry.storage.put(f"{self.YOUNG}/ltr_weights.json", b"{}")
+        assert self.decided(settings) == (
+            True,
+            f"{self.YOUNG}, which is in use, cannot be loaded here; the log says why",
+        )
+
+    def test_a_night_of_the_past_is_made_up_for(self, settings: Settings) -> None:
+        settings.registry.publish(document(self.YOUNG), who="ann", why="by hand")
+        assert not self.decided(settings)[0]
+        assert self.decided(settings, NIGHT - DAY) == (True, f"the night of {NIGHT - DAY} is made up for")
+
+    def test_who_repeats_a_night_that_had_not_ended_lent_it_a_hand(self, settings: Settings) -> None:
+        self.decided(settings)
+        assert not Run(RUN, settings).read(INPUTS).by_hand
+        self.decided(settings, by_hand=True)
+        assert Run(RUN, settings).read(INPUTS).by_hand
+
+    def test_a_wrong_variable_stops_it_before_anything_lands(self, settings: Settings) -> None:
+        with pytest.raises(SettingsError, match="ltr_retrain is 'monthly'; set it to nightly or policy"):
+            nightly.extract_events({"moment": night_of(NIGHT).isoformat()}, {"ltr_retrain": "monthly"}, settings)
+        assert settings.data.keys() == []
+
+
+def test_a_history_that_cannot_be_written_fails_no_publish_and_is_refilled(tmp_path: Path) -> None:
+    simulate(tmp_path)
+    settings = small_settings(tmp_path)
+    (tmp_path / "data").mkdir()
+    blocked = tmp_path / "data" / "monitoring"
+    blocked.write_text("a file where a folder belongs")
+    run_night(settings, NIGHT, LENIENT)
+    assert settings.registry.promoted() == RUN
+    blocked.unlink()
+    assert refill(settings) == [RUN]
+    (record,) = history(settings)
+    assert (record.because, record.verdict, record.moved) == ("every night", "publish", True)
+    assert record.ndcg_at_5 is not None
+    assert record.ndcg_at_5.value == settings.registry.load(RUN).ndcg_at_5
