@@ -243,7 +243,7 @@ def without_model(why: str, days: HeldOut, published: Rivals, landed: Landed | N
         untrained=why,
         due=due,
         train_impressions=manifest.train.rows,
-        test_queries=manifest.test.eligible,
+        test_queries=alone.eligible if alone else manifest.test.eligible,
         metrics=Metrics(ndcg_at_5=none, linear_ndcg_at_5=none, mrr=none, hit_at_3=none),
         against_random=None,
         baselines={name: alone.metrics(order) for name, order in alone.baselines.items()} if alone else {},

@@ -479,6 +479,7 @@ def test_a_night_without_a_challenger_measures_the_champion() -> None:
     assert (found.champion.metrics.ndcg_at_5.value, found.judged) == (pytest.approx(HALF), found.champion.metrics)
     assert found.baselines["random"].ndcg_at_5.value == pytest.approx((1 + WORSE) / 2)
     assert found.champion_latency.requests >= 1000
+    assert found.test_queries == gathered(two_groups()).test_queries
     alone = without_model("all features are alike", days, Rivals(), None)
     assert (alone.champion.kind, alone.champion_fairness, decide(alone, Policy()).champion) == ("none", None, None)
 
