@@ -39,12 +39,11 @@ FELL: Final = 2
 UNCURED: Final = 3
 """After so many trainings in a row that replaced a version that fell, another one does not help."""
 
-RECENT: Final = dt.timedelta(days=21)
-"""Outcomes of older days say nothing of tonight."""
+RECENT: Final = dt.timedelta(days=14)
+"""Outcomes that were complete before that say nothing of tonight."""
 
 LOOKED_AT: Final = dt.timedelta(days=120)
 """Nights and outcomes that are needed of the history."""
-
 
 ASKED_FOR: Final = "somebody asked for it"
 
@@ -168,7 +167,10 @@ def _windows(date: dt.date, version: str, outcomes: Iterable[Outcomes]) -> list[
     found = [
         day
         for day in outcomes
-        if day.version == version and day.matured and day.status != "not_evaluable" and date - RECENT <= day.date < date
+        if day.version == version
+        and day.matured
+        and day.status != "not_evaluable"
+        and day.date < date <= day.date + dt.timedelta(hours=day.age_hours) + RECENT
     ]
     by_date = {day.date: day for day in sorted(found, key=lambda day: (day.date, day.age_hours))}
     return list(by_date.values())[-WINDOWS:]

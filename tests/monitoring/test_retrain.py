@@ -103,6 +103,12 @@ def test_only_matured_days_of_the_version_in_use_count(other: dict[str, Any]) ->
     assert f"no matured outcomes of {VERSION} yet" in found.because
 
 
+def test_a_long_attribution_delays_what_is_seen_and_hides_nothing() -> None:
+    late = days(FELL, FELL, last=MADE + 9 * DAY, age_hours=20 * 24.0)
+    rule = Retrain(retrain="policy", retrain_days=60)
+    assert [on(age, late, rule=rule).trains for age in (29, 42, 43, 44)] == [True, True, False, False]
+
+
 def test_of_several_records_of_a_day_the_oldest_feedback_counts() -> None:
     late = days(FINE, FINE, age_hours=96.0)
     assert not on(15, days(FELL, FELL) + late).trains
@@ -147,6 +153,34 @@ def test_without_a_history_the_month_counts_from_the_versions_own_id() -> None:
     assert late.trains
     assert late.because.endswith(f"; {trouble}")
     assert due(MADE, RULE, "by-hand").trains  # nobody knows how old it is
+
+
+def test_a_training_after_a_fall_is_followed_by_one_that_can_learn_from_those_days() -> None:
+    again = trained(MADE + 15 * DAY, champion=VERSION)
+    fell = days(FELL, FELL, FELL, last=MADE + 12 * DAY)
+    at = [age for age in range(16, 40) if due(MADE + age * DAY, RULE, again.run, [again], fell, held_out=8).trains]
+    assert at[0] == 23
+    because = due(MADE + 23 * DAY, RULE, again.run, [again], fell, held_out=8).because
+    assert (
+        because == f"{VERSION} had fallen before the training of 2025-06-30, which could not learn from those days yet"
+    )
+    after = trained(MADE + 23 * DAY, champion=again.run)
+    later = [age for age in range(24, 60) if due(MADE + age * DAY, RULE, after.run, [again, after], fell).trains]
+    assert later[0] == 53
+
+
+def test_what_three_trainings_in_a_row_did_not_mend_waits_for_its_month() -> None:
+    nights, outcomes, told = [trained(MADE)], [], []
+    for age in range(1, 80):
+        if age > 4:
+            day = MADE + (age - 4) * DAY
+            outcomes += days(FELL, last=day, version=max(night.run for night in nights if night.date <= day))
+        found = due(MADE + age * DAY, RULE, nights[-1].run, nights, outcomes, held_out=8)
+        told.append(found.because)
+        if found.trains:
+            nights.append(trained(MADE + age * DAY, champion=nights[-1].run))
+    assert [(night.date - MADE).days for night in nights] == [0, 7, 14, 21, 51]
+    assert "3 trainings in a row have not helped" in told[39]
 
 
 def test_settings_count() -> None:
