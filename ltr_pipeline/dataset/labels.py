@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import polars as pl
@@ -46,11 +46,15 @@ __all__ = [
     "DROPPED_FEEDBACK",
     "DROPPED_IMPRESSIONS",
     "FEEDBACK_TYPES",
+    "SHOWN_AT",
     "Account",
+    "Joined",
     "Labelled",
     "impression_types",
+    "joined",
     "label_bucket",
     "once_each",
+    "shown_once",
     "spelling",
 ]
 
@@ -78,6 +82,9 @@ _RANKING: Final = (QUERY_ID, RANKING_ID)
 _CANDIDATE: Final = (QUERY_ID, RANKING_ID, ITEM_ID)
 _UTC: Final = pl.Datetime("us", "UTC")
 _REASON: Final = "reason"
+
+SHOWN_AT: Final = "shown_at"
+"""When the impression that an interaction belongs to was shown."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -214,10 +221,53 @@ def once_each(
     impressions, feedback, session_gap
         As `label_bucket` takes them.
     """
-    shown = _deduplicated(_typed(impressions, impression_types(())))
-    shown = _in_sessions(shown, session_gap) if session_gap else shown
-    seen = ~pl.col(SHADOW).fill_null(value=False) & pl.col(AVAILABLE).fill_null(value=True)
-    return shown.filter(seen), _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+    shown = shown_once(impressions, (), session_gap).filter(pl.col(AVAILABLE).fill_null(value=True))
+    return shown, _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+
+
+class Joined(NamedTuple):
+    """One bucket of impressions that people saw and of interactions, each event once and in order of time.
+
+    Attributes
+    ----------
+    shown
+        Impressions, unavailable items (`AVAILABLE`) included.
+    answers
+        Interactions; their `RANKING_ID` is that of the impression they belong to, and `SHOWN_AT` its time: null where
+        there is none.
+    """
+
+    shown: pl.DataFrame
+    answers: pl.DataFrame
+
+
+def joined(
+    impressions: pl.DataFrame, feedback: pl.DataFrame, session_gap: timedelta | None = None, skew_seconds: float = 0.0
+) -> Joined:
+    """Find the impression that each interaction of a bucket belongs to, whenever either happened.
+
+    Parameters
+    ----------
+    impressions, feedback, session_gap
+        As `label_bucket` takes them.
+    skew_seconds
+        As in `Windows`.
+    """
+    shown = shown_once(impressions, (), session_gap)
+    answers = _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+    return Joined(shown, _with_impression(answers, shown, skew_seconds, by_user=session_gap is not None))
+
+
+def shown_once(
+    impressions: pl.DataFrame, features: Sequence[str], session_gap: timedelta | None = None
+) -> pl.DataFrame:
+    """Return the impressions of a bucket that people saw, each event once and in order of time, with some features.
+
+    Unavailable items are among them.
+    """
+    distinct = _deduplicated(_typed(impressions, impression_types(features)))
+    distinct = _in_sessions(distinct, session_gap) if session_gap else distinct
+    return distinct.filter(~pl.col(SHADOW).fill_null(value=False))
 
 
 def impression_types(features: Sequence[str]) -> dict[str, Any]:
