@@ -63,7 +63,7 @@ def area_under_curve(
     sums = np.bincount(np.unique(cluster, return_inverse=True)[1], weights=influence / len(values))
     if len(sums) < MIN_CLUSTERS:
         return Area(value, None)
-    half = stdtrit(len(sums) - 1, 0.975) * np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum())
+    half = float(stdtrit(len(sums) - 1, 0.975) * np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()))
     return Area(value, Interval(low=max(value - half, 0.0), high=min(value + half, 1.0)))
 
 

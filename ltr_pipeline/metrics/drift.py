@@ -398,7 +398,7 @@ def _differences(
     unlike, freedom = _overdispersion(model, days, usual)
     error = np.sqrt(unlike)
     alone = np.array([model.scores([today], reference) for reference in references.values()]) / error
-    together = _together(model, days, today, references)
+    together = _together(model, days, today, references, usual)
     p_alone = _in_all(alone, freedom)
     p = p_alone
     if together is not None:
@@ -414,24 +414,21 @@ def _in_all(scores: Floats, freedom: float) -> Floats:
     return np.asarray(np.where(np.abs(np.sign(scores).sum(axis=0)) == len(scores), p, 1.0))
 
 
-def _together(model: _Model, days: Ints, today: int, references: Mapping[str, Ints]) -> Floats | None:
+def _together(model: _Model, days: Ints, today: int, references: Mapping[str, Ints], usual: Ints) -> Floats | None:
     """Return the scores of the day and the one before, taken together; None where that one is of no use."""
-    if "weekday" not in references or today == 0 or days[today - 1] != days[today] - 1:
+    if "weekday" not in references or today - 1 not in usual or days[today - 1] != days[today] - 1:
         return None
     pair, found = [today - 1, today], []
     for name, reference in references.items():
         if name == "weekday":
-            others = np.concatenate([reference, _places(days, days[reference] - 1)])
+            eves = usual[np.isin(days[usual], days[reference] - 1)]
+            others = np.concatenate([reference, eves])
         else:
             others = reference[reference != today - 1]
         if not len(others):
             return None
         found.append(model.scores(pair, others))
     return np.array(found)
-
-
-def _places(days: Ints, wanted: Ints) -> Ints:
-    return np.flatnonzero(np.isin(days, wanted))
 
 
 def _overdispersion(model: _Model, days: Ints, usual: Ints) -> tuple[Floats, float]:

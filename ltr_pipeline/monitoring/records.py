@@ -133,12 +133,13 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     name
-        ``trailing`` (the 28 days before) or ``weekday`` (the same weekday of the weeks before).
+        ``trailing`` (the 28 days before), ``weekday`` (the same weekday of the weeks before), or instead of that
+        ``event`` (the days of the same declared event in former years).
     rows, rankings
         Impressions and shown lists of them.
     """
 
-    name: Literal["trailing", "weekday"]
+    name: Literal["trailing", "weekday", "event"]
     first: dt.date
     last: dt.date
     days: int
@@ -174,9 +175,12 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     psi, ks
         Population stability index, its null mean subtracted, and Kolmogorov-Smirnov distance, by the reference's name.
     missing, reference_missing
-        Share of rows without a value.
+        Share of rows without a value; the latter in the trailing reference.
     distribution
         Against the trailing reference.
+    p
+        Probability of a difference as large where nothing has changed, corrected for the tests of this feature; small
+        in a feature that alerts, and alone no reason to: with many rows trifles are improbable, too.
     """
 
     name: str
@@ -188,6 +192,7 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     missing: float | None = None
     reference_missing: float | None = None
     distribution: Distribution | None = None
+    p: float | None = None
 
 
 class DomainDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +226,8 @@ class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
         The same of each reference, by name.
     distance
         PSI with its null mean subtracted of a distribution, or the difference of a share, by the reference's name.
+    p
+        As of a feature.
     """
 
     name: str
@@ -229,6 +236,7 @@ class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
     current: float | None = None
     reference: dict[str, float] = {}
     distance: dict[str, float] = {}
+    p: float | None = None
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="drift"):
