@@ -33,6 +33,7 @@ from ltr_pipeline.schema import (
     PLACES,
     QUERY_ID,
     RANKING_ID,
+    RATING,
     RELEVANCE,
     SHADOW,
     SOURCE,
@@ -67,6 +68,7 @@ DROPPED_IMPRESSIONS: Final = {
 DROPPED_FEEDBACK: Final = {
     "after_cutoff": "event time at or after the end of the window",
     "unknown_action": "the mapping gives its action no relevance (any more)",
+    "rated": "it is a rating and no action with a relevance: ratings tell of satisfaction and never train",
     "no_impression": "the item was never shown for that query, or not in the ranking it names",
     "before_impression": "older than every impression it could belong to",
     "too_late": "the attribution window had closed",
@@ -312,7 +314,7 @@ def _feedback_reasons(
         pl.when(pl.col(TIME) >= windows.cutoff)
         .then(pl.lit("after_cutoff"))
         .when(value.is_null())
-        .then(pl.lit("unknown_action"))
+        .then(pl.when(pl.col(RATING).is_null()).then(pl.lit("unknown_action")).otherwise(pl.lit("rated")))
         .when(pl.col("shown_at").is_null() & pl.col("shown_later_at").is_null())
         .then(pl.lit("no_impression"))
         .when(pl.col("shown_at").is_null())

@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ltr_pipeline.dataset.labels import impression_types
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.schema import (
+    AS_SERVED,
     ITEM_ID,
     MAX_GROUP_ROWS,
     POSITION,
@@ -31,7 +33,7 @@ from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part"]
 
-IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
+IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP, AS_SERVED)
 UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
 """Where an item was shown when nobody logged it: below every place there is."""
 
@@ -118,7 +120,10 @@ def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[st
                 f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
             )
         rows = pl.scan_parquet(path, hive_partitioning=False)
-        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
+        there, types = set(rows.collect_schema().names()), impression_types(())
+        # A table that a former release wrote has no column that was declared since.
+        chosen = [pl.col(name) if name in there else pl.lit(None, types[name]).alias(name) for name in columns]
+        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(chosen).collect()
 
 
 def _run_lengths(run: pl.Series) -> NDArray[np.int32]:

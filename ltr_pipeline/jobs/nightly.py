@@ -238,7 +238,8 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         before=champion.importance if champion else None,
         vouched=settings.mapping.known_before,
     )
-    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
+    joined = {name for use in manifest.feature_tables.values() for name in use.features}
+    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains, joined)
     contest = measure.Contest(days, challenger, published)
     found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
     return found, choose(contest)

@@ -22,7 +22,7 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.text import enumerated, points
+from ltr_pipeline.report.text import enumerated, percent, points
 from ltr_pipeline.report.wording import NONE, Kind, figure
 from ltr_pipeline.versions.weights import Weights
 
@@ -198,9 +198,13 @@ def _audited(feature: FeatureAudit, policy: Policy) -> AuditRow:
 def _suspected(feature: FeatureAudit) -> str:
     if feature.vouched:
         return "known before a list is shown, says the mapping"
+    if feature.known_before:
+        return "logged by the service when it answered"
     if not feature.gain:
         return "not used by the model"
-    return "; ".join(one.what for one in suspicions([feature]))
+    served = f"logged by the service when it answered for {percent(feature.as_served)} of the impressions"
+    found = [one.what for one in suspicions([feature])]
+    return "; ".join([*found, *([served] if feature.as_served else [])])
 
 
 class Change(NamedTuple):

@@ -25,6 +25,8 @@ from ltr_pipeline.schema import (
     PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
+    RATING,
+    RATINGS,
     RELEVANCE,
     TIME,
     USER_ID,
@@ -43,7 +45,8 @@ BROKEN_SHARE: Final = 0.05  # on a day with the outage "malformed"
 ARRIVAL: Final = "arrival"
 KINDS: Final = pl.Enum(["impression", "feedback", "malformed", "unrelated"])
 
-_TIMES, _DELIVERY = 100, 101  # streams of random numbers
+CONTENT: Final = 0.25  # utility that is rated 3 on average
+_TIMES, _DELIVERY, _RATINGS = 100, 101, 102  # streams of random numbers
 _US = pl.Datetime("us", "UTC")
 
 
@@ -170,7 +173,7 @@ def _messages(world: World, day: date) -> pl.DataFrame:
     """Return all messages that lists shown on `day` will ever send, whenever they arrive."""
     shown = rankings_on(world, day)
     frame, rng = _shown(world, day, shown), world.rng(_DELIVERY, day.toordinal())
-    sound = pl.concat([_impressions(frame, shown), _feedback(frame, shown)])
+    sound = pl.concat([_impressions(frame, shown), _feedback(frame, shown, _ratings(world, day, shown))])
     late = np.where(rng.random(len(sound)) < world.late_share, _hours(rng, len(sound), LATEST_HOURS), 0)
     sound = _delayed(sound, late)
     again = sound.filter(rng.random(len(sound)) < world.duplicate_share).with_columns(duplicate=True)
@@ -243,10 +246,29 @@ def _policy(shown: ShownLists) -> list[pl.Expr]:
     return [policy.alias("algorithm_version"), pl.lit(pl.Series(shown.propensity)).fill_nan(None).alias("propensity")]
 
 
-def _feedback(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
+def _ratings(world: World, day: date, shown: ShownLists) -> pl.Series:
+    """Draw what clients think of those that they answered, int8 (n,), 1 to 5; null where nobody says.
+
+    Of a stream of its own, so that the rest of the world is the same without ratings.
+    """
+    rng = world.rng(_RATINGS, day.toordinal())
+    said = (rng.random(len(shown.item)) < world.rated_share) & (shown.answer >= 0)
+    felt = 3 + 2 * (shown.utility - CONTENT) + 0.8 * rng.normal(size=len(shown.item))
+    rating = pl.Series(RATING, felt.round().clip(*RATINGS), dtype=pl.Int8)
+    return rating.zip_with(pl.Series(said), pl.Series([None], dtype=pl.Int8))
+
+
+def _feedback(frame: pl.DataFrame, shown: ShownLists, ratings: pl.Series) -> pl.DataFrame:
+    """Return the answers; what a client thinks of it comes with the last one."""
     steps = [(shown.answer, shown.answer_hours), (shown.outcome, shown.outcome_hours)]
-    done = [_interactions(frame, action, hours, number) for number, (action, hours) in enumerate(steps, start=1)]
-    return _encoded(pl.concat(done), "feedback", "offer_feedback", [*_IDENTIFIERS, pl.col("action")])
+    ended = pl.Series(shown.outcome >= 0)
+    rated = [frame.with_columns(ratings.zip_with(last, pl.Series([None], dtype=pl.Int8))) for last in (~ended, ended)]
+    done = [
+        _interactions(frame, action, hours, number)
+        for number, (frame, (action, hours)) in enumerate(zip(rated, steps, strict=True), start=1)
+    ]
+    log = _encoded(pl.concat(done), "feedback", "offer_feedback", [*_IDENTIFIERS, pl.col("action"), pl.col(RATING)])
+    return log.with_columns(pl.col("line").str.replace(f',"{RATING}":null', "", literal=True))
 
 
 def _interactions(

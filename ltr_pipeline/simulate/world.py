@@ -58,6 +58,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     explored_share
         Share of lists in which neighbours are swapped by a coin (FairPairs), as the service does with
         ``LTR_EXPLORE_SHARE``.
+    rated_share
+        Share of answered impressions whose client also says how content he is, 1 to 5, by `utility`.
     withdrawn_share
         Share of lists that get no answer at all.
     unavailable_share, missing_share
@@ -84,6 +86,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     taste: float = 0.4
     group_effect: float = 0.02
     explored_share: float = 0.0
+    rated_share: float = 0.2
     withdrawn_share: float = 0.15
     unavailable_share: float = 0.03
     missing_share: float = 0.04

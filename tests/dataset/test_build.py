@@ -212,6 +212,21 @@ def test_partitions_of_different_bucket_counts_are_joined(storage):
     assert rows(storage, manifest).equals(rows(storage, whole, "runs/whole/dataset"))
 
 
+def test_what_a_former_release_landed_and_built_is_read(storage):
+    impressions, feedback = events()
+    former = land(storage, impressions.drop("as_served"), feedback.drop("rating"), date="2025-07-14")
+    manifest = built(storage, former, folder="runs/former/dataset")
+    whole = built(storage, land(storage, impressions, feedback, date="2025-07-13"), folder="runs/whole/dataset")
+    expected = rows(storage, whole, "runs/whole/dataset")
+    assert rows(storage, manifest, "runs/former/dataset").equals(expected)
+    tables = {}
+    for name in manifest.tables:  # a run that was begun before the upgrade goes on
+        path = storage.root / "runs/former/dataset" / name
+        pl.read_parquet(path).drop("as_served").write_parquet(path)
+        tables[name] = file_info(path, 0).sha256
+    assert rows(storage, replace(manifest, tables=tables), "runs/former/dataset").equals(expected)
+
+
 def test_a_retry_writes_the_same_bytes(storage):
     folder = land(storage, *events())
     first, second = built(storage, folder, folder="runs/a"), built(storage, folder, folder="runs/b")

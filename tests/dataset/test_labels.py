@@ -132,6 +132,20 @@ def test_feedback_without_an_impression_or_a_meaning_is_dropped():
     assert labelled.feedback.dropped == {"no_impression": 2, "unknown_action": 1}
 
 
+def test_ratings_never_train():
+    impressions, feedback = [shown("a"), shown("b")], [said("a", "accepted", HOUR, rating=1)]
+    rated = [said("b", None, HOUR, rating=5), said("b", "rated", HOUR, rating=5), said("a", "hired", HOUR)]
+    labelled = label(impressions, feedback + rated)
+    assert labelled.table.equals(label(impressions, [said("a", "accepted", HOUR)]).table)
+    assert items(labelled) == {"a": 2, "b": 0}
+    assert labelled.feedback == Account(landed=4, used=1, dropped={"rated": 2, "unknown_action": 1})
+
+
+def test_two_ratings_that_differ_are_no_duplicates():
+    rated = [said("a", None, HOUR, rating=5), said("a", None, HOUR, rating=4), said("a", None, HOUR, rating=4)]
+    assert label([shown("a"), shown("b")], rated).feedback == Account(landed=3, duplicates=1, dropped={"rated": 2})
+
+
 def sessions(labelled):
     """Items and relevance of each ranking, by user and hour it began."""
     found = {}

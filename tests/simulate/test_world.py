@@ -53,6 +53,23 @@ def test_equal_worlds_write_equal_bytes_and_another_seed_does_not(tmp_path):
     assert one != other
 
 
+def test_ratings_follow_utility_and_leave_the_rest_of_the_world_as_it_is():
+    busy = changed(rankings_per_day=300)
+    with_ratings, without = log(busy, 4), log(msgspec.structs.replace(busy, rated_share=0.0), 4)
+    assert with_ratings["line"].str.replace(r',"rating":\d', "").equals(without["line"])
+    assert not without["line"].str.contains("rating").any()
+    said = {
+        (context["ranking_id"], context["lawyer_id"]): context["rating"]
+        for context in (message["context"] for message in decoded(with_ratings.filter(kind="feedback")))
+        if "rating" in context
+    }
+    worth = {row[:2]: row[2] for row in truth(busy, TUESDAY - 4 * DAY, 8)["ranking_id", "item_id", "utility"].rows()}
+    pairs = np.array([(worth[key], rating) for key, rating in said.items() if key in worth])
+    assert len(pairs) > 300
+    assert set(pairs[:, 1]) == {1, 2, 3, 4, 5}
+    assert 0.4 < np.corrcoef(pairs.T)[0, 1] < 0.9
+
+
 @pytest.mark.parametrize("start", [None, TUESDAY])
 def test_a_log_continued_day_by_day_equals_one_written_at_once(tmp_path, start):
     world = changed(start=start, outages={TUESDAY + 2 * DAY: "no_feedback", TUESDAY + 3 * DAY: "silent"})
