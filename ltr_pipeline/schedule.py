@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
-__all__ = ["NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
+__all__ = ["MONITORING", "NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
 
 DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
@@ -15,9 +15,11 @@ NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 SCORING: Final = "15 5 * * *"
 """Cron expression of the daily scoring of rows, in UTC: the night is over by then."""
 
-
 SEGMENTS: Final = "15 6 * * *"
 """Cron expression of the classification of segments, in UTC: after the night has landed its events."""
+
+MONITORING: Final = "15 7 * * *"
+"""Cron expression of the watch over data, models and outcomes, in UTC: after everything that a day computes."""
 
 
 def night_of(date: dt.date) -> dt.datetime:

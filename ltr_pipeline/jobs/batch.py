@@ -20,6 +20,8 @@ from ltr_pipeline.database.engine import Database
 from ltr_pipeline.database.tables import ready
 from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.errors import ScoringError
+from ltr_pipeline.monitoring.records import BatchRun
+from ltr_pipeline.monitoring.store import remember
 from ltr_pipeline.settings import Settings, load_settings
 
 __all__ = ["score_job", "score_rows", "scoring_jobs"]
@@ -96,9 +98,28 @@ def score_rows(
         for one, job in jobs.items():
             mode = _mode(job, occasion, whole=whole, again=again)
             outcome = _scored(database, one, job, model, settings, mode, again, dry_run, tell)
+            if outcome.run_id is not None:
+                remember(settings.data, _record(outcome))
             done(outcome)
             outcomes.append(outcome)
     return outcomes
+
+
+def _record(outcome: Outcome) -> BatchRun:
+    """Return what the history keeps of a run."""
+    return BatchRun(
+        date=dt.datetime.now(dt.UTC).date(),
+        job=outcome.job,
+        run_id=outcome.run_id or 0,
+        version=outcome.version,
+        mode=outcome.mode,
+        state="done" if outcome.ok else "rejected",
+        rows=outcome.rows,
+        rejected=outcome.rejected,
+        batches=outcome.batches,
+        seconds=round(outcome.seconds, 3),
+        reason=outcome.reason,
+    )
 
 
 def _mode(job: Job, occasion: str | None, *, whole: bool, again: str | None) -> Mode:

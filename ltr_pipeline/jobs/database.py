@@ -12,12 +12,13 @@ from ltr_pipeline.batch.target import Target
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.database.tables import Tables, pending, upgrade
 from ltr_pipeline.errors import LtrError
+from ltr_pipeline.monitoring.tables import TABLES as MONITORING
 from ltr_pipeline.segments.tables import TABLES as SEGMENTS
 from ltr_pipeline.settings import Settings
 
 __all__ = ["TABLES", "examine", "init", "make_indexes", "partial_indexes"]
 
-TABLES: Final[Sequence[Tables]] = (BATCH, SEGMENTS)
+TABLES: Final[Sequence[Tables]] = (BATCH, SEGMENTS, MONITORING)
 """The tables of every room; a room with tables of its own adds them here."""
 
 

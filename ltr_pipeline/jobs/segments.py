@@ -23,6 +23,8 @@ from ltr_pipeline.errors import SegmentError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.metrics.slices import UserSegments
+from ltr_pipeline.monitoring.records import SegmentsTrained
+from ltr_pipeline.monitoring.store import remember
 from ltr_pipeline.segments import outcome, store
 from ltr_pipeline.segments.comparison import compare
 from ltr_pipeline.segments.engagement import ENTITY, Level, by_day, by_period
@@ -108,7 +110,26 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
     ]
     for one in found:
         log.info("segments trained", segmented=one.level, version=one.version, in_use=one.in_use, said=one.said)
+    for one, (model, _, _) in zip(found, made, strict=True):
+        places = pl.Series(model.assign(counted[one.level]))
+        sizes = {label: int((places == place).sum()) for place, label in enumerate(one.labels)}
+        remember(settings.data, _record(one, sizes, now.date()))
     return found
+
+
+def _record(trained: TrainedLevel, sizes: dict[str, int], date: dt.date) -> SegmentsTrained:
+    """Return what the history keeps of a training."""
+    return SegmentsTrained(
+        date=date,
+        level=trained.level,
+        version=trained.version,
+        in_use=trained.in_use,
+        entities=trained.entities,
+        agreement=trained.comparison.ari if trained.comparison else None,
+        silhouette=trained.silhouette,
+        sizes=sizes,
+        said=trained.said,
+    )
 
 
 def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classified:

@@ -346,7 +346,7 @@ class SegmentsTrained(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     agreement
         Adjusted Rand index with the former one; None where there was none.
     sizes
-        Entities by label.
+        Rows (an entity in a period) by label, the most engaged first.
     """
 
     date: dt.date

@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, TypeVar, cast
 
 import msgspec
+import structlog
 
-from ltr_pipeline.errors import NotFoundError
+from ltr_pipeline.errors import NotFoundError, StorageError
 from ltr_pipeline.monitoring.records import (
     KINDS,
     BatchRun,
@@ -31,7 +32,9 @@ from ltr_pipeline.monitoring.records import (
 )
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["FOLDER", "History", "subject_of"]
+__all__ = ["FOLDER", "History", "remember", "subject_of"]
+
+log = structlog.get_logger(__name__)
 
 R = TypeVar("R", NightRecord, DriftReport, Outcomes, BatchRun, SegmentsTrained, PostedMetrics)
 
@@ -148,6 +151,19 @@ class History:
             return msgspec.json.decode(self.data.get(key), type=KINDS[key.split("/")[1]])
         except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):  # pruned meanwhile, or not ours to read
             return None
+
+
+def remember(data: Storage, record: Record) -> bool:
+    """Add a record of something that has happened, and return whether that went; a failure ends nothing but in the log.
+
+    What the record tells of is done, and must not be undone because it cannot be told.
+    """
+    try:
+        History(data).write(record)
+    except StorageError as error:
+        log.warning("the history lacks a record", record=subject_of(record), date=str(record.date), error=str(error))
+        return False
+    return True
 
 
 def subject_of(record: Record) -> str:

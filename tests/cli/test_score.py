@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from ltr_pipeline.monitoring.records import BatchRun
+from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
@@ -85,6 +87,17 @@ def test_a_simulated_table_is_filled_in_ten_batches_and_then_left_alone(here: Pa
     assert again.json["seconds"] < 60
     assert rows("SELECT count(*) FROM score_batches") == [(10,)]
     assert ltr("simulate", "--database").code == 2  # there is one
+
+
+def test_every_run_is_in_the_history(here: Path) -> None:
+    ltr("simulate", "--database", "--users", "30")
+    ltr("score", "--dry-run")
+    ltr("score")
+    ltr("score")  # which finds nothing to do, and begins no run
+    kept = History(LocalStorage(here / "data")).read(BatchRun)
+    assert [(one.job, one.version, one.rows, one.rejected, one.state) for one in kept] == [
+        ("lead_score", A, 30, 0, "done")
+    ]
 
 
 def test_options_say_which_rows(here: Path) -> None:

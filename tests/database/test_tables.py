@@ -135,7 +135,8 @@ def test_sqlite_makes_them_by_itself_and_postgresql_says_how(database_url: str) 
     with opened(database_url, tables=False) as database:
         if database.is_postgresql:
             with pytest.raises(
-                DatabaseError, match=r"lacks tables of this release \(batch, segments\): `ltr database init`"
+                DatabaseError,
+                match=r"lacks tables of this release \(batch, segments, monitoring\): `ltr database init`",
             ):
                 ready(database, TABLES)
             assert pending(database, TABLES) != []

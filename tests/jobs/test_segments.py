@@ -21,6 +21,8 @@ from ltr_pipeline.errors import DatabaseError, LtrError, SegmentError
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.jobs import segments
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.monitoring.records import SegmentsTrained
+from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report.artefacts import DATASET, EVIDENCE, SEGMENTS
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.segments import comparison, store
@@ -104,6 +106,9 @@ def test_training_names_segments_and_classifying_fills_the_cube(settings: Settin
         ("item", 1, True, None),
     ]
     assert first[0].labels == WORDING["pt"]
+    kept = {one.level: one for one in History(settings.data).read(SegmentsTrained)}
+    assert {level: (one.version, one.in_use) for level, one in kept.items()} == {"user": (1, True), "item": (1, True)}
+    assert [sum(kept[one.level].sizes.values()) for one in first] == [one.rows for one in first]
     done = segments.classify(settings, now=NOW)
     assert (done.rows, done.notices, done.left_out) == (sql(COUNT)[0][0], [], 0)
     (users, items) = done.levels
