@@ -27,7 +27,9 @@ from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.dataset.labels import (
     FEEDBACK_TYPES,
     Account,
+    Answered,
     Labelled,
+    answered_bucket,
     impression_types,
     label_bucket,
     once_each,
@@ -57,7 +59,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.digest import file_sha256
 
-__all__ = ["build", "events", "first_shown", "rankings"]
+__all__ = ["answered", "build", "events", "first_shown", "rankings"]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -207,6 +209,25 @@ def rankings(
     landed = _LandedTables(data, partitions)
     for bucket in range(landed.buckets):
         yield _label(landed, bucket, mapping, (), windows).table
+
+
+def answered(data: Storage, partitions: Partitions[str, str], mapping: Mapping, windows: Windows) -> Iterator[Answered]:
+    """Yield the lists that people saw, and what they made of them, bucket after bucket (`labels.answered_bucket`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        yield answered_bucket(
+            landed.read(IMPRESSIONS, bucket, impression_types(())),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+            relevance=mapping.relevance,
+            windows=windows,
+            session_gap=mapping.session_gap,
+        )
 
 
 def events(

@@ -34,6 +34,7 @@ from ltr_pipeline.schema import (
     QUERY_ID,
     RANKING_ID,
     RATING,
+    RATINGS,
     RELEVANCE,
     SHADOW,
     SOURCE,
@@ -48,7 +49,9 @@ __all__ = [
     "DROPPED_IMPRESSIONS",
     "FEEDBACK_TYPES",
     "Account",
+    "Answered",
     "Labelled",
+    "answered_bucket",
     "impression_types",
     "label_bucket",
     "once_each",
@@ -159,27 +162,107 @@ def label_bucket(
         Where no ranking was named, what a user was shown for a query without a longer gap is one, and feedback of a
         user that names none belongs to an impression of that user; None leaves it at the pair (query, UTC day).
     """
+    met = _met(impressions, feedback, features, windows, session_gap)
+    candidates = met.once.filter(pl.col(_REASON).is_null())
+    judged = _meaning(_feedback_reasons(met.joined, candidates, windows), relevance)
+    table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
+    return Labelled(
+        table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
+        impressions=_account(impressions.height, met.reasons),
+        feedback=_account(feedback.height, judged[_REASON]),
+        unseen=judged.filter(pl.col(_REASON) == "no_impression")
+        .join(met.seen, on=[QUERY_ID, ITEM_ID], how="anti")
+        .select(spelling())
+        .to_series(),
+        skewed=int((met.joined["shown_at"] > met.joined[TIME]).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One bucket of lists that people saw, and what they made of them inside the attribution window.
+
+    Attributes
+    ----------
+    lists
+        As `Labelled.table`, without features; lists of one candidate are there, too.
+    ratings
+        The latest rating of each item of a list that was rated: `QUERY_ID`, `RANKING_ID`, `ITEM_ID` and `RATING`.
+    """
+
+    lists: pl.DataFrame
+    ratings: pl.DataFrame
+
+
+def answered_bucket(
+    impressions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    *,
+    relevance: Mapping[str, int],
+    windows: Windows,
+    session_gap: timedelta | None = None,
+) -> Answered:
+    """Return the lists of one bucket with their answers: which impressions and interactions count, `label_bucket` says.
+
+    Ratings count as interactions do, whatever the action beside them.
+
+    Parameters
+    ----------
+    impressions, feedback, relevance, windows, session_gap
+        As `label_bucket` takes them.
+    """
+    met = _met(impressions, feedback, (), windows, session_gap)
+    shown = met.once.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "single_candidate"))
+    counted = _feedback_reasons(met.joined, shown, windows).filter(pl.col(_REASON).is_null())
+    table = _with_relevance(shown, _meaning(counted, relevance))
+    rated = counted.filter(pl.col(RATING).is_between(*RATINGS)).sort(TIME, maintain_order=True)
+    return Answered(
+        lists=table.select(_LABELLED_COLUMNS).sort(TIME, *_CANDIDATE),
+        ratings=rated.group_by(_CANDIDATE, maintain_order=True).agg(pl.col(RATING).last()).sort(_CANDIDATE),
+    )
+
+
+@dataclass(frozen=True)
+class _Met:
+    """Impressions and feedback of a bucket, each once, and which belongs to which.
+
+    Attributes
+    ----------
+    seen
+        Impressions that feedback may belong to.
+    once
+        Each candidate that was shown, with the reason why its ranking is not used.
+    reasons
+        Why each distinct impression is not used, null where it is.
+    joined
+        Feedback with the ranking it belongs to.
+    """
+
+    seen: pl.DataFrame
+    once: pl.DataFrame
+    reasons: pl.Series
+    joined: pl.DataFrame
+
+
+def _met(
+    impressions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    features: Sequence[str],
+    windows: Windows,
+    session_gap: timedelta | None,
+) -> _Met:
     distinct = _deduplicated(_typed(impressions, impression_types(features)))
     shown = _shown(_in_sessions(distinct, session_gap) if session_gap else distinct, windows.cutoff)
     live = shown.filter(pl.col(_REASON).is_null())
     once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
-    candidates = once.filter(pl.col(_REASON).is_null())
     seen = shown.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "unavailable"))
     answers = _deduplicated(_typed(feedback, FEEDBACK_TYPES))
-    joined = _with_impression(answers, seen, windows.skew_seconds, by_user=session_gap is not None)
-    judged = _feedback_reasons(joined, candidates, relevance, windows)
-    table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
     repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
-    reasons = pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]])
-    return Labelled(
-        table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
-        impressions=_account(impressions.height, reasons),
-        feedback=_account(feedback.height, judged[_REASON]),
-        unseen=judged.filter(pl.col(_REASON) == "no_impression")
-        .join(seen, on=[QUERY_ID, ITEM_ID], how="anti")
-        .select(spelling())
-        .to_series(),
-        skewed=int((joined["shown_at"] > joined[TIME]).sum()),
+    return _Met(
+        seen=seen,
+        once=once,
+        reasons=pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]]),
+        joined=_with_impression(answers, seen, windows.skew_seconds, by_user=session_gap is not None),
     )
 
 
@@ -303,18 +386,12 @@ def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
     return candidates.drop(TIME, _REASON).join(whole, on=_RANKING, how="left")
 
 
-def _feedback_reasons(
-    joined: pl.DataFrame, candidates: pl.DataFrame, relevance: Mapping[str, int], windows: Windows
-) -> pl.DataFrame:
-    """Add the relevance of each interaction, and the reason to drop it, null where there is none."""
+def _feedback_reasons(joined: pl.DataFrame, candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Add the reason to drop an interaction, whatever it says; null where there is none."""
     used = candidates.select(_CANDIDATE).with_columns(used=True)
-    value = pl.col(ACTION).replace_strict(dict(relevance), default=None, return_dtype=pl.Int8)
     return joined.join(used, on=_CANDIDATE, how="left").with_columns(
-        value.alias(RELEVANCE),
         pl.when(pl.col(TIME) >= windows.cutoff)
         .then(pl.lit("after_cutoff"))
-        .when(value.is_null())
-        .then(pl.when(pl.col(RATING).is_null()).then(pl.lit("unknown_action")).otherwise(pl.lit("rated")))
         .when(pl.col("shown_at").is_null() & pl.col("shown_later_at").is_null())
         .then(pl.lit("no_impression"))
         .when(pl.col("shown_at").is_null())
@@ -324,6 +401,16 @@ def _feedback_reasons(
         .when(pl.col("used").is_null())
         .then(pl.lit("impression_dropped"))
         .alias(_REASON),
+    )
+
+
+def _meaning(feedback: pl.DataFrame, relevance: Mapping[str, int]) -> pl.DataFrame:
+    """Add the relevance of each interaction; one without any is dropped for that, if it is not after the cutoff."""
+    value = pl.col(ACTION).replace_strict(dict(relevance), default=None, return_dtype=pl.Int8)
+    nothing = pl.when(pl.col(RATING).is_null()).then(pl.lit("unknown_action")).otherwise(pl.lit("rated"))
+    means_nothing = value.is_null() & (pl.col(_REASON).fill_null("") != "after_cutoff")
+    return feedback.with_columns(
+        value.alias(RELEVANCE), pl.when(means_nothing).then(nothing).otherwise(_REASON).alias(_REASON)
     )
 
 
@@ -362,6 +449,7 @@ def spelling() -> pl.Expr:
 
 
 def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
+    """Give candidates the largest relevance that an interaction or their own label has; 0 without any."""
     best = interactions.group_by(_CANDIDATE).agg(pl.col(RELEVANCE).max())
     return candidates.join(best, on=_CANDIDATE, how="left").with_columns(
         pl.max_horizontal(RELEVANCE, LABEL, pl.lit(0, pl.Int8)).alias(RELEVANCE)

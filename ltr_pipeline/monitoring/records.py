@@ -18,6 +18,7 @@ __all__ = [
     "Distribution",
     "DomainDrift",
     "DriftReport",
+    "Fall",
     "FeatureDrift",
     "Figure",
     "Forecast",
@@ -260,18 +261,49 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    rows
+        Rows that a version gave a probability on that day, and that somebody was shown, or asked, before the
+        attribution window was over: the others could not be answered.
     expected
         Sum of the probabilities of the rows.
     happened
         How many of them were answered positively.
     error
         ``|expected - happened| / happened``; None where nothing happened.
+    scored
+        Rows that it gave a probability, seen or not.
+    chance
+        Standard deviation of `happened` if every probability is right and the rows are independent.
     """
 
     rows: int
     expected: float
     happened: int
     error: float | None
+    scored: int = 0
+    chance: float = 0.0
+
+
+class Fall(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much a figure of the shown lists is below what it is held against.
+
+    Attributes
+    ----------
+    figure
+        ``ndcg_at_5``, ``hit_at_3``, ``conversion`` or ``satisfaction``.
+    against
+        ``usual`` (the days before) or ``promised`` (what the gate had measured).
+    share
+        ``1 - figure / what it is held against``; below 0 where it is above.
+    low, high
+        Its 95 % interval.
+    """
+
+    figure: str
+    against: Literal["usual", "promised"]
+    share: float
+    low: float
+    high: float
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="outcomes"):
@@ -282,7 +314,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     date
         Day that the lists were shown on.
     version
-        What ranked them: a version, ``legacy``, ``linear`` (the fallback of a version), or ``unknown``.
+        What ranked them: a version, ``legacy``, another policy that was logged, ``interleaved`` (two versions in one
+        list), ``unknown`` (nothing was logged), or ``other`` (many policies of which each showed little).
     age_hours
         How old the feedback may be that is counted: 24 for an early look; matured is attribution days * 24.
     matured
@@ -290,13 +323,19 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     lists, fallbacks
         Shown lists, and how many of them a version's fallback had to rank.
     ndcg_at_5, hit_at_3
-        Of the shown order, over lists with two different grades.
+        Of the shown order, over lists with two different grades and all positions.
     conversion
         Share of the lists with an answer of the highest relevance.
     satisfaction
         Mean rating, 1 to 5.
     promised
-        nDCG@5 that the gate had measured for this version, before it was published.
+        nDCG@5 that the gate had measured for this version, before it was published; None in an early look.
+    usual
+        The same figures of the days before at the same age, by name.
+    falls
+        Each figure beside what it is held against.
+    unplaced
+        Lists without positions, of which no order is known.
     forecast
         Of rows that batch scoring gave a probability.
     status
@@ -314,6 +353,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     conversion: Figure | None = None
     satisfaction: Figure | None = None
     promised: Figure | None = None
+    usual: dict[str, Figure] = {}
+    falls: list[Fall] = []
+    unplaced: int = 0
     forecast: Forecast | None = None
     status: Literal["fine", "fell", "not_evaluable"] = "not_evaluable"
     reason: str = ""
