@@ -233,6 +233,13 @@ class Settings(Channels):
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."
     )
+    outcome_fall_max: float = env(
+        "LTR_OUTCOME_FALL_MAX",
+        0.2,
+        "Relative fall of what people do with the shown lists above which the monitor alerts (docs/monitoring.md).",
+        gt=0,
+        lt=1,
+    )
     seed: int = env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
     threads: int = env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
