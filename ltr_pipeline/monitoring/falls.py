@@ -91,6 +91,8 @@ class _Level:
         With an interval.
     value, error
         Its value, and the standard error of that.
+    below, above
+        From the value to the ends of its interval: of few answers the upper one is farther away.
     spread
         Standard deviation of the days that it is a mean of, beyond what chance makes of so many lists.
     """
@@ -98,6 +100,8 @@ class _Level:
     figure: Figure
     value: float
     error: float
+    below: float
+    above: float
     spread: float = 0.0
 
 
@@ -107,7 +111,8 @@ def _level(figure: Figure | None) -> _Level | None:
         return None
     if not all(map(math.isfinite, (figure.value, figure.low, figure.high))) or figure.low > figure.high:
         return None
-    return _Level(figure, figure.value, (figure.high - figure.low) / (2 * _SURE))
+    below, above = max(figure.value - figure.low, 0.0), max(figure.high - figure.value, 0.0)
+    return _Level(figure, figure.value, (below + above) / (2 * _SURE), below, above)
 
 
 def _usual(now: Outcomes, former: Sequence[Outcomes], name: str) -> _Level | None:
@@ -126,8 +131,7 @@ def _usual(now: Outcomes, former: Sequence[Outcomes], name: str) -> _Level | Non
     level = _mean(daily)
     beyond_chance = np.var([one.value for one in daily], ddof=1) - np.mean([one.error**2 for one in daily])
     spread = math.sqrt(max(float(beyond_chance), 0.0))
-    error = math.hypot(level.error, spread / math.sqrt(len(daily)))
-    return _Level(_with_interval(level.figure, error), level.value, error, spread)
+    return _around(level.value, math.hypot(level.error, spread / math.sqrt(len(daily))), level.figure.n, spread)
 
 
 def _is_like(one: Outcomes, now: Outcomes) -> bool:
@@ -147,23 +151,27 @@ def _mean(levels: Sequence[_Level]) -> _Level:
     weights = counts / counts.sum()
     value = float(weights @ np.array([one.value for one in levels]))
     error = math.sqrt(float(weights**2 @ np.array([one.error**2 for one in levels])))
-    return _Level(_with_interval(Figure(value=value, n=int(counts.sum())), error), value, error)
+    return _around(value, error, int(counts.sum()))
 
 
-def _with_interval(figure: Figure, error: float) -> Figure:
-    value = figure.value or 0.0
-    return msgspec.structs.replace(figure, low=value - _SURE * error, high=value + _SURE * error)
+def _around(value: float, error: float, n: int, spread: float = 0.0) -> _Level:
+    half = _SURE * error
+    return _Level(Figure(value=value, low=value - half, high=value + half, n=n), value, error, half, half, spread)
 
 
 def _falls(now: Outcomes, against: Against, levels: Mapping[str, _Level]) -> Iterator[Fall]:
-    """Yield how far each figure is below its level, with the interval of their ratio (delta method)."""
+    """Yield how far each figure is below its level, with the interval of their ratio.
+
+    Its ends are those of the two intervals, added as squares (Zou and Donner 2008, Statistics in Medicine 27, of the
+    difference that the ratio is near its value), so that it is as uneven as they are.
+    """
     for name, level in levels.items():
         figure = _level(getattr(now, name))
         if figure and level.value > 0:
-            ratio = figure.value / level.value
-            error = math.hypot(figure.error, level.spread, ratio * level.error) / level.value
-            share = 1 - ratio
-            yield Fall(figure=name, against=against, share=share, low=share - _SURE * error, high=share + _SURE * error)
+            ratio, spread = figure.value / level.value, _SURE * level.spread
+            up = math.hypot(figure.above, spread, ratio * level.below) / level.value
+            down = math.hypot(figure.below, spread, ratio * level.above) / level.value
+            yield Fall(figure=name, against=against, share=1 - ratio, low=1 - ratio - up, high=1 - ratio + down)
 
 
 def _said(now: Outcomes, fall: Fall) -> str:

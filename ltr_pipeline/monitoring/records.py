@@ -262,7 +262,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     rows
-        Rows that a version gave a probability on that day, and that somebody was shown, or asked, before the
+        Rows that a version gave a probability on that day, and that were shown, or shown something, before the
         attribution window was over: the others could not be answered.
     expected
         Sum of the probabilities of the rows.

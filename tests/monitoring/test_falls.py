@@ -171,6 +171,15 @@ def test_the_share_of_fallbacks_is_told_where_it_is_notable() -> None:
     assert "fallback" not in alert.what
 
 
+def test_of_few_answers_the_upper_end_counts() -> None:
+    """1 of 100 lists converted where 5 usually do: up to 5.4 are as likely."""
+    one_in_hundred = Figure(value=0.01, low=0.0018, high=0.0545, n=100)
+    found = judged(of(0.8, conversion=one_in_hundred), {}, before(0.8, conversion=figure(0.05, 0.001)))
+    fall = next(one for one in found.falls if one.figure == "conversion")
+    assert (fall.share, fall.low < 0, 0.9 < fall.high < 1) == (pytest.approx(0.8), True, True)
+    assert found.status == "fine"
+
+
 def test_a_figure_of_zero_can_have_fallen_and_one_can_not_fall_from_zero() -> None:
     none = Figure(value=0.0, low=0.0, high=0.02, n=400)
     found = judged(of(0.8, conversion=none), {}, before(0.8, conversion=figure(0.3)))
