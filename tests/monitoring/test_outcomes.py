@@ -263,23 +263,32 @@ def test_a_forecast_far_from_what_came_alerts(tmp_path: Path, stated: Forecast, 
 FIRST = dt.date(2025, 7, 7)
 
 
-def simulated(folder: Path, world: World) -> list[Outcomes]:
-    """Outcomes of five days of a world, each by its own partition landed with the ones after it."""
+GOOD = World(legacy_weights=MAPPING.legacy_weights, rankings_per_day=150, start=FIRST)
+TURNED = {name: -weight for name, weight in MAPPING.legacy_weights.items()}
+
+
+def lived(folder: Path, worlds: Sequence[World]) -> LocalStorage:
+    """What landed of days in these worlds, each night what had arrived on its day."""
     log, data = folder / "audit.log", LocalStorage(folder / "data")
-    for ahead in range(9):
+    for ahead, world in enumerate(worlds):
         write_log(log, world, FIRST + dt.timedelta(days=ahead), 1, append=ahead > 0)
         date = FIRST + dt.timedelta(days=ahead + 1)
         land(data, date, FileSource(str(log)), MAPPING, buckets=2, since=SINCE)
+    return data
+
+
+def simulated(folder: Path, world: World) -> list[Outcomes]:
+    """Outcomes of five days of a world."""
+    data = lived(folder, [world] * 9)
     days = [FIRST + dt.timedelta(days=ahead) for ahead in range(5)]
     return [one for day in days for one in looked_at(data, day)]
 
 
 def test_in_a_simulated_world_outcomes_follow_what_the_lists_are_worth(tmp_path: Path) -> None:
     """The same clients and lawyers, ranked by the legacy weights and by their opposite."""
-    small = World(legacy_weights=MAPPING.legacy_weights, rankings_per_day=150, rated_share=0.5, start=FIRST)
-    turned = {name: -weight for name, weight in MAPPING.legacy_weights.items()}
+    small = replace(GOOD, rated_share=0.5)
     found = {}
-    for name, world in (("good", small), ("bad", World(**{**_fields(small), "legacy_weights": turned}))):
+    for name, world in (("good", small), ("bad", replace(small, legacy_weights=TURNED))):
         folder = tmp_path / name
         folder.mkdir()
         found[name] = simulated(folder, world)
@@ -296,5 +305,15 @@ def test_in_a_simulated_world_outcomes_follow_what_the_lists_are_worth(tmp_path:
         assert 2 < bad.satisfaction.value < good.satisfaction.value < 5  # type: ignore[union-attr,operator]
 
 
-def _fields(world: World) -> dict[str, Any]:
-    return {name: getattr(world, name) for name in world.__struct_fields__}
+def test_lists_sorted_the_wrong_way_are_found_two_mornings_later(tmp_path: Path) -> None:
+    """From the ninth day on they are shown worst first: the early look says so, and then the matured one."""
+    data = lived(tmp_path, [GOOD] * 8 + [replace(GOOD, legacy_weights=TURNED)] * 4)
+    told: dict[int, list[str]] = {}
+    for age in (1, 3):
+        former: list[Outcomes] = []
+        for ahead in range(12 - age):
+            former += looked_at(data, FIRST + dt.timedelta(days=ahead), age, former=former)
+        told[age] = [one.status for one in former]
+        assert {alert.kind for one in former for alert in one.alerts} == {"early" if age == 1 else "outcome"}
+    assert told[1] == ["not_evaluable"] * 7 + ["fine"] + ["fell"] * 3
+    assert told[3] == ["not_evaluable"] * 7 + ["fine"] + ["fell"]
