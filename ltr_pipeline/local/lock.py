@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ltr_pipeline.errors import ProgramError
 
-__all__ = ["held"]
+__all__ = ["held", "is_held"]
 
 
 @contextlib.contextmanager
@@ -32,3 +32,15 @@ def held(path: Path, what: str) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC\n")
         file.flush()
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock of a file now."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

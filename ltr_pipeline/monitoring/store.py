@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 import structlog
@@ -36,7 +36,7 @@ __all__ = ["FOLDER", "History", "remember", "subject_of"]
 
 log = structlog.get_logger(__name__)
 
-R = TypeVar("R", NightRecord, DriftReport, Outcomes, BatchRun, SegmentsTrained, PostedMetrics)
+R = TypeVar("R", bound=Record)
 
 FOLDER: Final = "monitoring"
 
@@ -61,6 +61,9 @@ class History:
     ----------
     data
         Storage of the landing zone.
+    shapes
+        Struct that `read` makes of a kind in place of the record, with the fields that are wanted of it and no others:
+        who remembers a year of records has no room for all they hold.
 
     Attributes
     ----------
@@ -68,9 +71,13 @@ class History:
         Keys of records that could not be read: half written by something else, of a newer release, or altered.
     """
 
-    def __init__(self, data: Storage) -> None:
+    def __init__(self, data: Storage, shapes: Mapping[type[Record], type[Any]] | None = None) -> None:
         self.data = data
         self.unreadable: set[str] = set()
+        # Made here, by one thread: msgspec crashes where several are the first to read a type at the same time.
+        shapes = shapes or {}
+        self._whole = {kind: msgspec.json.Decoder(kind) for kind in KINDS.values()}
+        self._shaped = {kind: msgspec.json.Decoder(shapes.get(kind, kind)) for kind in KINDS.values()}
         self._read: dict[str, Record] = {}
 
     def write(self, record: Record, now: dt.datetime | None = None) -> str:
@@ -110,9 +117,33 @@ class History:
         self._fetch(place.key for place in places)
         return [cast("R", self._read[place.key]) for place in places if place.key in self._read]
 
+    def newest(self, kind: type[R], date: dt.date | None = None) -> R | None:
+        """Return the newest record of a kind, of a day where one is given; whole, and not remembered.
+
+        None where there is none that can be read.
+
+        Raises
+        ------
+        StorageError
+            The storage cannot be read.
+        """
+        for place in reversed(self._places(kind, date, date)):
+            if (record := self._decoded(place.key, self._whole[cast("type[Record]", kind)])) is not None:
+                return cast("R", record)
+        return None
+
+    def written(self, kind: type[Record]) -> dt.datetime | None:
+        """Return when a record of a kind was last computed; None without one."""
+        moments = [moment for place in self._places(kind, None, None) if (moment := _moment_of(place.moment))]
+        return max(moments, default=None)
+
     def dates(self, kind: type[Record]) -> list[dt.date]:
         """Return the days that have a record of a kind, oldest first."""
         return sorted({dt.date.fromisoformat(place.date) for place in self._places(kind, None, None)})
+
+    def subjects(self, kind: type[Record]) -> set[str]:
+        """Return what the records of a kind are about, readable or not, as `subject_of` has it."""
+        return {place.subject for place in self._places(kind, None, None)}
 
     def prune(self, before: dt.date) -> int:
         """Remove every record of a day before `before`, and older ones of later days; return how many."""
@@ -129,26 +160,28 @@ class History:
             self._read.pop(key, None)
         return len(gone)
 
-    def _places(self, kind: type[Record], since: dt.date | None, until: dt.date | None) -> list[_Place]:
+    def _places(self, kind: type[msgspec.Struct], since: dt.date | None, until: dt.date | None) -> list[_Place]:
         name = _kind_of(kind)
         first, last = since.isoformat() if since else "", until.isoformat() if until else "9999"
-        found = _newest(_placed(self.data.keys(f"{FOLDER}/{name}"), name))
+        folder = f"{FOLDER}/{name}/{since}" if since and since == until else f"{FOLDER}/{name}"
+        found = _newest(_placed(self.data.keys(folder), name))
         return [place for place in found if first <= place.date <= last]
 
     def _fetch(self, keys: Iterable[str]) -> None:
         new = [key for key in keys if key not in self._read and key not in self.unreadable]
         if not new:
             return
+        decoders = [self._shaped[KINDS[key.split("/")[1]]] for key in new]
         with ThreadPoolExecutor(min(_READERS, len(new))) as readers:
-            for key, record in zip(new, readers.map(self._decoded, new), strict=True):
+            for key, record in zip(new, readers.map(self._decoded, new, decoders), strict=True):
                 if record is None:
                     self.unreadable.add(key)
                 else:
                     self._read[key] = record
 
-    def _decoded(self, key: str) -> Record | None:
+    def _decoded(self, key: str, decoder: msgspec.json.Decoder[Any]) -> Record | None:
         try:
-            return msgspec.json.decode(self.data.get(key), type=KINDS[key.split("/")[1]])
+            return cast("Record", decoder.decode(self.data.get(key)))
         except (NotFoundError, msgspec.DecodeError, UnicodeDecodeError):  # pruned meanwhile, or not ours to read
             return None
 
@@ -156,10 +189,13 @@ class History:
 def remember(data: Storage, record: Record) -> bool:
     """Add a record of something that has happened, and return whether that went; a failure ends nothing but in the log.
 
-    What the record tells of is done, and must not be undone because it cannot be told.
+    What the record tells of is done, and must not be undone because it cannot be told. One that is there already, as
+    after a task was tried again, is not added once more.
     """
+    history = History(data)
     try:
-        History(data).write(record)
+        if record not in history.read(type(record), record.date, record.date):
+            history.write(record)
     except StorageError as error:
         log.warning("the history lacks a record", record=subject_of(record), date=str(record.date), error=str(error))
         return False
@@ -190,7 +226,7 @@ def subject_of(record: Record) -> str:
     return _UNFIT.sub("-", ".".join(parts)).strip(".") or "-"
 
 
-def _kind_of(record: type[Record]) -> str:
+def _kind_of(record: type[msgspec.Struct]) -> str:
     return next(name for name, kind in KINDS.items() if kind is record)
 
 
@@ -206,6 +242,13 @@ def _placed(keys: Iterable[str], kind: str) -> list[_Place]:
 
 def _newest(places: Iterable[_Place]) -> list[_Place]:
     return list({(place.date, place.subject): place for place in places}.values())
+
+
+def _moment_of(name: str) -> dt.datetime | None:
+    try:
+        return dt.datetime.strptime(name.removesuffix(".json"), _MOMENT).replace(tzinfo=dt.UTC)
+    except ValueError:
+        return None
 
 
 def _is_date(text: str) -> bool:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.dataset.windows import Span
-from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.figures import signed
-from ltr_pipeline.metrics.fairness import Fairness
-from ltr_pipeline.metrics.quality import Delta, Estimate
-from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 from ltr_pipeline.report.wording import NONE, Kind, figure, interval, label, limit, observed
+
+if TYPE_CHECKING:  # what is written is not loaded with what computes it
+    from ltr_pipeline.dataset.manifest import DatasetManifest
+    from ltr_pipeline.dataset.windows import Span
+    from ltr_pipeline.gate.checks.check import Check
+    from ltr_pipeline.metrics.fairness import Fairness
+    from ltr_pipeline.metrics.quality import Delta, Estimate
+    from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 
 __all__ = [
     "between",

@@ -130,7 +130,8 @@ def _announce(listening: socket.socket, settings: ServingSettings, app: FastAPI 
     here = f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
     found = app.state.parts.sample() if app else sample(settings.mapping)
     sys.stderr.write(
-        f"serving on http://{name}:{port}\n({settings.world})\nEvery operation: {here}/docs. Try one:\n"
+        f"serving on http://{name}:{port}\n({settings.world})\n"
+        f"The board: {here}/board/\nEvery operation: {here}/docs. Try one:\n"
         f"{curl(here, found, key=bool(settings.keys))}\n"
     )
 

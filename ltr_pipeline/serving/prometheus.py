@@ -69,6 +69,32 @@ UNFAIR: Final = Gauge(
     "1 = the newest judged run shows the weights in use to rank groups of people unequally.",
     multiprocess_mode="livemax",
 )
+NOT_DUE: Final = Gauge(
+    "ltr_training_not_due",
+    "1 = the newest judged run trained nothing, as by the retrain policy no training was due.",
+    multiprocess_mode="livemax",
+)
+
+MONITORED: Final = Gauge(
+    "ltr_monitored_timestamp_seconds",
+    "Time when data or users were last looked at (drift and outcomes); 0 = never.",
+    multiprocess_mode="livemax",
+)
+DRIFT: Final = Gauge(
+    "ltr_drift", "1 = the newest day that was looked at differs from its references.", multiprocess_mode="livemax"
+)
+DRIFTED: Final = Gauge(
+    "ltr_drifted_features", "Features of that day that differ from both references.", multiprocess_mode="livemax"
+)
+OUTCOME_ALERTS: Final = Gauge(
+    "ltr_outcome_alerts",
+    "Alerts of the newest outcomes, by kind: outcome, early, calibration.",
+    ["kind"],
+    multiprocess_mode="livemax",
+)
+UNREADABLE: Final = Gauge(
+    "ltr_unreadable_records", "Records of the history that cannot be read.", multiprocess_mode="livemax"
+)
 
 VARIANT_LOADS: Final = Counter(
     "ltr_other_loads_total", "Variants that were loaded to compare with, and loads that failed.", ["outcome"]

@@ -135,6 +135,18 @@ class ServingSettings(Settings):
         "LTR_SPOOL_MAX_MB", 1024, "Most megabytes of events that may wait there; newer events are dropped.", ge=1
     )
 
+    airflow_url: str | None = env(
+        "LTR_AIRFLOW_URL",
+        None,
+        "Airflow that POST /monitoring/run-pipeline asks for a run, http(s)://host:port; empty = this machine runs it.",
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$",
+    )
+    airflow_user: str = env("LTR_AIRFLOW_USER", "", "User that asks Airflow for a run.")
+    airflow_password: str = env("LTR_AIRFLOW_PASSWORD", "", "Password of that user; never logged.", repr=False)
+    airflow_token: str = env(
+        "LTR_AIRFLOW_TOKEN", "", "Token to ask Airflow with, in place of user and password; never logged.", repr=False
+    )
+
     @field_validator("api_keys")
     @classmethod
     def _long_enough(cls, value: str) -> str:

@@ -179,6 +179,11 @@ class _Entry(NamedTuple):
     sha256: str
 
 
+# Made by the one thread that imports this: msgspec crashes where several are the first to read a type at the same time.
+_MOVES: Final = msgspec.json.Decoder(Move)
+_NEWEST: Final = msgspec.json.Decoder(_Newest)
+
+
 class Ledger:
     """Reads and appends the entries below ``history/`` in a storage.
 
@@ -189,10 +194,16 @@ class Ledger:
     keys
         The first that can sign signs every entry. With keys an entry that none of them signed is refused, unless no
         entry before it is signed either: then it is older than the keys.
+
+    Attributes
+    ----------
+    clock
+        Tells the time that entries get instead of now; a simulation has a calendar of its own.
     """
 
     def __init__(self, storage: Storage, keys: Sequence[Key] = ()) -> None:
         self.storage = storage
+        self.clock: Callable[[], datetime] | None = None
         self._keys = keys
         self._seen: dict[int, _Entry] = {}
 
@@ -234,7 +245,7 @@ class Ledger:
     def _recorded(self) -> _Newest | None:
         """Read what is known of the newest entry, if anything is: ledgers of releases before 0.2 have no such file."""
         try:
-            return msgspec.json.decode(self.storage.get(NEWEST), type=_Newest)
+            return _NEWEST.decode(self.storage.get(NEWEST))
         except NotFoundError:
             return None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -352,15 +363,16 @@ class Ledger:
         return entry.move
 
     def _sealed(self, move: Move, head: Move | None) -> Move:
-        """Return the entry with the hash of the one before it, and signed."""
+        """Return the entry with its time and the hash of the one before it, and signed."""
         previous = self._seen[head.seq].sha256 if head else ""
-        move = msgspec.structs.replace(move, previous=previous)
+        when = self.clock() if self.clock else move.when
+        move = msgspec.structs.replace(move, previous=previous, when=when)
         return msgspec.structs.replace(move, signature=signing.sign(msgspec.json.encode(move), self._keys))
 
     def _read(self, seq: int) -> _Entry:
         try:
             data = self.storage.get(_key(seq))
-            move = msgspec.json.decode(data, type=Move)
+            move = _MOVES.decode(data)
         except NotFoundError as error:
             raise RegistryError(
                 f"the ledger has a gap: {self._uri(seq)} is missing; restore it from a copy, or remove what stands "

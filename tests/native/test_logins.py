@@ -120,9 +120,11 @@ def test_the_service_writes_below_monitoring_and_nowhere_else(stack: Stack) -> N
     assert refused(registry.put, "latest/ltr_weights.json", b"{}")
     assert refused(registry.delete, "latest/ltr_weights.json")
     assert refused(data.put, f"runs/{A}/decision.json", b"{}")
-    assert refused(data.get, "events/date=2025-07-15/manifest.json")
+    assert refused(data.get, "events/date=2025-07-15/feedback-000.parquet")
+    assert refused(data.get, "events/date=2025-07-15/quarantine.jsonl")
+    assert refused(data.put, "events/date=2025-07-15/manifest.json", b"{}")
     assert refused(data.get, f"runs/{A}/evidence.json")
-    assert refused(data.keys, "events")
+    assert refused(data.keys, "")
     assert refused(monitoring.delete, "metrics/2025-07-15/1.json")
 
 

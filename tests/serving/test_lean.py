@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
+import psutil
 import pytest
 from msgspec.structs import replace
 
@@ -15,12 +16,15 @@ from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.versions.registry import Registry
 from support.documents import document
+from support.history import Quick, write_history
 from support.packages import needed
 from support.programs import CHECKOUT
 from support.service import Server
+from support.small import land_days
 
 ABSENT = {"apache-airflow", "pandas", "scikit-learn"}
 HEAVY = {"scipy.optimize", "scipy.stats"}
+MEGABYTES = 1_000_000
 UNUSED = {"airflow", "pandas", "sklearn", "polars", "pyarrow", "dask", "matplotlib"}
 
 
@@ -61,14 +65,36 @@ def test_service_runs_without_what_it_does_not_need(
     registry = tmp_path / "registry"
     knots = Calibration(positive=2, x=[0.25, 0.75], y=[0.02, 0.42], error=0.01)
     Registry(LocalStorage(registry / "ltr")).publish(replace(document(), calibration=knots), who="test", why="test")
-    with Server(tmp_path, LTR_REGISTRY_URI=str(registry), PYTHONPROFILEIMPORTTIME="1") as server:
+    data = tmp_path / "data"
+    write_history(Quick(data), days=2)
+    given = {"LTR_REGISTRY_URI": str(registry), "LTR_DATA_URI": str(data)}
+    with Server(tmp_path, given, PYTHONPROFILEIMPORTTIME="1") as server:
         body = {"query_id": "q", "candidates": [{"item_id": "a", "features": {"A": 1.0}}], "explain": True}
         assert server.post("/ltr/rank", body)["model"] == "lightgbm"
         assert server.post("/ltr/rank", {**body, "probability": True})["items"][0]["probability"] == 0.42
         server.get("/openapi.json")
         assert "ltr_predictions_total" in server.metrics()
+        for place in ("", "nights", "drift", "drift/S", "outcomes", "predictions", "batches", "segments"):
+            assert server.http.get(f"/board/{place}").status_code == 200
+        for place in ("metrics", "drift", "predictions", "pipeline-status"):
+            server.get(f"/monitoring/{place}")
     # By their parts: an import that is refused is in this log, too.
     imported = set(re.findall(r"^import time: .*\| +(\w+)\.", server.log, re.MULTILINE))
     assert {"lightgbm", "fastapi", "uvicorn"} <= imported
     assert imported & UNUSED == set()
     assert set(re.findall(r"^import time: .*\| +(\w+\.\w+)$", server.log, re.MULTILINE)) & HEAVY == set()
+
+
+def test_a_year_of_history_has_room(tmp_path: Path) -> None:
+    registry, data = tmp_path / "registry", tmp_path / "data"
+    Registry(LocalStorage(registry / "ltr")).publish(document(), who="test", why="test")
+    write_history(Quick(data), days=400)
+    land_days(data, 7)
+    given = {"LTR_REGISTRY_URI": str(registry), "LTR_DATA_URI": str(data), "WEIGHTS_POLL_SECONDS": "1"}
+    with Server(tmp_path / "run", given, LTR_SERVE_WORKERS="2") as server:
+        server.until(lambda: server.get("/monitoring/predictions")["lists"])
+        for place in ("", "nights?days=365", "drift?days=90", "outcomes?days=90", "predictions", "batches", "segments"):
+            assert server.http.get(f"/board/{place}").status_code == 200
+        processes = psutil.Process(server.pid).children(recursive=True)
+        assert len(processes) >= 2
+        assert max(process.memory_info().rss for process in processes) <= 150 * MEGABYTES

@@ -6,12 +6,15 @@ import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
+from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.jobs.chain import CHAIN
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
+from ltr_pipeline.storage.local import LocalStorage
 
 DAY = dt.timedelta(days=1)
 DAYS = 12
@@ -62,3 +65,11 @@ def artefacts(settings: Settings, run: str = RUN) -> dict[str, bytes]:
     """Every file of a run's folder, by name."""
     storage, folder = settings.data, Run(run, settings).key("")
     return {key.removeprefix(folder): storage.get(key) for key in storage.keys(folder.rstrip("/"))}
+
+
+def land_days(data: Path, days: int) -> None:
+    """Land simulated days as one partition of the landing zone in `data`."""
+    log = data.with_name("landed.log")
+    write_log(log, WORLD, FIRST, days)
+    source, since = FileSource(str(log)), dt.datetime.combine(FIRST, dt.time(), dt.UTC)
+    land(LocalStorage(data), FIRST + (days + 1) * DAY, source, load_mapping(), buckets=2, since=since)

@@ -16,9 +16,9 @@ import yaml
 from airflow.configuration import retrieve_configuration_description
 
 from deploy.environment import STACK
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import Settings, variable
+from ltr_pipeline.variables import VARIABLES
 from support.packages import needed
 from support.programs import CHECKOUT
 
@@ -211,7 +211,9 @@ def test_no_container_gets_another_ones_secrets() -> None:
         "airflow-api-server": of_airflow,
         **dict.fromkeys(CALL_BACK, calls_back),
         **dict.fromkeys(RUN_TASKS, runs_tasks),
-        "ltr-serving": kafka | {"LTR_API_KEYS", "MINIO_SERVING_PASSWORD", "SERVING_SIGNING_KEY"},
+        "ltr-serving": kafka
+        | {"LTR_API_KEYS", "MINIO_SERVING_PASSWORD", "SERVING_SIGNING_KEY"}
+        | {"LTR_AIRFLOW_PASSWORD", "LTR_AIRFLOW_TOKEN"},
         "minio-init": logins | {"MINIO_ROOT_PASSWORD"},
         "minio": {"MINIO_ROOT_PASSWORD"},
         "postgres": database,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.local.ports import free_port
+from ltr_pipeline.variables import VARIABLES
 from support import servers
 from support.programs import CHECKOUT
+from support.service import Server as Service
 from support.webhook import Server, running
 
 DAG = "train_ltr_daily"
@@ -123,9 +125,10 @@ class Api:
         self.url = environment["AIRFLOW__API__BASE_URL"]
         home = Path(environment["AIRFLOW_HOME"])
         passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        user, password = next(iter(passwords.items()))
+        self.user, self.password = next(iter(passwords.items()))
         self.token = ""
-        self.token = self("POST", "/auth/token", {"username": user, "password": password})["access_token"]
+        login = {"username": self.user, "password": self.password}
+        self.token = self("POST", "/auth/token", login)["access_token"]
 
     def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
@@ -251,6 +254,37 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     note = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}")["note"]
     assert note.startswith(f"Published {latest['version']}: ")
     assert f"`ltr report {latest['version']} --open` shows it" in note
+
+
+def test_the_service_has_airflow_begin_a_run(api: Api, environment: dict[str, str], tmp_path: Path) -> None:
+    wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
+    runs, path = f"/api/v2/dags/{DAG}/dagRuns", "/monitoring/run-pipeline"
+    toggle(api, DAG)
+    wait("no run", lambda: not api("GET", f"{runs}?state=running&state=queued")["total_entries"])
+    login = {"LTR_AIRFLOW_USER": api.user, "LTR_AIRFLOW_PASSWORD": api.password}
+    with Service(tmp_path / "wrong", login | {"LTR_AIRFLOW_PASSWORD": "wrong"}, LTR_AIRFLOW_URL=api.url) as service:
+        assert "does not know the login" in service.post(path, expect=503, headers={})["error"]
+    with Service(tmp_path / "service", login, LTR_AIRFLOW_URL=api.url) as service:
+        status = service.get("/monitoring/pipeline-status")
+        assert (status["running"], status["said"]) == (False, "")
+        begun = service.post(path, {"date": "2020-01-01"}, expect=202)  # of which nothing has landed: it fails at once
+        run = api("GET", f"{runs}/{urllib.parse.quote(begun['run'])}")
+        assert run["conf"] == {"date": "2020-01-01"}
+        assert begun["address"] == f"{api.url}/dags/{DAG}/runs/{urllib.parse.quote(begun['run'], safe='')}"
+        assert "under way" in service.post(path, expect=409, headers={})["error"]
+        assert service.get("/monitoring/pipeline-status")["running"] is True
+        request = urllib.request.Request(
+            f"{api.url}{runs}/{urllib.parse.quote(begun['run'])}",
+            headers={"Authorization": f"Bearer {api.token}"},
+            method="DELETE",
+        )
+        urllib.request.urlopen(request, timeout=60).close()
+        assert service.get("/monitoring/pipeline-status")["running"] is False
+        api("PATCH", f"/api/v2/dags/{DAG}?update_mask=is_paused", {"is_paused": True})
+        assert "switched off" in service.post(path, expect=503, headers={})["error"]
+        toggle(api, DAG)
+    with Service(tmp_path / "token", LTR_AIRFLOW_URL=api.url, LTR_AIRFLOW_TOKEN=api.token) as service:
+        assert service.get("/monitoring/pipeline-status")["running"] is not None
 
 
 @pytest.mark.long

@@ -20,16 +20,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from ltr_pipeline.errors import RequestError
+from ltr_pipeline.board.page import warm
+from ltr_pipeline.errors import LtrError, RequestError
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.recorder import BusyError, Recorder
 from ltr_pipeline.serving.guard import Guard
-from ltr_pipeline.serving.http import openapi
+from ltr_pipeline.serving.http import board, monitoring, openapi
 from ltr_pipeline.serving.http.access import FACTS, Access
 from ltr_pipeline.serving.http.auth import RefusedError, may_write
 from ltr_pipeline.serving.http.bodies import JSON, Bodies, BodyError
 from ltr_pipeline.serving.http.examples import Sample, sample
 from ltr_pipeline.serving.logs import Facts, Logs
+from ltr_pipeline.serving.monitoring.kept import Kept
+from ltr_pipeline.serving.monitoring.runs import NotNowError, runs_of
 from ltr_pipeline.serving.periodic import Periodic, look_for_nights
 from ltr_pipeline.serving.ranking.order import Interleaver
 from ltr_pipeline.serving.ranking.service import CERTAIN, CrowdedError, NoModelError, Service
@@ -71,7 +74,11 @@ class Parts:
         self.bodies = Bodies(settings.max_body_bytes, settings.body_seconds)
         self.variants = Variants([settings.shadow_version, settings.interleave_version], settings.registry, self.models)
         self.shadow = Shadow(self.variants, settings.shadow_version, self._log_shadow)
-        self.periodic = Periodic(settings.poll_seconds, [self.variants.poll, self._look_for_nights])
+        self.kept = Kept(settings)
+        self.runs = runs_of(settings)
+        self.periodic = Periodic(
+            settings.poll_seconds, [self.variants.poll, self._look_for_nights, warm, self.kept.refresh]
+        )
         self.service = Service(settings, self.models, recorder=self.recorder, mixer=self._mixer(), shadow=self.shadow)
 
     def sample(self) -> Sample:
@@ -108,6 +115,7 @@ class Parts:
                 yield
             finally:
                 self.shadow.stop()
+                self.kept.close()
                 self.periodic.stop()
                 self.reloader.stop()
                 self.service.close()
@@ -141,6 +149,8 @@ def _add_routes(app: FastAPI, parts: Parts) -> None:
 
     _add_ranking_routes(app, parts, writer)
     _add_event_routes(app, parts, writer)
+    monitoring.add_routes(app, parts, writer, _json)
+    board.add_board(app, parts)
 
     @app.get("/", include_in_schema=False)
     async def root() -> Response:
@@ -229,6 +239,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     @app.exception_handler(NoModelError)
     @app.exception_handler(NotListedError)
+    @app.exception_handler(LtrError)
     async def later(_request: Request, error: Exception) -> Response:
         return _failure(error, 503)
 
@@ -238,8 +249,9 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BodyError)
     @app.exception_handler(RefusedError)
+    @app.exception_handler(NotNowError)
     async def refused(_request: Request, error: Exception) -> Response:
-        assert isinstance(error, BodyError | RefusedError)  # noqa: S101 - the framework sends no other
+        assert isinstance(error, BodyError | NotNowError | RefusedError)  # noqa: S101 - the framework sends no other
         return _failure(error, error.status)
 
     @app.exception_handler(ClientDisconnect)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["RefusedError", "may_write"]
+__all__ = ["RefusedError", "check_own", "is_local", "known", "may_write"]
 
 FORWARDED: Final = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 """Headers of a proxy: requests that it passes on have its address, but may come from anywhere."""
@@ -41,18 +41,35 @@ def may_write(headers: Mapping[str, str], keys: Sequence[str], client: str | Non
         The key is missing or wrong, or no keys are set and the request does not come from this machine; or a browser
         sends it for another site's page.
     """
-    if _is_foreign(headers):
-        raise RefusedError(403, "a browser sent this for a page of another site; use the service's own pages, or none")
+    check_own(headers)
     if not keys:
-        if not _is_local(headers, client):
+        if not is_local(headers, client):
             raise RefusedError(403, "writes are refused from other machines while no key is set; set LTR_API_KEYS")
         return
     given = headers.get("x-api-key")
     if given is None:
         raise RefusedError(401, "a write needs a key; send it as X-API-Key")
-    known = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all of them: time must tell nothing
-    if not any(known):
+    if not known(given, keys):
         raise RefusedError(403, "the key in X-API-Key is not known")
+
+
+def check_own(headers: Mapping[str, str]) -> None:
+    """Raise RefusedError when a browser sends a request for a page of another site."""
+    if _is_foreign(headers):
+        raise RefusedError(403, "a browser sent this for a page of another site; use the service's own pages, or none")
+
+
+def known(given: str, keys: Sequence[str]) -> bool:
+    """Return whether a key is among those that are known, in a time that tells nothing of them."""
+    same = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]  # all of them: time must tell nothing
+    return any(same)
+
+
+def is_local(headers: Mapping[str, str], client: str | None) -> bool:
+    """Return whether a request comes from this machine, not by a proxy nor from another site's page in a browser."""
+    if any(name in headers for name in FORWARDED):
+        return False
+    return _is_loopback(client) and _is_loopback(_host(headers.get("host", "")))
 
 
 def _is_foreign(headers: Mapping[str, str]) -> bool:
@@ -61,13 +78,6 @@ def _is_foreign(headers: Mapping[str, str]) -> bool:
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
     return origin is not None and origin.partition("://")[2] != headers.get("host")  # `urlsplit` refuses some
-
-
-def _is_local(headers: Mapping[str, str], client: str | None) -> bool:
-    """Return whether a request comes from this machine, not by a proxy nor from another site's page in a browser."""
-    if any(name in headers for name in FORWARDED):
-        return False
-    return _is_loopback(client) and _is_loopback(_host(headers.get("host", "")))
 
 
 def _host(header: str) -> str | None:

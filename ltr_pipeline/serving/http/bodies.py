@@ -7,9 +7,10 @@ from typing import Final
 
 from starlette.requests import Request
 
-__all__ = ["JSON", "ROOM", "Bodies", "BodyError"]
+__all__ = ["FORM", "JSON", "ROOM", "Bodies", "BodyError"]
 
 JSON: Final = "application/json"
+FORM: Final = "application/x-www-form-urlencoded"
 
 ROOM: Final = 32 << 20
 """Bytes that all bodies which have not come to their end may have together, in a worker."""
@@ -41,11 +42,14 @@ class Bodies:
         self._taken = 0
         self._begun: dict[asyncio.Timeout, int] = {}  # bytes of each, in the order in which they began
 
-    async def read(self, request: Request) -> bytes:
-        """Read the whole body of a request; BodyError as soon as it is too large or too slow."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+    async def read(self, request: Request, kind: str = JSON) -> bytes:
+        """Read the whole body of a request; BodyError as soon as it is too large or too slow.
+
+        A `FORM` any page in a browser can send: who takes one looks where it comes from (`auth.check_own`).
+        """
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
             # This is for safety: otherwise any page in a browser could send to a service on the same machine.
-            raise BodyError(415, f"the body must be {JSON}; set the header Content-Type")
+            raise BodyError(415, f"the body must be {kind}; set the header Content-Type")
         try:
             async with asyncio.timeout(self._seconds) as time:
                 return await self._read(request, time)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ltr_pipeline import mapping as meaning
-from ltr_pipeline.schema import ITEM_ID, QUERY_ID, USER_ID
+from ltr_pipeline.schema import ITEM_ID, QUERY_ID, RATING, RATINGS, USER_ID
 from ltr_pipeline.serving.weights.models import Loaded
 
 __all__ = ["Example", "Sample", "curl", "examples", "sample"]
@@ -34,13 +34,17 @@ _END: Final = re.compile(r"(?i:^|[_-])(?i:ids?|uuid|key)$|(?<=[a-z])(?:Id|ID|Uui
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts of the examples: a query, a user, an action, and two items with features, the better one first."""
+    """Parts of the examples: a query, a user, an action, and two items with features, the better one first.
+
+    `rating` is None where the mapping has no path for one.
+    """
 
     query_id: str
     user_id: str
     items: tuple[str, str]
     features: tuple[dict[str, float | None], dict[str, float | None]]
     action: str
+    rating: int | None = None
 
     def candidates(self) -> list[dict[str, Any]]:
         """Return both items as a request names them."""
@@ -65,6 +69,7 @@ def sample(mapping: meaning.Mapping, model: Loaded | None = None) -> Sample:
         items=(_id(mapping, ITEM_ID, "456"), _id(mapping, ITEM_ID, "789")),
         features=(_features(names, better, HIGH), _features(names, worse, LOW)),
         action=max(mapping.relevance, key=mapping.relevance.__getitem__),
+        rating=RATINGS[1] if mapping.paths(RATING) else None,
     )
 
 
@@ -113,13 +118,33 @@ def examples(found: Sample) -> dict[tuple[str, str], Example]:
         ),
         ("post", "/ltr/explain"): Example(asks={"above": above, "below": below}, gives=_explained(found)),
         ("post", "/ltr/feedback"): Example(
-            asks={"events": [{"query_id": found.query_id, "item_id": found.items[0], "action": found.action}]},
+            asks={"events": [_feedback(found)]},
             gives={"accepted": 1},
         ),
         ("post", "/ltr/shown"): Example(
             asks={"request_id": REQUEST_ID, "items": [found.items[0]]}, gives={"accepted": 1}
         ),
+        ("get", "/monitoring/predictions"): Example(
+            gives={"lists": [_shown(found)], "page": 1, "size": 50, "total": 1},
+        ),
         **OPERATION,
+    }
+
+
+def _feedback(found: Sample) -> dict[str, Any]:
+    rating = {} if found.rating is None else {"rating": found.rating}
+    return {"query_id": found.query_id, "item_id": found.items[0], "action": found.action} | rating
+
+
+def _shown(found: Sample) -> dict[str, Any]:
+    return {
+        "at": "2025-07-13T20:15:00Z",
+        "query_id": found.query_id,
+        "version": VERSION,
+        "user_id": found.user_id,
+        "ranking_id": REQUEST_ID,
+        "items": list(found.items),
+        "length": 2,
     }
 
 
@@ -201,7 +226,78 @@ LISTED: Final = {
     "in_use": True,
     "refused": None,
 }
+FIGURE: Final = {"value": 0.712, "low": 0.691, "high": 0.733, "n": 1204}
+NIGHT: Final = {
+    "kind": "night",
+    "run": VERSION,
+    "date": "2025-07-14",
+    "verdict": "publish",
+    "version": VERSION,
+    "moved": True,
+    "latest": VERSION,
+    "champion": "20250713_0215",
+    "reason": f"latest moved from 20250713_0215 to {VERSION}",
+    "ndcg_at_5": FIGURE,
+    "checks": {"ndcg_at_5": "pass"},
+    "limits": {"ndcg_at_5": 0.65},
+    "metrics": {"latency_p95_ms": 4.2},
+    "impressions": 24000,
+    "feedback": 3100,
+}
+POSTED: Final = {"accuracy": 0.95, "precision": 0.82}
+DRIFTED: Final = {
+    "name": "S",
+    "status": "alert",
+    "psi": {"trailing": 0.46, "weekday": 0.44},
+    "ks": {"trailing": 0.31, "weekday": 0.3},
+    "missing": 0.03,
+    "reference_missing": 0.0,
+}
+DAY: Final = {
+    "kind": "drift",
+    "date": "2025-07-14",
+    "status": "alert",
+    "rows": 2000,
+    "rankings": 200,
+    "features": [DRIFTED],
+    "alerts": [{"kind": "drift", "subject": "S", "what": "S differs from both references: PSI 0.46 and 0.44"}],
+}
 OPERATION: Final = {
+    ("get", "/monitoring/metrics"): Example(
+        gives={
+            "current": NIGHT,
+            "history": [NIGHT],
+            "posted": [
+                {"kind": "posted", "date": "2025-07-14", "at": "2025-07-14T09:00:00Z", "metrics": POSTED},
+            ],
+            "page": 1,
+            "size": 50,
+            "total": 1,
+        }
+    ),
+    ("post", "/monitoring/metrics"): Example(
+        asks=POSTED, gives={"recorded": True, "metrics": 2, "at": "2025-07-14T09:00:00Z", "said": ""}
+    ),
+    ("get", "/monitoring/drift"): Example(gives={"report": DAY, "history": [DAY], "page": 1, "size": 50, "total": 1}),
+    ("get", "/monitoring/pipeline-status"): Example(
+        gives={
+            "version": VERSION,
+            "latest": VERSION,
+            "last_run": {
+                "run": VERSION,
+                "date": "2025-07-14",
+                "verdict": "publish",
+                "version": VERSION,
+                "reason": NIGHT["reason"],
+            },
+            "running": False,
+            "next_at": "2025-07-15T02:15:00Z",
+            "said": "",
+        }
+    ),
+    ("post", "/monitoring/run-pipeline"): Example(
+        asks={"retrain": True}, gives={"run": None, "address": "/monitoring/pipeline-status"}
+    ),
     ("get", "/ltr/health"): Example(gives=HEALTH),
     ("get", "/ltr/ready"): Example(gives={"ready": True, "version": VERSION}),
     ("get", "/api/debug/reload_weights"): Example(gives=STATE),

@@ -13,9 +13,11 @@ from typing import Any, Final
 import msgspec
 from starlette.routing import BaseRoute, Route
 
+from ltr_pipeline.board.asked import FURTHEST
 from ltr_pipeline.scoring.requests import LONGEST_NAME
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.http.examples import Example, Sample, examples
+from ltr_pipeline.serving.monitoring import answers
 from ltr_pipeline.serving.weights.catalogue import Versions
 from ltr_pipeline.serving.weights.reload import Report
 
@@ -48,6 +50,32 @@ FORCE: Final = {
     "schema": {"type": "boolean"},
 }
 
+PAGE: Final = {
+    "name": "page",
+    "in": "query",
+    "description": "Page of the list, from 1.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": FURTHEST, "default": 1},
+}
+SIZE: Final = {
+    "name": "size",
+    "in": "query",
+    "description": "Entries of a page.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": answers.MOST_SIZE, "default": 50},
+}
+DATE: Final = {
+    "name": "date",
+    "in": "query",
+    "description": "Day to report on; default: the newest.",
+    "schema": {"type": "string", "format": "date"},
+}
+RANKED_BY: Final = {
+    "name": "version",
+    "in": "query",
+    "description": "Only lists that this version ranked; default: all.",
+    "schema": {"type": "string", "maxLength": 256},
+}
+WRONG_WORD: Final = {422: "A parameter is wrong; the message says which."}
+
 NEEDS_KEY: Final = {401: "No key was sent.", 403: "The key is unknown, or none is set and the sender is elsewhere."}
 NEEDS_BODY: Final = {
     400: "The body is not JSON.",
@@ -73,6 +101,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         Status of a good answer.
     writes
         Whether it needs a key, as what writes or takes a core for long does.
+    bare
+        Whether the body may be left out.
     also, fails
         Further statuses by when they occur: `also` answers with `gives`, `fails` with an error.
     """
@@ -85,6 +115,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     asks: Any = None
     status: int = 200
     writes: bool = False
+    bare: bool = False
     parameters: tuple[Mapping[str, Any], ...] = ()
     also: Mapping[int, str] = {}
     fails: Mapping[int, str] = {}
@@ -179,6 +210,68 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="get",
+        path="/monitoring/metrics",
+        tag="Monitoring",
+        summary="See what the gate measured, night by night, and the metrics that were posted",
+        parameters=(PAGE, SIZE),
+        gives=answers.MetricsAnswer,
+        fails=WRONG_WORD,
+    ),
+    Operation(
+        method="post",
+        path="/monitoring/metrics",
+        tag="Monitoring",
+        summary="Record metrics of your own; the same ones twice within a minute are recorded once",
+        writes=True,
+        asks=answers.PostedBody,
+        gives=answers.Posted,
+        status=201,
+        also={200: "The very same metrics were recorded within the last minute; nothing was added."},
+        fails={503: "The history cannot be written now."},
+    ),
+    Operation(
+        method="get",
+        path="/monitoring/drift",
+        tag="Monitoring",
+        summary="See how the data of a day differs from its references, and the days before in short",
+        parameters=(PAGE, SIZE, DATE),
+        gives=answers.DriftAnswer,
+        fails=WRONG_WORD,
+    ),
+    Operation(
+        method="get",
+        path="/monitoring/predictions",
+        tag="Monitoring",
+        summary="List what people were shown last, as it landed",
+        writes=True,
+        parameters=(PAGE, SIZE, RANKED_BY),
+        gives=answers.PredictionsAnswer,
+        fails=WRONG_WORD,
+    ),
+    Operation(
+        method="get",
+        path="/monitoring/pipeline-status",
+        tag="Monitoring",
+        summary="See the newest night, whether a run is under way, and when the next is due",
+        gives=answers.PipelineStatus,
+    ),
+    Operation(
+        method="post",
+        path="/monitoring/run-pipeline",
+        tag="Monitoring",
+        summary="Begin a run of the pipeline",
+        writes=True,
+        bare=True,
+        asks=answers.RunRequest,
+        gives=answers.RunStarted,
+        status=202,
+        fails={
+            409: "A run is under way.",
+            503: "Airflow cannot be reached, or nothing here can run the pipeline.",
+        },
+    ),
+    Operation(
+        method="get",
         path="/metrics",
         tag="Operation",
         summary="Read the metrics for Prometheus",
@@ -231,7 +324,7 @@ def _described(operation: Operation, example: Example, references: Mapping[Any, 
         described["security"] = [{"key": []}, {}]  # on the service's own machine no key is needed while none is set
     if operation.asks:
         body = {"schema": references[operation.asks], "example": example.asks}
-        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+        described["requestBody"] = {"required": not operation.bare, "content": {"application/json": body}}
     return described
 
 

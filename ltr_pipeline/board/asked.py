@@ -1,0 +1,111 @@
+"""The words that an address asks a page with, read and checked."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from ltr_pipeline.errors import RequestError
+
+__all__ = ["FURTHEST", "PERIODS", "Asked", "Page", "asked", "day", "paged", "whole"]
+
+T = TypeVar("T")
+
+PERIODS: Final = (30, 90, 365)
+"""Days that a page can show at once."""
+
+LONGEST: Final = 256  # characters of a version's name
+FURTHEST: Final = 1_000_000  # pages
+
+
+class Asked(NamedTuple):
+    """What is asked of a page.
+
+    Attributes
+    ----------
+    days
+        How many days its graphics show.
+    until
+        Their last; None = the newest.
+    page
+        Of its list, from 1.
+    date
+        Day to tell of; None = the newest.
+    version
+        Version to tell of; empty = all.
+    """
+
+    days: int = PERIODS[0]
+    until: dt.date | None = None
+    page: int = 1
+    date: dt.date | None = None
+    version: str = ""
+
+
+def asked(words: Mapping[str, str]) -> Asked:
+    """Read what an address asks; RequestError says which word is wrong."""
+    days = whole(words, "days", PERIODS[0])
+    if days not in PERIODS:
+        raise RequestError(f"days must be one of {', '.join(map(str, PERIODS))}")
+    version = words.get("version", "")
+    if len(version) > LONGEST:
+        raise RequestError(f"version must have at most {LONGEST} characters")
+    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version)
+
+
+def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHEST) -> int:
+    """Return a whole number from 1; RequestError for anything else.
+
+    >>> whole({"page": "2"}, "page", 1)
+    2
+    """
+    given = words.get(name)
+    if given is None:
+        return default
+    if not (given.isascii() and given.isdecimal() and len(given) <= len(str(most)) and 1 <= int(given) <= most):
+        raise RequestError(f"{name} must be a whole number from 1 to {most}")
+    return int(given)
+
+
+def day(words: Mapping[str, str], name: str) -> dt.date | None:
+    """Return a day; RequestError when it is none."""
+    given = words.get(name)
+    if given is None:
+        return None
+    try:
+        found = dt.date.fromisoformat(given)
+    except ValueError:
+        raise RequestError(f"{name} must be a day such as 2025-07-15") from None
+    if found.isoformat() != given:
+        raise RequestError(f"{name} must be a day such as 2025-07-15")
+    return found
+
+
+class Page(NamedTuple, Generic[T]):
+    """One page of a list.
+
+    Attributes
+    ----------
+    items
+        What stands on it.
+    number, of
+        Which page it is, and how many there are, at least 1.
+    total
+        Items on all pages.
+    """
+
+    items: Sequence[T]
+    number: int
+    of: int
+    total: int
+
+
+def paged(items: Sequence[T], number: int, size: int) -> Page[T]:
+    """Return a page of a list; one behind the last is empty.
+
+    >>> paged("abcde", 2, 2)
+    Page(items='cd', number=2, of=3, total=5)
+    """
+    pages = max(1, -(-len(items) // size))
+    return Page(items[(number - 1) * size : number * size], number, pages, len(items))

@@ -1,0 +1,214 @@
+"""The board, mounted: its pages, a login that takes a key, and the reports of the nights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qs, urlencode
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import HTMLResponse
+from starlette.concurrency import run_in_threadpool
+
+from ltr_pipeline.board import page
+from ltr_pipeline.board.asked import asked
+from ltr_pipeline.board.links import PAGES, Links
+from ltr_pipeline.errors import LtrError, NotFoundError, RequestError
+from ltr_pipeline.serving.http import session
+from ltr_pipeline.serving.http.auth import RefusedError, check_own, is_local
+from ltr_pipeline.serving.http.bodies import FORM, BodyError
+from ltr_pipeline.versions.documents import is_id
+
+if TYPE_CHECKING:
+    from ltr_pipeline.serving.http.app import Parts
+
+__all__ = ["BOARD", "add_board"]
+
+BOARD: Final = "/board/"
+
+HEADERS: Final = {
+    "cache-control": "no-store",
+    "referrer-policy": "same-origin",  # with no-referrer, browsers would send their own forms without an origin
+    "x-content-type-options": "nosniff",
+}
+REPORT_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+)
+FRAMES: Final = "; frame-ancestors 'self'"
+
+UNKNOWN_KEY: Final = "This key is not known."
+CROWDED: Final = "Too many keys are being tried; wait a moment."
+OTHERS: Final = "Lists name users: they are shown on this machine only while no key is set; set LTR_API_KEYS."
+
+_GOAL: Final = re.compile(r"[A-Za-z0-9_.~%=&?/-]*")
+LONGEST_GOAL: Final = 512
+LONGEST_FORM: Final = 8192  # bytes
+
+
+class _Board:
+    """Answers what is asked of the board."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._keys = parts.settings.keys
+        self._logins = session.Logins()
+
+    def slash(self) -> Response:
+        return _to("board/")
+
+    def overview(self, request: Request) -> Response:
+        return self._shown(request, "overview")
+
+    def named(self, request: Request, name: str) -> Response:
+        if name in PAGES and name != "overview":
+            return self._shown(request, name)
+        return self._barred(request) or _missing(self._here(request), "there is no such page")
+
+    def feature(self, request: Request, feature: str) -> Response:
+        here = self._here(request, 1)
+
+        def told() -> Response:
+            words = asked(request.query_params)
+            report = self._parts.kept.report(words.date)
+            found = page.feature_page(self._parts.kept.facts(), words, here, report, feature)
+            return _page(found) if found else _missing(here, "nothing is known of this feature on that day")
+
+        return self._barred(request, 1) or _told(told, here)
+
+    def report(self, request: Request, run: str) -> Response:
+        here = self._here(request, 1)
+
+        def told() -> Response:
+            with suppress(NotFoundError):
+                if is_id(run):
+                    return _page(self._parts.kept.reader.report(run), policy=REPORT_POLICY)
+            return _missing(here, "there is no report of this night")
+
+        return self._barred(request, 1) or _told(told, here)
+
+    def login(self, request: Request) -> Response:
+        if session.may_read(request.headers, self._keys):
+            return _to("./")
+        return _page(page.login_page(self._here(request), _goal(request.query_params.get("goal", ""))))
+
+    async def enter(self, request: Request) -> Response:
+        if away := self._foreign(request):
+            return away
+        body = await self._parts.bodies.read(request, FORM)
+        if len(body) > LONGEST_FORM:
+            raise BodyError(413, f"the form is larger than {LONGEST_FORM} bytes")
+        given = parse_qs(body.decode(errors="replace"))
+        key, goal = given.get("key", [""])[0].strip(), _goal(given.get("goal", [""])[0])
+        allowed = await self._logins.allow(key, self._keys)
+        if not allowed:
+            said, status = (CROWDED, 429) if allowed is None else (UNKNOWN_KEY, 401)
+            return _page(page.login_page(self._here(request), goal, said), status)
+        answer = _to(f"./{goal}")
+        value = await run_in_threadpool(session.opened, key)
+        answer.headers["set-cookie"] = _cookie(request, value, session.SECONDS)
+        return answer
+
+    def leave(self, request: Request) -> Response:
+        if away := self._foreign(request):
+            return away
+        answer = _to("login" if self._keys else "./")
+        answer.headers["set-cookie"] = _cookie(request, "", 0)
+        return answer
+
+    def _shown(self, request: Request, name: str) -> Response:
+        here, kept = self._here(request), self._parts.kept
+
+        def told() -> Response:
+            if name == "predictions" and not self._keys and not _is_local(request):
+                return _page(page.message_page(here, PAGES[name], OTHERS), 403)
+            words = asked(request.query_params)
+            report = kept.report(words.date) if name == "drift" else None
+            lists = kept.lists() if name == "predictions" else ()
+            return _page(page.render(name, kept.facts(), words, here, report=report, lists=lists))
+
+        return self._barred(request) or _told(told, here)
+
+    def _here(self, request: Request, depth: int = 0) -> page.Here:
+        leave = bool(self._keys) and session.reads(request.headers, self._keys)
+        return page.Here(Links(depth), ranks=self._parts.models.current.version, leave=leave)
+
+    def _barred(self, request: Request, depth: int = 0) -> Response | None:
+        """Return the way to the login for whoever may not read; None for who may."""
+        if session.may_read(request.headers, self._keys):
+            return None
+        if "x-api-key" in request.headers:
+            told = page.message_page(page.Here(Links(depth)), "No entry", "the key in X-API-Key is not known")
+            return _page(told, 403)
+        goal = request.url.path.partition(BOARD)[2] + (f"?{request.url.query}" if request.url.query else "")
+        return _to(f"{'../' * depth}login" + (f"?{urlencode({'goal': goal})}" if goal else ""))
+
+    def _foreign(self, request: Request) -> Response | None:
+        """Return a refusal where a browser sends a form for a page of another site; None elsewhere."""
+        try:
+            check_own(request.headers)
+        except RefusedError as error:
+            return _page(page.message_page(page.Here(Links()), "No entry", str(error)), error.status)
+        return None
+
+
+def add_board(app: FastAPI, parts: Parts) -> None:
+    """Add the board's routes, which are for people and no part of the described API."""
+    board, routes = _Board(parts), APIRouter(include_in_schema=False)
+    for path, answer in (
+        ("/board", board.slash),
+        ("/board/", board.overview),
+        ("/board/login", board.login),
+        ("/board/drift/{feature:path}", board.feature),
+        ("/board/reports/{run}", board.report),
+        ("/board/{name}", board.named),
+    ):
+        routes.get(path)(answer)
+    routes.post("/board/login")(board.enter)
+    routes.post("/board/logout")(board.leave)
+    app.include_router(routes)
+
+
+def _told(tell: Callable[[], Response], here: page.Here) -> Response:
+    """Return a page, or one that says what is wrong with what was asked, or with the storage."""
+    try:
+        return tell()
+    except RequestError as error:
+        return _page(page.message_page(here, "This address is wrong", str(error)), 422)
+    except LtrError as error:
+        return _page(page.message_page(here, "Not now", str(error)), 503)
+
+
+def _missing(here: page.Here, said: str) -> Response:
+    return _page(page.message_page(here, "Nothing here", said), 404)
+
+
+def _page(content: str | bytes, status: int = 200, policy: str = "") -> Response:
+    headers = HEADERS | {"content-security-policy": (policy or page.policy()) + FRAMES}
+    return HTMLResponse(content, status, headers)
+
+
+def _to(address: str) -> Response:
+    """Send a browser elsewhere on the board: relative, so that a prefix or a proxy in front changes nothing."""
+    return Response(status_code=303, headers=HEADERS | {"location": address})
+
+
+def _is_local(request: Request) -> bool:
+    return is_local(request.headers, request.client.host if request.client else None)
+
+
+def _goal(given: str) -> str:
+    """Return the page to go to after the login, if it is one of the board's: below it, and nowhere else."""
+    fits = len(given) <= LONGEST_GOAL and _GOAL.fullmatch(given) and not given.startswith("/") and ".." not in given
+    return given if fits else ""
+
+
+def _cookie(request: Request, value: str, seconds: int) -> str:
+    """Return the header that sets or ends the session, for the folder that the browser sees the board in.
+
+    Without a path the cookie holds for that folder, whatever prefix a proxy has put before it.
+    """
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").startswith("https")
+    flags = f"Max-Age={seconds}; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"
+    return f"{session.COOKIE}={value}; {flags}"
