@@ -16,12 +16,20 @@ from collections.abc import Mapping as Shares
 from typing import Final
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.monitoring.arrivals import arrival_alerts
-from ltr_pipeline.monitoring.domain import MOST_CURRENT, MOST_REFERENCE, domain_drift, some_clusters
+from ltr_pipeline.monitoring.domain import (
+    MOST_CURRENT,
+    MOST_REFERENCE,
+    Sides,
+    by_rank,
+    domain_drift,
+    some_clusters,
+)
 from ltr_pipeline.monitoring.drift_features import LEAST_ROWS, LEVEL, Settled, feature_drift, watched
 from ltr_pipeline.monitoring.drift_measures import MEASURES, measure_drift
 from ltr_pipeline.monitoring.drift_rows import Column, Seen, read_seen
@@ -33,7 +41,8 @@ from ltr_pipeline.storage.base import Storage
 __all__ = ["LEAST_AUC", "TRAILING_DAYS", "drift_report", "report_of"]
 
 LEAST_AUC: Final = 0.55
-"""An area under the curve of the domain classifier alerts when its whole 95 % interval lies above this."""
+"""An area under the curve of the domain classifier alerts when its whole 95 % interval lies above this, and that of
+the ranks does, too."""
 
 _EXPLAINED: Final = 0.5
 """Share of what the classifier goes by, from which on features that alert by themselves explain it."""
@@ -243,25 +252,29 @@ class _Report:
     def domain(self) -> list[DomainDrift]:
         wanted = set(watched(self.seen.names, self.importance))
         columns = [place for place, name in enumerate(self.seen.names) if name in wanted]
-        found = [self._domain(one, columns) for one in self.against] if columns else []
-        apart = [one for one in found if one.auc.low is not None and one.auc.low > LEAST_AUC]
-        if found and len(apart) == len(found) and not self.single and not self._explained(apart):
-            self.alerts.append(self._told_apart(apart))
+        if not columns:
+            return []
+        sides: dict[str, Sides] = {one.name: self._sides(one, columns) for one in self.against}
+        found = [domain_drift(name, of, self.today) for name, of in sides.items()]
+        if self.single or not all(map(_apart, found)) or self._explained(found):
+            return found
+        ranked = (domain_drift(one.reference, by_rank(sides[one.reference], self.today), self.today) for one in found)
+        found = [replace(one, together=of_ranks.auc) for one, of_ranks in zip(found, ranked, strict=True)]
+        if all(one.together and (one.together.low or 0) > LEAST_AUC for one in found):
+            self.alerts.append(self._told_apart(found))
         return found
 
-    def _domain(self, one: Former, columns: list[int]) -> DomainDrift:
+    def _sides(self, one: Former, columns: list[int]) -> Sides:
         rows = self.seen.rows
         now, before = (np.flatnonzero(rows.on(np.array(days))) for days in ([self.today], one.days))
         now = now[some_clusters(rows.code[now], MOST_CURRENT, self.today)]
         before = before[some_clusters(rows.code[before], MOST_REFERENCE, self.today)]
-        return domain_drift(
-            one.name,
+        return Sides(
             self.seen.matrix[before][:, columns],
             self.seen.matrix[now][:, columns],
             self.seen.asker[np.concatenate([before, now])],
             [self.seen.names[place] for place in columns],
-            design=self.design[columns],
-            seed=self.today,
+            self.design[columns],
         )
 
     def _explained(self, apart: Sequence[DomainDrift]) -> bool:
@@ -277,11 +290,15 @@ class _Report:
             kind="drift",
             subject="all features together",
             what=(
-                f"a classifier tells this day's rows from former ones though no single feature says why: its area "
-                f"under the curve is {' and '.join(figures)} (0.5 = they are alike); it goes by {leading}"
+                f"features go together otherwise than before: a classifier tells this day's rows from former ones, its "
+                f"area under the curve is {' and '.join(figures)} (0.5 = they are alike); it goes by {leading}"
             ),
             remedy=f"Look at how {leading} go together now: one may be made from another, or from other rows.",
         )
+
+
+def _apart(one: DomainDrift) -> bool:
+    return one.auc.low is not None and one.auc.low > LEAST_AUC
 
 
 def _scores(seen: Seen, scorer: Scorer) -> NDArray[np.float32]:

@@ -210,11 +210,15 @@ class DomainDrift(msgspec.Struct, frozen=True, kw_only=True):
         Area under the curve over rankings that the classifier was not trained on, with its interval.
     leading
         The features that tell them apart, with their share of the gain, most telling first.
+    together
+        The area where each value is known by its rank among its own side's alone, so that only what goes together
+        differently tells them apart; None where `auc` gave no reason to look.
     """
 
     reference: str
     auc: Figure
     leading: dict[str, float] = {}
+    together: Figure | None = None
 
 
 class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
