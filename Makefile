@@ -20,12 +20,12 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help setup run serve demo up down airflow variables test test-long lint format secrets lock clean
 help:
 	@echo "make setup [TRY=1]          install into .venv: everything, or only what \`ltr init\` and \`ltr try\` need"
-	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one)"
+	@echo "make run [DATE=YYYY-MM-DD]  train, gate and publish the next day (or repeat one); RETRAIN=1 trains when not due, too"
 	@echo "make serve                  rank by the published weights on http://127.0.0.1:8000 (docs/api.md)"
 	@echo "make demo                   simulated users, service, night, reload: what the loop gains, in a few minutes"
 	@echo "make up / make down         Airflow on $(AIRFLOW__API__BASE_URL), the service beside it"
 	@echo "make up SERVICES=1          the same on real servers: PostgreSQL, Kafka, MinIO (docs/stack.md)"
-	@echo "make variables              the gate's Variables in that Airflow: creates the missing ones, shows what is in use"
+	@echo "make variables              the nights' Variables in that Airflow: creates the missing ones, shows what is in use"
 	@echo "make airflow CMD=\"…\"       any command of that Airflow, such as \"variables set ltr_ndcg_min 0.9\""
 	@echo "make secrets                what docker-compose.yaml needs in .env"
 	@echo "make test / make lint       tests / ruff, mypy, import floors, doctests"
@@ -52,7 +52,7 @@ RUNNING := $(AIRFLOW_HOME)/services.env
 WITH_SERVERS := if [ -e "$(RUNNING)" ]; then set -a; . "$(RUNNING)"; set +a; fi;
 
 run: $(READY) $(MIGRATED)
-	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE))
+	@$(WITH_SERVERS) $(BIN)/ltr run $(if $(DATE),--date $(DATE)) $(if $(RETRAIN),--retrain)
 
 serve: $(READY)
 	@$(WITH_SERVERS) $(BIN)/ltr serve
@@ -109,7 +109,7 @@ secrets:
 
 # Pin every dependency with its hashes, for every platform and Python that Airflow supports; of these, what the image
 # holds (the package with these extras), what builds its wheel, and what `ltr try` needs in a checkout; and uv itself.
-IMAGE_EXTRAS := airflow celery database kafka-fast postgres segments serving
+IMAGE_EXTRAS := airflow calendar celery database kafka-fast postgres segments serving
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 PART := --constraint requirements.lock --no-annotate
 lock: $(READY)

@@ -8,7 +8,7 @@ passes is published under its own version, and `latest` moves to it; what does n
 |---|---|
 | `extract_events` | lands new events as one partition, with a manifest and a quarantine |
 | `build_dataset` | joins feedback to impressions and splits by time |
-| `train_ranker` | LambdaMART, early stopping on the validation days |
+| `train_ranker` | LambdaMART, early stopping on the validation days; nothing on a night that is not due |
 | `evaluate_ranker` | nDCG@5, fairness, latency, champion against challenger, on the test days |
 | `quality_gate` | decides: publish or keep (a branch) |
 | `publish_weights`, `keep_previous` | moves `latest`, or leaves it; writes the report |
@@ -16,6 +16,10 @@ passes is published under its own version, and `latest` moves to it; what does n
 
 **A rejected model is a normal outcome**: the run is green, `keep_previous` ran; the run's note, the report and the
 notification say why. `ltr runs` lists the nights, `ltr report --open` shows the newest report.
+
+**Train less often** with the Variable `ltr_retrain` = `policy`: then a night lands events and judges the version in
+use, and trains only when that is due: monthly, when the outcomes fell short of what the gate had promised, or with the
+Param *Retrain*. A night that is not due is green, and its note says why.
 
 **A red run is a fault.** `latest` stays as it was, and nothing is lost: the next night reads on where the last one that
 landed ended. The failed task's log ends with what was wrong and what to do; `ltr doctor` examines broker, storage and
@@ -29,7 +33,7 @@ That pins the version until `ltr unpin`.
 **Follow it** from another DAG with `schedule=[Asset("ltr_weights")]`: the event is emitted only when `latest` moved and
 carries the version and its metrics.
 
-**Tune the gate** with Airflow Variables, read when a task runs:
+**Tune gate and training** with Airflow Variables, read when a task runs:
 
 """
 
@@ -87,6 +91,13 @@ PARAMS = {
         title="Dry run",
         description="On: judge, but publish nothing. Default: off, publish what passes the gate.",
     ),
+    "retrain": Param(
+        False,
+        type="boolean",
+        title="Retrain",
+        description="On: train, whatever the Variable ltr_retrain says. Default: off, train every night, or with "
+        "`policy` when it is due.",
+    ),
 }
 
 
@@ -112,7 +123,7 @@ PARAMS = {
 def train_ltr_daily() -> None:
     """Train, gate and publish the ranker, every night."""
 
-    @task(doc_md="Lands the events that arrived since the last run. All gate Variables are validated here already.")
+    @task(doc_md="Lands the events that arrived since the last run. All Variables are validated here already.")
     def extract_events() -> dict[str, Any]:
         from ltr_pipeline.jobs import nightly
 

@@ -9,15 +9,15 @@ from uuid import uuid4
 
 import msgspec
 
+from ltr_pipeline import variables as airflow_variables
+from ltr_pipeline.calendar import Calendar
 from ltr_pipeline.dataset.features.source import Sources, checked
+from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
 from ltr_pipeline.events.manifest import landed_dates, read_manifest
 from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.events.worlds import check_one_world
-from ltr_pipeline.gate import variables as gate_variables
-from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.gate.variables import Found
 from ltr_pipeline.kafka.brokers import Brokers, connected
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.printable import counted
@@ -26,6 +26,7 @@ from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
 from ltr_pipeline.settings import Settings, unread
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.variables import VARIABLES, Found
 from ltr_pipeline.versions.ids import Version
 
 __all__ = ["Finding", "examine"]
@@ -67,7 +68,7 @@ def examine(
     kind
         Class that has all settings there are, by which misspelt ones are known.
     variables
-        Returns the gate's Variables in Airflow; None where there is none.
+        Returns the nights' Variables in Airflow; None where there is none.
     database
         Looks at the database; what does knows every room's tables.
     """
@@ -75,6 +76,7 @@ def examine(
         ("environment", lambda _: _environment(kind)),
         ("world", _world),
         ("mapping", _mapping),
+        ("calendar", _calendar),
         ("feature tables", _feature_tables),
         ("parameters", _parameters),
         ("gate", lambda _: _gate(variables())),
@@ -103,16 +105,16 @@ def _environment(kind: type[Settings]) -> Findings:
 
 
 def _gate(found: Found | None) -> Findings:
-    """Tell which of the gate's Variables a night would refuse, or not read at all."""
+    """Tell which of its Variables a night would refuse, or not read at all."""
     if found is None:
-        yield "ok", "no Airflow here: `ltr variables` shows the gate's Variables where it is"
+        yield "ok", "no Airflow here: `ltr variables` shows the nights' Variables where it is"
         return
-    said: list[tuple[Status, str]] = [("warning", text) for text in gate_variables.unread(found)]
+    said: list[tuple[Status, str]] = [("warning", text) for text in airflow_variables.unread(found)]
     for variable, has in zip(VARIABLES, found.variables, strict=True):
-        if text := gate_variables.remark(variable, has):
-            status: Status = "warning" if gate_variables.allowed(variable, has) else "problem"
+        if text := airflow_variables.remark(variable, has):
+            status: Status = "warning" if airflow_variables.allowed(variable, has) else "problem"
             said.append((status, f"{variable.name} is {has.value!r}: {text}"))
-    yield from said or [("ok", f"the {len(VARIABLES)} Variables of the gate have values that it takes")]
+    yield from said or [("ok", f"the {len(VARIABLES)} Variables have values that a night takes")]
 
 
 def _world(settings: Settings) -> Findings:
@@ -125,6 +127,36 @@ def _mapping(settings: Settings) -> Findings:
     mapping = settings.mapping
     kinds = ", ".join((*mapping.impression_kinds, *mapping.feedback_kinds))
     yield "ok", f"{len(mapping.model_features)} features; messages read: {kinds}"
+
+
+def _calendar(settings: Settings) -> Findings:
+    if settings.calendar_path is None:
+        yield "ok", "no declared events (LTR_CALENDAR is empty)"
+        return
+    calendar, now = settings.calendar, dt.datetime.now(dt.UTC)
+    coming = calendar.next(now.date())
+    then = f"the next is {coming.name} from {coming.first} ({coming.treatment})" if coming else "none is to come"
+    yield "ok", f"{_declared(calendar)}; {then}"
+    start, end = now.date() - dt.timedelta(days=settings.window_days), now.date() - dt.timedelta(days=1)
+    windows = Windows(
+        cutoff=dt.datetime.combine(now, dt.time(), dt.UTC),
+        window_days=settings.window_days,
+        attribution_days=settings.attribution_days,
+        occasions=tuple(calendar.between(start, end)),
+    )
+    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    if (left_out := len(windows.left_out)) + held_out >= settings.window_days:
+        yield (
+            "warning",
+            f"it leaves no day to train on: {left_out} of the {settings.window_days} days of the window are left out, "
+            f"and {held_out} are held out; weigh days instead (weight = 0.2), or raise LTR_WINDOW_DAYS",
+        )
+
+
+def _declared(calendar: Calendar) -> str:
+    holidays = f"the holidays of {calendar.holidays.country}" if calendar.holidays else ""
+    events = counted(len(calendar.declared), "declared event") if calendar.declared or not holidays else ""
+    return " and ".join(filter(None, [events, holidays]))
 
 
 def _feature_tables(settings: Settings) -> Findings:

@@ -5,6 +5,7 @@
     LtrError
     ├── SettingsError          an environment variable, Airflow Variable or Param is wrong
     ├── MappingError           the declarative event mapping is wrong
+    ├── CalendarError          the calendar of declared events is wrong
     ├── DraftError             no mapping can be drafted from a log
     ├── SourceError            events cannot be read: file missing, unreadable, not landed
     │   └── SourceUnavailableError  they cannot be reached now; later, or elsewhere, they may
@@ -40,6 +41,10 @@ class SettingsError(LtrError):
 
 class MappingError(LtrError):
     """The event mapping cannot be read or contradicts itself."""
+
+
+class CalendarError(LtrError):
+    """The calendar of declared events cannot be read or contradicts itself."""
 
 
 class DraftError(LtrError):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from typing import Final
 
-__all__ = ["MONITORING", "NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
+__all__ = ["EVERY_NIGHT", "MONITORING", "NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
 
 DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
 NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 """Cron expression of the nightly run, in UTC."""
+
+EVERY_NIGHT: Final = "every night"
+"""Why a night trains, where each does."""
 
 SCORING: Final = "15 5 * * *"
 """Cron expression of the daily scoring of rows, in UTC: the night is over by then."""

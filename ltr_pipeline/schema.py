@@ -17,6 +17,7 @@ USER_ID: Final = "user_id"  # who asked; intervals are by users
 EVENT_ID: Final = "event_id"  # the producer's identity of the event
 TIME: Final = "time"  # when it happened (event time)
 ACTION: Final = "action"  # the user's act
+RATING: Final = "rating"  # how content the user was, one of RATINGS; it never trains
 POSITION: Final = "position"  # where the item was shown, 1-based; never a feature
 PROTECTED_GROUP: Final = "protected_group"  # the fairness attribute
 AVAILABLE: Final = "available"  # false = censored demand, dropped from the list
@@ -24,6 +25,7 @@ POLICY: Final = "policy"  # which ranking policy showed the list
 PROPENSITY: Final = "propensity"  # probability of showing it there
 TEAM: Final = "team"  # the version that an interleaved item is of
 SHADOW: Final = "shadow"  # ranked but not shown
+AS_SERVED: Final = "as_served"  # the features are those that the service ranked by, written when it answered
 LABEL: Final = "label"  # relevance that an older flat message was logged with
 
 SOURCE: Final = "source"  # the file or the topic a record came from
@@ -90,6 +92,7 @@ COLUMNS: Final = (
     Column(EVENT_ID, "text", "text", _EVENTS, written="list", may_be_number=True),
     Column(TIME, "text", "time", _ALL, needed=True, written="list"),
     Column(ACTION, "text", "text", (FEEDBACK,), written="list"),
+    Column(RATING, "whole", "int8", (FEEDBACK,), written="list"),
     Column(POSITION, "whole", "int32", _KEPT, inherited=False, written="item"),
     Column(PROTECTED_GROUP, "text", "text", _KEPT, written="item", may_be_number=True),
     Column(AVAILABLE, "flag", "flag", (IMPRESSIONS,), absent=True),
@@ -97,6 +100,7 @@ COLUMNS: Final = (
     Column(PROPENSITY, "number", "float32", _KEPT, inherited=False, written="item"),
     Column(TEAM, "text", "text", _KEPT, written="item"),
     Column(SHADOW, "flag", "flag", (IMPRESSIONS,), written="list", absent=False),
+    Column(AS_SERVED, "flag", "flag", _KEPT, written="list", absent=False),
     Column(LABEL, "whole", "int8", (IMPRESSIONS,), inherited=False),
 )
 """Columns of messages, in the order of landed tables; features follow them, and then `PLACES`."""
@@ -108,6 +112,9 @@ PLACES: Final = (
     Column(ITEM_INDEX, None, "int32", _EVENTS),
 )
 """Columns that say where a record came from."""
+
+RATINGS: Final = (1, 5)
+"""The lowest and the highest rating."""
 
 FEATURE_PREFIX: Final = "feature_"
 

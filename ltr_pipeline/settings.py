@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ltr_pipeline import folders
+from ltr_pipeline.calendar import Calendar, load_calendar
 from ltr_pipeline.database.address import Address
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.folders import REAL, SIMULATED
@@ -114,6 +115,11 @@ class Settings(Channels):
     mapping_path: Path | None = env(
         "LTR_MAPPING", None, "TOML file that says which field means what; empty = lawyers for cases (docs/events.md)."
     )
+    calendar_path: Path | None = env(
+        "LTR_CALENDAR",
+        None,
+        "TOML file of declared events, such as Black Friday; empty = none (docs/monitoring.md).",
+    )
     data_uri: str = env(
         "LTR_DATA_URI", REAL.data, "Landing zone and run artefacts: a folder, or s3://bucket/prefix for many workers."
     )
@@ -197,6 +203,14 @@ class Settings(Channels):
         le=1024,
     )
 
+    monitoring_days: int = env(
+        "LTR_MONITORING_DAYS",
+        400,
+        "Number of days that the history of nights, drift and outcomes is kept.",
+        ge=30,
+        le=3660,
+    )
+
     window_days: int = env("LTR_WINDOW_DAYS", 28, "Rolling training window, in days.", ge=9, le=365)
     attribution_days: int = env(
         "LTR_ATTRIBUTION_DAYS", 3, "Number of days for which feedback counts after the list was shown.", ge=0, le=60
@@ -233,6 +247,13 @@ class Settings(Channels):
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."
     )
+    outcome_fall_max: float = env(
+        "LTR_OUTCOME_FALL_MAX",
+        0.2,
+        "Relative fall of what people do with the shown lists above which the monitor alerts (docs/monitoring.md).",
+        gt=0,
+        lt=1,
+    )
     seed: int = env("LTR_SEED", 2025, "Seed of training and resampling.", ge=0, le=2**31 - 1)
     threads: int = env("LTR_THREADS", 1, "LightGBM threads for training; ranking always uses one.", ge=1, le=256)
 
@@ -265,18 +286,27 @@ class Settings(Channels):
 
     @model_validator(mode="after")
     def _leaves_training_days(self) -> Settings:
-        held_out = self.attribution_days + self.test_days + self.valid_days
-        if held_out >= self.window_days:
+        if self.held_out_days >= self.window_days:
             raise ValueError(
                 f"LTR_WINDOW_DAYS {self.window_days} leaves no day to train on: {self.attribution_days} attribution, "
                 f"{self.test_days} test and {self.valid_days} validation days are held out"
             )
         return self
 
+    @property
+    def held_out_days(self) -> int:
+        """Newest days that no training learns from."""
+        return self.attribution_days + self.test_days + self.valid_days
+
     @cached_property
     def mapping(self) -> Mapping:
         """The event mapping; MappingError when the file is wrong."""
         return load_mapping(self.mapping_path)
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """The declared events; CalendarError when the file is wrong."""
+        return load_calendar(self.calendar_path)
 
     @property
     def simulated(self) -> bool:

@@ -15,7 +15,7 @@ from ltr_pipeline.doctor import examine
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import extract
 from ltr_pipeline.settings import Settings, load_settings
-from support.small import NIGHT, WHO, artefacts, simulate, small_settings, up_to
+from support.small import DAY, NIGHT, WHO, artefacts, simulate, small_settings, up_to
 from support.topics import Topic
 
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
@@ -71,6 +71,29 @@ def test_parameters_that_a_night_would_refuse_are_a_problem(tmp_path: Path) -> N
     assert said == [
         "parameters: LTR_PARAMETERS: monotone_constraints has 3 values for the 8 features A, S, T, G, Q, U, R, C; "
         "give one for each, in this order"
+    ]
+
+
+def test_a_calendar_is_read_and_its_next_event_told(tmp_path: Path) -> None:
+    assert found(small_settings(tmp_path))["calendar"] == [("ok", "no declared events (LTR_CALENDAR is empty)")]
+    path, today = tmp_path / "events.toml", dt.datetime.now(dt.UTC).date()
+    settings = small_settings(tmp_path, calendar_path=path)
+    assert "No such file or directory; check LTR_CALENDAR" in found(settings)["calendar"][0][1]
+    path.write_text(f'[[events]]\nname = "Sale"\nfirst = {today + 3 * DAY}\nweight = 0.2\n')
+    assert found(small_settings(tmp_path, calendar_path=path))["calendar"] == [
+        ("ok", f"1 declared event; the next is Sale from {today + 3 * DAY} (weighs 0.2 in training)")
+    ]
+    path.write_text('[holidays]\ncountry = "BR"\n')
+    ((status, text),) = found(small_settings(tmp_path, calendar_path=path))["calendar"]
+    assert (status, text.split(";")[0]) == ("ok", "the holidays of BR")
+    path.write_text(f'[[events]]\nname = "Sale"\nfirst = {today - 90 * DAY}\nlast = {today}\ntreatment = "leave_out"\n')
+    assert found(small_settings(tmp_path, calendar_path=path))["calendar"] == [
+        ("ok", "1 declared event; none is to come"),
+        (
+            "warning",
+            "it leaves no day to train on: 12 of the 12 days of the window are left out, and 8 are held out; weigh "
+            "days instead (weight = 0.2), or raise LTR_WINDOW_DAYS",
+        ),
     ]
 
 

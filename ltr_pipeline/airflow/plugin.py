@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LtrPlugin"]
 
 _DAGS: Final = ("train_ltr_daily",)
-_BEGINNINGS: Final = ("Published ", "Kept the former version: ", "Failed ", AT_HAND)
+_BEGINNINGS: Final = ("Published ", "Kept the former version: ", "No model was trained: ", "Failed ", AT_HAND)
 _LONGEST: Final = 1000  # characters, as Airflow's column has
 _ROOM: Final = 450  # of them for the reason: the rest is said after it
 
@@ -89,7 +89,8 @@ def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
     report = f"Report: {outcome['report']} (`ltr report {outcome['run']} --open` shows it)"
     alarm = outcome.get("alarm")  # of a task before an upgrade there is none
     more = f"{_shortened(alarm)}\n\n{report}" if alarm else report
-    return f"{published if version else 'Kept the former version'}: {outcome['reason']}.", more
+    kept = "Kept the former version" if outcome.get("due", True) else "No model was trained"
+    return f"{published if version else kept}: {outcome['reason']}.", more
 
 
 def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple[str, str]:

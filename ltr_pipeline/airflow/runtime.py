@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule, Variable
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from ltr_pipeline.gate.policy import VARIABLES, variables_table
 from ltr_pipeline.schedule import night_of
+from ltr_pipeline.tuning import table
+from ltr_pipeline.variables import VARIABLES
 
 if TYPE_CHECKING:
     from ltr_pipeline.settings import Settings
@@ -33,12 +34,15 @@ RETRY_POLICY = ExceptionRetryPolicy(
 DATABASE_OPTIONS: Final = ("sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout", "options")
 """Entries of the extra of a Connection to PostgreSQL that are passed on."""
 
-GATE_TABLE: Final = variables_table()
-"""The gate's Variables and their defaults in Markdown, for the documentation of a DAG."""
+BY_HAND: Final = ("manual", "backfill")
+"""Kinds of runs that somebody asked for; the others come by the clock, by an Asset or from another DAG."""
+
+GATE_TABLE: Final = table(VARIABLES)
+"""The nights' Variables and their defaults in Markdown, for the documentation of a DAG."""
 
 
 def gate_variables() -> dict[str, str]:
-    """Return the Airflow Variables of the gate that are set, read now."""
+    """Return the Airflow Variables of the nights that are set, the gate's and when to train, read now."""
     values = {variable.name: Variable.get(variable.name, default=None) for variable in VARIABLES}
     return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -58,8 +62,16 @@ def run_request(context: Mapping[str, Any]) -> dict[str, Any]:
         "moment": moment.astimezone(UTC).isoformat(),
         "window_days": params.get("window_days"),
         "dry_run": bool(params.get("dry_run")),
+        "retrain": bool(params.get("retrain")),
+        "by_hand": _kind_of_run(context) in BY_HAND,
         "last_try": context["ti"].try_number > context["ti"].max_tries,
     }
+
+
+def _kind_of_run(context: Mapping[str, Any]) -> str:
+    """Return ``scheduled``, ``manual`` and the like; a task gets it as a member of an enumeration."""
+    kind = context["dag_run"].run_type
+    return str(getattr(kind, "value", kind))
 
 
 def scoring_occasion(context: Mapping[str, Any]) -> str | None:
@@ -67,7 +79,7 @@ def scoring_occasion(context: Mapping[str, Any]) -> str | None:
 
     A version that no night has published, such as a refreshed one, is called by how it was made.
     """
-    kind = str(context["dag_run"].run_type)
+    kind = _kind_of_run(context)
     if kind == "scheduled":
         return "daily"
     if kind != "asset_triggered":

@@ -1,4 +1,4 @@
-"""Create the gate's Variables that this Airflow lacks, and say which value of each is in use.
+"""Create the nights' Variables that this Airflow lacks, and say which value of each is in use.
 
 ``python -m ltr_pipeline.airflow.variables`` is the part of ``ltr variables`` that needs Airflow; its last line is JSON.
 It writes to Airflow's database, so it runs where Airflow's own commands do, never in a task. With ``--look``, as
@@ -20,47 +20,47 @@ from airflow.utils.session import create_session
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from ltr_pipeline.gate import policy
-from ltr_pipeline.gate.variables import DEFAULT, STORED, Found, InUse
+from ltr_pipeline import tuning
+from ltr_pipeline.variables import DEFAULT, STORED, VARIABLES, Found, InUse
 
 __all__ = ["create_missing", "look"]
 
 
 def create_missing() -> Found:
-    """Create each Variable of the gate that nothing gives a value, with its default; all others stay as they are."""
+    """Create each Variable of the nights that nothing gives a value, with its default; all others stay as they are."""
     return _found(_created)
 
 
 def look() -> Found:
-    """Return the value of each Variable of the gate, of those that nothing sets the default."""
+    """Return the value of each Variable of the nights, of those that nothing sets the default."""
     return _found(_default)
 
 
-def _found(otherwise: Callable[[policy.Variable], InUse]) -> Found:
+def _found(otherwise: Callable[[tuning.Variable], InUse]) -> Found:
     stored = _stored()
-    variables = [_given(variable, stored) or otherwise(variable) for variable in policy.VARIABLES]
+    variables = [_given(variable, stored) or otherwise(variable) for variable in VARIABLES]
     return Found(database=_database(), variables=variables, unknown=_unknown())
 
 
 def _unknown() -> list[str]:
-    """Return the Variables, of the database or the environment, whose names begin as the gate's, and that it lacks."""
-    begin = f"{VAR_ENV_PREFIX}{policy.PREFIX.upper()}"
+    """Return Variables, of the database or the environment, whose names begin as theirs, and that no night reads."""
+    begin = f"{VAR_ENV_PREFIX}{tuning.PREFIX.upper()}"
     named = {name.removeprefix(VAR_ENV_PREFIX).lower() for name in os.environ if name.startswith(begin)}
     with create_session() as session:
-        alike = Variable.key.startswith(policy.PREFIX, autoescape=True)
+        alike = Variable.key.startswith(tuning.PREFIX, autoescape=True)
         named.update(session.scalars(select(Variable.key).where(alike)))
-    return sorted(named - {variable.name for variable in policy.VARIABLES})
+    return sorted(named - {variable.name for variable in VARIABLES})
 
 
 def _stored() -> dict[str, tuple[str | None, str | None]]:
     """Return value and description of the Variables in the database; a value that cannot be decrypted is None."""
-    names = [variable.name for variable in policy.VARIABLES]
+    names = [variable.name for variable in VARIABLES]
     with create_session() as session:
         rows = session.scalars(select(Variable).where(Variable.key.in_(names)))
         return {row.key: (row.val, row.description) for row in rows}
 
 
-def _given(variable: policy.Variable, stored: dict[str, tuple[str | None, str | None]]) -> InUse | None:
+def _given(variable: tuning.Variable, stored: dict[str, tuple[str | None, str | None]]) -> InUse | None:
     """Return the value that Airflow finds, asking in the order in which it asks; None when nothing has one."""
     name = variable.name
     for backend in ensure_secrets_loaded():
@@ -79,7 +79,7 @@ def _given(variable: policy.Variable, stored: dict[str, tuple[str | None, str | 
     return None
 
 
-def _created(variable: policy.Variable) -> InUse:
+def _created(variable: tuning.Variable) -> InUse:
     """Create a Variable; not by `Variable.set`, which would overwrite one that somebody has just made."""
     try:
         with create_session() as session:
@@ -92,7 +92,7 @@ def _created(variable: policy.Variable) -> InUse:
     )
 
 
-def _default(variable: policy.Variable) -> InUse:
+def _default(variable: tuning.Variable) -> InUse:
     return InUse(name=variable.name, value=variable.default, source=DEFAULT)
 
 

@@ -42,7 +42,8 @@ class ScoreJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         In place of `features`: a SELECT over the keys of one batch (``:keys``), whose columns are the key and
         features by their names.
     ids
-        Column by id (``item_id``, ``user_id``, ``query_id``), by which the mapping's feature tables are joined.
+        Column by id (``item_id``, ``user_id``, ``query_id``), by which the mapping's feature tables are joined. The id
+        whose column is `key` says whose answers the scores are held against.
     labels
         Lowest score of each label.
     when

@@ -31,7 +31,7 @@ from ltr_pipeline.batch.runs import Mode
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.errors import ScoringError
 
-__all__ = ["Columns", "Target"]
+__all__ = ["Columns", "Target", "moment"]
 
 COPY_ABOVE: Final = 2000
 """Rows a batch above which PostgreSQL gets them by COPY and a temporary table, which cost more for few rows."""
@@ -40,6 +40,13 @@ LOCK_SECONDS: Final = 60
 
 Columns = list[tuple[str, Sequence[Any]]]
 """Feature, and its value by row."""
+
+
+def moment(database: Database, type_name: str, at: dt.datetime) -> Any:  # noqa: ANN401 - as the column takes it
+    """Return a moment, UTC, as a column of a type keeps it: in UTC, where it knows no time zone."""
+    if not database.is_postgresql:
+        return at.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
+    return at.replace(tzinfo=None) if "without time zone" in type_name else at
 
 
 class Target:
@@ -187,14 +194,8 @@ class Target:
         if self.job.version:
             changes[self.table[self.job.version]] = self.version
         if self.job.scored_at:
-            changes[self.table[self.job.scored_at]] = self._moment(self.job.scored_at, at)
+            changes[self.table[self.job.scored_at]] = moment(self.database, self.table.types[self.job.scored_at], at)
         return changes
-
-    def _moment(self, name: str, at: dt.datetime) -> Any:  # noqa: ANN401 - as the column takes it
-        """Return a moment as a column keeps it: in UTC, where it knows no time zone."""
-        if not self.database.is_postgresql:
-            return at.replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")
-        return at.replace(tzinfo=None) if "without time zone" in self.table.types[name] else at
 
     def _unnested(self) -> Any:  # noqa: ANN401 - SQLAlchemy's own
         """Return a table of the lists that `keys`, `scores` and `labels` are bound to."""

@@ -18,6 +18,7 @@ __all__ = ["app"]
 NIGHTS: Final = "Nights"
 VERSIONS: Final = "Versions"
 FIGURES: Final = "Figures"
+WATCHING: Final = "Watching"
 DATABASE: Final = "Database"
 MACHINE: Final = "This machine"
 
@@ -65,11 +66,14 @@ def run(
     date: Annotated[
         str | None, typer.Option(help="Day (UTC) to run for, YYYY-MM-DD; default: the next day not yet processed.")
     ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train, whether it is due or not: see the Airflow Variable ltr_retrain.")
+    ] = False,
 ) -> None:
     """Run the DAG train_ltr_daily once: for the next day, or again for the day you name."""
     from ltr_pipeline.cli import nightly
 
-    nightly.run(date)
+    nightly.run(date, retrain=retrain)
 
 
 @app.command(rich_help_panel=NIGHTS)
@@ -134,13 +138,25 @@ def simulate(
         float | None,
         typer.Option("--explored", min=0, max=1, help="Share of lists in which coins swap neighbours."),
     ] = None,
-    path: Annotated[Path | None, typer.Option(help="Log file to write; default: LTR_EVENTS_PATH.")] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(help="Log file to write (folder of the month); default: LTR_EVENTS_PATH (var/history)."),
+    ] = None,
     database: Annotated[
         bool, typer.Option("--database", help="Instead, make a table `users` without scores in LTR_DATABASE_URL.")
     ] = False,
     users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of rows of that table.")] = 1000,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Instead, live a month in a folder, night by night, for the board to show."),
+    ] = False,
 ) -> None:
-    """Write a simulated event log of lawyers ranked for cases, or a table of users to score."""
+    """Write a simulated event log of lawyers ranked for cases, or a table of users to score, or a month of nights."""
+    if history:
+        from ltr_pipeline.cli.history import simulate_history
+
+        simulate_history(path or Path("var/history"), seed=seed or 7)
+        return
     if database:
         _check_database_driver()
         from ltr_pipeline.cli import scoring
@@ -327,6 +343,41 @@ def evaluate(
     letor.evaluate(test, train, as_json)
 
 
+@app.command(rich_help_panel=WATCHING)
+def monitor(
+    night: Annotated[
+        str | None, typer.Argument(help="Landed night (UTC), YYYY-MM-DD; default: all that nobody has watched.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the data with the weeks before, measure outcomes by version, and say what should be looked at."""
+    from ltr_pipeline.cli import monitoring
+
+    monitoring.watch(night, as_json)
+
+
+@app.command("monitor-init", rich_help_panel=WATCHING)
+def monitor_init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the three files.")] = Path("var/monitoring"),
+) -> None:
+    """Begin the history with the nights that have run, and make its tables and files."""
+    _check_database_driver()
+    from ltr_pipeline.cli import monitoring
+
+    monitoring.init(folder)
+
+
+@app.command("monitor-export", rich_help_panel=WATCHING)
+def monitor_export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    days: Annotated[int, typer.Option(min=1, help="Number of newest landed nights in the log of predictions.")] = 7,
+) -> None:
+    """Write the history as model_metrics.json, predictions_log.csv and drift_reports.json."""
+    from ltr_pipeline.cli import monitoring
+
+    monitoring.export(folder, days)
+
+
 @app.command(rich_help_panel=DATABASE)
 def score(
     job: Annotated[str | None, typer.Argument(help="Job of the file LTR_SCORING; default: all of them.")] = None,
@@ -424,7 +475,7 @@ def variables(
         bool, typer.Option("--json", help="Print a file for Airflow's import and touch nothing.")
     ] = False,
 ) -> None:
-    """Create the gate's Variables that Airflow lacks, and show every value in use; what is set stays as it is."""
+    """Create the nights' Variables that Airflow lacks, and show every value in use; what is set stays as it is."""
     from ltr_pipeline.cli import variables
 
     variables.variables(as_json)

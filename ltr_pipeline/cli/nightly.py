@@ -56,7 +56,7 @@ INTERRUPTED = 130  # what a shell says of a program that was stopped by Ctrl-C
 LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
 
 
-def run(date: str | None) -> None:
+def run(date: str | None, *, retrain: bool = False) -> None:
     """Run the DAG train_ltr_daily once: for the next unprocessed day, or again for the given one."""
     settings = load_settings()
     home = airflow_home()
@@ -70,7 +70,7 @@ def run(date: str | None) -> None:
         night = Run(run_name(night_of(day)), settings)
         with Steps([("airflow",), *chain.PLACES], _TITLES, partial(chain.rows_of, night)) as steps:
             steps.begin("airflow")
-            run_dag(day, log, begun=steps.begin)
+            run_dag(day, log, retrain=retrain, begun=steps.begin)
     console.print()
     _print_run(night)
     console.print("\nGo on: `make run` for the next day, `make up` for Airflow's UI, `ltr versions`, `ltr history`.")
@@ -98,6 +98,7 @@ def run_dag(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     *,
+    retrain: bool = False,
     begun: Callable[[str], object] = lambda _: None,
 ) -> None:
     """Run the DAG in a process of its own.
@@ -108,6 +109,8 @@ def run_dag(
         File that gets what the process prints.
     environment, folder
         Of the process; by default this one's.
+    retrain
+        Train, whether it is due or not.
     begun
         Is told the name of each task that begins.
 
@@ -129,7 +132,7 @@ def run_dag(
             if error := re.search(r"task failed.*?error=(?:'(.*?)'|\"(.*?)\")", line):
                 failed = error[1] or error[2]
 
-        params = json.dumps({"date": day.isoformat()})
+        params = json.dumps({"date": day.isoformat()} | ({"retrain": True} if retrain else {}))
         ended = follow([*command, params, str(os.getpid())], read, environment, folder)
         if ended.code < 0:  # it was killed, and could not tell Airflow itself
             follow(command, read, environment, folder)
@@ -146,7 +149,8 @@ def run_dag(
 
 
 def _print_run(night: Run) -> None:
-    decision, outcome, landed = night.read(DECISION), night.read(OUTCOME), night.read(INPUTS).landed
+    decision, outcome, inputs = night.read(DECISION), night.read(OUTCOME), night.read(INPUTS)
+    landed = inputs.landed
     if landed and landed.fallback:
         print_line(f"Events were read from files: {landed.fallback}")
         console.print()
@@ -158,6 +162,8 @@ def _print_run(night: Run) -> None:
     _print_events(night)
     console.print()
     print_line(f"Run {night.name}: {outcome.reason}")
+    if inputs.trains:
+        print_line(f"trained: {inputs.because}")
     if latest:
         print_line(f"latest:  {latest}  {registry.storage.uri(LATEST)}")
     print_line(f"report:  {night.uri(REPORT)}")

@@ -15,7 +15,7 @@ from ltr_pipeline.report.nights import nights, report_of
 
 __all__ = ["report", "runs"]
 
-_COLOURS = {"published": "green", "kept": "yellow", "unfinished": "red"}
+_COLOURS = {"published": "green", "kept": "yellow", "not due": "dim", "unfinished": "red"}
 
 
 def runs(limit: int, as_json: bool) -> None:

@@ -24,7 +24,9 @@ def print_gate(decision: Decision) -> None:
     rows = [(*row[:-1], f"[{_COLOURS[row[-1]]}]{row[-1]}[/]") for row in gate_rows(decision)]
     print_table(GATE_COLUMNS, rows)
     colour = "green" if decision.verdict == "publish" else "yellow"
-    console.print(f"\nVerdict: [bold {colour}]{decision.verdict}[/]")
+    console.print(
+        f"\nVerdict: [bold {colour}]{decision.verdict}[/]" if decision.due else "\nThe version in use was judged."
+    )
     for reason in decision.reasons:
         print_line(f"  - {reason}")
 

@@ -1,4 +1,4 @@
-"""Show the gate's Variables in Airflow, and create those that are missing."""
+"""Show the nights' Variables in Airflow, and create those that are missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.markup import escape
 
 from ltr_pipeline.cli.console import console, print_error, print_json, print_table
 from ltr_pipeline.errors import LtrError, SettingsError
-from ltr_pipeline.gate.policy import VARIABLES, plain_value
-from ltr_pipeline.gate.variables import Found, import_file, remark, unread
+from ltr_pipeline.tuning import plain_value
+from ltr_pipeline.variables import VARIABLES, Found, import_file, remark, unread
 
 __all__ = ["create_missing", "look", "variables"]
 
@@ -69,16 +69,16 @@ def _asked(done_to: str, *options: str) -> Found:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise LtrError(f"the gate's Variables could not be {done_to}: {''.join(last)}")
+        raise LtrError(f"the nights' Variables could not be {done_to}: {''.join(last)}")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Found)
 
 
 def _created(found: Found) -> str:
     count = Counter(each.created for each in found.variables)
     if not count[True]:
-        return f"The gate's {count[False]} Variables have values; nothing was created."
+        return f"All {count[False]} Variables have values; nothing was created."
     others = ", the others had values" if count[False] else ""
-    return f"{count[True]} of the gate's {count.total()} Variables were created{others}."
+    return f"{count[True]} of {count.total()} Variables were created{others}."
 
 
 def _shown(text: str) -> str:

@@ -27,10 +27,15 @@ from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.dataset.labels import (
     FEEDBACK_TYPES,
     Account,
+    Answered,
+    Joined,
     Labelled,
+    answered_bucket,
     impression_types,
+    joined,
     label_bucket,
     once_each,
+    shown_once,
     spelling,
 )
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
@@ -57,7 +62,16 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.digest import file_sha256
 
-__all__ = ["build", "events", "first_shown", "rankings"]
+__all__ = [
+    "answered",
+    "build",
+    "events",
+    "first_shown",
+    "joined_events",
+    "rankings",
+    "shown_features",
+    "shown_times",
+]
 
 
 _MANY_UNSEEN: Final = 0.05
@@ -209,6 +223,25 @@ def rankings(
         yield _label(landed, bucket, mapping, (), windows).table
 
 
+def answered(data: Storage, partitions: Partitions[str, str], mapping: Mapping, windows: Windows) -> Iterator[Answered]:
+    """Yield the lists that people saw, and what they made of them, bucket after bucket (`labels.answered_bucket`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        yield answered_bucket(
+            landed.read(IMPRESSIONS, bucket, impression_types(())),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
+            relevance=mapping.relevance,
+            windows=windows,
+            session_gap=mapping.session_gap,
+        )
+
+
 def events(
     data: Storage, partitions: Partitions[str, str], mapping: Mapping
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
@@ -228,6 +261,66 @@ def events(
             landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
             mapping.session_gap,
         )
+
+
+def joined_events(
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping, span: Span, skew_seconds: float = 0.0
+) -> Iterator[Joined]:
+    """Yield the events of a stretch of time in the landed `partitions`, bucket after bucket (`labels.joined`).
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed, inside = _LandedTables(data, partitions), _inside(span)
+    for bucket in range(landed.buckets):
+        yield joined(
+            landed.read(IMPRESSIONS, bucket, impression_types(()), inside),
+            landed.read(FEEDBACK, bucket, FEEDBACK_TYPES, inside),
+            mapping.session_gap,
+            skew_seconds,
+        )
+
+
+def shown_features(
+    data: Storage, partitions: Partitions[str, str], mapping: Mapping, wanted: pl.Expr
+) -> Iterator[pl.DataFrame]:
+    """Yield some of the impressions that people saw, with the features of messages, bucket after bucket.
+
+    Each is there once (`labels.shown_once`).
+
+    Parameters
+    ----------
+    wanted
+        Tells of each landed impression whether to read it; whole rankings where sessions are made of them.
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, partitions)
+    for bucket in range(landed.buckets):
+        found = landed.read(IMPRESSIONS, bucket, impression_types(mapping.features), wanted)
+        yield shown_once(found, mapping.features, mapping.session_gap)
+
+
+def shown_times(data: Storage, partition: str) -> Iterator[pl.Series]:
+    """Yield the times of all impressions of a landed partition, duplicates included, bucket after bucket.
+
+    Raises
+    ------
+    DatasetError
+        As `rankings`.
+    """
+    landed = _LandedTables(data, {partition: ""})
+    for bucket in range(landed.buckets):
+        yield landed.read(IMPRESSIONS, bucket, {TIME: impression_types(())[TIME]})[TIME]
+
+
+def _inside(span: Span) -> pl.Expr:
+    return pl.col(TIME).is_between(span.start, span.end, closed="left")
 
 
 def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:
@@ -291,8 +384,8 @@ class _LandedTables:
             self._sha256 |= {f"{partition}/{info.name}": info.sha256 for info in manifest.files}
         self.buckets = math.gcd(*self._buckets.values())
 
-    def read(self, table: str, bucket: int, types: dict[str, Any]) -> pl.DataFrame:
-        """Read all rows of one bucket, partition after partition, as they landed."""
+    def read(self, table: str, bucket: int, types: dict[str, Any], wanted: pl.Expr | None = None) -> pl.DataFrame:
+        """Read all rows of one bucket, or those that are wanted, partition after partition, as they landed."""
         keys = [
             table_key(partition, table, landed)
             for partition, count in self._buckets.items()
@@ -300,13 +393,14 @@ class _LandedTables:
         ]
         try:
             with ExitStack() as files:
-                return pl.scan_parquet(
+                rows = pl.scan_parquet(
                     [self._checked(key, files.enter_context(self.data.local_file(key))) for key in keys],
                     schema=types,
                     missing_columns="insert",
                     extra_columns="ignore",
                     hive_partitioning=False,
-                ).collect()
+                )
+                return (rows if wanted is None else rows.filter(wanted)).collect()
         except (pl.exceptions.PolarsError, NotFoundError, OSError) as error:
             raise DatasetError(
                 f"bucket {bucket} of the landed {table} cannot be read: {error}; land the partition again"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import polars as pl
@@ -33,6 +33,8 @@ from ltr_pipeline.schema import (
     PLACES,
     QUERY_ID,
     RANKING_ID,
+    RATING,
+    RATINGS,
     RELEVANCE,
     SHADOW,
     SOURCE,
@@ -46,11 +48,17 @@ __all__ = [
     "DROPPED_FEEDBACK",
     "DROPPED_IMPRESSIONS",
     "FEEDBACK_TYPES",
+    "SHOWN_AT",
     "Account",
+    "Answered",
+    "Joined",
     "Labelled",
+    "answered_bucket",
     "impression_types",
+    "joined",
     "label_bucket",
     "once_each",
+    "shown_once",
     "spelling",
 ]
 
@@ -61,12 +69,14 @@ DROPPED_IMPRESSIONS: Final = {
     "repeated": "shown before in the same ranking; its interactions count for the first time it was shown",
     "before_window": "the ranking began before the window",
     "immature": "the ranking's attribution window has not closed yet",
+    "left_out": "the calendar leaves out the day that the ranking began on",
     "list_too_long": f"more than {MAX_GROUP_ROWS:,} candidates, which LightGBM cannot train on",
     "single_candidate": "nothing to rank: no other candidate is left",
 }
 DROPPED_FEEDBACK: Final = {
     "after_cutoff": "event time at or after the end of the window",
     "unknown_action": "the mapping gives its action no relevance (any more)",
+    "rated": "it is a rating and no action with a relevance: ratings tell of satisfaction and never train",
     "no_impression": "the item was never shown for that query, or not in the ranking it names",
     "before_impression": "older than every impression it could belong to",
     "too_late": "the attribution window had closed",
@@ -78,6 +88,9 @@ _RANKING: Final = (QUERY_ID, RANKING_ID)
 _CANDIDATE: Final = (QUERY_ID, RANKING_ID, ITEM_ID)
 _UTC: Final = pl.Datetime("us", "UTC")
 _REASON: Final = "reason"
+
+SHOWN_AT: Final = "shown_at"
+"""When the impression that an interaction belongs to was shown."""
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,27 +170,107 @@ def label_bucket(
         Where no ranking was named, what a user was shown for a query without a longer gap is one, and feedback of a
         user that names none belongs to an impression of that user; None leaves it at the pair (query, UTC day).
     """
+    met = _met(impressions, feedback, features, windows, session_gap)
+    candidates = met.once.filter(pl.col(_REASON).is_null())
+    judged = _meaning(_feedback_reasons(met.joined, candidates, windows), relevance)
+    table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
+    return Labelled(
+        table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
+        impressions=_account(impressions.height, met.reasons),
+        feedback=_account(feedback.height, judged[_REASON]),
+        unseen=judged.filter(pl.col(_REASON) == "no_impression")
+        .join(met.seen, on=[QUERY_ID, ITEM_ID], how="anti")
+        .select(spelling())
+        .to_series(),
+        skewed=int((met.joined["shown_at"] > met.joined[TIME]).sum()),
+    )
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One bucket of lists that people saw, and what they made of them inside the attribution window.
+
+    Attributes
+    ----------
+    lists
+        As `Labelled.table`, without features; lists of one candidate are there, too.
+    ratings
+        The latest rating of each item of a list that was rated: `QUERY_ID`, `RANKING_ID`, `ITEM_ID` and `RATING`.
+    """
+
+    lists: pl.DataFrame
+    ratings: pl.DataFrame
+
+
+def answered_bucket(
+    impressions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    *,
+    relevance: Mapping[str, int],
+    windows: Windows,
+    session_gap: timedelta | None = None,
+) -> Answered:
+    """Return the lists of one bucket with their answers: which impressions and interactions count, `label_bucket` says.
+
+    Ratings count as interactions do, whatever the action beside them.
+
+    Parameters
+    ----------
+    impressions, feedback, relevance, windows, session_gap
+        As `label_bucket` takes them.
+    """
+    met = _met(impressions, feedback, (), windows, session_gap)
+    shown = met.once.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "single_candidate"))
+    counted = _feedback_reasons(met.joined, shown, windows).filter(pl.col(_REASON).is_null())
+    table = _with_relevance(shown, _meaning(counted, relevance))
+    rated = counted.filter(pl.col(RATING).is_between(*RATINGS)).sort(TIME, maintain_order=True)
+    return Answered(
+        lists=table.select(_LABELLED_COLUMNS).sort(TIME, *_CANDIDATE),
+        ratings=rated.group_by(_CANDIDATE, maintain_order=True).agg(pl.col(RATING).last()).sort(_CANDIDATE),
+    )
+
+
+@dataclass(frozen=True)
+class _Met:
+    """Impressions and feedback of a bucket, each once, and which belongs to which.
+
+    Attributes
+    ----------
+    seen
+        Impressions that feedback may belong to.
+    once
+        Each candidate that was shown, with the reason why its ranking is not used.
+    reasons
+        Why each distinct impression is not used, null where it is.
+    joined
+        Feedback with the ranking it belongs to.
+    """
+
+    seen: pl.DataFrame
+    once: pl.DataFrame
+    reasons: pl.Series
+    joined: pl.DataFrame
+
+
+def _met(
+    impressions: pl.DataFrame,
+    feedback: pl.DataFrame,
+    features: Sequence[str],
+    windows: Windows,
+    session_gap: timedelta | None,
+) -> _Met:
     distinct = _deduplicated(_typed(impressions, impression_types(features)))
     shown = _shown(_in_sessions(distinct, session_gap) if session_gap else distinct, windows.cutoff)
     live = shown.filter(pl.col(_REASON).is_null())
     once = _whole_rankings(_first_of(live, _CANDIDATE), windows)
-    candidates = once.filter(pl.col(_REASON).is_null())
     seen = shown.filter(pl.col(_REASON).is_null() | (pl.col(_REASON) == "unavailable"))
     answers = _deduplicated(_typed(feedback, FEEDBACK_TYPES))
-    joined = _with_impression(answers, seen, windows.skew_seconds, by_user=session_gap is not None)
-    judged = _feedback_reasons(joined, candidates, relevance, windows)
-    table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
     repeated = pl.repeat("repeated", live.height - once.height, dtype=pl.String, eager=True)
-    reasons = pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]])
-    return Labelled(
-        table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
-        impressions=_account(impressions.height, reasons),
-        feedback=_account(feedback.height, judged[_REASON]),
-        unseen=judged.filter(pl.col(_REASON) == "no_impression")
-        .join(seen, on=[QUERY_ID, ITEM_ID], how="anti")
-        .select(spelling())
-        .to_series(),
-        skewed=int((joined["shown_at"] > joined[TIME]).sum()),
+    return _Met(
+        seen=seen,
+        once=once,
+        reasons=pl.concat([shown[_REASON].drop_nulls(), repeated, once[_REASON]]),
+        joined=_with_impression(answers, seen, windows.skew_seconds, by_user=session_gap is not None),
     )
 
 
@@ -214,10 +307,53 @@ def once_each(
     impressions, feedback, session_gap
         As `label_bucket` takes them.
     """
-    shown = _deduplicated(_typed(impressions, impression_types(())))
-    shown = _in_sessions(shown, session_gap) if session_gap else shown
-    seen = ~pl.col(SHADOW).fill_null(value=False) & pl.col(AVAILABLE).fill_null(value=True)
-    return shown.filter(seen), _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+    shown = shown_once(impressions, (), session_gap).filter(pl.col(AVAILABLE).fill_null(value=True))
+    return shown, _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+
+
+class Joined(NamedTuple):
+    """One bucket of impressions that people saw and of interactions, each event once and in order of time.
+
+    Attributes
+    ----------
+    shown
+        Impressions, unavailable items (`AVAILABLE`) included.
+    answers
+        Interactions; their `RANKING_ID` is that of the impression they belong to, and `SHOWN_AT` its time: null where
+        there is none.
+    """
+
+    shown: pl.DataFrame
+    answers: pl.DataFrame
+
+
+def joined(
+    impressions: pl.DataFrame, feedback: pl.DataFrame, session_gap: timedelta | None = None, skew_seconds: float = 0.0
+) -> Joined:
+    """Find the impression that each interaction of a bucket belongs to, whenever either happened.
+
+    Parameters
+    ----------
+    impressions, feedback, session_gap
+        As `label_bucket` takes them.
+    skew_seconds
+        As in `Windows`.
+    """
+    shown = shown_once(impressions, (), session_gap)
+    answers = _deduplicated(_typed(feedback, FEEDBACK_TYPES))
+    return Joined(shown, _with_impression(answers, shown, skew_seconds, by_user=session_gap is not None))
+
+
+def shown_once(
+    impressions: pl.DataFrame, features: Sequence[str], session_gap: timedelta | None = None
+) -> pl.DataFrame:
+    """Return the impressions of a bucket that people saw, each event once and in order of time, with some features.
+
+    Unavailable items are among them.
+    """
+    distinct = _deduplicated(_typed(impressions, impression_types(features)))
+    distinct = _in_sessions(distinct, session_gap) if session_gap else distinct
+    return distinct.filter(~pl.col(SHADOW).fill_null(value=False))
 
 
 def impression_types(features: Sequence[str]) -> dict[str, Any]:
@@ -292,6 +428,8 @@ def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
         .then(pl.lit("before_window"))
         .when(pl.col("ended") >= windows.mature_end)
         .then(pl.lit("immature"))
+        .when(pl.col("began").dt.date().is_in(windows.left_out))
+        .then(pl.lit("left_out"))
         .when(pl.col("size") > MAX_GROUP_ROWS)
         .then(pl.lit("list_too_long"))
         .when(pl.col("size") == 1)
@@ -301,18 +439,12 @@ def _whole_rankings(candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
     return candidates.drop(TIME, _REASON).join(whole, on=_RANKING, how="left")
 
 
-def _feedback_reasons(
-    joined: pl.DataFrame, candidates: pl.DataFrame, relevance: Mapping[str, int], windows: Windows
-) -> pl.DataFrame:
-    """Add the relevance of each interaction, and the reason to drop it, null where there is none."""
+def _feedback_reasons(joined: pl.DataFrame, candidates: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Add the reason to drop an interaction, whatever it says; null where there is none."""
     used = candidates.select(_CANDIDATE).with_columns(used=True)
-    value = pl.col(ACTION).replace_strict(dict(relevance), default=None, return_dtype=pl.Int8)
     return joined.join(used, on=_CANDIDATE, how="left").with_columns(
-        value.alias(RELEVANCE),
         pl.when(pl.col(TIME) >= windows.cutoff)
         .then(pl.lit("after_cutoff"))
-        .when(value.is_null())
-        .then(pl.lit("unknown_action"))
         .when(pl.col("shown_at").is_null() & pl.col("shown_later_at").is_null())
         .then(pl.lit("no_impression"))
         .when(pl.col("shown_at").is_null())
@@ -322,6 +454,16 @@ def _feedback_reasons(
         .when(pl.col("used").is_null())
         .then(pl.lit("impression_dropped"))
         .alias(_REASON),
+    )
+
+
+def _meaning(feedback: pl.DataFrame, relevance: Mapping[str, int]) -> pl.DataFrame:
+    """Add the relevance of each interaction; one without any is dropped for that, if it is not after the cutoff."""
+    value = pl.col(ACTION).replace_strict(dict(relevance), default=None, return_dtype=pl.Int8)
+    nothing = pl.when(pl.col(RATING).is_null()).then(pl.lit("unknown_action")).otherwise(pl.lit("rated"))
+    means_nothing = value.is_null() & (pl.col(_REASON).fill_null("") != "after_cutoff")
+    return feedback.with_columns(
+        value.alias(RELEVANCE), pl.when(means_nothing).then(nothing).otherwise(_REASON).alias(_REASON)
     )
 
 
@@ -360,6 +502,7 @@ def spelling() -> pl.Expr:
 
 
 def _with_relevance(candidates: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
+    """Give candidates the largest relevance that an interaction or their own label has; 0 without any."""
     best = interactions.group_by(_CANDIDATE).agg(pl.col(RELEVANCE).max())
     return candidates.join(best, on=_CANDIDATE, how="left").with_columns(
         pl.max_horizontal(RELEVANCE, LABEL, pl.lit(0, pl.Int8)).alias(RELEVANCE)

@@ -10,10 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ltr_pipeline.dataset.labels import impression_types
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
-from ltr_pipeline.dataset.windows import Span
+from ltr_pipeline.dataset.windows import Span, Windows
 from ltr_pipeline.errors import DatasetError
+from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.schema import (
+    AS_SERVED,
     ITEM_ID,
     MAX_GROUP_ROWS,
     POSITION,
@@ -31,7 +34,7 @@ from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part"]
 
-IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP)
+IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP, AS_SERVED)
 UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
 """Where an item was shown when nobody logged it: below every place there is."""
 
@@ -60,6 +63,8 @@ class Dataset:
     propensity
         Probability of the place each item was shown at, float32 (n,); NaN where it was not logged, None when it never
         was.
+    weight
+        What each ranking counts for in training, float32 (rankings,), by the calendar; None when all count alike.
     """
 
     features: NDArray[np.float32]
@@ -69,6 +74,7 @@ class Dataset:
     position: NDArray[np.int32] | None
     ids: pl.DataFrame
     propensity: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 def load_part(
@@ -91,14 +97,15 @@ def load_part(
     span: Part = getattr(manifest, part)
     names = [feature_column(name) for name in manifest.features]
     features = np.empty((span.rows, len(names)), dtype=np.float32)
-    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, RELEVANCE, POSITION, PROPENSITY, *ids]))
-    narrow, groups, filled = [], [], 0
+    columns = list(dict.fromkeys([QUERY_ID, RANKING_ID, TIME, RELEVANCE, POSITION, PROPENSITY, *ids]))
+    narrow, groups, days, filled = [], [], [], 0
     for file, sha256 in manifest.tables.items():
         table = _rows(data, f"{folder}/{file}", sha256, span, [*columns, *names])
         features[filled : filled + table.height] = table.select(names).to_numpy()
         filled += table.height
         narrow.append(table.select(RELEVANCE, POSITION, PROPENSITY, *ids))
         groups.append(_run_lengths(table.select(pl.struct(QUERY_ID, RANKING_ID).rle_id()).to_series()))
+        days.append(table[TIME].dt.date().gather(starts(groups[-1])))
     rest = pl.concat(narrow, rechunk=True)
     return Dataset(
         features=features,
@@ -108,6 +115,7 @@ def load_part(
         position=_positions(rest[POSITION]),
         ids=rest.select(ids),
         propensity=_propensities(rest[PROPENSITY]),
+        weight=_weights(pl.concat(days), manifest.windows),
     )
 
 
@@ -118,7 +126,10 @@ def _rows(data: Storage, key: str, sha256: str, span: Span, columns: Sequence[st
                 f"{data.uri(key)} is not the table the manifest was written for; build the dataset again"
             )
         rows = pl.scan_parquet(path, hive_partitioning=False)
-        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(*columns).collect()
+        there, types = set(rows.collect_schema().names()), impression_types(())
+        # A table that a former release wrote has no column that was declared since.
+        chosen = [pl.col(name) if name in there else pl.lit(None, types[name]).alias(name) for name in columns]
+        return rows.filter(pl.col(TIME).is_between(span.start, span.end, closed="left")).select(chosen).collect()
 
 
 def _run_lengths(run: pl.Series) -> NDArray[np.int32]:
@@ -129,6 +140,14 @@ def _positions(logged: pl.Series) -> NDArray[np.int32] | None:
     if logged.null_count() == len(logged):
         return None
     return logged.fill_null(UNKNOWN_POSITION).to_numpy()
+
+
+def _weights(days: pl.Series, windows: Windows) -> NDArray[np.float32] | None:
+    """Return what each ranking counts for, by its day."""
+    weights = {day: windows.weight(day) for day in days.unique()}
+    if all(weight == 1 for weight in weights.values()):
+        return None
+    return days.replace_strict(weights, return_dtype=pl.Float32).to_numpy()
 
 
 def _propensities(logged: pl.Series) -> NDArray[np.float32] | None:

@@ -121,10 +121,10 @@ class DatasetManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def joinable(self) -> int:
         """Return how many interactions of the window could belong to an impression.
 
-        Duplicates, later ones and those whose action means nothing are left out.
+        Duplicates, later ones and those whose action means nothing, ratings among them, are left out.
         """
         feedback = self.feedback
-        others = sum(feedback.dropped.get(reason, 0) for reason in ("after_cutoff", "unknown_action"))
+        others = sum(feedback.dropped.get(reason, 0) for reason in ("after_cutoff", "unknown_action", "rated"))
         return feedback.landed - feedback.duplicates - others
 
     @property

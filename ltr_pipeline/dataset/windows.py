@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
 import msgspec
 
+from ltr_pipeline.calendar import Occasion, weight_on
 from ltr_pipeline.errors import DatasetError
 
 __all__ = ["Span", "Windows", "split"]
@@ -32,6 +33,10 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         may be stamped by two clocks.
     min_queries
         Eligible test rankings that the test part grows back for, by the gate's policy; it does not grow for 0.
+    occasions
+        Declared events of these days, as they were when the run began. Rankings of days that are left out are in no
+        part: a model that was not to learn from a day is not to be judged by it either, since the gate asks about
+        ordinary days to come.
 
     Raises
     ------
@@ -46,6 +51,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     valid_days: int = 2
     min_queries: int = 0
     skew_seconds: float = 0.0
+    occasions: tuple[Occasion, ...] = ()
 
     def __post_init__(self) -> None:
         if self.cutoff.utcoffset() != timedelta(0) or self.cutoff.timetz() != time(tzinfo=UTC):
@@ -68,6 +74,20 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """End of the days whose attribution windows have closed, exclusive."""
         return self.cutoff - timedelta(days=self.attribution_days)
 
+    @property
+    def days(self) -> list[date]:
+        """Return every day of the window, oldest first."""
+        return [(self.start + timedelta(days=day)).date() for day in range(self.window_days)]
+
+    @property
+    def left_out(self) -> list[date]:
+        """Return the days whose rankings are in no part, as the calendar says."""
+        return [day for day in self.days if self.weight(day) == 0]
+
+    def weight(self, day: date) -> float:
+        """Return what a ranking of a day counts for in training; see `calendar.weight_on`."""
+        return weight_on(day, self.occasions)
+
 
 class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A stretch of event time, ``[start, end)``, UTC."""
@@ -88,7 +108,7 @@ def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     The test part is the last `test_days` mature days, or more: it grows back a day at a time until it has
     `min_queries` queries of users with an eligible ranking. Growing leaves half of the days with data, from the first
     to the last, to training. Where the data is so young that the three parts do not fit, test and validation get half
-    of it together.
+    of it together. Days that the calendar leaves out do not count: the parts reach over them.
 
     Parameters
     ----------
@@ -109,9 +129,18 @@ def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
 
     >>> [f"{span.start:%d} to {span.end:%d}" for span in split([20] * 8, ten)]
     ['01 to 05', '05 to 06', '06 to 09']
+
+    Where the 7th is left out, they reach a day farther back.
+
+    >>> sale = Occasion(name="Sale", first=date(2025, 1, 7), last=date(2025, 1, 7), weight=0)
+    >>> with_sale = msgspec.structs.replace(ten, occasions=(sale,))
+    >>> [f"{span.start:%d} to {span.end:%d}" for span in split([60] * 6 + [0, 60], with_sale)]
+    ['01 to 05', '05 to 06', '06 to 09']
     """
-    mature = len(asked)
-    days = mature - next((day for day, count in enumerate(asked) if count), 0)
+    first = next((day for day, count in enumerate(asked) if count), 0)
+    left_out = set(windows.left_out)
+    counted = [day for day, date in enumerate(windows.days[: len(asked)]) if day >= first and date not in left_out]
+    days = len(counted)
     held_out, valid = windows.test_days + windows.valid_days, windows.valid_days
     budget = days // 2
     if days > held_out:
@@ -119,8 +148,10 @@ def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:
     else:
         valid = min(valid, budget // 2)
     test = min(windows.test_days, budget - valid)
-    while test < budget - valid and sum(asked[mature - test :]) < windows.min_queries:
+    while test < budget - valid and sum(asked[day] for day in counted[days - test :]) < windows.min_queries:
         test += 1
-    edges = [windows.start + timedelta(days=day) for day in (0, mature - test - valid, mature - test, mature)]
+    held_out_from = [*counted, len(asked)]
+    inner = (held_out_from[days - test - valid], held_out_from[days - test])
+    edges = [windows.start + timedelta(days=day) for day in (0, *inner, len(asked))]
     train_span, valid_span, test_span = (Span(start=start, end=end) for start, end in pairwise(edges))
     return train_span, valid_span, test_span

@@ -22,11 +22,24 @@ from ltr_pipeline.schema import (
     PROPENSITY,
     PROTECTED_GROUP,
     QUERY_ID,
+    RATINGS,
     SHADOW,
     TEAM,
 )
 
-__all__ = ["Found", "event_id", "example", "groups", "keys_of", "of_count", "of_items", "put_together", "time", "user"]
+__all__ = [
+    "Found",
+    "event_id",
+    "example",
+    "groups",
+    "keys_of",
+    "of_count",
+    "of_items",
+    "put_together",
+    "rating",
+    "time",
+    "user",
+]
 
 MOST_PATHS: Final = 5
 MOST_GROUPS: Final = 20
@@ -158,6 +171,24 @@ def event_id(roles: Roles) -> Found | None:
     return None
 
 
+def rating(roles: Roles) -> Found | None:
+    """Find how content users were: what feedback has of that name, if it is within the limits."""
+    low, high = RATINGS
+    found: list[tuple[Table, Path]] = []
+    odd: list[tuple[Table, Path]] = []
+    for table in roles.feedback.values():
+        for path, column in table.columns.items():
+            if is_nameable(path) and path[-1].lower() in _RATING and column.is_all("whole", "number"):
+                fits = sum(value.is_integer() and low <= value <= high for value in column.numbers.values())
+                (found if fits >= NEARLY_ALL * len(column) else odd).append((table, path))
+    if found:
+        return _found(found, f"by its name; whole numbers from {low} to {high}", roles)
+    if odd:
+        named = dotted(odd[0][1])
+        return Found((), "", (f"The rating {named} is left out: it is not a whole number from {low} to {high}.",))
+    return None
+
+
 def of_items(roles: Roles) -> Iterator[tuple[str, Found]]:
     """Yield the columns that impressions have beside their ids, by their usual names."""
     rows = roles.shown.rows
@@ -188,6 +219,7 @@ def groups(roles: Roles) -> Iterator[str]:
 
 
 _GROUPS: Final = ("group", "gender", "sex", "ethnicity", "race", "nationality", "age_group")
+_RATING: Final = ("rating", "stars", "satisfaction")
 _EXACT: Final = {
     "label": LABEL,
     "available": AVAILABLE,

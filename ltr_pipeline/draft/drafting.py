@@ -29,6 +29,7 @@ from ltr_pipeline.schema import (
     POSITION,
     QUERY_ID,
     RANKING_ID,
+    RATING,
     TIME,
     USER_ID,
 )
@@ -122,6 +123,7 @@ class _Drafting:
             (USER_ID, columns.user(self.roles)),
             (RANKING_ID, rankings.find(self.roles)),
             (EVENT_ID, columns.event_id(self.roles)),
+            (RATING, columns.rating(self.roles)),
             *columns.of_items(self.roles),
         ):
             if found is not None:

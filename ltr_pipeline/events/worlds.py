@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable
 
 from ltr_pipeline.errors import SourceError
@@ -43,10 +44,11 @@ def check_one_world(data: Storage, since: dt.datetime, mapping: Mapping, *, simu
             "own by LTR_DATA_URI and LTR_REGISTRY_URI, or move these away"
         )
     if others := [one for one in inside if not mapping.continues_from(one.mapping_sha256)]:
+        all_of_them = json.dumps([*mapping.continues, others[-1].mapping_sha256[:12]])
         raise SourceError(
-            f"{_days(others)} in {data.uri()} landed under another mapping: if this one revises it, add "
-            f'continues = ["{others[-1].mapping_sha256[:12]}"] to the file that LTR_MAPPING names, at its top; if it '
-            "reads other events, give them folders of their own by LTR_DATA_URI and LTR_REGISTRY_URI"
+            f"{_days(others)} in {data.uri()} landed under another mapping: if this one revises it, write continues = "
+            f"{all_of_them} at the top of the file that LTR_MAPPING names; if it reads other events, give them folders "
+            "of their own by LTR_DATA_URI and LTR_REGISTRY_URI"
         )
 
 

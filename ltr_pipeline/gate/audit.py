@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -16,11 +17,11 @@ from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.metrics.resampling import cluster_codes
 from ltr_pipeline.metrics.window import Window
 from ltr_pipeline.ranker.data import rankings
-from ltr_pipeline.schema import TIME, USER_ID
+from ltr_pipeline.schema import AS_SERVED, TIME, USER_ID
 
 __all__ = ["AUDITED", "inspect"]
 
-AUDITED: Final = (TIME,)
+AUDITED: Final = (TIME, AS_SERVED)
 """Columns that `inspect` needs of the training and validation rankings; of the test rankings `USER_ID`, too."""
 
 _MOST_ROWS: Final = 200_000
@@ -30,15 +31,19 @@ _MOST_ROWS: Final = 200_000
 _EPOCH: Final = dt.date(1970, 1, 1).toordinal()
 
 
-def inspect(train: Dataset, valid: Dataset, test: Dataset, gains: Gains) -> list[FeatureAudit]:
+def inspect(
+    train: Dataset, valid: Dataset, test: Dataset, gains: Gains, joined: Collection[str] = ()
+) -> list[FeatureAudit]:
     """Look at every feature of the training, validation and test rankings.
 
     Parameters
     ----------
     gains
         What the model and the champion make of the features.
+    joined
+        Features that were joined from tables: what the service logged of them was not learned from.
     """
-    return audit.measure(_window(train, valid, test), test.feature_names, gains)
+    return audit.measure(_window(train, valid, test), test.feature_names, gains, joined)
 
 
 def _window(*parts: Dataset) -> Window:
@@ -54,7 +59,14 @@ def _window(*parts: Dataset) -> Window:
         day=time.dt.date().cast(pl.Int32).to_numpy().astype(np.int64) + _EPOCH,
         part=np.repeat(np.arange(len(parts)), [len(part.group) for part in thinned]),
         user=cluster_codes(parts[-1].ids[USER_ID].gather(first[-1])),
+        as_served=np.concatenate([_as_served(part)[some] for part, some in zip(parts, chosen, strict=True)]),
     )
+
+
+def _as_served(part: Dataset) -> NDArray[np.bool_]:
+    """Tell of which rankings the service logged every row when it answered, bool (rankings,)."""
+    rows = part.ids[AS_SERVED].fill_null(value=False).to_numpy()
+    return np.logical_and.reduceat(rows, starts(part.group)) if len(rows) else np.zeros(0, dtype=bool)
 
 
 def _every(rankings: int, step: int) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ data). ``docs/gate.md`` has the table of what each does to the verdict.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,7 +16,10 @@ from ltr_pipeline.gate.checks.check import Check, Status
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.policy import Policy
 
-__all__ = ["Champion", "Decision", "blocks", "decide"]
+__all__ = ["NOT_DUE", "Champion", "Decision", "blocks", "decide"]
+
+NOT_DUE: Final = "not due"
+"""How the reason begins why a night trained no model, where it was the policy's."""
 
 
 class Champion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,6 +52,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         What was applied.
     champion
         The version that was in use; None where there was none that could be scored, and from a release that did not.
+    due
+        False where no training was due; then the checks are those of the version in use and of the data, `verdict` is
+        ``keep``, and the first reason says why none was due.
     document
         SHA-256 of the frozen document that was judged, and that alone may be published; None when there is none, and
         in the document itself.
@@ -61,23 +67,23 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     policy: Policy
     champion: Champion | None = None
     document: str | None = None
+    due: bool = True
 
 
 def decide(evidence: Evidence, policy: Policy) -> Decision:
-    """Judge a challenger.
+    """Judge a challenger, or where no training was due the version in use.
 
     Every check is made, so that one run shows all that is wrong. A check blocks when its status does (see `blocks`);
     nothing is published in a dry run, whose first reason says what an enforcing gate would have done.
     """
+    if not evidence.due:
+        return _resting(evidence, policy)
     checks = [
         *(_of_the_model(evidence, policy) if not evidence.untrained else ()),
         ranker.trained(evidence),
         inputs.samples(evidence, policy),
         inputs.queries(evidence, policy),
-        inputs.fresh_events(evidence.landed),
-        inputs.quarantined_share(evidence.landed, policy),
-        inputs.lost_share(evidence.landed, policy),
-        inputs.unjoined_share(evidence, policy),
+        *_of_the_events(evidence, policy),
     ]
     reasons = [check.reason for check in checks if blocks(check.status, policy)]
     if policy.gate_mode == "dry_run":
@@ -93,6 +99,24 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
     )
 
 
+def _resting(evidence: Evidence, policy: Policy) -> Decision:
+    """Judge the version in use, as a challenger would be; what fails is told, and there is nothing to publish."""
+    checks = [
+        *_of_the_version_in_use(evidence, policy),
+        inputs.queries(evidence, policy),
+        *_of_the_events(evidence, policy),
+    ]
+    return Decision(
+        verdict="keep",
+        checks=checks,
+        reasons=[f"{NOT_DUE}: {evidence.untrained}", *(check.reason for check in checks if check.status == "fail")],
+        mode=policy.gate_mode,
+        policy=policy,
+        champion=_champion(evidence, policy),
+        due=False,
+    )
+
+
 def _champion(evidence: Evidence, policy: Policy) -> Champion | None:
     version, measured = evidence.champion.version, evidence.champion_fairness
     if version is None or measured is None:
@@ -103,11 +127,11 @@ def _champion(evidence: Evidence, policy: Policy) -> Champion | None:
 def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     """Yield the checks that need a model."""
     coin, unbiased = leaks.coin(evidence.coins), rivals.unbiased_delta(evidence, policy)
-    yield ranker.ndcg_at_5(evidence, policy)
+    yield ranker.ndcg_at_5(evidence.metrics.ndcg_at_5, policy)
     yield ranker.beats_random(evidence)
     yield fairness.fairness_gap(evidence.fairness, policy)
     yield fairness.unknown_groups(evidence.fairness, policy)
-    yield ranker.latency_p95(evidence, policy)
+    yield ranker.latency_p95(evidence.latency, policy)
     yield rivals.champion(evidence, policy)
     yield rivals.best_recent(evidence, policy)
     yield coin
@@ -117,6 +141,26 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield leaks.suspicious_gain(evidence.champion, policy, doubt=leaks.doubt(coin, unbiased, audit=clean))
     yield audited
     yield inputs.feature_change(evidence, policy)
+
+
+def _of_the_version_in_use(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    """Yield the checks that a model can be held against by itself, as far as they could be measured."""
+    champion, fair = evidence.champion, evidence.champion_fairness
+    if champion.metrics:
+        yield ranker.ndcg_at_5(champion.metrics.ndcg_at_5, policy)
+    else:
+        yield ranker.ndcg_at_5(evidence.metrics.ndcg_at_5, policy, champion.reason)
+    if fair:
+        yield fairness.fairness_gap(fair, policy)
+        yield fairness.unknown_groups(fair, policy)
+    yield ranker.latency_p95(evidence.champion_latency, policy)
+
+
+def _of_the_events(evidence: Evidence, policy: Policy) -> Iterator[Check]:
+    yield inputs.fresh_events(evidence.landed)
+    yield inputs.quarantined_share(evidence.landed, policy)
+    yield inputs.lost_share(evidence.landed, policy)
+    yield inputs.unjoined_share(evidence, policy)
 
 
 def blocks(status: Status, policy: Policy) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Mapping as Table
 from collections.abc import Sequence
 from importlib.metadata import version as library_version
@@ -105,9 +106,11 @@ def _joined(mapping: Mapping) -> dict[str, Any]:
 
 
 def hashes(manifest: DatasetManifest, mapping: Mapping) -> dict[str, str]:
-    """Return the SHA-256 of all that a model was made from: the dataset's tables and the mapping."""
+    """Return the SHA-256 of all that a model was made from: the dataset's tables, the mapping, declared events."""
     snapshots = {f"feature table {name}": use.snapshot.sha256 for name, use in manifest.feature_tables.items()}
-    return manifest.tables | snapshots | {"mapping": mapping.sha256}
+    declared = msgspec.json.encode(manifest.windows.occasions)
+    calendar = {"declared events": hashlib.sha256(declared).hexdigest()} if manifest.windows.occasions else {}
+    return manifest.tables | snapshots | {"mapping": mapping.sha256} | calendar
 
 
 def libraries() -> dict[str, str]:

@@ -90,12 +90,17 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         can be scored, or no such ranking, and from a release that did not measure it.
     latency
         Of the challenger; None without test rankings to measure it on.
+    champion_latency
+        That of the published version, where there is no challenger.
     landed
         What arrived for this run; None for a backfill, which reads no source.
     trees
         Of the challenger.
     untrained
-        Why there is no challenger, and so nothing measured; empty when there is one.
+        Why there is no challenger, so that only the published version and the baselines are measured; empty when there
+        is one.
+    due
+        False where there is none because no training was due: then the published version is judged in its place.
     coins
         Whether the challenger's scores know what exploration's coins decided; None when no position was logged, and
         from a release that did not look.
@@ -132,3 +137,10 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unjoined: int = 0
     reliability: Reliability | None = None
     champion_fairness: Fairness | None = None
+    champion_latency: Latency | None = None
+    due: bool = True
+
+    @property
+    def judged(self) -> Metrics:
+        """Metrics of the challenger; where there is none, of the published version, if they could be measured."""
+        return self.champion.metrics or self.metrics if self.untrained else self.metrics

@@ -221,36 +221,42 @@ def gather(
     )
 
 
-def without_model(why: str, days: HeldOut, champion: Rival | None, landed: Landed | None) -> Evidence:
-    """Tell what is known of a night on which there was nothing to learn from.
+def without_model(why: str, days: HeldOut, published: Rivals, landed: Landed | None, *, due: bool = True) -> Evidence:
+    """Measure the champion by itself, on a night that made no model.
 
     Parameters
     ----------
     why
-        What was missing.
-    champion
-        The published version, whose fairness is measured all the same.
+        What there was not to learn from, or why no training was due.
+    published
+        The champion, which is measured on the rankings that it was not trained on, and the legacy weights.
     landed
         What arrived for this run; None for a backfill.
+    due
+        Whether a training was due.
     """
     manifest, none = days.manifest, Estimate(value=None, low=None, high=None, n=0)
-    alone = Contest(days, champion.scorer, Rivals(champion=champion)) if champion else None
+    champion = published.champion
+    alone = Contest(days, champion.scorer, published) if champion else None
     return Evidence(
         trees=0,
         untrained=why,
+        due=due,
         train_impressions=manifest.train.rows,
-        test_queries=manifest.test.eligible,
+        test_queries=alone.eligible if alone else manifest.test.eligible,
         metrics=Metrics(ndcg_at_5=none, linear_ndcg_at_5=none, mrr=none, hit_at_3=none),
         against_random=None,
-        champion=Comparison(
-            version=champion.version if champion else None, kind="champion" if champion else "none", reason=NO_MODEL
-        ),
+        baselines={name: alone.metrics(order) for name, order in alone.baselines.items()} if alone else {},
+        champion=_alone(alone, champion)
+        if alone and champion
+        else Comparison(version=None, kind="none", reason=NO_MODEL),
         fairness=fairness.Fairness(configured=False, evaluable=False, reason=NO_MODEL),
         latency=None,
         landed=landed,
         joinable=manifest.joinable,
         unjoined=sum(manifest.unjoined.values()),
         champion_fairness=_champion_fairness(alone) if alone else None,
+        champion_latency=_latency(days.test, champion.scorer) if champion else None,
     )
 
 
@@ -332,9 +338,7 @@ def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_rec
     """Compare on the rankings that the rival was not trained on."""
     version, order, unseen = rival.version, contest.order_of(rival), contest.unseen(rival)
     ndcg = np.where(unseen, quality.ndcg(order), np.nan)
-    new = contest.questions(~np.isnan(ndcg))
-    if new < min(contest.fewest, contest.eligible):
-        reason = f"{version} was trained up to {rival.seen_until:%Y-%m-%d}: {new} test rankings are new to it"
+    if reason := _seen(contest, rival, ndcg):
         return Comparison(version=version, kind=kind, reason=reason)
     return Comparison(
         version=version,
@@ -344,6 +348,28 @@ def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_rec
         gone=contest.gone(rival),
         unbiased=contest.unbiased(order, unseen),
     )
+
+
+def _alone(contest: Contest, champion: Rival) -> Comparison:
+    """Measure the champion, which is ranked in the challenger's place, on the rankings that it was not trained on."""
+    unseen = contest.unseen(champion)
+    if reason := _seen(contest, champion, np.where(unseen, contest.ndcg, np.nan)):
+        return Comparison(version=champion.version, kind="champion", reason=reason)
+    return Comparison(
+        version=champion.version,
+        kind="champion",
+        reason=NO_MODEL,
+        metrics=contest.metrics(contest.rankings, unseen),
+        gone=contest.gone(champion),
+    )
+
+
+def _seen(contest: Contest, rival: Rival, ndcg: NDArray[np.float64]) -> str:
+    """Say why too few rankings are new to a version, by its nDCG@5 of those that are; empty where there are enough."""
+    new = contest.questions(~np.isnan(ndcg))
+    if new >= min(contest.fewest, contest.eligible):
+        return ""
+    return f"{rival.version} was trained up to {rival.seen_until:%Y-%m-%d}: {new} test rankings are new to it"
 
 
 def _owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, get_args, get_type_hints
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from ltr_pipeline.errors import SettingsError
+from ltr_pipeline import tuning
+from ltr_pipeline.tuning import variables_of
 
-__all__ = ["DEFAULT_IS", "PREFIX", "RECENT_DAYS", "VARIABLES", "Policy", "Variable", "plain_value", "variables_table"]
+__all__ = ["RECENT_DAYS", "VARIABLES", "Policy"]
 
 RECENT_DAYS: Final = 28
 """The challenger is compared with the best version that was promoted in so many days before."""
-
-DEFAULT_IS: Final = "Default"
-"""How the description of a Variable begins, before the default of the release that made it."""
-
-PREFIX: Final = "ltr_"
-"""How the name of each Variable begins; that of the field of `Policy` follows."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
@@ -81,117 +76,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         >>> Policy.from_variables({"ltr_ndcg_min": "0.7"}).ndcg_min
         0.7
         """
-        parsed, wrong = {}, []
-        for variable in VARIABLES:
-            if variable.name in values:
-                try:
-                    parsed[variable.name.removeprefix(PREFIX)] = variable.parse(values[variable.name])
-                except SettingsError as error:
-                    wrong.append(str(error))
-        if wrong:
-            raise SettingsError("; ".join(wrong))
-        return msgspec.convert(parsed, cls)
+        return tuning.read(cls, values)
 
 
-class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """One Airflow Variable of the gate: ``ltr_`` and a field of `Policy`.
-
-    Attributes
-    ----------
-    name
-        As in Airflow.
-    default
-        As text; what counts when the Variable is not set.
-    meaning
-        One line for people.
-    low, high
-        Smallest and largest allowed number, both included.
-    whole
-        Whether it must be a whole number.
-    choices
-        Allowed words; empty for a number.
-    """
-
-    name: str
-    default: str
-    meaning: str
-    low: float
-    high: float
-    whole: bool
-    choices: tuple[str, ...]
-
-    @property
-    def allowed(self) -> str:
-        """Allowed range in words."""
-        return self._range if self.choices else f"a {'whole ' if self.whole else ''}number from {self._range}"
-
-    @property
-    def description(self) -> str:
-        """Line that Airflow shows beside the Variable, cut after some 50 characters in its table."""
-        return f"{DEFAULT_IS} {self.default}, {self._range}: {self.meaning}"
-
-    @property
-    def _range(self) -> str:
-        return " or ".join(self.choices) if self.choices else f"{self.low:.10g} to {self.high:.10g}"
-
-    def parse(self, text: str) -> float | int | str:
-        """Return the value of the Variable; SettingsError names it, what it is and what it may be."""
-        word = plain_value(str(text)).strip()
-        if self.choices:
-            if word in self.choices:
-                return word
-            raise self._wrong(text)
-        try:
-            value = int(word) if self.whole else float(word)
-        except ValueError:
-            raise self._wrong(text) from None
-        if not self.low <= value <= self.high:  # also refuses NaN
-            raise self._wrong(text)
-        return value
-
-    def _wrong(self, text: str) -> SettingsError:
-        return SettingsError(
-            f"the Airflow Variable {self.name} is {text!r}; set it to {self.allowed}, or delete it for {self.default}"
-        )
-
-
-def plain_value(text: str) -> str:
-    """Return the value of a Variable; the import of Airflow's UI stores its description with it, as JSON."""
-    try:
-        return msgspec.json.decode(text, type=_Imported).value
-    except msgspec.DecodeError:
-        return text
-
-
-class _Imported(msgspec.Struct, forbid_unknown_fields=True):
-    value: str
-    description: str
-
-
-def _variable(field: str, hint: object, default: object) -> Variable:
-    """Return the Variable that sets a field of `Policy`."""
-    kind, *metas = get_args(hint)
-    low, high = next(((meta.ge, meta.le) for meta in metas if meta.le is not None), (0, 0))  # words have none
-    meaning = next(meta.description for meta in metas if meta.description)
-    return Variable(
-        name=f"{PREFIX}{field}",
-        default=f"{default:g}" if isinstance(default, float) else str(default),
-        meaning=meaning,
-        low=low,
-        high=high,
-        whole=kind is int,
-        choices=get_args(kind),
-    )
-
-
-VARIABLES: Final = tuple(
-    _variable(name, hint, getattr(Policy(), name)) for name, hint in get_type_hints(Policy, include_extras=True).items()
-)
+VARIABLES: Final = variables_of(Policy)
 """Every Airflow Variable of the gate, in the order of `Policy`."""
-
-
-def variables_table() -> str:
-    """Return a table of all Variables in Markdown, for documentation."""
-    rows = [("Variable", "default", "allowed", "meaning"), ("---",) * 4]
-    rows += [(f"`{each.name}`", each.default, each.allowed, each.meaning) for each in VARIABLES]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -45,9 +45,10 @@ class Suspicion(NamedTuple):
 def suspicions(features: Sequence[FeatureAudit]) -> list[Suspicion]:
     """Say which features look as if they knew the outcome, the surest first.
 
-    Features that the model does not use harm nobody, and those that are vouched for are known before.
+    Features that the model does not use harm nobody. Nor do those that are vouched for, or that the service logged when
+    it answered: they are known before.
     """
-    found = [one for feature in features if feature.gain > 0 and not feature.vouched for one in _of(feature)]
+    found = [one for feature in features if feature.gain > 0 and not feature.known_before for one in _of(feature)]
     return sorted(found, key=lambda one: not one.sure)
 
 

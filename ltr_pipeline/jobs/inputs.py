@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import datetime as dt
 
+import structlog
+
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows
-from ltr_pipeline.errors import SettingsError
+from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.worlds import check_one_world
-from ltr_pipeline.gate.rivals import rivals
+from ltr_pipeline.gate.rivals import load_rival, rivals
+from ltr_pipeline.monitoring.records import NightRecord, Outcomes
+from ltr_pipeline.monitoring.retrain import LOOKED_AT, Due, Retrain, due
+from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.printable import counted
 from ltr_pipeline.runs import extract
 from ltr_pipeline.runs.run import Inputs, Run, RunRequest
 from ltr_pipeline.settings import Settings
 
 __all__ = ["check_date", "freeze", "windows"]
 
+log = structlog.get_logger(__name__)
 
-def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | None) -> Inputs:
-    """Land what arrived since the last run, and say which partitions and versions this one reads."""
+
+def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, source: Source | None) -> Inputs:
+    """Land what arrived since the last run, and say which partitions and versions this one reads, and if it trains."""
     settings, date = run.settings, moment.date()
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
     start = windows(date, window_days, settings).start
+    occasions = tuple(settings.calendar.between(start.date(), date - dt.timedelta(days=1)))
     landed = None
     check_one_world(settings.data, start, settings.mapping, simulated=settings.simulated)
     if not is_backfill(settings.data, date):
@@ -31,6 +41,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
         landed = Landed.of(manifest)
     manifests = partitions_for(settings.data, date, start, settings.trusted_keys)
     champion, best_recent = rivals(settings.registry, moment)
+    decided = _due(run, date, asked, rule, champion, backfill=landed is None)
     return Inputs(
         run=run.name,
         date=date,
@@ -42,12 +53,44 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, source: Source | No
         champion=champion,
         best_recent=best_recent,
         simulated=settings.simulated,
+        trains=decided.trains,
+        because=decided.because,
+        by_hand=asked.by_hand,
+        occasions=occasions,
     )
+
+
+def _due(run: Run, date: dt.date, asked: RunRequest, rule: Retrain, champion: str | None, *, backfill: bool) -> Due:
+    """Decide whether this run trains, by the history; a night of the past is made up for to have its model."""
+    if asked.retrain or rule.retrain == "nightly" or champion is None:
+        return due(date, rule, champion, asked=asked.retrain)
+    if backfill:
+        return Due(trains=True, because=f"the night of {date} is made up for")
+    nights, outcomes, trouble = _history(run, date, rule)
+    settings = run.settings
+    decided = due(date, rule, champion, nights, outcomes, held_out=settings.held_out_days, trouble=trouble)
+    if not decided.trains and load_rival(settings.registry, champion) is None:
+        return Due(trains=True, because=f"{champion}, which is in use, cannot be loaded here; the log says why")
+    return decided
+
+
+def _history(run: Run, date: dt.date, rule: Retrain) -> tuple[list[NightRecord], list[Outcomes], str]:
+    """Return the nights and outcomes that the decision rests on, and what of them cannot be read."""
+    history = History(run.settings.data)
+    since = date - max(LOOKED_AT, dt.timedelta(days=max(rule.retrain_days, rule.retrain_cooldown_days)))
+    try:
+        nights = [night for night in history.read(NightRecord, since, date) if night.run != run.name]
+        outcomes = history.read(Outcomes, date - LOOKED_AT, date)
+    except StorageError as error:
+        log.warning("the history cannot be read", error=str(error))
+        return [], [], f"the history cannot be read: {error}"
+    bad = len(history.unreadable)
+    return nights, outcomes, f"{counted(bad, 'record')} of the history cannot be read" if bad else ""
 
 
 def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
     """Refuse a window without training days, and a date that would make every night until then a backfill."""
-    held_out = settings.attribution_days + settings.test_days + settings.valid_days
+    held_out = settings.held_out_days
     if window_days <= held_out:
         raise SettingsError(f"the Param window_days is {window_days}, but {held_out} days are held out; use more")
     check_date(date, settings)
@@ -61,7 +104,13 @@ def check_date(date: dt.date, settings: Settings) -> None:
         raise SettingsError(f"the run's date {date} is in the future: the latest date that can be run is {newest}")
 
 
-def windows(date: dt.date, window_days: int, settings: Settings, min_queries: int = 0) -> Windows:
+def windows(
+    date: dt.date,
+    window_days: int,
+    settings: Settings,
+    min_queries: int = 0,
+    occasions: tuple[Occasion, ...] = (),
+) -> Windows:
     """Return the days that a run of `date` learns from and is tested on."""
     return Windows(
         cutoff=dt.datetime.combine(date, dt.time(), dt.UTC),
@@ -71,4 +120,5 @@ def windows(date: dt.date, window_days: int, settings: Settings, min_queries: in
         valid_days=settings.valid_days,
         min_queries=min_queries,
         skew_seconds=settings.feedback_skew_seconds,
+        occasions=occasions,
     )

@@ -33,6 +33,7 @@ from ltr_pipeline.jobs.inputs import check_date, freeze, windows
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.metrics.slices import SegmentsBefore, UserSegments
+from ltr_pipeline.monitoring.retrain import ASKED_FOR, Retrain
 from ltr_pipeline.names import unknown_keys
 from ltr_pipeline.ranker.data import preferences
 from ltr_pipeline.ranker.train import Trained, check_parameters, train, untrained
@@ -52,9 +53,10 @@ from ltr_pipeline.report.artefacts import (
     WEIGHTS,
 )
 from ltr_pipeline.report.champion import alarm
+from ltr_pipeline.report.history import remember_night
 from ltr_pipeline.report.outcome import tell, write_outcome
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Json, Outcome, Run, RunRequest, logged, opened, task
+from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, RunRequest, logged, opened, task
 from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
@@ -111,19 +113,34 @@ def extract_events(
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
+        rule = Retrain.from_variables(variables)
         check_parameters(run.settings.parameters, run.settings.mapping.model_features)
         for table in run.settings.mapping.feature_tables:
             checked(table, _sources(run.settings))
-        inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, source)
+        inputs = run.read_if_there(INPUTS) or freeze(run, moment, asked, rule, source)
         if asked.window_days not in (None, inputs.window_days):
             raise SettingsError(
                 f"the Param window_days is {asked.window_days}, but run {run.name} was frozen with "
                 f"{inputs.window_days}; leave it out to repeat the run"
             )
-        inputs = msgspec.structs.replace(inputs, dry_run=asked.dry_run)
+        inputs = _asked_now(run, inputs, asked)
         landed = dict(msgspec.to_builtins(inputs.landed)) if inputs.landed else {}
         log.info("inputs frozen", partitions=len(inputs.partitions), champion=inputs.champion, **landed)
+        log.info("training is due" if inputs.trains else "no training is due", because=inputs.because)
         return run.write(INPUTS, inputs, counts=landed)
+
+
+def _asked_now(run: Run, inputs: Inputs, asked: RunRequest) -> Inputs:
+    """Return the inputs with what is asked of this repeat; who repeats a night that had not ended lent it a hand."""
+    wanted = asked.retrain and not inputs.trains
+    helped = asked.by_hand and run.read_if_readable(OUTCOME) is None
+    return msgspec.structs.replace(
+        inputs,
+        dry_run=asked.dry_run,
+        trains=inputs.trains or wanted,
+        because=ASKED_FOR if wanted else inputs.because,
+        by_hand=inputs.by_hand or helped,
+    )
 
 
 def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
@@ -135,7 +152,8 @@ def build_dataset(inputs: Json, variables: Mapping[str, str], settings: Settings
         The window or the landed tables contradict the settings.
     """
     with task("build_dataset", inputs, INPUTS, settings) as (run, asked):
-        days = windows(asked.date, asked.window_days, run.settings, Policy.from_variables(variables).min_queries)
+        fewest = Policy.from_variables(variables).min_queries
+        days = windows(asked.date, asked.window_days, run.settings, fewest, asked.occasions)
         partitions = {folder: asked.manifests.get(folder, "") for folder in asked.partitions}
         manifest = build(run.storage, run.key(TABLES), partitions, run.settings.mapping, days, _sources(run.settings))
         counts = {"train": manifest.train.rows, "valid": manifest.valid.rows, "test": manifest.test.rows}
@@ -152,7 +170,7 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
     """Train LambdaMART on the training days, stopping early on the validation days.
 
     Where the validation days prefer nothing, training rankings that are held out by query stand in. Where there is
-    nothing to learn from, there is no model, and the gate will keep the former one.
+    nothing to learn from, or no training is due, there is no model, and the gate will keep the former one.
 
     Raises
     ------
@@ -160,8 +178,10 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
         LightGBM refuses to train.
     """
     with task("train_ranker", built, DATASET, settings) as (run, manifest):
-        settings = run.settings
+        settings, inputs = run.settings, run.read(INPUTS)
         try:
+            if not inputs.trains:
+                return _written(run, *untrained(inputs.because, due=False))
             valid = _part(run, manifest, "valid", ids=())
             learned = _part(run, manifest, "train", ids=() if preferences(valid) else [QUERY_ID])
             text, trained = train(
@@ -178,10 +198,14 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
         except NothingToLearnError as error:
             why = _with_cause(error, run)
             log.info("nothing to learn from", reason=why)
-            text, trained = untrained(NothingToLearnError(why))
-        run.write(MODEL, text.encode())
+            text, trained = untrained(why)
         log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
-        return run.write(TRAINED, trained, counts={"trees": trained.trees})
+        return _written(run, text, trained)
+
+
+def _written(run: Run, text: str, trained: Trained) -> Json:
+    run.write(MODEL, text.encode())
+    return run.write(TRAINED, trained, counts={"trees": trained.trees})
 
 
 def _with_cause(error: NothingToLearnError, run: Run) -> str:
@@ -224,21 +248,20 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         group_share_min=settings.group_share_min,
         user_segments=_user_segments(run, test, manifest.test.start.date()),
     )
-    champion = load_rival(settings.registry, inputs.champion)
+    champion, legacy = load_rival(settings.registry, inputs.champion), settings.mapping.legacy_weights
     if trained.untrained:
-        return measure.without_model(trained.untrained, days, champion, inputs.landed), NONE
+        known = Rivals(champion=champion, legacy_weights=legacy)
+        return measure.without_model(trained.untrained, days, known, inputs.landed, due=trained.due), NONE
     challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
-    published = Rivals(
-        champion=champion,
-        best_recent=load_rival(settings.registry, inputs.best_recent),
-        legacy_weights=settings.mapping.legacy_weights,
-    )
+    best_recent = load_rival(settings.registry, inputs.best_recent)
+    published = Rivals(champion=champion, best_recent=best_recent, legacy_weights=legacy)
     gains = Gains(
         now=trained.importance,
         before=champion.importance if champion else None,
         vouched=settings.mapping.known_before,
     )
-    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains)
+    joined = {name for use in manifest.feature_tables.values() for name in use.features}
+    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains, joined)
     contest = measure.Contest(days, challenger, published)
     found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
     return found, choose(contest)
@@ -350,6 +373,7 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = write_outcome(run, _first_outcome(run, outcome))
+        remember_night(run)
         registry.documents.attach(published.version, REPORT.name, page)
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
@@ -383,10 +407,16 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         latest = run.settings.registry.promoted()
         stays = f"{latest} stays in use" if latest else "nothing is published yet"
         outcome = Outcome(
-            run=run.name, version=None, moved=False, latest=latest, reason=f"{stays}: {'; '.join(decision.reasons)}"
+            run=run.name,
+            version=None,
+            moved=False,
+            latest=latest,
+            reason=f"{stays}: {'; '.join(decision.reasons)}",
+            due=decision.due,
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
+        remember_night(run)
         return _told(run, outcome, decision)
 
 

@@ -15,7 +15,10 @@ from ltr_pipeline.metrics.outcomes import Defaults, Told, defaults, told
 from ltr_pipeline.metrics.rankings import Rankings
 from ltr_pipeline.metrics.window import Column, Window
 
-__all__ = ["LEVEL", "FeatureAudit", "Gains", "measure"]
+__all__ = ["FEW", "LEVEL", "FeatureAudit", "Gains", "measure"]
+
+FEW: Final = 0.01
+"""Share of the impressions up to which those that the service did not log when it answered say nothing."""
 
 LEVEL: Final = 0.05
 """Chance that any bound of a night is wrong: the features share it."""
@@ -38,6 +41,9 @@ class FeatureAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         Marks of a column that is written after the list was shown; `told` is None where no value tells the outcome.
     changes
         How its distribution changed on each day held out; empty where too few training days say what is usual.
+    as_served
+        Share of the impressions for which the service logged it when it answered. Marks are looked for in the others
+        alone, or in all where there are none but a `FEW`.
     """
 
     name: str
@@ -49,6 +55,12 @@ class FeatureAudit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     defaults: Defaults
     told: Told | None
     changes: list[Change]
+    as_served: float = 0.0
+
+    @property
+    def known_before(self) -> bool:
+        """Whether it is known before a list is shown, by the mapping or because the service logged it then."""
+        return self.vouched or self.as_served >= 1 - FEW
 
 
 class Gains(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,20 +79,27 @@ class Gains(msgspec.Struct, frozen=True, kw_only=True):
     vouched: Collection[str] = ()
 
 
-def measure(window: Window, names: Sequence[str], gains: Gains) -> list[FeatureAudit]:
+def measure(window: Window, names: Sequence[str], gains: Gains, joined: Collection[str] = ()) -> list[FeatureAudit]:
     """Look at every feature.
 
     Parameters
     ----------
     names
         Names of the window's columns.
+    joined
+        Those that no service logged, as they were joined from tables.
     """
     level = LEVEL / max(len(names), 1)
-    return [_look(Column(window, place), name, gains, level) for place, name in enumerate(names)]
+    return [
+        _look(window, place, name, gains, level, 0.0 if name in joined else window.served_share)
+        for place, name in enumerate(names)
+    ]
 
 
-def _look(column: Column, name: str, gains: Gains, level: float) -> FeatureAudit:
+def _look(window: Window, place: int, name: str, gains: Gains, level: float, as_served: float) -> FeatureAudit:
+    column = Column(window, place)
     rising, falling = (_alone(column, sign) for sign in (1, -1))
+    marked = Column(window.others, place) if 0 < as_served < 1 - FEW else column
     return FeatureAudit(
         name=name,
         gain=gains.now.get(name, 0.0),
@@ -88,9 +107,10 @@ def _look(column: Column, name: str, gains: Gains, level: float) -> FeatureAudit
         vouched=name in gains.vouched,
         alone=None if np.isnan(rising) else max(rising, falling),
         falling=falling > rising,
-        defaults=defaults(column, level),
-        told=told(column, level),
+        defaults=defaults(marked, level),
+        told=told(marked, level),
         changes=changes(column),
+        as_served=as_served,
     )
 
 

@@ -36,6 +36,8 @@ class Window:
         `TRAIN`, `VALID` or `TEST` of each ranking, int (rankings,): later days are of later parts.
     user
         User of each test ranking as numbered by `resampling.cluster_codes`, int (test rankings,).
+    as_served
+        Whether the service logged the features of a ranking when it answered, bool (rankings,); None = of none.
     """
 
     features: NDArray[np.float32]
@@ -44,6 +46,7 @@ class Window:
     day: NDArray[np.int64]
     part: NDArray[np.int64]
     user: NDArray[np.int64]
+    as_served: NDArray[np.bool_] | None = None
 
     @cached_property
     def days(self) -> NDArray[np.int64]:
@@ -84,6 +87,27 @@ class Window:
     def day_and_relevance(self) -> NDArray[np.int64]:
         """Twice the place of a row's day in `days`, and one more where it is relevant, (n,)."""
         return 2 * np.repeat(self._place, self.group) + self.relevant
+
+    @cached_property
+    def served_share(self) -> float:
+        """Share of the rows that are of rankings `as_served`."""
+        return 0.0 if self.as_served is None else float(self.group[self.as_served].sum() / max(self.group.sum(), 1))
+
+    @cached_property
+    def others(self) -> Window:
+        """The rankings that are not `as_served`."""
+        if self.as_served is None:
+            return self
+        chosen = ~self.as_served
+        rows = np.repeat(chosen, self.group)
+        return Window(
+            features=self.features[rows],
+            relevance=self.relevance[rows],
+            group=self.group[chosen],
+            day=self.day[chosen],
+            part=self.part[chosen],
+            user=self.user[chosen[self.part == TEST]],
+        )
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ __all__ = [
     "Distribution",
     "DomainDrift",
     "DriftReport",
+    "Fall",
     "FeatureDrift",
     "Figure",
     "Forecast",
@@ -79,7 +80,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     run, date
         Its name and its day.
     trained, because
-        Whether a challenger was trained, and why, or why not, in words; both by the retrain policy.
+        Whether a challenger was trained, and why, or why not, in words.
     verdict
         ``publish`` or ``keep``; ``none`` where nothing was trained.
     version, moved, latest, champion
@@ -91,7 +92,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     champion_ndcg_at_5
         The version in use, on the same test rankings.
     checks
-        Status of each check of the gate, by name.
+        Status of each check of the gate, by name; those of the version in use where no training was due.
     limits
         Thresholds of the gate, by the name of the check.
     metrics
@@ -102,6 +103,8 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
         Whether somebody asked for it, instead of the schedule.
     simulated
         Whether its events were.
+    dry_run
+        Whether it only judged, and could publish nothing.
     """
 
     run: str
@@ -125,6 +128,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     quarantined: int = 0
     by_hand: bool = False
     simulated: bool = False
+    dry_run: bool = False
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,12 +137,13 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     name
-        ``trailing`` (the 28 days before) or ``weekday`` (the same weekday of the weeks before).
+        ``trailing`` (the 28 days before), ``weekday`` (the same weekday of the weeks before), or instead of that
+        ``event`` (the days of the same declared event in former years).
     rows, rankings
         Impressions and shown lists of them.
     """
 
-    name: Literal["trailing", "weekday"]
+    name: Literal["trailing", "weekday", "event"]
     first: dt.date
     last: dt.date
     days: int
@@ -174,9 +179,12 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     psi, ks
         Population stability index, its null mean subtracted, and Kolmogorov-Smirnov distance, by the reference's name.
     missing, reference_missing
-        Share of rows without a value.
+        Share of rows without a value; the latter in the trailing reference.
     distribution
         Against the trailing reference.
+    p
+        Probability of a difference as large where nothing has changed, corrected for the tests of this feature; small
+        in a feature that alerts, and alone no reason to: with many rows trifles are improbable, too.
     """
 
     name: str
@@ -188,6 +196,7 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     missing: float | None = None
     reference_missing: float | None = None
     distribution: Distribution | None = None
+    p: float | None = None
 
 
 class DomainDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,11 +210,15 @@ class DomainDrift(msgspec.Struct, frozen=True, kw_only=True):
         Area under the curve over rankings that the classifier was not trained on, with its interval.
     leading
         The features that tell them apart, with their share of the gain, most telling first.
+    together
+        The area where each value is known by its rank among its own side's alone, so that only what goes together
+        differently tells them apart; None where `auc` gave no reason to look.
     """
 
     reference: str
     auc: Figure
     leading: dict[str, float] = {}
+    together: Figure | None = None
 
 
 class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,6 +234,8 @@ class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
         The same of each reference, by name.
     distance
         PSI with its null mean subtracted of a distribution, or the difference of a share, by the reference's name.
+    p
+        As of a feature.
     """
 
     name: str
@@ -229,6 +244,7 @@ class MeasureDrift(msgspec.Struct, frozen=True, kw_only=True):
     current: float | None = None
     reference: dict[str, float] = {}
     distance: dict[str, float] = {}
+    p: float | None = None
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="drift"):
@@ -260,18 +276,49 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    rows
+        Rows that a version gave a probability on that day, and that were shown, or shown something, before the
+        attribution window was over: the others could not be answered.
     expected
         Sum of the probabilities of the rows.
     happened
         How many of them were answered positively.
     error
         ``|expected - happened| / happened``; None where nothing happened.
+    scored
+        Rows that it gave a probability, seen or not.
+    chance
+        Standard deviation of `happened` if every probability is right and the rows are independent.
     """
 
     rows: int
     expected: float
     happened: int
     error: float | None
+    scored: int = 0
+    chance: float = 0.0
+
+
+class Fall(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much a figure of the shown lists is below what it is held against.
+
+    Attributes
+    ----------
+    figure
+        ``ndcg_at_5``, ``hit_at_3``, ``conversion`` or ``satisfaction``.
+    against
+        ``usual`` (the days before) or ``promised`` (what the gate had measured).
+    share
+        ``1 - figure / what it is held against``; below 0 where it is above.
+    low, high
+        Its 95 % interval.
+    """
+
+    figure: str
+    against: Literal["usual", "promised"]
+    share: float
+    low: float
+    high: float
 
 
 class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="outcomes"):
@@ -282,7 +329,8 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     date
         Day that the lists were shown on.
     version
-        What ranked them: a version, ``legacy``, ``linear`` (the fallback of a version), or ``unknown``.
+        What ranked them: a version, ``legacy``, another policy that was logged, ``interleaved`` (two versions in one
+        list), ``unknown`` (nothing was logged), or ``other`` (many policies of which each showed little).
     age_hours
         How old the feedback may be that is counted: 24 for an early look; matured is attribution days * 24.
     matured
@@ -290,13 +338,19 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     lists, fallbacks
         Shown lists, and how many of them a version's fallback had to rank.
     ndcg_at_5, hit_at_3
-        Of the shown order, over lists with two different grades.
+        Of the shown order, over lists with two different grades and all positions.
     conversion
         Share of the lists with an answer of the highest relevance.
     satisfaction
         Mean rating, 1 to 5.
     promised
-        nDCG@5 that the gate had measured for this version, before it was published.
+        nDCG@5 that the gate had measured for this version, before it was published; None in an early look.
+    usual
+        The same figures of the days before at the same age, by name.
+    falls
+        Each figure beside what it is held against.
+    unplaced
+        Lists without positions, of which no order is known.
     forecast
         Of rows that batch scoring gave a probability.
     status
@@ -314,6 +368,9 @@ class Outcomes(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag=
     conversion: Figure | None = None
     satisfaction: Figure | None = None
     promised: Figure | None = None
+    usual: dict[str, Figure] = {}
+    falls: list[Fall] = []
+    unplaced: int = 0
     forecast: Forecast | None = None
     status: Literal["fine", "fell", "not_evaluable"] = "not_evaluable"
     reason: str = ""

@@ -36,7 +36,7 @@ __all__ = ["FOLDER", "History", "remember", "subject_of"]
 
 log = structlog.get_logger(__name__)
 
-R = TypeVar("R", NightRecord, DriftReport, Outcomes, BatchRun, SegmentsTrained, PostedMetrics)
+R = TypeVar("R", bound=Record)
 
 FOLDER: Final = "monitoring"
 
@@ -128,7 +128,7 @@ class History:
             The storage cannot be read.
         """
         for place in reversed(self._places(kind, date, date)):
-            if (record := self._decoded(place.key, self._whole[kind])) is not None:
+            if (record := self._decoded(place.key, self._whole[cast("type[Record]", kind)])) is not None:
                 return cast("R", record)
         return None
 
@@ -140,6 +140,10 @@ class History:
     def dates(self, kind: type[Record]) -> list[dt.date]:
         """Return the days that have a record of a kind, oldest first."""
         return sorted({dt.date.fromisoformat(place.date) for place in self._places(kind, None, None)})
+
+    def subjects(self, kind: type[Record]) -> set[str]:
+        """Return what the records of a kind are about, readable or not, as `subject_of` has it."""
+        return {place.subject for place in self._places(kind, None, None)}
 
     def prune(self, before: dt.date) -> int:
         """Remove every record of a day before `before`, and older ones of later days; return how many."""
@@ -156,7 +160,7 @@ class History:
             self._read.pop(key, None)
         return len(gone)
 
-    def _places(self, kind: type[Record], since: dt.date | None, until: dt.date | None) -> list[_Place]:
+    def _places(self, kind: type[msgspec.Struct], since: dt.date | None, until: dt.date | None) -> list[_Place]:
         name = _kind_of(kind)
         first, last = since.isoformat() if since else "", until.isoformat() if until else "9999"
         folder = f"{FOLDER}/{name}/{since}" if since and since == until else f"{FOLDER}/{name}"
@@ -185,10 +189,13 @@ class History:
 def remember(data: Storage, record: Record) -> bool:
     """Add a record of something that has happened, and return whether that went; a failure ends nothing but in the log.
 
-    What the record tells of is done, and must not be undone because it cannot be told.
+    What the record tells of is done, and must not be undone because it cannot be told. One that is there already, as
+    after a task was tried again, is not added once more.
     """
+    history = History(data)
     try:
-        History(data).write(record)
+        if record not in history.read(type(record), record.date, record.date):
+            history.write(record)
     except StorageError as error:
         log.warning("the history lacks a record", record=subject_of(record), date=str(record.date), error=str(error))
         return False
@@ -219,7 +226,7 @@ def subject_of(record: Record) -> str:
     return _UNFIT.sub("-", ".".join(parts)).strip(".") or "-"
 
 
-def _kind_of(record: type[Record]) -> str:
+def _kind_of(record: type[msgspec.Struct]) -> str:
     return next(name for name, kind in KINDS.items() if kind is record)
 
 

@@ -44,6 +44,10 @@ class TrainingData(Protocol):
     def propensity(self) -> NDArray[np.float32] | None:
         """Return the probability of that place where coins decided it, shape (n,); None = nowhere."""
 
+    @property
+    def weight(self) -> NDArray[np.float32] | None:
+        """Return what each ranking counts for, shape (rankings,); None = all count alike."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -55,6 +59,7 @@ class Rows:
     group: NDArray[np.int32]
     position: NDArray[np.int32] | None = None
     propensity: NDArray[np.float32] | None = None
+    weight: NDArray[np.float32] | None = None
 
 
 def preferences(data: TrainingData) -> int:
@@ -76,6 +81,7 @@ def rankings(data: TrainingData, chosen: NDArray[np.bool_]) -> Rows:
         group=data.group[chosen],
         position=None if data.position is None else data.position[rows],
         propensity=None if data.propensity is None else data.propensity[rows],
+        weight=None if data.weight is None else data.weight[chosen],
     )
 
 

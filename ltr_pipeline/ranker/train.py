@@ -84,6 +84,8 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Of the model text.
     untrained
         Why there is no model; empty when there is one.
+    due
+        False where nobody tried, as no training was due.
     chosen_by
         Which rankings chose the number of trees; None without a model, and from a release that did not record it.
     linear
@@ -105,10 +107,11 @@ class Trained(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     chosen_by: Chooser | None = None
     linear: Linear | None = None
     calibration: Calibration | None = None
+    due: bool = True
 
 
-def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
-    """Return an empty model and the reason: there was nothing to learn."""
+def untrained(why: str, *, due: bool = True) -> tuple[str, Trained]:
+    """Return an empty model and the reason: there was nothing to learn, or no training was due."""
     return "", Trained(
         trees=0,
         importance={},
@@ -118,7 +121,8 @@ def untrained(why: NothingToLearnError) -> tuple[str, Trained]:
         linear_weights={},
         seconds=0.0,
         model_sha256=_sha256(""),
-        untrained=str(why),
+        untrained=why,
+        due=due,
     )
 
 
@@ -170,6 +174,7 @@ def train(
     The same data, parameters and seed give the same text, byte for byte, with any number of threads. Validation
     rankings choose the number of trees by nDCG@5 and nothing else. Where none of them prefers one item to another,
     training rankings choose it, those that `held_out` names; where those prefer nothing either, all trees are kept.
+    Rankings that have a `weight` count for so much, both in learning and in choosing.
     Positions go to LightGBM's `position` field, whose bias factors are learned beside the trees and are not part of the
     model (Hu et al. 2019, arXiv 1809.05818); they are never a feature.
 
@@ -287,15 +292,29 @@ def boost(
         options,
         categories,
         position=train.position if debias else None,
-        weight=weights(train, looked_at),
+        weight=_row_weights(train, weights(train, looked_at)),
     )
-    held_out = [_lightgbm_rows(valid, options, categories, reference=rows)] if valid else []
+    held_out = []
+    if valid:
+        held_out = [_lightgbm_rows(valid, options, categories, weight=_row_weights(valid), reference=rows)]
     stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
     try:
         return lgb.train(options, rows, rounds, valid_sets=held_out, callbacks=[stop] if valid and patience else [])
     except (lgb.basic.LightGBMError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())  # LightGBM's own ends with an empty line
         raise RankerError(f"LightGBM refuses to train: {reason}; check the parameters {options}") from error
+
+
+def _row_weights(data: TrainingData, of_answers: NDArray[np.float32] | None = None) -> NDArray[np.float32] | None:
+    """Return what each row counts for: what its ranking does, times what its answer does; None where all are alike.
+
+    LightGBM multiplies a row's gradient and hessian by it after the pairs of its ranking were added up, and before
+    they move the bias of its position; of a validation ranking, which is weighed by the mean, the nDCG.
+    """
+    if data.weight is None:
+        return of_answers
+    of_rankings = np.repeat(data.weight, data.group).astype(np.float32)
+    return of_rankings if of_answers is None else of_rankings * of_answers
 
 
 def _lightgbm_rows(

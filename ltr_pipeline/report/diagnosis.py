@@ -228,6 +228,7 @@ def _of_dataset(dataset: DatasetManifest, settings: Settings, *, users_hidden: b
         yield _skewed(dataset)
     yield from _nothing_relevant(dataset, settings.mapping)
     yield from _merged(dataset, 0 if users_hidden else dataset.several_users)
+    yield from _left_out(dataset)
     yield from _dropped("impressions", dataset.impressions, DROPPED_IMPRESSIONS)
     yield from _dropped("interactions", dataset.feedback, DROPPED_FEEDBACK)
 
@@ -294,6 +295,22 @@ def _merged(dataset: DatasetManifest, several_users: int) -> Iterator[Finding]:
         what = f"Of {dataset.rankings:,} rankings, {told}: these look like several lists."
         remedy = "Map ranking_id, or set session_gap_minutes, such as 30, in the mapping."
         yield _finding(what, remedy, count, dataset.rankings)
+
+
+def _left_out(dataset: DatasetManifest) -> Iterator[Finding]:
+    """Say that declared events leave too little, where they do; else they are no surprise to who declared them."""
+    count = dataset.impressions.dropped.get("left_out", 0)
+    if not count or not _unjudgeable(dataset):
+        return
+    names = list(dict.fromkeys(one.name for one in dataset.windows.occasions if one.weight == 0))
+    part = "test" if dataset.train.rankings else "training"
+    days = len(dataset.windows.left_out)
+    what = (
+        f"The calendar leaves no {part} ranking: {days} {'day' if days == 1 else 'days'} of the window, with {count:,} "
+        f"impressions, {'is' if days == 1 else 'are'} left out ({_names(names)})."
+    )
+    remedy = "In the file that LTR_CALENDAR names, weigh such days (weight = 0.2) instead, or raise LTR_WINDOW_DAYS."
+    yield Finding(what=what, remedy=remedy, count=count, share=1)
 
 
 def _dropped(table: str, account: Account, why: dict[str, str]) -> Iterator[Finding]:

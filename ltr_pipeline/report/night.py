@@ -29,6 +29,8 @@ class Night:
         The run's id and the UTC day it stands for.
     simulated
         Whether its events were simulated.
+    because
+        Why a model was trained, or why not.
     landing, dataset, trained, evidence, decision
         What each step left behind.
     version
@@ -54,6 +56,7 @@ class Night:
     run: str
     date: dt.date
     simulated: bool = False
+    because: str = ""
     landing: Manifest | None = None
     dataset: DatasetManifest | None = None
     trained: Trained | None = None

@@ -29,7 +29,7 @@ from ltr_pipeline.versions.ids import Version
 
 __all__ = ["PastNight", "nights", "report_of", "verdict_of"]
 
-State = Literal["published", "kept", "unfinished"]
+State = Literal["published", "kept", "not due", "unfinished"]
 
 _TASKS: Final = {
     INPUTS_FILE: "extract_events",
@@ -50,7 +50,8 @@ class PastNight(msgspec.Struct, frozen=True, kw_only=True):
     run
         Its name, ``YYYYMMDD_HHMM`` (UTC).
     verdict
-        ``published``, ``kept`` (the former version was left in use), or ``unfinished``: still running, or failed.
+        ``published``, ``kept`` (the former version was left in use), ``not due`` (no training was), or ``unfinished``:
+        still running, or failed.
     reason
         Why, in a sentence.
     version
@@ -131,7 +132,7 @@ def _night(data: Storage, run: str, files: set[str]) -> PastNight:
     report = data.uri(_key(run, REPORT_FILE)) if REPORT_FILE in files else None
     outcome: Outcome | None = _json(data, _key(run, OUTCOME_FILE), Outcome) if OUTCOME_FILE in files else None
     if outcome:
-        verdict: State = "published" if outcome.version else "kept"
+        verdict: State = "published" if outcome.version else "kept" if outcome.due else "not due"
         return PastNight(run=run, verdict=verdict, reason=outcome.reason, version=outcome.version, report=report)
     return PastNight(run=run, verdict="unfinished", reason=_unfinished(data, run, files), version=None, report=report)
 

@@ -7,6 +7,7 @@ host are ever shown.
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import threading
 import time
@@ -19,12 +20,14 @@ import msgspec
 import structlog
 
 from ltr_pipeline.gate.decision import Decision
+from ltr_pipeline.monitoring.alerts import Standing
 from ltr_pipeline.printable import printable
 from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.wording import gate_table
 
-__all__ = ["Delivery", "Message", "failure", "rejection", "send", "success"]
+__all__ = ["Delivery", "Message", "alerts", "failure", "rejection", "resting", "send", "success"]
 
+_LONGEST_TITLE = 200  # characters
 _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
 _THREAD = "ltr-notify"
 
@@ -111,6 +114,51 @@ def rejection(
     return Message(title=_titled(f"LTR run {run} not published", alarm), body=body, kind="warning")
 
 
+def resting(
+    run: str,
+    decision: Decision,
+    *,
+    latest: str | None,
+    alarm: Alarm | None = None,
+    note: str = "",
+    report: str = "",
+) -> Message:
+    """Say that no training was due, and what was found of the version in use; a warning only where that is bad.
+
+    Parameters
+    ----------
+    run
+        The run that trained nothing.
+    decision
+        The checks of the version in use; the first reason says why no training was due, the others what fails.
+    latest
+        The version in use.
+    alarm
+        What is to be said of it where it is unfair.
+    note
+        Anything else worth saying.
+    report
+        Address of the HTML report.
+    """
+    why, *failed = decision.reasons
+    outcome = f"{latest} stays in use, and was judged: {why}." if latest else f"No version is in use yet: {why}."
+    body = _body(
+        outcome,
+        _said(alarm),
+        "\n".join(f"- {reason}" for reason in failed),
+        note,
+        gate_table(decision),
+        _report(report),
+    )
+    return Message(
+        title=_titled(
+            f"LTR run {run}: {'no training was due' if not failed else 'no training was due, but a check fails'}", alarm
+        ),
+        body=body,
+        kind="warning" if failed or (alarm and alarm.raised) else "info",
+    )
+
+
 def failure(
     run: str,
     task: str,
@@ -140,6 +188,30 @@ def failure(
     told = _said(alarm)
     body = _body(text[: _LONGEST_ERROR - len(told)], in_use, told, f"Log: {logs}" if logs else "")
     return Message(title=_titled(f"LTR run {run} failed in {task}", alarm), body=body, kind="failure")
+
+
+def alerts(night: dt.date, found: Sequence[Standing], board: str = "") -> Message:
+    """Say what the watch found: what is new before what people know already.
+
+    Parameters
+    ----------
+    night
+        Landed night that was watched.
+    found
+        Every alert that stands.
+    board
+        Address of the board.
+    """
+    news = [one for one in found if one.is_news]
+    known = [one for one in found if not one.is_news]
+    said = [f"{one.alert.what} {one.alert.remedy}".strip() for one in news]
+    still = [f"Since {one.since}: {one.alert.what}" for one in known]
+    subjects = ", ".join(dict.fromkeys(one.alert.subject for one in news))
+    return Message(
+        title=f"LTR {night}: {subjects} should be looked at"[:_LONGEST_TITLE],
+        body=_body(*said, *still, f"Board: {board}" if board else ""),
+        kind="warning",
+    )
 
 
 def _titled(title: str, alarm: Alarm | None) -> str:

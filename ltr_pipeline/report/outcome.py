@@ -48,6 +48,7 @@ def _night(run: Run, outcome: Outcome) -> Night:
         run=run.name,
         date=inputs.date,
         simulated=inputs.simulated,
+        because=inputs.because,
         landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
@@ -95,11 +96,12 @@ def tell(run: Run) -> None:
         *map(str, diagnosis.serious(diagnosis.of_run(run))[:1]),
         fallback,
     ]
+    if decision.due:
+        notes.insert(1, f"Why it trained: {inputs.because}.")
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
-        message = notify.rejection(
-            run.name, decision, latest=outcome.latest, alarm=unfair, note=note, report=run.uri(REPORT)
-        )
+        say = notify.rejection if decision.due else notify.resting
+        message = say(run.name, decision, latest=outcome.latest, alarm=unfair, note=note, report=run.uri(REPORT))
     else:
         said = _since(outcome, latest)
         note = "\n\n".join(filter(None, [said, *notes]))

@@ -11,10 +11,11 @@ import jinja2
 import msgspec
 from markupsafe import Markup, escape
 
+from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.metrics.fairness import Fairness
 from ltr_pipeline.ranker.train import Chooser, Trained
 from ltr_pipeline.report import rows, text
-from ltr_pipeline.report.artefacts import EVIDENCE, TRAINED
+from ltr_pipeline.report.artefacts import EVIDENCE, INPUTS, TRAINED
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.rows import Change
 from ltr_pipeline.report.scale import Scale
@@ -55,7 +56,9 @@ def _tiles(night: Night) -> list[Tile]:
     evidence = night.evidence
     if evidence is None:
         return []
-    ndcg, champion, fair, latency = evidence.metrics.ndcg_at_5, evidence.champion, evidence.fairness, evidence.latency
+    ndcg, champion, fair, latency = evidence.judged.ndcg_at_5, evidence.champion, evidence.fairness, evidence.latency
+    if evidence.untrained and champion.version:
+        return _tiles_of_the_version_in_use(evidence, champion.version)
     gain = champion.delta.value if champion.delta else None
     against = "the legacy linear weights" if champion.kind == "legacy_linear" else champion.version or "no version yet"
     return [
@@ -63,6 +66,18 @@ def _tiles(night: Night) -> list[Tile]:
         _tile("Change in nDCG@5", figure(gain, "delta"), text.between(champion.delta, "delta"), f"against {against}"),
         _fairness_tile(fair, evidence.champion_fairness),
         _latency_tile(latency),
+    ]
+
+
+def _tiles_of_the_version_in_use(evidence: Evidence, version: str) -> list[Tile]:
+    """Show how it does on the test days, as there is no new model."""
+    ndcg, fair = evidence.judged.ndcg_at_5, evidence.champion_fairness
+    random = evidence.baselines.get("random")
+    return [
+        _tile("nDCG@5", figure(ndcg.value), text.between(ndcg), f"{ndcg.n:,} rankings", f"by {version}"),
+        _tile("nDCG@5 of random order", figure(random.ndcg_at_5.value if random else None), "exact expectation"),
+        _fairness_tile(fair, None) if fair else _tile("Fairness gap", figure(None), "not measured"),
+        _latency_tile(evidence.champion_latency),
     ]
 
 
@@ -89,10 +104,11 @@ def _sections(night: Night) -> list[tuple[str, str]]:
     """Yield id and title of the sections in which this run has something to say."""
     evidence, dataset = night.evidence, night.dataset
     measured = evidence if evidence and not evidence.untrained else None
+    ranked = measured or (evidence and evidence.champion.metrics)
     present = {
         "findings": (LOOK_FIRST, night.findings),
         "gate": ("The gate", night.decision),
-        "quality": ("Ranking quality", measured),
+        "quality": ("Ranking quality", ranked),
         "examples": ("Example rankings", night.examples and night.examples.examples),
         "exploration": ("Exploration", measured and measured.coins),
         "changes": ("Since the run before", list(_changes(night))),
@@ -103,7 +119,7 @@ def _sections(night: Night) -> list[tuple[str, str]]:
         "audit": ("Feature audit", evidence and evidence.audit),
         "data": ("Data", dataset or night.landing),
         "labels": ("Labels and positions", dataset),
-        "latency": ("Latency", evidence and evidence.latency),
+        "latency": ("Latency", evidence and (evidence.latency or evidence.champion_latency)),
     }
     return [(name, title) for name, (title, content) in present.items() if content]
 
@@ -118,7 +134,7 @@ def _changes(night: Night) -> Iterator[Change]:
 def _provenance(night: Night) -> list[tuple[str, list[tuple[str, str]]]]:
     """Yield the small print: a title, and pairs of name and value."""
     blocks: dict[str, Mapping[str, Any]] = {
-        "Run": {"Run": night.run, "Version": night.version, "In use": night.latest},
+        "Run": {"Run": night.run, "Version": night.version, "In use": night.latest, _why(night): night.because},
         "Lineage": night.lineage,
         "Libraries": night.libraries,
         "Model": _model(night.trained) if night.trained else {},
@@ -126,6 +142,10 @@ def _provenance(night: Night) -> list[tuple[str, list[tuple[str, str]]]]:
         HASHES: night.hashes,
     }
     return [(title, _facts(values)) for title, values in blocks.items() if values]
+
+
+def _why(night: Night) -> str:
+    return "Not trained" if night.evidence and not night.evidence.due else "Trained"
 
 
 def _model(trained: Trained) -> dict[str, Any]:
@@ -195,6 +215,7 @@ def _page() -> jinja2.Template:
     environment.globals |= {
         "EVIDENCE": EVIDENCE,
         "HASHES": HASHES,
+        "INPUTS": INPUTS,
         "MAX_ERROR": MAX_ERROR,
         "MOST": MOST_ROWS,
         "NONE": NONE,

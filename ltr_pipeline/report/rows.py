@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part
@@ -22,9 +23,11 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.text import enumerated, points
+from ltr_pipeline.report.text import day, enumerated, percent, points
 from ltr_pipeline.report.wording import NONE, Kind, figure
 from ltr_pipeline.versions.weights import Weights
+
+DAY: Final = dt.timedelta(days=1)
 
 
 class Ranker(NamedTuple):
@@ -38,8 +41,11 @@ class Ranker(NamedTuple):
 
 
 def rankers(evidence: Evidence) -> list[Ranker]:
-    """Return a line for this model, for each ranker it is compared with, and for the baselines."""
-    rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
+    """Return a line for this model, else the version in use, for each it is compared with, and for the baselines."""
+    if evidence.untrained:
+        rows = [Ranker(evidence.champion.version or "", "in use", evidence.champion.metrics, None, own=True)]
+    else:
+        rows = [Ranker("This model", "", evidence.metrics, None, own=True), _rival("Champion", evidence.champion)]
     if evidence.best_recent is not None:
         rows.append(_rival(f"Best of {RECENT_DAYS} days", evidence.best_recent))
     linear = evidence.baselines.get("legacy_linear")
@@ -198,9 +204,13 @@ def _audited(feature: FeatureAudit, policy: Policy) -> AuditRow:
 def _suspected(feature: FeatureAudit) -> str:
     if feature.vouched:
         return "known before a list is shown, says the mapping"
+    if feature.known_before:
+        return "logged by the service when it answered"
     if not feature.gain:
         return "not used by the model"
-    return "; ".join(one.what for one in suspicions([feature]))
+    served = f"logged by the service when it answered for {percent(feature.as_served)} of the impressions"
+    found = [one.what for one in suspicions([feature])]
+    return "; ".join([*found, *([served] if feature.as_served else [])])
 
 
 class Change(NamedTuple):
@@ -219,8 +229,9 @@ _LARGE = 0.01  # smaller changes of a feature's missing share are left out
 def evidence_changes(before: Evidence, now: Evidence) -> Iterator[Change]:
     """Return the figures of two runs side by side."""
     for name, metric in (("nDCG@5", "ndcg_at_5"), ("MRR", "mrr"), ("Hit@3", "hit_at_3")):
-        yield _change(name, getattr(before.metrics, metric).value, getattr(now.metrics, metric).value)
-    yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
+        yield _change(name, getattr(before.judged, metric).value, getattr(now.judged, metric).value)
+    if not (before.untrained or now.untrained):
+        yield _change("Fairness gap, noise-corrected", before.fairness.corrected_gap, now.fairness.corrected_gap)
     yield from _champion_changes(before, now)
     if before.latency and now.latency and before.latency.clock == now.latency.clock:
         yield _change("Latency p95", before.latency.p95_ms, now.latency.p95_ms, "ms")
@@ -276,6 +287,45 @@ def part_rows(dataset: DatasetManifest) -> list[PartRow]:
         PartRow("test", "Test", dataset.test, dataset.test),
         PartRow("young", "Too young to judge", young, None),
     ]
+
+
+class OccasionRow(NamedTuple):
+    """One declared event of the window: its days, and what becomes of them."""
+
+    name: str
+    span: Span
+    days: str
+    treatment: str
+
+
+def occasion_rows(dataset: DatasetManifest) -> list[OccasionRow]:
+    """Return the declared events of the window in order of time; of one that began before, or goes on, these days."""
+    windows = dataset.windows
+    return [
+        OccasionRow(
+            name=one.name,
+            span=Span(
+                start=max(_midnight(one.first), windows.start), end=min(_midnight(one.last + DAY), windows.cutoff)
+            ),
+            days=day(one.first) if one.first == one.last else f"{day(one.first)} to {day(one.last)}",
+            treatment=_TREATMENTS.get(one.weight, f"a ranking counts {one.weight:g} in training and validation"),
+        )
+        for one in windows.occasions
+    ]
+
+
+_TREATMENTS: Final = {0.0: "in no part: neither learned from nor judged by", 1.0: "as any other day"}
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), dt.UTC)
+
+
+def note(part: Slice, dataset: DatasetManifest | None) -> str:
+    """Return what is to be said of a slice; of a day also which declared events it was."""
+    occasions = dataset.windows.occasions if dataset and part.dimension == "day" else ()
+    names = [one.name for one in occasions if dt.date.fromisoformat(part.value) in one]
+    return "; ".join(filter(None, [part.note, *names]))
 
 
 class UseRow(NamedTuple):

@@ -101,6 +101,7 @@ def enumerated(parts: Sequence[str]) -> str:
 def days(span: Span) -> str:
     """Return the first and the last day of a span.
 
+    >>> from ltr_pipeline.dataset.windows import Span
     >>> days(Span(start=dt.datetime(2025, 11, 12, tzinfo=dt.UTC), end=dt.datetime(2025, 11, 15, tzinfo=dt.UTC)))
     '12 Nov – 14 Nov 2025'
     """

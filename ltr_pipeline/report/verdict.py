@@ -16,6 +16,8 @@ from ltr_pipeline.report.wording import label
 
 __all__ = ["LOOK_FIRST", "Headline", "headline"]
 
+IN_USE_JUDGED: Final = "the model in use was judged"
+
 LOOK_FIRST: Final = "What to look at first"
 """Title of the section of findings."""
 
@@ -49,13 +51,17 @@ def headline(night: Night) -> Headline:
     if decision is None:
         return Headline("not_evaluable", "Not judged", _sentences(_in_use(night), night.note), "", "", [])
     status, title = _title(night, decision)
-    lead = _sentences(f"{_tally(decision.checks)}, {_so(night, decision)}", night.note)
+    tally = f"{_tally(decision.checks)}, {_so(night, decision)}"
+    lead = _sentences(tally if decision.due else f"{decision.reasons[0]}; {IN_USE_JUDGED}: {tally}", night.note)
     unfair = alarm(decision, night.latest, night.version)
     advice = _sentences(*_advice(night, decision))
     return Headline(status, title, lead, advice, str(unfair) if unfair else "", _reasons(decision))
 
 
 def _title(night: Night, decision: Decision) -> tuple[Status, str]:
+    if not decision.due:
+        failed = len(decision.reasons) > 1
+        return ("fail", "No training was due, but a check fails") if failed else ("pass", "No training was due")
     if night.version:
         return "pass", f"Published {night.version}" if night.promoted else "Published, latest unchanged"
     if decision.verdict == "publish":
@@ -68,6 +74,8 @@ def _title(night: Night, decision: Decision) -> tuple[Status, str]:
 def _so(night: Night, decision: Decision) -> str:
     """Say what became of the model."""
     stays = _in_use(night)
+    if not decision.due:
+        return f"and {stays}"
     if night.version and night.promoted:
         return f"so {night.version} is published and now in use"
     if night.version:
@@ -112,6 +120,8 @@ def _advice(night: Night, decision: Decision) -> Iterator[str]:
             yield f"should lists get worse, `ltr rollback` goes back to {night.former.version}"
     elif night.version:
         yield f"to use it all the same, `ltr rollback {night.version}`, then `ltr unpin`"
+    elif not decision.due:
+        yield f"nothing changes for users; `ltr run --date {night.date} --retrain` trains all the same"
     elif decision.verdict == "keep" and decision.mode != "dry_run":
         yield "nothing changes for users, and the next night trains a new model on newer events"
         if serious(night.findings):
@@ -125,8 +135,9 @@ def _reasons(decision: Decision) -> list[tuple[str, str]]:
         for check in decision.checks
         if blocks(check.status, decision.policy)
     }
-    said = {todo[reason]: reason for reason in reversed(decision.reasons) if reason in todo}
-    return [(reason, todo[reason] if said.get(todo.get(reason, "")) == reason else "") for reason in decision.reasons]
+    told = decision.reasons if decision.due else decision.reasons[1:]  # the first one leads the page
+    said = {todo[reason]: reason for reason in reversed(told) if reason in todo}
+    return [(reason, todo[reason] if said.get(todo.get(reason, "")) == reason else "") for reason in told]
 
 
 def _sentences(*texts: str) -> str:

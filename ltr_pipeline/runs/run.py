@@ -16,11 +16,13 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 import structlog
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import DECISION_FILE
 from ltr_pipeline.runs.outcome import Outcome
+from ltr_pipeline.schedule import EVERY_NIGHT
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version
@@ -58,12 +60,18 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Judge, but publish nothing.
     last_try
         The first task will not be tried again: what it needs and cannot reach is done without, where it can be.
+    retrain
+        Train, whether it is due or not.
+    by_hand
+        Somebody asked for the run, instead of the schedule.
     """
 
     moment: dt.datetime
     window_days: Annotated[int, msgspec.Meta(ge=9, le=365)] | None = None
     dry_run: bool = False
     last_try: bool = True
+    retrain: bool = False
+    by_hand: bool = False
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +101,12 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Versions to compare with.
     simulated
         Whether the event log was a simulated one.
+    trains, because
+        Whether a model is trained, and why, or why not, in words; of releases before 0.2 every run trained.
+    by_hand
+        Whether somebody asked for the run, instead of the schedule.
+    occasions
+        Declared events of the window, as the calendar had them.
     """
 
     run: str
@@ -105,6 +119,10 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     best_recent: str | None
     manifests: dict[str, str] = {}
     simulated: bool = False
+    trains: bool = True
+    because: str = EVERY_NIGHT
+    by_hand: bool = False
+    occasions: tuple[Occasion, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,11 @@ class _Decision(msgspec.Struct, frozen=True):
 
     checks: list[_Check] = []
     champion: _Champion | None = None
+    due: bool = True
 
 
 def look_for_nights(data: Storage, version: str) -> None:
-    """Export when a nightly run was last judged, and what it found of the fairness of a version.
+    """Export when a nightly run was last judged, whether a training was due, and how fair it found a version.
 
     When the runs cannot be read, the last known moment stays and ages.
 
@@ -86,17 +87,18 @@ def look_for_nights(data: Storage, version: str) -> None:
         if name is None:
             return
         prometheus.LAST_JUDGED.set(moment_of(name) or 0)
-        found = _fairness(data, name, version)
+        decision = msgspec.json.decode(data.get(f"runs/{name}/{DECISION_FILE}"), type=_Decision)
     except (LtrError, msgspec.DecodeError) as error:
         log.info("nightly runs cannot be read", error=str(error))
         return
+    found = _fairness(decision, name, version)
+    prometheus.NOT_DUE.set(not decision.due)
     prometheus.FAIRNESS_GAP.set(found.observed or 0 if found else 0)
     prometheus.UNFAIR.set(found is not None and found.status == "fail")
 
 
-def _fairness(data: Storage, run: str, version: str) -> _Check | None:
+def _fairness(decision: _Decision, run: str, version: str) -> _Check | None:
     """Return how fair a run found a version: its own, or the one that was in use before."""
-    decision = msgspec.json.decode(data.get(f"runs/{run}/{DECISION_FILE}"), type=_Decision)
     if decision.champion and decision.champion.version == version:
         return decision.champion.fairness
     own = decision.checks if run == version else []

@@ -69,6 +69,11 @@ UNFAIR: Final = Gauge(
     "1 = the newest judged run shows the weights in use to rank groups of people unequally.",
     multiprocess_mode="livemax",
 )
+NOT_DUE: Final = Gauge(
+    "ltr_training_not_due",
+    "1 = the newest judged run trained nothing, as by the retrain policy no training was due.",
+    multiprocess_mode="livemax",
+)
 
 MONITORED: Final = Gauge(
     "ltr_monitored_timestamp_seconds",

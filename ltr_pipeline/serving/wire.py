@@ -8,6 +8,7 @@ import msgspec
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.names import unknown_keys
+from ltr_pipeline.schema import RATINGS
 from ltr_pipeline.scoring.requests import Candidate
 from ltr_pipeline.serving.guard import Watch
 
@@ -36,6 +37,7 @@ LONGEST_REQUEST_ID: Final = 1536  # it holds the query's id in base64
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
 RequestId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_REQUEST_ID)]
+Rating = Annotated[int, msgspec.Meta(ge=RATINGS[0], le=RATINGS[1])]
 T = TypeVar("T")
 
 
@@ -194,13 +196,16 @@ class FeedbackItem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Attributes
     ----------
     action
-        One of the actions of the mapping.
+        One of the actions of the mapping; it may be left out beside a rating.
+    rating
+        How content the user was, from 1 to 5; it tells of satisfaction and never trains a model.
     event_id
         Lets feedback that is sent twice count once.
     """
 
     item_id: Text
-    action: Text
+    action: Text | None = None
+    rating: Rating | None = None
     request_id: RequestId | None = None
     query_id: Text | None = None
     user_id: Text | None = None

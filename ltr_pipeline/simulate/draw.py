@@ -16,6 +16,7 @@ from ltr_pipeline.simulate.world import (
     Flags,
     Floats,
     Ints,
+    Ranker,
     Rows,
     ShownLists,
     World,
@@ -49,12 +50,15 @@ def sample(
         area=rng.integers(_AREAS, size=rankings),
         urgent=rng.random(rankings) < _urgent_share(world, day),
     )
-    drawn = _draw(world, _lawyers(world, day), cases, rng, noise=False)
+    drawn = _draw(world, day, cases, rng, noise=False)
     return drawn.only_available() if only_available else drawn
 
 
-def rankings_on(world: World, day: date) -> ShownLists:
-    """Draw the lists shown on `day`, unavailable lawyers included: a pure function of world and day."""
+def rankings_on(world: World, day: date, ranker: Ranker | None = None) -> ShownLists:
+    """Draw the lists shown on `day`, unavailable lawyers included: a pure function of world, day and ranker.
+
+    Without a ranker the legacy weights order them. Whatever orders them, the same clients are shown the same lawyers.
+    """
     rng = world.rng(_SHOWN, day.toordinal())
     user = _recurring(world, int(rng.poisson(world.traffic(day))), rng)
     week = day.toordinal() // 7  # a client has one case a week, and comes back with it
@@ -65,7 +69,7 @@ def rankings_on(world: World, day: date) -> ShownLists:
         area=needs.integers(_AREAS, size=world.clients)[user],
         urgent=needs.random(world.clients)[user] < _urgent_share(world, day),
     )
-    return _draw(world, _lawyers(world, day), cases, rng, noise=world.outages.get(day) == "noise")
+    return _draw(world, day, cases, rng, noise=world.outages.get(day) == "noise", ranker=ranker)
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ def visits(world: World, rankings: int, rng: np.random.Generator, *, day: date) 
     chosen = _candidates(lawyers, cases.area, size, rng)[np.lexsort((rng.random(len(ranking)), ranking))]
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
     worth, group = utility(complete), lawyers.group[chosen]
-    liked = worth - world.group_effect * (group == 1) + world.taste * rng.normal(size=len(chosen))
+    liked = _sought(world, day, worth) - world.group_effect * (group == 1) + world.taste * rng.normal(size=len(chosen))
     return Visits(
         group=size,
         user=cases.user,
@@ -201,17 +205,19 @@ def _balanced_groups(traits: Floats, rng: np.random.Generator) -> NDArray[np.int
     return np.where(rng.random(_BLOCK) < 1 / 60, np.int8(-1), group)
 
 
-def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generator, *, noise: bool) -> ShownLists:
-    size = _sizes(len(cases.user), rng)
+def _draw(
+    world: World, day: date, cases: _Cases, rng: np.random.Generator, *, noise: bool, ranker: Ranker | None = None
+) -> ShownLists:
+    lawyers, size = _lawyers(world, day), _sizes(len(cases.user), rng)
     chosen = _candidates(lawyers, cases.area, size, rng)
     ranking = np.repeat(np.arange(len(size)), size)
     complete = _features(world, lawyers, cases, ranking, chosen, rng)
-    features = _with_gaps(complete, world.missing_share, rng)
-    order, propensity = _explored(world, _shown_order(world, features, ranking, rng), size, rng)
+    features = _as_logged(world, day, _with_gaps(complete, world.missing_share, rng))
+    order, propensity = _explored(world, _shown_order(world, features, ranking, rng, ranker), size, rng)
     chosen, features, worth = chosen[order], features[order], utility(complete)[order]
     position = (np.arange(len(chosen)) - np.repeat(np.cumsum(size) - size, size) + 1).astype(np.int32)
     group, available = lawyers.group[chosen], rng.random(len(chosen)) >= world.unavailable_share
-    appeal = rng.permutation(worth) if noise else worth - world.group_effect * (group == 1)
+    appeal = rng.permutation(worth) if noise else _sought(world, day, worth) - world.group_effect * (group == 1)
     appeal = appeal + _moods(world, cases.user, rng)[ranking] + world.taste * rng.normal(size=len(chosen))
     examined = rng.random(len(chosen)) < position.astype(np.float64) ** -world.examination
     return ShownLists(
@@ -227,6 +233,14 @@ def _draw(world: World, lawyers: _Lawyers, cases: _Cases, rng: np.random.Generat
         available=available,
         **_answers(appeal, examined & available, rng),
     )
+
+
+def _sought(world: World, day: date, worth: Floats) -> Floats:
+    """Return how much lawyers of this worth appeal on a day: on an event day turned around their mean."""
+    if not len(worth) or not world.is_event_day(day):
+        return worth
+    turned: Floats = 2 * world.event_effect * (worth.mean() - worth)
+    return worth + turned
 
 
 def _sizes(rankings: int, rng: np.random.Generator) -> Ints:
@@ -281,11 +295,27 @@ def _with_gaps(complete: Floats, share: float, rng: np.random.Generator) -> NDAr
     return features
 
 
-def _shown_order(world: World, features: NDArray[np.float32], ranking: Rows, rng: np.random.Generator) -> Rows:
-    """Order the rows by ranking and, inside, by legacy score with exploration noise, best first."""
+def _as_logged(world: World, day: date, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Halve the features that are logged so by then."""
+    for name, since in world.halved.items():
+        if day >= since:
+            features[:, FEATURES.index(name)] /= 2
+    return features
+
+
+def _shown_order(
+    world: World, features: NDArray[np.float32], ranking: Rows, rng: np.random.Generator, ranker: Ranker | None
+) -> Rows:
+    """Order the rows by ranking and, inside, by score with exploration noise, best first.
+
+    Other scores than the legacy ones, which have a scale of their own, are given their spread.
+    """
     weights = np.array([world.legacy_weights.get(name, 0.0) for name in FEATURES])
-    score = np.nan_to_num(features) @ weights + world.exploration * rng.normal(size=len(features))
-    return np.lexsort((-score, ranking))
+    score = np.nan_to_num(features) @ weights
+    if ranker:
+        own = ranker.score(features)
+        score = own * (score.std() / (own.std() or 1.0))
+    return np.lexsort((-(score + world.exploration * rng.normal(size=len(features))), ranking))
 
 
 def _explored(world: World, order: Rows, size: Ints, rng: np.random.Generator) -> tuple[Rows, NDArray[np.float32]]:

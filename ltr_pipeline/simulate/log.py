@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,14 +25,16 @@ from ltr_pipeline.schema import (
     PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
+    RATING,
+    RATINGS,
     RELEVANCE,
     TIME,
     USER_ID,
 )
 from ltr_pipeline.simulate.draw import rankings_on
-from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, ShownLists, World
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, Ranker, ShownLists, World
 
-__all__ = ["HORIZON_DAYS", "Summary", "arrivals", "truth", "write_log"]
+__all__ = ["HORIZON_DAYS", "Rankers", "Summary", "arrivals", "truth", "write_log"]
 
 HORIZON_DAYS: Final = 10
 """Nothing arrives later than this after its list was shown: a week of feedback, two days late, one redelivered."""
@@ -41,10 +43,21 @@ LATEST_HOURS: Final = 48.0
 REDELIVERY_HOURS: Final = 24.0
 BROKEN_SHARE: Final = 0.05  # on a day with the outage "malformed"
 ARRIVAL: Final = "arrival"
+LEGACY: Final = "legacy"
+
+Rankers: TypeAlias = Callable[[date], Ranker | None]
+"""What ranked the lists of a day; None = the legacy weights."""
+
 KINDS: Final = pl.Enum(["impression", "feedback", "malformed", "unrelated"])
 
-_TIMES, _DELIVERY = 100, 101  # streams of random numbers
+CONTENT: Final = 0.25  # utility that is rated 3 on average
+_TIMES, _DELIVERY, _RATINGS = 100, 101, 102  # streams of random numbers
 _US = pl.Datetime("us", "UTC")
+
+
+def by_legacy(_day: date) -> Ranker | None:
+    """Say that the legacy weights ranked the lists of a day."""
+    return None
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,10 +73,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unrelated: int
 
 
-def write_log(path: Path, world: World, first: date, days: int, *, append: bool = False) -> Summary:
+def write_log(
+    path: Path, world: World, first: date, days: int, *, append: bool = False, rankers: Rankers = by_legacy
+) -> Summary:
     """Write what arrives on `days` days from `first` on, as JSON lines.
 
     Appending a later day gives the same bytes as writing all days at once.
+
+    Parameters
+    ----------
+    rankers
+        What ranked the lists of each day; the legacy weights where it says None.
 
     Raises
     ------
@@ -74,7 +94,7 @@ def write_log(path: Path, world: World, first: date, days: int, *, append: bool 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab" if append else "wb") as file:
-            for log in arrivals(world, first, days):
+            for log in arrivals(world, first, days, rankers):
                 log.select("line").write_csv(file, include_header=False, quote_style="never")
                 counts.update(_counts(log))
     except OSError as error:
@@ -91,15 +111,18 @@ def write_log(path: Path, world: World, first: date, days: int, *, append: bool 
     )
 
 
-def arrivals(world: World, first: date, days: int) -> Iterator[pl.DataFrame]:
+def arrivals(world: World, first: date, days: int, rankers: Rankers = by_legacy) -> Iterator[pl.DataFrame]:
     """Yield one frame a day, in order of arrival.
 
     Columns: `arrival` (datetime), `kind` (`KINDS`), `duplicate` (bool: redelivered) and `line` (str).
     """
-    pending = [_messages(world, first - timedelta(days=back)) for back in range(HORIZON_DAYS, 0, -1)]
+    earlier = [first - timedelta(days=back) for back in range(HORIZON_DAYS, 0, -1)]
+    pending = [_messages(world, day, rankers(day)) for day in earlier]
     for day in (first + timedelta(days=ahead) for ahead in range(days)):
         midnight = _midnight(day + timedelta(days=1))
-        pending = [log.filter(pl.col(ARRIVAL) >= _midnight(day)) for log in [*pending, _messages(world, day)]]
+        pending = [
+            log.filter(pl.col(ARRIVAL) >= _midnight(day)) for log in [*pending, _messages(world, day, rankers(day))]
+        ]
         arrived = pl.concat(pending).filter(pl.col(ARRIVAL) < midnight).sort(ARRIVAL, maintain_order=True)
         yield _without_lost(arrived, world, day)
         pending = pending[-HORIZON_DAYS:]
@@ -166,11 +189,16 @@ def _shown(world: World, day: date, shown: ShownLists) -> pl.DataFrame:
     )
 
 
-def _messages(world: World, day: date) -> pl.DataFrame:
+def _messages(world: World, day: date, ranker: Ranker | None) -> pl.DataFrame:
     """Return all messages that lists shown on `day` will ever send, whenever they arrive."""
-    shown = rankings_on(world, day)
+    shown = rankings_on(world, day, ranker)
     frame, rng = _shown(world, day, shown), world.rng(_DELIVERY, day.toordinal())
-    sound = pl.concat([_impressions(frame, shown), _feedback(frame, shown)])
+    sound = pl.concat(
+        [
+            _impressions(frame, shown, ranker.version if ranker else LEGACY),
+            _feedback(frame, shown, _ratings(world, day, shown)),
+        ]
+    )
     late = np.where(rng.random(len(sound)) < world.late_share, _hours(rng, len(sound), LATEST_HOURS), 0)
     sound = _delayed(sound, late)
     again = sound.filter(rng.random(len(sound)) < world.duplicate_share).with_columns(duplicate=True)
@@ -220,7 +248,7 @@ _IDENTIFIERS: Final = [
 ]
 
 
-def _impressions(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
+def _impressions(frame: pl.DataFrame, shown: ShownLists, version: str) -> pl.DataFrame:
     features = [pl.Series(name, shown.features[:, index]) for index, name in enumerate(FEATURES)]
     context = [
         *_IDENTIFIERS,
@@ -229,24 +257,43 @@ def _impressions(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
         pl.col(PROTECTED_GROUP).alias("group"),
         pl.col(AVAILABLE).alias("available"),
         pl.lit("balanced").alias("preset"),
-        *_policy(shown),
+        *_policy(shown, version),
     ]
     return _encoded(frame.with_columns(features), "impression", "match_recommendation", context)
 
 
-def _policy(shown: ShownLists) -> list[pl.Expr]:
+def _policy(shown: ShownLists, version: str) -> list[pl.Expr]:
     """Say what decided the order, and where coins did, the propensity; a world that never explores has none."""
-    legacy, explored = pl.lit("legacy"), ~np.isnan(shown.propensity)
+    plain, explored = pl.lit(version), ~np.isnan(shown.propensity)
     if not explored.any():
-        return [legacy.alias("algorithm_version")]
-    policy = pl.when(pl.lit(pl.Series(explored))).then(pl.lit("legacy+explore")).otherwise(legacy)
+        return [plain.alias("algorithm_version")]
+    policy = pl.when(pl.lit(pl.Series(explored))).then(pl.lit(f"{version}+explore")).otherwise(plain)
     return [policy.alias("algorithm_version"), pl.lit(pl.Series(shown.propensity)).fill_nan(None).alias("propensity")]
 
 
-def _feedback(frame: pl.DataFrame, shown: ShownLists) -> pl.DataFrame:
+def _ratings(world: World, day: date, shown: ShownLists) -> pl.Series:
+    """Draw what clients think of those that they answered, int8 (n,), 1 to 5; null where nobody says.
+
+    Of a stream of its own, so that the rest of the world is the same without ratings.
+    """
+    rng = world.rng(_RATINGS, day.toordinal())
+    said = (rng.random(len(shown.item)) < world.rated_share) & (shown.answer >= 0)
+    felt = 3 + 2 * (shown.utility - CONTENT) + 0.8 * rng.normal(size=len(shown.item))
+    rating = pl.Series(RATING, felt.round().clip(*RATINGS), dtype=pl.Int8)
+    return rating.zip_with(pl.Series(said), pl.Series([None], dtype=pl.Int8))
+
+
+def _feedback(frame: pl.DataFrame, shown: ShownLists, ratings: pl.Series) -> pl.DataFrame:
+    """Return the answers; what a client thinks of it comes with the last one."""
     steps = [(shown.answer, shown.answer_hours), (shown.outcome, shown.outcome_hours)]
-    done = [_interactions(frame, action, hours, number) for number, (action, hours) in enumerate(steps, start=1)]
-    return _encoded(pl.concat(done), "feedback", "offer_feedback", [*_IDENTIFIERS, pl.col("action")])
+    ended = pl.Series(shown.outcome >= 0)
+    rated = [frame.with_columns(ratings.zip_with(last, pl.Series([None], dtype=pl.Int8))) for last in (~ended, ended)]
+    done = [
+        _interactions(frame, action, hours, number)
+        for number, (frame, (action, hours)) in enumerate(zip(rated, steps, strict=True), start=1)
+    ]
+    log = _encoded(pl.concat(done), "feedback", "offer_feedback", [*_IDENTIFIERS, pl.col("action"), pl.col(RATING)])
+    return log.with_columns(pl.col("line").str.replace(f',"{RATING}":null', "", literal=True))
 
 
 def _interactions(

@@ -28,7 +28,7 @@ from ltr_pipeline.settings import Settings, load_settings, variable
 from ltr_pipeline.simulate.draw import Answers, Visits, answers, visits
 from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, World
 
-__all__ = ["Stage"]
+__all__ = ["Stage", "settings_at"]
 
 PATIENCE_SECONDS: Final = 60.0
 DAY_SECONDS: Final = 86_400
@@ -72,7 +72,7 @@ class Stage:
         }
         self._port = free_port()
         self.environment = _plain_environment() | places
-        self.settings = _settings(places)
+        self.settings = settings_at(places)
         self._service = Program("The service", "service", (sys.executable, "-m", "ltr_pipeline.serving"), folder)
 
     def __enter__(self) -> Self:
@@ -222,8 +222,8 @@ def _plain_environment() -> dict[str, str]:
     }
 
 
-def _settings(places: dict[str, str]) -> Settings:
-    """Return default settings at these places, whatever the environment or .env says."""
+def settings_at(places: dict[str, str]) -> Settings:
+    """Return default settings with these variables, whatever the environment or .env says."""
     names = {variable(field): name for name, field in Settings.model_fields.items()}
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     chosen = defaults | {names[name]: value for name, value in places.items()}

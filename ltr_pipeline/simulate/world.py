@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import date
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import SettingsError
 
-__all__ = ["ACTIONS", "FEATURES", "GROUPS", "Outage", "ShownLists", "World", "utility"]
+__all__ = ["ACTIONS", "FEATURES", "GROUPS", "Outage", "Ranker", "ShownLists", "World", "utility"]
 
 FEATURES: Final = ("A", "S", "T", "G", "Q", "U", "R", "C")
 """Area match, similar cases, track record, nearness, qualification, unoccupied time, reviews, communication."""
@@ -33,6 +34,21 @@ Rows: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 
 
+class Ranker(NamedTuple):
+    """A ranker that shows the lists of a day in place of the legacy one.
+
+    Attributes
+    ----------
+    version
+        Its name, for the log.
+    score
+        Scores, float64 (n,), of features, float32 (n, 8) in the order of `FEATURES`, NaN = missing.
+    """
+
+    version: str
+    score: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+
 class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A simulated world. Equal worlds give equal events, byte for byte.
 
@@ -46,6 +62,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Lists shown on an average weekday; see `WEEKDAYS`.
     event_day
         Day of the month that is the declared event day: `EVENT_DAY_TRAFFIC` times the lists, more of them urgent.
+    event_effect
+        How much another way clients answer on that day, from 0 to 1. They hunt for bargains, and the best are dear: at
+        1 the lawyer who is worth most appeals least, at 0.5 worth plays no part.
     examination
         A client examines position p with probability p ** -examination.
     exploration
@@ -58,6 +77,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     explored_share
         Share of lists in which neighbours are swapped by a coin (FairPairs), as the service does with
         ``LTR_EXPLORE_SHARE``.
+    rated_share
+        Share of answered impressions whose client also says how content he is, 1 to 5, by `utility`.
     withdrawn_share
         Share of lists that get no answer at all.
     unavailable_share, missing_share
@@ -71,6 +92,9 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Bad days. "silent": nothing is shown and nothing arrives. "no_feedback": the feedback that would arrive that
         day is lost. "noise": answers to that day's lists have nothing to do with utility. "malformed": one message
         in twenty of that day is broken.
+    halved
+        Features that are logged as half of what they are from a day on, such as a price in another currency. What a
+        lawyer is worth does not change by that.
     """
 
     legacy_weights: dict[str, float]
@@ -79,11 +103,13 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     clients: int = 1500
     rankings_per_day: int = 480
     event_day: int = 18
+    event_effect: float = 0.0
     examination: float = 0.35
     exploration: float = 0.12
     taste: float = 0.4
     group_effect: float = 0.02
     explored_share: float = 0.0
+    rated_share: float = 0.2
     withdrawn_share: float = 0.15
     unavailable_share: float = 0.03
     missing_share: float = 0.04
@@ -93,6 +119,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     unrelated_share: float = 0.01
     start: date | None = None
     outages: dict[date, Outage] = {}
+    halved: dict[str, date] = {}
 
     def __post_init__(self) -> None:
         if self.lawyers < LIST_SIZES[1] or self.clients < 1 or self.rankings_per_day < 0:
@@ -100,6 +127,10 @@ class World(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         for name in (f for f in self.__struct_fields__ if f.endswith("_share")):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"{name}={getattr(self, name)} of the simulated world: give a share from 0 to 1")
+        if not 0 <= self.event_effect <= 1:
+            raise SettingsError(f"event_effect={self.event_effect} of the simulated world: give one from 0 to 1")
+        if unknown := sorted(set(self.halved) - set(FEATURES)):
+            raise SettingsError(f"halved of the simulated world names {unknown[0]}; its features are {FEATURES}")
 
     def rng(self, *stream: int) -> np.random.Generator:
         """Make an independent generator of one stream of random numbers."""

@@ -194,10 +194,16 @@ class Ledger:
     keys
         The first that can sign signs every entry. With keys an entry that none of them signed is refused, unless no
         entry before it is signed either: then it is older than the keys.
+
+    Attributes
+    ----------
+    clock
+        Tells the time that entries get instead of now; a simulation has a calendar of its own.
     """
 
     def __init__(self, storage: Storage, keys: Sequence[Key] = ()) -> None:
         self.storage = storage
+        self.clock: Callable[[], datetime] | None = None
         self._keys = keys
         self._seen: dict[int, _Entry] = {}
 
@@ -357,9 +363,10 @@ class Ledger:
         return entry.move
 
     def _sealed(self, move: Move, head: Move | None) -> Move:
-        """Return the entry with the hash of the one before it, and signed."""
+        """Return the entry with its time and the hash of the one before it, and signed."""
         previous = self._seen[head.seq].sha256 if head else ""
-        move = msgspec.structs.replace(move, previous=previous)
+        when = self.clock() if self.clock else move.when
+        move = msgspec.structs.replace(move, previous=previous, when=when)
         return msgspec.structs.replace(move, signature=signing.sign(msgspec.json.encode(move), self._keys))
 
     def _read(self, seq: int) -> _Entry:

@@ -36,6 +36,11 @@ def test_an_unfair_version_in_use_is_told_between_the_outcome_and_the_report() -
     assert report.startswith("Report: file:///data/runs/20251120_0215/report.html")
 
 
+def test_a_night_that_was_not_due_is_no_rejection() -> None:
+    said = noted(due=False, reason="20251119_0215 stays in use: not due: it is young")
+    assert said.startswith("No model was trained: 20251119_0215 stays in use: not due: it is young.\n\nReport: ")
+
+
 @pytest.mark.parametrize("fields", [{}, {"alarm": ""}], ids=["of a task before an upgrade", "fair"])
 def test_without_an_alarm_the_note_is_the_outcome_and_the_report(fields: dict[str, str]) -> None:
     assert len(noted(**fields).split("\n\n")) == 2

@@ -1,13 +1,16 @@
-"""What a running task makes of Airflow's Connections."""
+"""What a running task makes of Airflow's Connections, and of its run."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
 
-from ltr_pipeline.airflow.runtime import run_settings
+from ltr_pipeline.airflow.runtime import run_request, run_settings
 from ltr_pipeline.errors import SettingsError
 
 
@@ -72,3 +75,25 @@ def test_a_wrong_connection_is_a_clear_error_without_its_secret(monkeypatch: pyt
     with pytest.raises(SettingsError, match="KAFKA_SASL_PASSWORD") as wrong:
         run_settings()
     assert "hunter2" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "by_hand"),
+    [
+        (DagRunType.SCHEDULED, False),
+        (DagRunType.MANUAL, True),
+        (DagRunType.BACKFILL, True),
+        (DagRunType.ASSET_TRIGGERED, False),
+        (DagRunType.OPERATOR_TRIGGERED, False),
+    ],
+)
+def test_a_run_that_somebody_asked_for_is_known_by_its_kind(kind: DagRunType, by_hand: bool) -> None:
+    moment = dt.datetime(2025, 7, 15, 2, 15, tzinfo=dt.UTC)
+    context = {
+        "params": {"retrain": by_hand},
+        "logical_date": moment,
+        "dag_run": SimpleNamespace(run_type=kind),
+        "ti": SimpleNamespace(try_number=1, max_tries=3),
+    }
+    asked = run_request(context)
+    assert (asked["by_hand"], asked["retrain"], asked["moment"]) == (by_hand, by_hand, moment.isoformat())

@@ -21,9 +21,9 @@ from sqlalchemy import delete, select
 from ltr_pipeline.airflow.runtime import gate_variables
 from ltr_pipeline.airflow.variables import create_missing, look
 from ltr_pipeline.doctor import examine
-from ltr_pipeline.gate.policy import VARIABLES, Policy
-from ltr_pipeline.gate.variables import InUse, import_file, remark, unread
+from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.settings import load_settings
+from ltr_pipeline.variables import VARIABLES, InUse, import_file, remark, unread
 from support.commands import typed
 
 DEFAULTS = {each.name: (each.default, each.description) for each in VARIABLES}
@@ -138,8 +138,8 @@ def test_a_misspelt_one_is_told_and_nothing_is_created_to_look(monkeypatch: pyte
     monkeypatch.setenv("AIRFLOW_VAR_LTR_MODE", "dry_run")
     seen = look()
     assert unread(seen) == [
-        "the gate reads no Variable ltr_mode",
-        "the gate reads no Variable ltr_ndgc_min; did you mean ltr_ndcg_min?",
+        "no night reads a Variable ltr_mode",
+        "no night reads a Variable ltr_ndgc_min; did you mean ltr_ndcg_min?",
     ]
     assert {each.name: each.source for each in seen.variables if each.source != "default"} == {
         "ltr_fairness_max": "Variable"
@@ -190,7 +190,7 @@ def test_the_command_shows_value_default_range_and_source(monkeypatch: pytest.Mo
     ]
     assert rows["ltr_min_samples"][0] == repr("\x1b[31m500")  # a terminal gets no control characters
     count = len(VARIABLES)
-    assert f"{count - 2} of the gate's {count} Variables were created" in done.out
+    assert f"{count - 2} of {count} Variables were created" in done.out
     assert stored().keys() == DEFAULTS.keys() - {"ltr_ndcg_min"}
 
 

@@ -13,11 +13,11 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from ltr_pipeline.airflow.bundle import LtrDagBundle
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
+from ltr_pipeline.variables import VARIABLES
 
-DAGS = ["classify_segments_daily", "score_rows_daily", "train_ltr_daily", "train_segments"]
+DAGS = ["classify_segments_daily", "monitor_ltr", "score_rows_daily", "train_ltr_daily", "train_segments"]
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -36,7 +36,7 @@ def test_schedule_and_policies(bag: DagBag) -> None:
     assert dag.schedule == "15 2 * * *"
     assert (dag.catchup, dag.max_active_runs) == (False, 1)
     assert dag.tags == {"ltr", "nightly"}
-    assert {"date", "window_days", "dry_run"} == set(dag.params)
+    assert {"date", "window_days", "dry_run", "retrain"} == set(dag.params)
     assert dag.deadline
 
 
@@ -80,6 +80,18 @@ def test_segments_are_trained_by_hand_and_classified_daily(
     assert [one.task_id for one in dag.tasks] == [task]
 
 
+def test_nights_are_watched_every_morning(bag: DagBag) -> None:
+    dag = bag.dags["monitor_ltr"]
+    assert dag.schedule == "15 7 * * *"
+    assert (dag.catchup, dag.max_active_runs, dag.tags) == (False, 1, {"ltr", "monitoring"})
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == {
+        "choose_nights": {"conclude", "watch_data", "watch_outcomes"},
+        "watch_data": {"conclude"},
+        "watch_outcomes": {"conclude"},
+        "conclude": set(),
+    }
+
+
 def test_order_of_tasks(bag: DagBag) -> None:
     dag = bag.dags["train_ltr_daily"]
     after = {task.task_id: task.downstream_task_ids for task in dag.tasks}
@@ -107,7 +119,8 @@ def test_a_dag_file_knows_the_jobs_and_what_ties_them_to_airflow_alone(path: Pat
 
 
 def test_params_say_range_and_default(bag: DagBag) -> None:
-    params = {name: bag.dags["train_ltr_daily"].params.get_param(name) for name in ("date", "window_days", "dry_run")}
+    asked = bag.dags["train_ltr_daily"].params
+    params = {name: asked.get_param(name) for name in asked}
     for param in params.values():
         assert param.schema["title"]
         assert "Default: " in param.description

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.api.datamodels._generated import DagRunType
 
 from ltr_pipeline.airflow.runtime import scoring_occasion
 from support.commands import A, project, published
@@ -111,5 +112,6 @@ def event(**extra: Any) -> SimpleNamespace:
     ],
 )
 def test_the_occasion_is_why_it_runs(kind: str, events: list[Any], occasion: str | None) -> None:
-    context = {"dag_run": SimpleNamespace(run_type=kind), "triggering_asset_events": {"ltr_weights": events}}
-    assert scoring_occasion(context) == occasion
+    for run_type in (kind, DagRunType(kind)):  # the latter is what a task gets
+        context = {"dag_run": SimpleNamespace(run_type=run_type), "triggering_asset_events": {"ltr_weights": events}}
+        assert scoring_occasion(context) == occasion

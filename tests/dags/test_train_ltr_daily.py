@@ -14,6 +14,8 @@ from airflow.sdk import DAG
 from msgspec.structs import replace
 
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.monitoring.records import NightRecord
+from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -116,6 +118,27 @@ def test_a_rejected_model_leaves_the_former_one_and_the_run_green(
     assert said.startswith("Kept the former version: 20261001_0215 stays in use: ")
     assert "below the minimum of 0.99" in said
     assert said.endswith("runs/20261002_0215/report.html (`ltr report 20261002_0215 --open` shows it)")
+
+
+def test_a_night_that_is_not_due_is_green_and_the_param_trains_all_the_same(
+    run: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_LTR_RETRAIN", "policy")
+    assert run()["publish_weights"] == "success"  # nothing was published before
+    write_log(Path(settings.events_path), WORLD, NIGHT, 1, append=True)
+    states = run(NIGHT + DAY)
+    assert states["run"] == "success"
+    assert (states["publish_weights"], states["keep_previous"], states["notify"]) == ("skipped", "success", "success")
+    assert moved_events(states["run_id"]) == []
+    said = note(states["run_id"])
+    assert said.startswith(
+        "No model was trained: 20261001_0215 stays in use: not due: the newest good model was trained "
+    )
+    assert run(NIGHT + DAY, retrain=True)["run"] == "success"
+    first, second = History(settings.data).read(NightRecord)
+    assert (first.because, second.because) == ("no version is in use yet", "somebody asked for it")
+    assert first.by_hand  # `dag.test` is a run that somebody asked for
+    assert second.metrics["trees"] > 0
 
 
 @pytest.mark.long

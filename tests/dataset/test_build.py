@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset import labels
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
@@ -19,6 +20,7 @@ from ltr_pipeline.events.landing import land as land_events
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.events.tables import file_info
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
@@ -185,6 +187,44 @@ def test_propensities_come_with_their_rows(storage):
     assert load_part(storage, "runs/n/dataset", none, "train").propensity is None
 
 
+def declared(day, weight):
+    when = (WINDOWS.start + timedelta(days=day)).date()
+    return replace(WINDOWS, occasions=(Occasion(name="Sale", first=when, last=when, weight=weight),))
+
+
+def test_a_day_that_is_left_out_is_in_no_part_and_accounted_for(storage):
+    folder = land(storage, *events())
+    manifest = built(storage, folder, windows=declared(2, 0))
+    assert manifest.impressions.dropped == {"immature": 24, "left_out": 12}
+    assert manifest.feedback.dropped == {"impression_dropped": 12}
+    assert sum(part.rows for part in (manifest.train, manifest.valid, manifest.test)) == manifest.impressions.used == 84
+    assert datetime(2025, 7, 7).date() not in set(rows(storage, manifest)["time"].dt.date())  # noqa: DTZ001
+    assert (manifest.train.rankings, manifest.train.start.day, manifest.valid.start.day) == (16, 5, 10)
+    test = built(storage, folder, windows=declared(7, 0))  # the last of the test days
+    assert (test.test.rankings, test.test.start.day, test.valid.start.day, test.train.rankings) == (8, 10, 9, 16)
+
+
+def test_rankings_weigh_what_the_calendar_says_of_their_day(storage):
+    folder = land(storage, *events())
+    manifest = built(storage, folder, windows=declared(2, 0.25))
+    assert manifest.impressions == built(storage, folder, windows=WINDOWS).impressions
+    data = load_part(storage, "runs/r/dataset", manifest, "train", ids=["time"])
+    days = data.ids["time"].dt.date().gather(starts(data.group)).to_list()
+    assert data.weight.dtype == np.float32
+    assert data.weight.tolist() == [0.25 if day.day == 7 else 1.0 for day in days]
+    assert load_part(storage, "runs/r/dataset", manifest, "train", ids=()).weight.tolist() == data.weight.tolist()
+    assert load_part(storage, "runs/r/dataset", manifest, "valid").weight is None
+    annotated = built(storage, folder, windows=declared(2, 1.0))
+    assert load_part(storage, "runs/r/dataset", annotated, "train").weight is None
+
+
+def test_a_manifest_of_a_former_release_declares_no_events(storage):
+    manifest = built(storage, land(storage, *events()))
+    former = msgspec.to_builtins(manifest)
+    del former["windows"]["occasions"]
+    assert msgspec.json.decode(msgspec.json.encode(former), type=DatasetManifest) == manifest
+
+
 def test_rankings_stay_whole_and_in_one_part(storage):
     manifest = built(storage, land(storage, *events()))
     table = rows(storage, manifest)
@@ -210,6 +250,21 @@ def test_partitions_of_different_bucket_counts_are_joined(storage):
     manifest = built(storage, first, second)
     assert manifest.buckets == 2
     assert rows(storage, manifest).equals(rows(storage, whole, "runs/whole/dataset"))
+
+
+def test_what_a_former_release_landed_and_built_is_read(storage):
+    impressions, feedback = events()
+    former = land(storage, impressions.drop("as_served"), feedback.drop("rating"), date="2025-07-14")
+    manifest = built(storage, former, folder="runs/former/dataset")
+    whole = built(storage, land(storage, impressions, feedback, date="2025-07-13"), folder="runs/whole/dataset")
+    expected = rows(storage, whole, "runs/whole/dataset")
+    assert rows(storage, manifest, "runs/former/dataset").equals(expected)
+    tables = {}
+    for name in manifest.tables:  # a run that was begun before the upgrade goes on
+        path = storage.root / "runs/former/dataset" / name
+        pl.read_parquet(path).drop("as_served").write_parquet(path)
+        tables[name] = file_info(path, 0).sha256
+    assert rows(storage, replace(manifest, tables=tables), "runs/former/dataset").equals(expected)
 
 
 def test_a_retry_writes_the_same_bytes(storage):

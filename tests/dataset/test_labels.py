@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.labels import (
     DROPPED_FEEDBACK,
     DROPPED_IMPRESSIONS,
@@ -132,6 +133,20 @@ def test_feedback_without_an_impression_or_a_meaning_is_dropped():
     assert labelled.feedback.dropped == {"no_impression": 2, "unknown_action": 1}
 
 
+def test_ratings_never_train():
+    impressions, feedback = [shown("a"), shown("b")], [said("a", "accepted", HOUR, rating=1)]
+    rated = [said("b", None, HOUR, rating=5), said("b", "rated", HOUR, rating=5), said("a", "hired", HOUR)]
+    labelled = label(impressions, feedback + rated)
+    assert labelled.table.equals(label(impressions, [said("a", "accepted", HOUR)]).table)
+    assert items(labelled) == {"a": 2, "b": 0}
+    assert labelled.feedback == Account(landed=4, used=1, dropped={"rated": 2, "unknown_action": 1})
+
+
+def test_two_ratings_that_differ_are_no_duplicates():
+    rated = [said("a", None, HOUR, rating=5), said("a", None, HOUR, rating=4), said("a", None, HOUR, rating=4)]
+    assert label([shown("a"), shown("b")], rated).feedback == Account(landed=3, duplicates=1, dropped={"rated": 2})
+
+
 def sessions(labelled):
     """Items and relevance of each ranking, by user and hour it began."""
     found = {}
@@ -255,6 +270,25 @@ def test_rankings_are_kept_or_dropped_whole(times, reason):
     labelled = label([shown(item, after, ranking_id="r") for item, after in zip("ab", times, strict=True)])
     assert labelled.impressions == Account(landed=2, used=0 if reason else 2, dropped={reason: 2} if reason else {})
     assert labelled.table["time"].to_list() == ([] if reason else [NOON + times[0]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "reason"),
+    [
+        (-12 * HOUR, timedelta(), "left_out"),  # from the first moment of the day
+        (12 * HOUR - MOMENT, DAY, "left_out"),  # to the last; it goes on where it began
+        (-12 * HOUR - MOMENT, timedelta(), None),
+        (12 * HOUR, DAY, None),
+    ],
+)
+def test_rankings_that_begin_on_a_day_that_is_left_out_are_dropped_whole(begins, ends, reason):
+    sale = Occasion(name="Sale", first=NOON.date(), last=NOON.date(), weight=0)
+    fair = Occasion(name="Fair", first=(NOON - DAY).date(), last=(NOON + DAY).date(), weight=0.5)
+    impressions = [shown(item, after, ranking_id="r") for item, after in (("a", begins), ("b", ends))]
+    answers = [said("a", "accepted", begins + HOUR)]
+    labelled = label(impressions, answers, replace(WINDOWS, occasions=(fair, sale)))
+    assert labelled.impressions == Account(landed=2, used=0 if reason else 2, dropped={reason: 2} if reason else {})
+    assert labelled.feedback.dropped == ({"impression_dropped": 1} if reason else {})
 
 
 def test_events_from_the_future_are_dropped_one_by_one():

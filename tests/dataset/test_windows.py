@@ -1,9 +1,12 @@
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows, split
 from ltr_pipeline.errors import DatasetError
 
@@ -83,3 +86,67 @@ def test_growing_leaves_training_its_half(eligible, test_days, valid_days, min_q
 def test_windows_that_contradict_themselves_are_refused(wrong, message):
     with pytest.raises(DatasetError, match=message):
         Windows(**{"cutoff": CUTOFF} | wrong)
+
+
+def occasion(first, last, weight=0.0):
+    """From one to another day before the cutoff, both inclusive."""
+    return Occasion(
+        name="Sale",
+        first=(CUTOFF - timedelta(days=first)).date(),
+        last=(CUTOFF - timedelta(days=last)).date(),
+        weight=weight,
+    )
+
+
+def parts(eligible, *occasions, **fields):
+    """Days of train, valid and test that count, and how many days before the cutoff test begins."""
+    windows = replace(DEFAULT, occasions=occasions, **fields)
+    spans = split(eligible, windows)
+    left_out = set(windows.left_out)
+    counted = [
+        sum(span.start.date() <= day < span.end.date() for day in set(windows.days) - left_out) for span in spans
+    ]
+    assert all(former.end == span.start for former, span in pairwise(spans))
+    return (*counted, (CUTOFF - spans[-1].start).days)
+
+
+@pytest.mark.parametrize(
+    ("occasions", "expected"),
+    [
+        ([], (20, 2, 3, 6)),
+        ([occasion(20, 15)], (14, 2, 3, 6)),
+        ([occasion(5, 5)], (19, 2, 3, 7)),
+        ([occasion(4, 1)], (19, 2, 3, 7)),  # the immature days are in no part anyway
+        ([occasion(9, 4)], (14, 2, 3, 12)),
+        ([occasion(7, 7)], (19, 2, 3, 6)),
+        ([occasion(40, 20)], (11, 2, 3, 6)),
+        ([occasion(27, 4)], (1, 0, 0, 3)),
+        ([occasion(28, 1)], (0, 0, 0, 3)),
+        ([occasion(5, 5, weight=0.2), occasion(9, 8, weight=1)], (20, 2, 3, 6)),
+    ],
+)
+def test_the_parts_reach_over_days_that_are_left_out(occasions, expected):
+    left_out = set(replace(DEFAULT, occasions=tuple(occasions)).left_out)
+    eligible = [0 if day in left_out else 50 for day in DEFAULT.days[:25]]
+    assert parts(eligible, *occasions) == expected
+
+
+def test_the_test_part_grows_over_days_that_are_left_out():
+    assert parts([34] * 20 + [0] + [34] * 4, occasion(8, 8), min_queries=200) == (16, 2, 6, 10)
+
+
+@given(st.sets(st.integers(4, 28), max_size=24), st.integers(1, 6), st.integers(0, 6), st.integers(0, 400))
+def test_days_that_are_left_out_change_nothing_but_where_the_parts_begin(left_out, test_days, valid_days, min_queries):
+    fields = {"test_days": test_days, "valid_days": valid_days, "min_queries": min_queries}
+    eligible = [0 if 28 - day in left_out else 20 for day in range(25)]
+    split_by = parts(eligible, *(occasion(day, day) for day in left_out), **fields)
+    dense = [0] * len(left_out) + [20] * (25 - len(left_out))
+    train, valid, test = days(dense, replace(DEFAULT, **fields))
+    assert split_by[:3] == (train - len(left_out), valid, test)
+
+
+def test_a_window_of_a_year_has_its_seasons():
+    windows = replace(DEFAULT, window_days=365)
+    train, valid, test = split([50] * 362, windows)
+    assert (train.start, (train.end - train.start).days) == (datetime(2024, 7, 15, tzinfo=UTC), 357)
+    assert ((valid.end - valid.start).days, (test.end - test.start).days) == (2, 3)

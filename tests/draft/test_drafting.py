@@ -160,6 +160,22 @@ def test_the_wire_format_of_the_default_mapping(tmp_path: Path) -> None:
     assert said(found, "Is context.group to be judged for fairness (2 values: x, y)?")
 
 
+def test_ratings_in_feedback_are_mapped_and_others_told(tmp_path: Path) -> None:
+    def rated(stars: Iterable[float]) -> list[dict[str, Any]]:
+        lists = [shown(f"case-{n}", f"l-{m}", features={"A": m / 7, "B": n / 9}) for n in range(20) for m in range(3)]
+        done = [answered(f"case-{n}", "l-1", rating=one) for n, one in zip(range(20), stars, strict=False)]
+        return [*lists, *done]
+
+    messages = rated([1, 5, 3, 4] * 5)
+    found = of(messages, tmp_path)
+    assert found.mapping.paths("rating") == ("context.rating",)
+    assert read(found.mapping, messages) == (60, 20, 0, 0)
+    (tmp_path / "odd").mkdir()
+    other = of(rated([1, 9.5, 3, 10] * 5), tmp_path / "odd")
+    assert other.mapping.paths("rating") == ()
+    assert said(other, "The rating context.rating is left out: it is not a whole number from 1 to 5")
+
+
 def test_an_id_of_a_message_is_not_taken_from_its_items(tmp_path: Path) -> None:
     messages = []
     for visit in domains.visits():

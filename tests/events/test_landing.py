@@ -97,6 +97,7 @@ def test_tables_have_the_landed_types(place: Place) -> None:
         "propensity": pl.Float32,
         "team": pl.String,
         "shadow": pl.Boolean,
+        "as_served": pl.Boolean,
         "label": pl.Int8,
         **dict.fromkeys([f"feature_{name}" for name in FEATURES], pl.Float32),
         "source": pl.String,
@@ -105,7 +106,8 @@ def test_tables_have_the_landed_types(place: Place) -> None:
         "item_index": pl.Int32,
     }
     feedback = place.table(16, FEEDBACK)
-    assert feedback.columns == [*impressions.columns[:6], "action", *impressions.columns[-4:]]
+    assert feedback.columns == [*impressions.columns[:6], "action", "rating", *impressions.columns[-4:]]
+    assert feedback.schema["rating"] == pl.Int8
     assert sum(file.rows for file in manifest.files) == 51
 
 
@@ -142,7 +144,7 @@ def test_an_empty_day_is_a_partition(place: Place) -> None:
     manifest = place.land(17)
     assert (manifest.read, manifest.quarantined, manifest.first_time) == (0, 0, None)
     assert place.table(17).height == 0
-    assert len(place.table(17).columns) == 26
+    assert len(place.table(17).columns) == 27
     assert list(partitions_for(place.data, dt.date(2025, 7, 17))) == [
         "events/date=2025-07-16",
         "events/date=2025-07-17",

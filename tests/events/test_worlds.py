@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -53,7 +55,7 @@ def test_another_mapping_is_named_with_what_to_do(data: LocalStorage) -> None:
         check_one_world(data, SINCE, REVISED, simulated=False)
     with pytest.raises(SourceError) as error:
         check_one_world(data, SINCE, REVISED, simulated=False)
-    assert f'continues = ["{MAPPING.sha256[:12]}"]' in str(error.value)
+    assert f'continues = ["dc293064aaa0", "{MAPPING.sha256[:12]}"]' in str(error.value)
     assert "LTR_DATA_URI" in str(error.value)
 
 
@@ -61,10 +63,16 @@ def test_what_left_the_window_does_not_matter(data: LocalStorage) -> None:
     check_one_world(data, AFTER, REVISED, simulated=True)
 
 
+DEFAULT = Path("ltr_pipeline/default_mapping.toml").read_text()
+
+
+def with_continues(text: str, *hashes: str) -> str:
+    return re.sub(r"^continues = .*$", f"continues = {json.dumps(hashes)}", text, flags=re.MULTILINE)
+
+
 def test_a_mapping_that_continues_the_other_passes(data: LocalStorage, tmp_path: Path) -> None:
-    text = Path("ltr_pipeline/default_mapping.toml").read_text().replace('"C"]', '"C", "N"]')
     revised = tmp_path / "mapping.toml"
-    revised.write_text(f'continues = ["{MAPPING.sha256[:12]}"]\n{text}')
+    revised.write_text(with_continues(DEFAULT.replace('"C"]', '"C", "N"]'), MAPPING.sha256[:12]))
     mapping = load_mapping(revised)
     assert mapping.sha256 == REVISED.sha256, "what a mapping continues is not part of its meaning"
     check_one_world(data, SINCE, mapping, simulated=False)
@@ -73,9 +81,24 @@ def test_a_mapping_that_continues_the_other_passes(data: LocalStorage, tmp_path:
 @pytest.mark.parametrize("short", ["", "abc", "g" * 12, "A" * 12])
 def test_what_is_no_hash_is_refused(tmp_path: Path, short: str) -> None:
     file = tmp_path / "mapping.toml"
-    file.write_text(f'continues = ["{short}"]\n{Path("ltr_pipeline/default_mapping.toml").read_text()}')
+    file.write_text(with_continues(DEFAULT, short))
     with pytest.raises(MappingError, match="continues"):
         load_mapping(file)
+
+
+def test_what_landed_under_the_default_of_former_releases_stays_in_use(tmp_path: Path, log: Path) -> None:
+    former = load_mapping(former_default(tmp_path))
+    assert former.sha256 == "dc293064aaa0ecaed2947eec41dbbde1a14331870e95bdeb3e33d996ac052ae3"
+    storage = LocalStorage(tmp_path / "data")
+    land(storage, dt.date(2025, 7, 14), FileSource(str(log)), former, buckets=1, since=SINCE)
+    check_one_world(storage, SINCE, MAPPING, simulated=False)
+
+
+def former_default(folder: Path) -> Path:
+    """The default mapping of releases that knew neither rating nor as_served."""
+    path = folder / "former.toml"
+    path.write_text(re.sub(r"^(rating|as_served|continues) = .*\n", "", DEFAULT, flags=re.MULTILINE))
+    return path
 
 
 def test_simulated_and_real_are_not_mixed(data: LocalStorage, log: Path) -> None:

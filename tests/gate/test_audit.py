@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -17,8 +18,8 @@ START = dt.datetime(2025, 7, 1, 9, tzinfo=dt.UTC)
 A_DAY, ITEMS = 40, 5
 
 
-def days(first: int, last: int, *, zero_on: int | None = None) -> Dataset:
-    """Rankings of days in which A is worth and Z knows 70 % of what something came of."""
+def days(first: int, last: int, *, zero_on: int | None = None, served: float = 0.0) -> Dataset:
+    """Rankings of days in which A is worth and Z knows 70 % of what something came of; some the service has logged."""
     rng = np.random.default_rng(first)
     rankings = (last - first) * A_DAY
     rows = rankings * ITEMS
@@ -33,7 +34,13 @@ def days(first: int, last: int, *, zero_on: int | None = None) -> Dataset:
         relevance=relevance,
         group=np.full(rankings, ITEMS, np.int32),
         position=None,
-        ids=pl.DataFrame({"time": time, "user_id": [f"u{row // ITEMS % 90}" for row in range(rows)]}),
+        ids=pl.DataFrame(
+            {
+                "time": time,
+                "user_id": [f"u{row // ITEMS % 90}" for row in range(rows)],
+                "as_served": [row // ITEMS < served * rankings or None for row in range(rows)],
+            }
+        ),
     )
 
 
@@ -65,3 +72,18 @@ def test_test_days_without_a_ranking_say_nothing() -> None:
     empty = Dataset(feature_names=whole.feature_names, position=None, **rows)
     worth, leak = inspect(*PARTS[:2], empty, Gains(now={}))
     assert (worth.alone, leak.told) == (None, None)
+
+
+def test_what_the_service_logged_when_it_answered_is_trusted() -> None:
+    parts = days(0, 10, served=1), days(10, 12, served=1), days(12, 15, served=1)
+    worth, leak = inspect(*parts, Gains(now={}))
+    assert (worth.as_served, leak.as_served, leak.known_before) == (1.0, 1.0, True)
+    (joined,) = inspect(*parts, Gains(now={}), joined={"Z"})[1:]
+    assert (joined.as_served, joined.known_before) == (0.0, False), "of a joined feature the service logged nothing"
+
+
+def test_a_list_of_which_a_row_is_not_as_served_is_not() -> None:
+    whole = days(0, 1, served=1)
+    mixed = whole.ids.with_columns(as_served=pl.Series([row % ITEMS != 2 for row in range(len(whole.relevance))]))
+    assert not audit._as_served(replace(whole, ids=mixed)).any()
+    assert audit._as_served(whole).all()

@@ -264,6 +264,60 @@ def test_without_a_model_nothing_of_it_is_judged_and_no_setting_publishes():
     assert names == ["trained", "samples", "queries", *of_the_data]
 
 
+RESTING = replace(
+    GOOD,
+    trees=0,
+    untrained="it is young",
+    due=False,
+    metrics=metrics(None),
+    champion=replace(against(None), metrics=metrics(0.71)),
+    champion_fairness=gap(0.03),
+    champion_latency=latency(4.0),
+)
+
+
+def test_where_no_training_was_due_the_version_in_use_and_the_events_are_judged():
+    decision = decide(RESTING, Policy())
+    assert (decision.verdict, decision.due, decision.reasons) == ("keep", False, ["not due: it is young"])
+    assert [(check.name, check.status) for check in decision.checks] == [
+        ("ndcg_at_5", "pass"),
+        ("fairness_gap", "pass"),
+        ("unknown_groups", "pass"),
+        ("latency_p95", "pass"),
+        ("queries", "pass"),
+        ("fresh_events", "pass"),
+        ("quarantined_share", "pass"),
+        ("lost_share", "pass"),
+        ("unjoined_share", "pass"),
+    ]
+    assert decision.champion.version == "20250714_0215"
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ({"champion": replace(RESTING.champion, metrics=metrics(0.6))}, "nDCG@5 is 0.600, below the minimum of 0.65"),
+        ({"champion_latency": latency(20)}, "takes 20.00 ms"),
+        ({"champion_fairness": gap(0.2)}, "above the limit of 0.05"),
+        ({"landed": landed(feedback=0)}, "0 feedback events arrived"),
+        ({"unjoined": 201}, "belong to no impression"),
+    ],
+)
+def test_what_fails_then_is_told_after_why_no_training_was_due(broken, says):
+    first, failed = decide(replace(RESTING, **broken), Policy(gate_mode="dry_run")).reasons
+    assert first == "not due: it is young"
+    assert says in failed
+
+
+def test_what_cannot_be_told_of_the_version_in_use_alarms_nobody():
+    unknown = replace(
+        RESTING, champion=against(None, reason="it is young"), champion_fairness=gap(0.03, evaluable=False)
+    )
+    decision = decide(unknown, Policy())
+    assert decision.reasons == ["not due: it is young"]
+    assert status_of(decision, "ndcg_at_5") == status_of(decision, "fairness_gap") == "not_evaluable"
+
+
 def test_a_dry_run_never_publishes_and_says_what_it_would_do():
     policy = Policy(gate_mode="dry_run")
     good, bad = decide(GOOD, policy), decide(replace(GOOD, train_impressions=50), policy)

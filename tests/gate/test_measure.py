@@ -34,6 +34,7 @@ DAYS, A_DAY = 3, 40
 START = dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
 WORSE = 1 / math.log2(3)  # nDCG of a pair in the wrong order
+HALF = (1 + WORSE) / 2  # of as many in the right one
 FEATURES = ("A", "S")
 BY_A, BY_S = (Scorer.from_linear({name: 1.0}, FEATURES) for name in FEATURES)
 A, B, C, D = (f"202507{day}_0215" for day in (10, 11, 12, 13))
@@ -466,7 +467,7 @@ def test_groups_that_the_champion_alone_is_tested_on_are_pooled_as_the_challenge
 
 def test_a_night_without_a_challenger_measures_the_champion() -> None:
     days = HeldOut(two_groups(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
-    found = without_model("all features are alike", days, rival(BY_S), None)
+    found = without_model("all features are alike", days, Rivals(champion=rival(BY_S)), None)
     assert (found.champion.version, found.champion.delta, found.champion.reason) == (
         A,
         None,
@@ -475,5 +476,31 @@ def test_a_night_without_a_challenger_measures_the_champion() -> None:
     assert found.champion_fairness == gathered(two_groups(), champion=rival(BY_S)).champion_fairness
     decision = decide(found, Policy())
     assert (decision.verdict, decision.champion.fairness.status) == ("keep", "fail")
-    alone = without_model("all features are alike", days, None, None)
+    assert (found.champion.metrics.ndcg_at_5.value, found.judged) == (pytest.approx(HALF), found.champion.metrics)
+    assert found.baselines["random"].ndcg_at_5.value == pytest.approx((1 + WORSE) / 2)
+    assert found.champion_latency.requests >= 1000
+    assert found.test_queries == gathered(two_groups()).test_queries
+    alone = without_model("all features are alike", days, Rivals(), None)
     assert (alone.champion.kind, alone.champion_fairness, decide(alone, Policy()).champion) == ("none", None, None)
+
+
+def test_where_no_training_was_due_the_champion_is_held_against_the_limits_that_a_challenger_is() -> None:
+    days = HeldOut(two_groups(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
+    found = without_model("it is young", days, Rivals(champion=rival(BY_S)), None, due=False)
+    decision = decide(found, Policy())
+    judged = {check.name: (check.status, check.observed) for check in decision.checks}
+    assert judged["ndcg_at_5"] == ("pass", pytest.approx(HALF))
+    assert judged["fairness_gap"][0] == "fail"
+    assert judged["latency_p95"] == ("pass", found.champion_latency.p95_ms)
+    assert (decision.verdict, decision.due, decision.reasons[0]) == ("keep", False, "not due: it is young")
+
+
+def test_a_champion_that_was_trained_on_the_test_days_is_not_judged_by_them() -> None:
+    days = HeldOut(two_groups(), DATASET, TRAINED_ON, seed=1, group_share_min=0.01)
+    seen = rival(BY_A, START + DAYS * DAY)
+    found = without_model("it is young", days, Rivals(champion=seen), None, due=False)
+    assert (found.champion.metrics, found.champion_fairness) == (None, None)
+    decision = decide(found, Policy())
+    assert decision.checks[0].status == "not_evaluable"
+    assert "0 test rankings are new to it, so there is no nDCG@5" in decision.checks[0].reason
+    assert decision.reasons == ["not due: it is young"]

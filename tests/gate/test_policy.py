@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ltr_pipeline import variables
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.gate.policy import VARIABLES, Policy, variables_table
-from ltr_pipeline.gate.variables import import_file
+from ltr_pipeline.gate.policy import VARIABLES, Policy
+from ltr_pipeline.tuning import table
+from ltr_pipeline.variables import import_file
 
 BY_NAME = {variable.name: variable for variable in VARIABLES}
 
@@ -98,7 +100,7 @@ def table_of(text):
 
 
 def test_the_gates_page_has_the_whole_table():
-    assert table_of(Path("docs/gate.md").read_text()) == table_of(variables_table())
+    assert table_of(Path("docs/gate.md").read_text()) == table_of(table(VARIABLES))
 
 
 def test_the_readme_names_every_default():
@@ -111,9 +113,8 @@ def test_the_readme_names_every_default():
 @pytest.mark.parametrize("path", [Path("README.md"), *sorted(Path("docs").glob("*.md"))], ids=str)
 def test_a_default_told_in_passing_is_the_default(path):
     told = re.findall(r"`(ltr_\w+)` \(([^)]+)\)", path.read_text())
-    assert [
-        (name, default) for name, default in told if default != getattr(BY_NAME.get(name), "default", default)
-    ] == []
+    defaults = {variable.name: variable.default for variable in variables.VARIABLES}
+    assert [(name, default) for name, default in told if default != defaults.get(name, default)] == []
 
 
 @given(st.sampled_from([v for v in VARIABLES if not v.choices]), st.floats(0, 1))

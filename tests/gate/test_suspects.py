@@ -48,6 +48,8 @@ def test_features_that_say_the_same_may_take_turns() -> None:
 
 def test_a_feature_that_is_not_used_or_vouched_for_is_not_suspected() -> None:
     assert suspected(told=KNOWS, gain=0.0) == suspected(told=KNOWS, vouched=True) == []
+    assert suspected(told=KNOWS, as_served=1.0) == suspected(told=KNOWS, as_served=0.99) == []
+    assert suspected(told=KNOWS, as_served=0.98) == [True]
 
 
 def test_the_surest_suspicion_comes_first() -> None:

@@ -22,7 +22,12 @@ RELEVANCE = ((WORTH + RNG.normal(size=ROWS) > 1) & (RNG.random(ROWS) < 0.7)).ast
 RELEVANT = RELEVANCE > 0
 
 
-def looked_at(values: NDArray[np.generic], users: int = DAYS * A_DAY, train: int = TRAIN) -> FeatureAudit:
+def looked_at(
+    values: NDArray[np.generic],
+    users: int = DAYS * A_DAY,
+    train: int = TRAIN,
+    as_served: NDArray[np.bool_] | None = None,
+) -> FeatureAudit:
     day = np.repeat(np.arange(DAYS), A_DAY)
     part = np.digitize(day, [train, VALID])
     window = Window(
@@ -32,6 +37,7 @@ def looked_at(values: NDArray[np.generic], users: int = DAYS * A_DAY, train: int
         day=FIRST.toordinal() + day,
         part=part,
         user=np.arange((part == 2).sum()) % users,
+        as_served=as_served,
     )
     found, worth = measure(window, ["z", "worth"], Gains(now={"z": 0.4}, before={}, vouched=["worth"]))
     assert (worth.gain, worth.was, worth.vouched, found.vouched) == (0, 0, True, False)
@@ -104,3 +110,43 @@ def test_what_changes_every_weekend_is_normal() -> None:
 def test_too_few_training_days_say_nothing_about_changes() -> None:
     assert looked_at(WORTH, train=7).changes == []
     assert len(looked_at(WORTH, train=8).changes) == DAYS - 8
+
+
+SERVED = np.arange(DAYS * A_DAY) % 3 == 0  # a ranking of three
+SERVED_ROWS = np.repeat(SERVED, ITEMS)
+
+
+def test_marks_are_looked_for_only_where_the_service_did_not_log() -> None:
+    leak = RELEVANT & (RNG.random(ROWS) < 0.7)
+    others, logged = (looked_at(np.where(where, leak, 0), as_served=SERVED) for where in (~SERVED_ROWS, SERVED_ROWS))
+    assert others.as_served == pytest.approx(1 / 3, abs=0.01)
+    assert (others.known_before, logged.known_before) == (False, False)
+    assert others.told is not None
+    assert others.told.low > 0.9
+    assert others.told.known == pytest.approx(0.7, abs=0.12), "of the relevant ones that the service did not log"
+    assert logged.told is None
+
+
+def test_what_is_filled_in_later_is_seen_among_the_others_alone() -> None:
+    filled = np.where(RNG.random(ROWS) < (DAYS - DAY) / DAYS, WORTH, np.nan)
+    late, fine = (
+        looked_at(np.where(where, filled, WORTH), as_served=SERVED).defaults for where in (~SERVED_ROWS, SERVED_ROWS)
+    )
+    assert late.fading > 0.3
+    assert fine.fading == 0
+    assert looked_at(filled).defaults.fading > 0.3
+
+
+@pytest.mark.parametrize(("others", "trusted"), [(0, True), (7, True), (8, False)])
+def test_a_few_that_the_service_did_not_log_say_nothing(others: int, trusted: bool) -> None:
+    """Of 750 rankings 1 % is 7.5."""
+    leak = RELEVANT & (RNG.random(ROWS) < 0.7)
+    found = looked_at(leak, as_served=np.arange(DAYS * A_DAY) >= others)
+    assert found.known_before == trusted
+    assert found.as_served == pytest.approx(1 - others / 750)
+    assert (found.told is not None) == trusted, "where all is trusted, the figures are those of all"
+
+
+def test_without_a_flag_all_is_looked_at() -> None:
+    found = looked_at(RELEVANT & (RNG.random(ROWS) < 0.7), as_served=np.zeros(DAYS * A_DAY, bool))
+    assert (found.as_served, found.known_before, found.told is None) == (0.0, False, False)

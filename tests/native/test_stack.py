@@ -23,10 +23,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from deploy.native.kafka import lacking
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.local.ports import free_ports
 from ltr_pipeline.local.programs import members
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
+from ltr_pipeline.variables import VARIABLES
 from support import servers
 from support.programs import CHECKOUT
 

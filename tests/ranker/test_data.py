@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -35,7 +37,10 @@ def test_chosen_rankings_keep_their_rows(lists, known):
     group = np.array([len(grades) for grades, _ in lists], np.int32)
     data = Rows(numbers[:, None].astype(np.float32), ("A",), relevance, group, numbers if known else None)
     chosen = np.array([flag for _, flag in lists], bool)
+    assert rankings(data, chosen).weight is None
+    data = replace(data, weight=np.arange(len(lists), dtype=np.float32))
     part, rest = rankings(data, chosen), rankings(data, ~chosen)
+    assert part.weight.tolist() == [number for number, (_, flag) in enumerate(lists) if flag]
     assert part.group.tolist() == [len(grades) for grades, flag in lists if flag]
     assert part.relevance.tolist() == [grade for grades, flag in lists if flag for grade in grades]
     assert sorted([*part.features[:, 0].tolist(), *rest.features[:, 0].tolist()]) == numbers.tolist()

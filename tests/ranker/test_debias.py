@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from ltr_pipeline.metrics.unbiased import Examination
-from ltr_pipeline.ranker.data import Rows
+from ltr_pipeline.ranker.data import Rows, rankings
 from ltr_pipeline.ranker.debias import examination, weights
 from ltr_pipeline.ranker.train import train
 
@@ -65,3 +67,16 @@ def test_training_with_coins_says_so_and_without_enough_of_them_does_as_by_defau
     assert about.parameters["debias"] is True
     assert "too few coin pairs" in logs[0]["event"]
     assert same == train(plain, explored(5), parameters=QUICK, seed=1)[0] != text
+
+
+def test_what_an_answer_weighs_and_what_its_ranking_weighs_are_multiplied() -> None:
+    data = explored()
+    alike = replace(data, weight=np.ones(LISTS, np.float32))
+    same = train(alike, explored(5), parameters=QUICK, seed=1, debias="coins")[0]
+    assert same == train(data, explored(5), parameters=QUICK, seed=1, debias="coins")[0]
+    half = replace(data, weight=np.where(np.arange(LISTS) % 2, 1e-6, 1).astype(np.float32))
+    kept = rankings(data, np.arange(LISTS) % 2 == 0)
+    found = train(half, explored(5), parameters=QUICK, seed=1, debias="coins")[1].importance["B"]
+    assert found == pytest.approx(
+        train(kept, explored(5), parameters=QUICK, seed=1, debias="coins")[1].importance["B"], abs=0.05
+    )

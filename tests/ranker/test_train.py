@@ -406,3 +406,54 @@ def test_values_that_are_no_categories_are_warned_about():
         with capture_logs() as logs:
             train(data, data, parameters=QUICK | {"categorical_feature": [0] if warned else [2]}, seed=7)
         assert [entry["feature"] for entry in logs if "categories are" in entry["event"]] == warned
+
+
+def with_turned(data, weight):
+    """The rankings, and after each of them two more in which users like the opposite, which weigh so much."""
+    turned = rankings(2 * len(data.group), seed=21)
+    every = Dataset(
+        np.concatenate([data.features, turned.features]),
+        NAMES,
+        np.concatenate([data.relevance, 1 - turned.relevance]),
+        np.concatenate([data.group, turned.group]),
+        np.concatenate([data.position, turned.position]),
+        None,
+    )
+    counts = np.repeat(np.float32([1, weight]), [len(data.group), len(turned.group)])
+    return replace(every, weight=None if weight == 1 else counts)
+
+
+@pytest.mark.parametrize("debias", [True, False])
+def test_a_ranking_that_weighs_nothing_is_as_one_that_is_not_there(debias):
+    """But for what does not depend on gradients: the borders of bins, and how many rows a leaf has."""
+    by_weight = {
+        weight: reached(train(with_turned(TRAIN, weight), VALID, seed=7, debias=debias)[0]) for weight in (0, 0.1, 1)
+    }
+    without = reached(train(TRAIN, VALID, seed=7, debias=debias)[0])
+    assert by_weight[0] == pytest.approx(without, abs=0.02)
+    assert by_weight[0.1] == pytest.approx(without, abs=0.03)
+    assert by_weight[1] < without - 0.1
+
+
+def test_weights_that_are_all_alike_change_nothing():
+    ones = replace(TRAIN, weight=np.ones(len(TRAIN.group), np.float32))
+    assert (
+        train(ones, replace(VALID, weight=np.ones(len(VALID.group), np.float32)), seed=7)[0]
+        == train(TRAIN, VALID, seed=7)[0]
+    )
+
+
+def test_a_validation_ranking_that_weighs_next_to_nothing_chooses_no_tree(trained):
+    text, about = trained
+    weighed, nearly = train(TRAIN, with_turned(VALID, 1e-6), seed=7)
+    assert (weighed, nearly.trees) == (text, about.trees)
+    assert train(TRAIN, with_turned(VALID, 1), seed=7)[1].trees < about.trees
+
+
+def test_weights_count_where_held_out_rankings_choose_the_trees():
+    noise = with_turned(TRAIN, 1e-6)
+    names = [*queries(TRAIN), *(f"turned-{number}" for number in range(2 * len(TRAIN.group)))]
+    weighed, about = train(noise, NOTHING, queries=names, parameters=FEW, seed=7)
+    alike, _ = train(replace(noise, weight=None), NOTHING, queries=names, parameters=FEW, seed=7)
+    assert about.chosen_by.source == "training"
+    assert reached(weighed) > reached(alike) + 0.1

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from ltr_pipeline.monitoring.records import NightRecord
+from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, INPUTS, OUTCOME, TRAINED
+from ltr_pipeline.report.history import refill
 from ltr_pipeline.runs.run import Artefact, Run
 from support.small import RUN, small_settings
 
@@ -30,6 +33,27 @@ def test_an_artefact_of_a_former_release_is_read_and_keeps_what_it_held(run: Run
     run.write(artefact, read)
     written = json.loads(run.storage.get(run.key(artefact.name)))
     assert kept(json.loads(former), written) == json.loads(former)
+
+
+def test_a_night_of_a_former_release_gets_its_record(run: Run) -> None:
+    for artefact in ARTEFACTS:
+        run.storage.put(run.key(artefact.name), (FORMER / artefact.name).read_bytes())
+    assert refill(run.settings) == [RUN]
+    (record,) = History(run.storage).read(NightRecord)
+    evidence = run.read(EVIDENCE)
+    assert (record.run, record.trained, record.because) == (RUN, True, "every night")
+    assert record.ndcg_at_5 is not None
+    assert record.ndcg_at_5.value == evidence.metrics.ndcg_at_5.value
+    assert record.metrics["mrr"] == evidence.metrics.mrr.value
+    assert refill(run.settings) == []
+
+
+@pytest.mark.parametrize("artefact", [DECISION, EVIDENCE, INPUTS, OUTCOME], ids=lambda artefact: artefact.name)
+def test_a_night_that_cannot_be_read_gets_none(run: Run, artefact: Artefact[Any]) -> None:
+    for each in ARTEFACTS:
+        content = b'{"another": "form"}' if each is artefact else (FORMER / each.name).read_bytes()
+        run.storage.put(run.key(each.name), content)
+    assert refill(run.settings) == []
 
 
 def kept(former: object, written: object) -> object:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, Account
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows, split
@@ -195,6 +196,35 @@ def young(days: int, **settings: int) -> DatasetManifest:
         for name, span in spans.items()
     }
     return replace(DATASET, windows=windows, **parts)
+
+
+def closed(part: str | None = None, weight: float = 0.0) -> DatasetManifest:
+    """A part has no ranking, and a declared event took twenty days."""
+    sale = Occasion(name="Sale", first=(CUTOFF - 25 * DAY).date(), last=(CUTOFF - 6 * DAY).date(), weight=weight)
+    fair = Occasion(name="Fair", first=(CUTOFF - 40 * DAY).date(), last=(CUTOFF - 26 * DAY).date(), weight=0)
+    dropped = DATASET.impressions.dropped | {"left_out": 30_000}
+    return replace(
+        DATASET,
+        windows=replace(DATASET.windows, occasions=(fair, sale)),
+        impressions=replace(DATASET.impressions, dropped=dropped),
+        **({part: replace(getattr(DATASET, part), rankings=0, rows=0)} if part else {}),
+    )
+
+
+def test_a_calendar_that_leaves_too_little_is_told_with_what_to_do() -> None:
+    (finding,) = found(QUIET, closed("train"), first=CUTOFF - 28 * DAY)
+    assert str(finding) == (
+        "The calendar leaves no training ranking: 23 days of the window, with 30,000 impressions, are left out (Fair, "
+        "Sale). In the file that LTR_CALENDAR names, weigh such days (weight = 0.2) instead, or raise LTR_WINDOW_DAYS."
+    )
+    assert serious([finding])
+    assert "leaves no test ranking: 3 days of the window" in told(QUIET, closed("test", weight=0.5))
+
+
+def test_days_that_are_left_out_as_declared_are_no_finding() -> None:
+    assert found(QUIET, closed()) == []
+    none = closed("train")
+    assert "calendar" not in told(QUIET, replace(none, impressions=DATASET.impressions))
 
 
 @pytest.mark.parametrize("days", [1, 2, 3, 4])

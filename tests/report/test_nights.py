@@ -38,6 +38,13 @@ def test_the_newest_night_comes_first_with_its_verdict_reason_and_report(setting
     assert nights(settings, 1) == [newest]
 
 
+def test_a_night_on_which_no_training_was_due_is_none_that_kept(settings: Settings) -> None:
+    run = Run("20250716_0215", settings)
+    run.write(OUTCOME, Outcome(run=run.name, version=None, moved=False, reason="not due", latest=None, due=False))
+    (night,) = nights(settings)
+    assert (night.verdict, night.reason) == ("not due", "not due")
+
+
 def test_a_night_without_an_outcome_names_the_task_that_has_not_ended(settings: Settings) -> None:
     run = Run("20250716_0215", settings)
     settings.data.put(run.key(INPUTS.name), b"{}")

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.report import notify
 from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.notify import Message, failure, rejection, send, success
 from support.webhook import Server, running
@@ -46,6 +48,20 @@ class TestMessages:
             "",
             "Report: file:///r/report.html",
         ]
+
+    def test_a_night_that_was_not_due_is_no_warning_but_where_a_check_fails(self):
+        judged = decision("keep", check("ndcg_at_5", "pass", 0.7, 0.65), reasons=["not due: it is young"])
+        resting = replace(judged, due=False)
+        message = notify.resting("20251120_0215", resting, latest="20251119_0215")
+        assert (message.kind, message.title) == ("info", "LTR run 20251120_0215: no training was due")
+        assert message.body.startswith("20251119_0215 stays in use, and was judged: not due: it is young.\n\nCheck ")
+        slow = replace(resting, reasons=["not due: it is young", "ranking takes 17 ms"])
+        warned = notify.resting("20251120_0215", slow, latest="20251119_0215")
+        assert (warned.kind, warned.title) == (
+            "warning",
+            "LTR run 20251120_0215: no training was due, but a check fails",
+        )
+        assert "\n- ranking takes 17 ms\n" in warned.body
 
     def test_success_under_a_pin_does_not_claim_that_latest_moved(self):
         message = success("20251120_0215", decision("publish"), promoted=False, note="Pinned to 20251101_0215.")

@@ -25,6 +25,7 @@ from support.nights import (
     FAIR,
     LANDING,
     NIGHTS,
+    OCCASIONS,
     RELIABILITY,
     TRAINED,
     UNFAIR,
@@ -317,6 +318,28 @@ class TestSections:
         assert text.count("of the table profiles") == 2
         assert "Features that change" not in outline(night()).text
 
+    def test_declared_events_stand_beside_the_days_of_the_window(self):
+        page = outline(NIGHTS["declared"]())
+        assert (
+            "Price war 20 October 2025 to 1 November 2025 a ranking counts 0.2 in training and validation" in page.text
+        )
+        assert "Singles' Day 11 November 2025 in no part: neither learned from nor judged by" in page.text
+        assert "Proclamation 15 November 2025 as any other day" in page.text
+        assert "Dropped: left out the calendar leaves out the day that the ranking began on 9,000 0" in page.text
+        assert re.search(r"2025-11-15 Proclamation 0\.700", page.text)
+        assert not re.search(r"2025-11-14 \D", page.text)
+        assert "Declared events" not in outline(night()).text
+
+    def test_a_declared_event_is_marked_where_its_days_are_and_cut_off_at_the_window(self):
+        marks = [
+            attributes
+            for attributes in outline(NIGHTS["declared"]()).attributes("rect")
+            if attributes["class"] == "p-event"
+        ]
+        day = 100 / 28
+        found = [(float(mark["x"].rstrip("%")), float(mark["width"].rstrip("%"))) for mark in marks]
+        assert found == [pytest.approx(place, abs=0.1) for place in ((0, 10 * day), (19 * day, day), (23 * day, day))]
+
     def test_the_tail_of_positions_is_one_column(self):
         columns = rows.position_columns({0: 5, 1: 60, 20: 20, 21: 15, 400: 5})
         assert [(c.name, c.share) for c in columns if c.share] == [("1", 0.6), ("20", 0.2), ("21+", 0.2)]
@@ -374,7 +397,12 @@ class TestHostileNames:
             note=EVIL,
             findings=[Finding(what=EVIL, remedy=EVIL, count=1, share=1, place=EVIL)],
             trained=replace(TRAINED, importance={EVIL: 1.0}, missing_rules={EVIL: EVIL}, parameters={EVIL: EVIL}),
-            dataset=replace(DATASET, features=[EVIL], vanished=[EVIL]),
+            dataset=replace(
+                DATASET,
+                features=[EVIL],
+                vanished=[EVIL],
+                windows=replace(DATASET.windows, occasions=[replace(one, name=EVIL) for one in OCCASIONS]),
+            ),
             landing=replace(LANDING, unknown_features=[EVIL], quarantine_reasons={EVIL: 1}, fallback=EVIL),
             libraries={EVIL: EVIL},
             lineage={EVIL: EVIL},
@@ -393,6 +421,10 @@ class TestHostileNames:
         long = "x" * 300
         told = night(
             replace(EVIDENCE, slices=[replace(EVIDENCE.slices[0], value=long)]),
+            dataset=replace(
+                DATASET,
+                windows=replace(DATASET.windows, occasions=[replace(one, name=long) for one in OCCASIONS]),
+            ),
             trained=replace(TRAINED, importance={long: 1.0}, parameters={long: long}),
             note=long,
             examples=replace(EXAMPLES, examples=[example("worse", long, 0.5, 0.5, (long, 1, 1, 1, 1))]),

@@ -152,8 +152,13 @@ def test_the_fairness_of_the_weights_in_use_is_that_of_the_newest_judged_run(tmp
         server.until(lambda: exported() == (0.115, 1))
         data.put("runs/20250716_0215/decision.json", verdict(A, "not_evaluable", None))
         server.until(lambda: exported() == (0, 0))
+        assert server.metric("ltr_training_not_due") == 0
+        resting = json.dumps(json.loads(verdict(A, "pass", 0.03)) | {"due": False}).encode()
+        data.put("runs/20250716_0216/decision.json", resting)
+        server.until(lambda: server.metric("ltr_training_not_due") == 1)
         data.put("runs/20250717_0215/decision.json", verdict(A, "fail", 0.115))
         server.until(lambda: exported() == (0.115, 1))
+        assert server.metric("ltr_training_not_due") == 0
         data.put("runs/20250718_0215/decision.json", verdict("20250701_0215", "fail", 0.2))  # another was in use
         server.until(lambda: exported() == (0, 0))
         data.put("runs/20250719_0215/decision.json", verdict(A, "fail", 0.115))

@@ -53,6 +53,23 @@ def test_equal_worlds_write_equal_bytes_and_another_seed_does_not(tmp_path):
     assert one != other
 
 
+def test_ratings_follow_utility_and_leave_the_rest_of_the_world_as_it_is():
+    busy = changed(rankings_per_day=300)
+    with_ratings, without = log(busy, 4), log(msgspec.structs.replace(busy, rated_share=0.0), 4)
+    assert with_ratings["line"].str.replace(r',"rating":\d', "").equals(without["line"])
+    assert not without["line"].str.contains("rating").any()
+    said = {
+        (context["ranking_id"], context["lawyer_id"]): context["rating"]
+        for context in (message["context"] for message in decoded(with_ratings.filter(kind="feedback")))
+        if "rating" in context
+    }
+    worth = {row[:2]: row[2] for row in truth(busy, TUESDAY - 4 * DAY, 8)["ranking_id", "item_id", "utility"].rows()}
+    pairs = np.array([(worth[key], rating) for key, rating in said.items() if key in worth])
+    assert len(pairs) > 300
+    assert set(pairs[:, 1]) == {1, 2, 3, 4, 5}
+    assert 0.4 < np.corrcoef(pairs.T)[0, 1] < 0.9
+
+
 @pytest.mark.parametrize("start", [None, TUESDAY])
 def test_a_log_continued_day_by_day_equals_one_written_at_once(tmp_path, start):
     world = changed(start=start, outages={TUESDAY + 2 * DAY: "no_feedback", TUESDAY + 3 * DAY: "silent"})
@@ -197,6 +214,29 @@ def test_weekends_are_quiet_and_the_event_day_is_busy():
     wednesday, event = (len(rankings_on(world, TUESDAY + ahead * DAY).group) for ahead in (1, 8))
     assert world.is_event_day(TUESDAY + 8 * DAY)
     assert 2.2 * wednesday < event < 2.8 * wednesday
+
+
+def test_on_an_event_day_clients_may_answer_another_way():
+    plain, reversed_ = (changed(rankings_per_day=1000, event_day=9, event_effect=effect) for effect in (0.0, 1.0))
+    event, other = TUESDAY + 8 * DAY, TUESDAY + 7 * DAY
+    assert np.array_equal(rankings_on(plain, other).answer, rankings_on(reversed_, other).answer)
+    liked = {}
+    for effect in (0.0, 0.5, 1.0):
+        shown = rankings_on(changed(rankings_per_day=1000, event_day=9, event_effect=effect), event)
+        assert np.array_equal(shown.features, rankings_on(plain, event).features, equal_nan=True)
+        liked[effect] = np.corrcoef(shown.utility, shown.relevance())[0, 1]
+    assert liked[0.0] > 0.3
+    assert abs(liked[0.5]) < 0.1
+    assert liked[1.0] < -0.2
+    with pytest.raises(SettingsError, match=r"event_effect=1\.5 of the simulated world"):
+        changed(event_effect=1.5)
+
+
+def test_visitors_of_an_event_day_want_something_else_too():
+    world = changed(event_day=9, event_effect=1.0)
+    on = {day: visits(world, 2000, np.random.default_rng(1), day=TUESDAY + day * DAY) for day in (7, 8)}
+    liked = {day: np.corrcoef(seen.utility, seen.relevance)[0, 1] for day, seen in on.items()}
+    assert liked[8] < -0.2 < 0.3 < liked[7]
 
 
 def test_outages():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from msgspec.structs import replace
 
+from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.features.snapshot import Snapshot
 from ltr_pipeline.dataset.labels import Account
 from ltr_pipeline.dataset.manifest import DatasetManifest, Part, TableUse
@@ -328,6 +330,7 @@ def night(evidence: Evidence | None = EVIDENCE, policy: Policy | None = None, **
         "date": DATE,
         "landing": LANDING,
         "dataset": DATASET,
+        "because": "every night",
         "trained": TRAINED,
         "evidence": evidence,
         "decision": decide(evidence, policy or Policy()) if evidence else None,
@@ -382,6 +385,30 @@ def untrained() -> Night:
     return night(blank, version=None, promoted=False, latest="20251119_0215", trained=None, examples=None)
 
 
+def not_due(**fields: Any) -> Night:
+    """No training was due: the version in use was judged."""
+    age = "the newest good model was trained 12 days ago, and one is due every 30 days"
+    outcomes = "20251119_0215 fell short of its promise on none of its last 5 matured days (up to 2025-11-15)"
+    because = f"{age}; {outcomes}"
+    champion = Comparison(
+        version="20251119_0215", kind="champion", reason="there is no model to compare", metrics=metrics(0.705)
+    )
+    resting = replace(
+        untrained().evidence,
+        untrained=because,
+        due=False,
+        train_impressions=EVIDENCE.train_impressions,
+        champion=champion,
+        champion_fairness=FAIR,
+        champion_latency=EVIDENCE.latency,
+        baselines=EVIDENCE.baselines,
+        joinable=EVIDENCE.joinable,
+        unjoined=EVIDENCE.unjoined,
+    )
+    known = {"version": None, "promoted": False, "latest": "20251119_0215", "trained": None, "examples": None}
+    return night(replace(resting, **fields), because=because, **known)
+
+
 def inconclusive() -> Night:
     unsure = replace(
         EVIDENCE,
@@ -418,6 +445,26 @@ def explored() -> Night:
 def tabled() -> Night:
     """Two features are of a table with times."""
     return night(dataset=replace(DATASET, feature_tables={"profiles": TABLE_USE}))
+
+
+OCCASIONS = (
+    Occasion(name="Price war", first=dt.date(2025, 10, 20), last=dt.date(2025, 11, 1), weight=0.2),
+    Occasion(name="Singles' Day", first=dt.date(2025, 11, 11), last=dt.date(2025, 11, 11), weight=0.0),
+    Occasion(name="Proclamation", first=dt.date(2025, 11, 15), last=dt.date(2025, 11, 15)),
+)
+
+
+def declared() -> Night:
+    """Some days of the window were no ordinary ones."""
+    impressions = DATASET.impressions
+    dropped = impressions.dropped | {"left_out": 9_000}
+    return night(
+        dataset=replace(
+            DATASET,
+            windows=replace(DATASET.windows, occasions=OCCASIONS),
+            impressions=replace(impressions, used=impressions.used - 9_000, dropped=dropped),
+        )
+    )
 
 
 def unexplored() -> Night:
@@ -488,10 +535,13 @@ NIGHTS = {
     "rejected": rejected,
     "unfair": unfair,
     "untrained": untrained,
+    "not due": not_due,
+    "not due, slow": lambda: not_due(champion_latency=replace(EVIDENCE.latency, p95_ms=17.0)),
     "inconclusive": inconclusive,
     "explored": explored,
     "unexplored": unexplored,
     "tabled": tabled,
+    "declared": declared,
     "pinned": pinned,
     "first": first,
     "unjudgeable": unjudgeable,

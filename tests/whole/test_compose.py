@@ -16,9 +16,9 @@ import yaml
 from airflow.configuration import retrieve_configuration_description
 
 from deploy.environment import STACK
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.serving.settings import ServingSettings
 from ltr_pipeline.settings import Settings, variable
+from ltr_pipeline.variables import VARIABLES
 from support.packages import needed
 from support.programs import CHECKOUT
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ltr_pipeline.gate.policy import VARIABLES
 from ltr_pipeline.local.ports import free_port
+from ltr_pipeline.variables import VARIABLES
 from support import servers
 from support.programs import CHECKOUT
 from support.service import Server as Service

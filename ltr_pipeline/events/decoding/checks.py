@@ -36,6 +36,8 @@ from ltr_pipeline.schema import (
     PROPENSITY,
     QUERY_ID,
     RANKING_ID,
+    RATING,
+    RATINGS,
     SOURCE,
     TIME,
     Column,
@@ -220,6 +222,8 @@ def _limits(column: Column, shape: Shape) -> tuple[int, int]:
         return 1, MAX_GROUP_ROWS
     if column.name == LABEL:
         return 0, shape.mapping.max_relevance
+    if column.name == RATING:
+        return RATINGS
     bits = min(_LANDED[column.landed].bit_width - 1, 53)  # a float64 holds every whole number up to 2^53
     return 1 - 2**bits, 2**bits - 1
 
@@ -231,11 +235,12 @@ def _landed(values: pa.Array, column: Column, fine: pa.Array) -> pa.Array:
 
 
 def _feedback(judge: _Judge, shape: Shape) -> Columns:
-    action = judge.records[ACTION]
-    judge.require(pc.is_valid(action), reasons.MISSING_ACTION, ACTION, "text")
-    known = pa.array(list(shape.mapping.relevance), pa.string())
+    # A rating says something by itself, whatever the action beside it means.
+    action, rated = judge.records[ACTION], pc.is_valid(judge.records[RATING])
+    judge.require(pc.or_(pc.is_valid(action), rated), reasons.MISSING_ACTION, ACTION, "text")
+    known = pc.is_in(action, value_set=pa.array(list(shape.mapping.relevance), pa.string()))
     expected = "one of " + ", ".join(shape.mapping.relevance)
-    judge.require(pc.is_in(action, value_set=known), reasons.UNKNOWN_ACTION, ACTION, expected)
+    judge.require(pc.or_(known, rated), reasons.UNKNOWN_ACTION, ACTION, expected)
     return _converted(judge, READ[FEEDBACK], shape)
 
 

@@ -8,6 +8,7 @@ from ltr_pipeline.gate.checks.check import Check, Status, between, checked, side
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.metrics.quality import Estimate
 from ltr_pipeline.scoring.latency import Latency
 
 __all__ = ["RANDOM_MARGIN", "beats_random", "latency_p95", "ndcg_at_5", "trained"]
@@ -23,12 +24,11 @@ def trained(evidence: Evidence) -> Check:
     return checked("trained", status, reason, observed=evidence.trees, threshold=1, unit="trees")
 
 
-def ndcg_at_5(evidence: Evidence, policy: Policy) -> Check:
-    """Hold the estimate itself against the minimum."""
-    found = evidence.metrics.ndcg_at_5
+def ndcg_at_5(found: Estimate, policy: Policy, without: str = "no test ranking is eligible") -> Check:
+    """Hold the estimate itself against the minimum; `without` says why there is none."""
     status: Status
     if found.value is None:
-        status, reason = "not_evaluable", "no test ranking is eligible, so there is no nDCG@5"
+        status, reason = "not_evaluable", f"{without}, so there is no nDCG@5"
     else:
         status = "pass" if found.value >= policy.ndcg_min else "fail"
         reason = f"nDCG@5 is {found.value:.3f}, {side(status)} the minimum of {policy.ndcg_min:g}"
@@ -50,15 +50,15 @@ def beats_random(evidence: Evidence) -> Check:
     return versus(name, "fail", reason, delta, RANDOM_MARGIN)
 
 
-def latency_p95(evidence: Evidence, policy: Policy) -> Check:
+def latency_p95(measured: Latency | None, policy: Policy) -> Check:
     """Hold the 95th percentile of the time to rank a request against the maximum."""
     limit, name = policy.latency_p95_max_ms, "latency_p95"
-    if evidence.latency is None:
+    if measured is None:
         return checked(name, "not_evaluable", "no test ranking to measure the latency on", threshold=limit, unit="ms")
-    found = evidence.latency.p95_ms
+    found = measured.p95_ms
     status: Status = "pass" if found <= limit else "fail"
     side = "within" if status == "pass" else "above"
-    takes = f"ranking a request takes {_how_long(evidence.latency)} at the 95th percentile"
+    takes = f"ranking a request takes {_how_long(measured)} at the 95th percentile"
     reason = f"{takes}, {side} the limit of {limit:g} ms"
     return checked(name, status, reason, observed=found, threshold=limit, unit="ms")
 

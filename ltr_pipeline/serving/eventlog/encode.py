@@ -22,6 +22,7 @@ from ltr_pipeline.mapping import FEATURES, PAIR
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.schema import (
     ACTION,
+    AS_SERVED,
     EVENT_ID,
     ITEM_ID,
     POLICY,
@@ -30,6 +31,7 @@ from ltr_pipeline.schema import (
     PROTECTED_GROUP,
     QUERY_ID,
     RANKING_ID,
+    RATING,
     SHADOW,
     TEAM,
     TIME,
@@ -135,6 +137,8 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    action
+        None where the user only rated.
     columns
         Other columns of the feedback, see `columns_of`.
     """
@@ -144,7 +148,7 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None
     item_id: str
     user_id: str | None
-    action: str
+    action: str | None
     seconds: float
     columns: dict[str, Any] = {}
 
@@ -193,6 +197,8 @@ class Encoder:
         Columns that have no path in the mapping, or only paths that are taken.
     actions
         Actions that feedback may name.
+    rates
+        Whether feedback can carry a rating.
 
     Raises
     ------
@@ -216,6 +222,7 @@ class Encoder:
         self._features_beside = of_item[FEATURES] == ()
         self._kind_is_action = ACTION not in of_feedback and of_feedback[KIND] in paths[ACTION]
         self.actions = self._allowed(of_feedback)
+        self.rates = bool(mapping.feedback_kinds) and RATING in of_feedback
         self.left_out = [name for name in (*OF_LIST, *OF_ITEM) if name not in {*of_list, *of_item, ITEMS}]
         self._reserved = {path[0] for found in paths.values() for path in found if path} - set(mapping.features)
 
@@ -225,6 +232,13 @@ class Encoder:
         if self._kind_is_action:
             return tuple(name for name in actions if name in kinds)
         return tuple(actions) if kinds and ACTION in placed else ()
+
+    def takes(self, action: str | None) -> bool:
+        """Tell whether a rating can be written beside an action, or without one, that the mapping gives no relevance.
+
+        Where the kind of a message is the action, it has to be one of the kinds of feedback.
+        """
+        return not self._kind_is_action or action in self.mapping.feedback_kinds
 
     @property
     def marks_shadow(self) -> bool:
@@ -269,6 +283,7 @@ class Encoder:
             EVENT_ID: listed.event_id,
             POLICY: listed.policy,
             SHADOW: listed.shadow or None,
+            AS_SERVED: True,
             **listed.columns,
         }
 

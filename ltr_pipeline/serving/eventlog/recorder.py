@@ -112,7 +112,8 @@ class Recorder:
         Raises
         ------
         RequestError
-            The mapping has no such action, or an event names neither a query nor a request of this service.
+            The mapping has no such action, or no path for a rating, or an event names neither a query nor a request of
+            this service.
         BusyError
             There is no room; none of the events was taken.
         """
@@ -143,12 +144,8 @@ class Recorder:
         return len(request.items)
 
     def _answered(self, event: wire.FeedbackItem, place: int) -> Interaction:
-        if event.action not in self.encoder.actions:
-            raise RequestError(
-                f"event {place}: action {event.action!r} is not known"
-                f"{did_you_mean(event.action, self.encoder.actions) or '.'} The mapping has "
-                f"{', '.join(self.encoder.actions) or 'none'}"
-            )
+        if problem := self._problem(event.action, event.rating):
+            raise RequestError(f"event {place}: {problem}")
         query_id = event.query_id
         if event.request_id is not None:
             found = query_of(event.request_id)
@@ -167,6 +164,19 @@ class Recorder:
             seconds=time.time(),
             columns=columns_of(event),
         )
+
+    def _problem(self, action: str | None, rating: int | None) -> str:
+        """Say why an action and a rating cannot be written, or would mean nothing; empty where they can."""
+        encoder = self.encoder
+        near = "" if action is None else did_you_mean(action, encoder.actions)
+        if rating is None and action is None:
+            return "give an action, or a rating"
+        if rating is not None and not encoder.rates:
+            return "the mapping has no path for rating, so it would be lost: give it one (LTR_MAPPING)"
+        if action in encoder.actions or (rating is not None and not near and encoder.takes(action)):
+            return ""
+        known = f"The mapping has {', '.join(encoder.actions) or 'none'}"
+        return f"action {action!r} is not known{near or '.'} {known}" if action else f"give an action. {known}"
 
     def _take(self, listed: AnsweredList) -> None:
         """Queue an answered list, or count it as left out where it cannot be marked."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ltr_pipeline import mapping as meaning
-from ltr_pipeline.schema import ITEM_ID, QUERY_ID, USER_ID
+from ltr_pipeline.schema import ITEM_ID, QUERY_ID, RATING, RATINGS, USER_ID
 from ltr_pipeline.serving.weights.models import Loaded
 
 __all__ = ["Example", "Sample", "curl", "examples", "sample"]
@@ -34,13 +34,17 @@ _END: Final = re.compile(r"(?i:^|[_-])(?i:ids?|uuid|key)$|(?<=[a-z])(?:Id|ID|Uui
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """Parts of the examples: a query, a user, an action, and two items with features, the better one first."""
+    """Parts of the examples: a query, a user, an action, and two items with features, the better one first.
+
+    `rating` is None where the mapping has no path for one.
+    """
 
     query_id: str
     user_id: str
     items: tuple[str, str]
     features: tuple[dict[str, float | None], dict[str, float | None]]
     action: str
+    rating: int | None = None
 
     def candidates(self) -> list[dict[str, Any]]:
         """Return both items as a request names them."""
@@ -65,6 +69,7 @@ def sample(mapping: meaning.Mapping, model: Loaded | None = None) -> Sample:
         items=(_id(mapping, ITEM_ID, "456"), _id(mapping, ITEM_ID, "789")),
         features=(_features(names, better, HIGH), _features(names, worse, LOW)),
         action=max(mapping.relevance, key=mapping.relevance.__getitem__),
+        rating=RATINGS[1] if mapping.paths(RATING) else None,
     )
 
 
@@ -113,7 +118,7 @@ def examples(found: Sample) -> dict[tuple[str, str], Example]:
         ),
         ("post", "/ltr/explain"): Example(asks={"above": above, "below": below}, gives=_explained(found)),
         ("post", "/ltr/feedback"): Example(
-            asks={"events": [{"query_id": found.query_id, "item_id": found.items[0], "action": found.action}]},
+            asks={"events": [_feedback(found)]},
             gives={"accepted": 1},
         ),
         ("post", "/ltr/shown"): Example(
@@ -124,6 +129,11 @@ def examples(found: Sample) -> dict[tuple[str, str], Example]:
         ),
         **OPERATION,
     }
+
+
+def _feedback(found: Sample) -> dict[str, Any]:
+    rating = {} if found.rating is None else {"rating": found.rating}
+    return {"query_id": found.query_id, "item_id": found.items[0], "action": found.action} | rating
 
 
 def _shown(found: Sample) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def test_the_nested_form() -> None:
         "propensity": None,
         "team": None,
         "shadow": False,
+        "as_served": False,
         "label": None,
         **{f"feature_{name}": pytest.approx(value) for name, value in FEATURES.items()},
         "source": "audit.log",
@@ -235,9 +236,17 @@ REFUSED: list[tuple[bytes, str]] = [
     (line(shown(rank_position=math.nan)), "impossible position"),
     (line(flat(label=4)), "impossible label"),
     (line(flat(label=-1)), "impossible label"),
+    (line(answered(rating=0)), "impossible rating"),
+    (line(answered(rating=6)), "impossible rating"),
+    (line(answered(rating=4.5)), "impossible rating"),
+    (line(answered(rating=math.nan)), "impossible rating"),
+    (line(answered(rating="5")), "wrong type"),
+    (line(answered(rating=True)), "wrong type"),
+    (line(shown(as_served="yes")), "wrong type"),
     (line(shown(propensity=0)), "impossible propensity"),
     (line(shown(propensity=1.5)), "impossible propensity"),
     (line(answered(action="liked")), "unknown action"),
+    (line(answered(action="liked", rating=None)), "unknown action"),
     (line(shown(features={"A": math.nan})), "not a finite number"),
     (line(shown(features={"A": -math.inf})), "not a finite number"),
     (line(shown(features={"A": 1e39})), "not a finite number"),
@@ -257,6 +266,35 @@ def test_what_is_quarantined(text: bytes, reason: str) -> None:
     assert (record.reason, record.offset, record.item_index) == (reason, len(line(shown())) + 1, 0)
     assert record.excerpt == text[:200].decode("utf-8", "replace")
     assert len(record.detail) > 10
+
+
+def test_a_rating_lands_beside_any_action_and_without_one() -> None:
+    ratings = [
+        answered(rating=5),
+        answered(rating=1.0, action="rated"),
+        without(answered(rating=3), "context", "action"),
+        answered(rating=2, action=""),
+        {**flat(), "message": "offer_feedback", "action": "won", "rating": 4},
+    ]
+    decoded = decode(*ratings)
+    assert decoded.quarantined == []
+    assert [(row["action"], row["rating"]) for row in decoded.feedback.to_pylist()] == [
+        ("accepted", 5),
+        ("rated", 1),
+        (None, 3),
+        (None, 2),
+        ("won", 4),
+    ]
+
+
+def test_the_rating_of_an_impression_is_no_concern() -> None:
+    decoded = decode(shown(rating="five stars"), shown(rating=9), listed(item("a", rating=4.8)))
+    assert (decoded.impressions.num_rows, decoded.quarantined) == (3, [])
+
+
+def test_a_list_says_once_that_it_was_logged_as_served() -> None:
+    decoded = decode(listed(item("a"), item("b"), as_served=True), listed(item("a")), shown(as_served=False))
+    assert decoded.impressions["as_served"].to_pylist() == [True, True, False, False]
 
 
 def test_unrelated_messages_are_ignored_whatever_they_hold() -> None:
@@ -312,9 +350,10 @@ def documented(text: str) -> list[dict[str, Any]]:
 
 
 def test_the_documented_messages_are_read() -> None:
-    nested, other, search = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
-    landed = decode(*documented(nested), *documented(other))
-    assert (landed.impressions.num_rows, landed.feedback.num_rows, landed.quarantined) == (4, 1, [])
+    nested, other, rated, search = re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)
+    landed = decode(*documented(nested), *documented(other), *documented(rated))
+    assert (landed.impressions.num_rows, landed.feedback.num_rows, landed.quarantined) == (4, 3, [])
+    assert landed.feedback["rating"].to_pylist() == [None, 5, 2]
     assert decode(*documented(search)).ignored == {"unrelated message": 2}
 
 

@@ -159,6 +159,7 @@ def test_a_night_reads_what_was_shown(name: str, data: st.DataObject) -> None:
         "user_id": [listed.user_id] * count,
         "policy": [listed.policy] * count,
         "shadow": [listed.shadow] * count,
+        "as_served": [True] * count,
         "position": list(range(1, count + 1)),
         "protected_group": [candidate.group for candidate in listed.candidates],
         "propensity": listed.propensities or [None] * count,
@@ -184,10 +185,12 @@ def test_a_night_reads_what_was_done(name: str, data: st.DataObject) -> None:
         user_id=data.draw(st.none() | texts),
         action=data.draw(st.sampled_from(encoder.actions)),
         seconds=1_752_575_400.25,
+        columns={"rating": data.draw(st.none() | st.integers(1, 5))} if encoder.rates else {},
     )
     _, did = decoded(mapping, [encoder.feedback(answered)])
     row = did.row(0, named=True)
     assert (row["query_id"], row["item_id"], row["action"]) == (query, answered.item_id, answered.action)
+    assert row["rating"] == answered.columns.get("rating")
     carries = not {"ranking_id", "event_id"} & set(encoder.left_out)
     if carries:
         assert (row["ranking_id"], row["event_id"]) == (answered.request_id, answered.event_id)
@@ -252,3 +255,30 @@ def test_what_a_mapping_cannot_carry_is_known() -> None:
     assert {"ranking_id", "shadow"} <= set(search.left_out)
     assert not search.marks_shadow
     assert search.actions == ("click", "order")
+    assert (Encoder(LAWYERS).rates, search.rates, Encoder(SINGLY).rates) == (True, False, False)
+
+
+RATED = replace(
+    SEARCH, fields=SEARCH.fields | {"rating": ("payload.stars",)}, feedback_kinds=("click", "order", "rate")
+)
+
+
+def test_where_the_kind_is_the_action_a_rating_needs_a_kind_of_feedback() -> None:
+    encoder = Encoder(RATED)
+    assert encoder.rates
+    assert [encoder.takes(action) for action in ("rate", "review", None)] == [True, False, False]
+    assert [Encoder(LAWYERS).takes(action) for action in ("rate", None)] == [True, True]
+    alone = Interaction(
+        event_id="e",
+        query_id="q",
+        request_id=None,
+        item_id="i",
+        user_id=None,
+        action="rate",
+        seconds=1.8e9,
+        columns={"rating": 4},
+    )
+    _, did = decoded(RATED, [encoder.feedback(alone)])
+    assert did.select("action", "rating").rows() == [("rate", 4)]
+    _, did = decoded(LAWYERS, [Encoder(LAWYERS).feedback(replace(alone, action=None))])
+    assert did.select("action", "rating").rows() == [(None, 4)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import signal
 import threading
 from collections import Counter
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +56,26 @@ def test_what_was_shown_and_done_is_logged(tmp_path: Path) -> None:
         name = answer["request_id"]
         given = [
             {"request_id": name, "item_id": "l-0", "action": "accepted", "event_id": "e-1"},
-            {"query_id": "case-1", "item_id": "l-1", "action": "declined", "user_id": "u-1"},
+            {"query_id": "case-1", "item_id": "l-1", "action": "declined", "user_id": "u-1", "rating": 2},
+            {"request_id": name, "item_id": "l-1", "rating": 1},
+            {"request_id": name, "item_id": "l-1", "action": "rated", "rating": 3},
         ]
-        assert server.post("/ltr/feedback", {"events": given}, expect=202) == {"accepted": 2}
+        assert server.post("/ltr/feedback", {"events": given}, expect=202) == {"accepted": 4}
         server.post("/ltr/rank", asked("case-2", test=True))
-        shown, first, second, test = log_of(server, 4)
+        shown, first, second, third, fourth, test = log_of(server, 6)
         context = shown["context"]
         assert (context["ranking_id"], context["policy"]) == (name, "legacy")
         assert [item["lawyer_id"] for item in context["items"]] == [item["item_id"] for item in answer["items"]]
         assert context["items"][0]["features"] == FEATURES
         assert (first["context"]["case_id"], first["context"]["event_id"]) == ("case-1", "e-1")
         assert first["context"]["ranking_id"] == name
+        assert context["as_served"] is True
         assert "ranking_id" not in second["context"]
+        ratings = [(said["context"].get("action"), said["context"].get("rating")) for said in (second, third, fourth)]
+        assert ratings == [("declined", 2), (None, 1), ("rated", 3)]
+        assert "rating" not in first["context"]
         assert test["context"]["shadow"] is True
-        server.until(lambda: counted(server, "feedback", "delivered") == 2)  # counted after they are written
+        server.until(lambda: counted(server, "feedback", "delivered") == 4)  # counted after they are written
         assert counted(server, "impressions", "spooled") == 2
 
 
@@ -76,6 +84,8 @@ def test_what_was_shown_and_done_is_logged(tmp_path: Path) -> None:
     [
         ({"query_id": "q", "item_id": "i", "action": "shrugged"}, "lost, declined, accepted, won"),
         ({"query_id": "q", "item_id": "i", "action": "acepted"}, "did you mean accepted"),
+        ({"query_id": "q", "item_id": "i", "action": "acepted", "rating": 5}, "did you mean accepted"),
+        ({"query_id": "q", "item_id": "i"}, "give an action, or a rating"),
         ({"item_id": "i", "action": "won"}, "give the request_id of an answer, or the query_id"),
         ({"request_id": "elsewhere", "item_id": "i", "action": "won"}, "or the query_id"),
         ({"request_id": f"{'0' * 32}.cTE", "query_id": "q2", "item_id": "i", "action": "won"}, "to the query 'q1'"),
@@ -90,6 +100,26 @@ def test_wrong_feedback_is_refused_and_none_of_it_logged(server: Server, event: 
     server.post("/ltr/rank", asked())
     server.until(lambda: counted(server, "impressions", "spooled") == later)  # what was taken in before it, too, is
     assert counted(server, "feedback", "spooled") == 0
+
+
+@pytest.mark.parametrize("rating", [0, 6, 4.5, "5", True, 10**400])
+def test_a_rating_that_is_none_is_refused_with_its_field(server: Server, rating: Any) -> None:
+    event = {"query_id": "q", "item_id": "i", "rating": rating}
+    answer = server.post("/ltr/feedback", {"events": [event]}, expect=422)
+    assert "rating" in answer["error"]
+
+
+def test_a_rating_that_the_mapping_cannot_carry_is_refused(tmp_path: Path) -> None:
+    text = files("ltr_pipeline").joinpath("default_mapping.toml").read_text()
+    (tmp_path / "mapping.toml").write_text(re.sub(r"^rating = .*$", "", text, flags=re.MULTILINE))
+    with Server(tmp_path, LTR_MAPPING="mapping.toml") as server:
+        event = {"query_id": "q", "item_id": "i", "action": "won", "rating": 5}
+        answer = server.post("/ltr/feedback", {"events": [event]}, expect=422)
+        assert answer["error"] == (
+            "event 0: the mapping has no path for rating, so it would be lost: give it one (LTR_MAPPING)"
+        )
+        asked_for = server.get("/openapi.json")["paths"]["/ltr/feedback"]["post"]["requestBody"]
+        assert "rating" not in str(asked_for["content"]["application/json"]["example"])
 
 
 def test_reports_do_not_count_unless_they_are_asked_for(server: Server) -> None:

@@ -1,4 +1,7 @@
-"""The gate's Variables in an Airflow: which value of each is in use, where it comes from, and a file to import."""
+"""The nights' Variables in an Airflow: which value of each is in use, where it comes from, and a file to import.
+
+They are the gate's, and those that say when a night trains.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,15 @@ from typing import Final
 import msgspec
 
 from ltr_pipeline.errors import SettingsError
-from ltr_pipeline.gate.policy import DEFAULT_IS, PREFIX, VARIABLES, Variable, plain_value
+from ltr_pipeline.gate import policy
+from ltr_pipeline.monitoring import retrain
 from ltr_pipeline.names import did_you_mean
+from ltr_pipeline.tuning import DEFAULT_IS, PREFIX, Variable, plain_value
 
-__all__ = ["DEFAULT", "STORED", "Found", "InUse", "allowed", "import_file", "remark", "unread"]
+__all__ = ["DEFAULT", "STORED", "VARIABLES", "Found", "InUse", "allowed", "import_file", "remark", "unread"]
+
+VARIABLES: Final = (*policy.VARIABLES, *retrain.VARIABLES)
+"""Every Airflow Variable that a night reads."""
 
 STORED: Final = "Variable"
 """Source of a value that Airflow's database holds, as its UI shows it."""
@@ -44,14 +52,14 @@ class InUse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """Every Variable of the gate in one Airflow.
+    """Every Variable of the nights in one Airflow.
 
     Attributes
     ----------
     database
         Address of that Airflow's database.
     unknown
-        Names of Variables that are set and look like the gate's, but are none.
+        Names of Variables that are set and look like theirs, but are none.
     """
 
     database: str
@@ -60,9 +68,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unread(found: Found) -> list[str]:
-    """Say which Variables the gate does not read, and which of its own was probably meant."""
+    """Say which Variables no night reads, and which of their own was probably meant."""
     known = [variable.name for variable in VARIABLES]
-    return [f"the gate reads no Variable {name}{did_you_mean(name, known, PREFIX)}" for name in found.unknown]
+    return [f"no night reads a Variable {name}{did_you_mean(name, known, PREFIX)}" for name in found.unknown]
 
 
 def import_file() -> dict[str, dict[str, str]]:
