@@ -185,6 +185,14 @@ def test_propensities_come_with_their_rows(storage):
     assert load_part(storage, "runs/n/dataset", none, "train").propensity is None
 
 
+def test_it_is_known_of_which_rows_the_service_logged_the_features(storage):
+    impressions, feedback = events()
+    first = impressions.with_columns(as_served=pl.when(user_id="u-1").then(statement=True))
+    data = load_part(storage, "runs/r/dataset", built(storage, land(storage, first, feedback)), "train")
+    assert data.ids.filter("as_served")["user_id"].unique().to_list() == ["u-1"]
+    assert data.ids["as_served"].sum() == (data.ids["user_id"] == "u-1").sum() > 0
+
+
 def test_rankings_stay_whole_and_in_one_part(storage):
     manifest = built(storage, land(storage, *events()))
     table = rows(storage, manifest)
