@@ -174,7 +174,8 @@ def event_id(roles: Roles) -> Found | None:
 def rating(roles: Roles) -> Found | None:
     """Find how content users were: what feedback has of that name, if it is within the limits."""
     low, high = RATINGS
-    found, odd = [], []
+    found: list[tuple[Table, Path]] = []
+    odd: list[tuple[Table, Path]] = []
     for table in roles.feedback.values():
         for path, column in table.columns.items():
             if is_nameable(path) and path[-1].lower() in _RATING and column.is_all("whole", "number"):
@@ -183,8 +184,8 @@ def rating(roles: Roles) -> Found | None:
     if found:
         return _found(found, f"by its name; whole numbers from {low} to {high}", roles)
     if odd:
-        path = dotted(odd[0][1])
-        return Found((), "", (f"The rating {path} is left out: it is not a whole number from {low} to {high}.",))
+        doubt = f"The rating {dotted(odd[0][1])} is left out: it is not a whole number from {low} to {high}."
+        return Found((), "", (doubt,))
     return None
 
 
