@@ -13,7 +13,8 @@ that are alike but for chance, of days that differ, with weekends on which 15 % 
 are alike and on which one list in twenty converts. The third changes the lists from one day on: some are shown in
 random order, convert less often (of three in four, or of one in twenty), or are rated lower, so that a figure falls by
 a share; it says how often an alert came by when. Found in time is by the morning that is attribution + 2 days after the
-first changed day began: two matured days and four early ones.
+first changed day began: two matured days and four early ones. The last, of exact binomial probabilities, says how often
+a forecast of scores in a database alerts.
 
 Intervals are Clopper-Pearson's, at 95 %. Exits with 1 when there is more than one false alarm a month on average.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,13 +31,15 @@ from typing import NamedTuple
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from common import PARAMETERS, by_legacy_weights, rate, simulated
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.monitoring.falls import FALL_MAX, USUAL_DAYS, judged
+from ltr_pipeline.monitoring.forecast import foreseen
 from ltr_pipeline.monitoring.outcomes import measured
-from ltr_pipeline.monitoring.records import Outcomes
+from ltr_pipeline.monitoring.records import Forecast, Outcomes
 from ltr_pipeline.monitoring.shown import Shown
 from ltr_pipeline.simulate.draw import Visits, answers, visits
 from ltr_pipeline.simulate.world import WEEKDAYS, World
@@ -57,7 +61,9 @@ WON = 3
 AGES = {"matured": ATTRIBUTION, "early": 1}
 FIRST = dt.date(2025, 6, 2)  # a Monday
 VERSION = "20250601_0215"
-TABLES = ("promises", "quiet", "falls")
+TABLES = ("promises", "quiet", "falls", "forecasts")
+EXPECTED = (10, 30, 100, 300, 1000)
+HAPPENS = (1.0, 0.7, 1.3, 1.5)
 
 Floats = NDArray[np.float64]
 Order = Callable[[Visits, np.random.Generator], Floats]
@@ -297,6 +303,29 @@ def found(
     return alerts["matured"], alerts["early"]
 
 
+def forecasts() -> None:
+    """Print how often a forecast alerts, exactly: rows of a probability of 0.1 each, which is right or not."""
+    said = ["as was stated" if times == 1 else f"{times:g} times as many" for times in HAPPENS]
+    print(f"| expected | {' | '.join(said)} |\n|---|" + "---|" * len(HAPPENS))
+    now = Outcomes(date=FIRST, version=VERSION, age_hours=24.0 * ATTRIBUTION, matured=True, lists=0)
+    for expected in EXPECTED:
+        rows, chance = 10 * expected, math.sqrt(0.9 * expected)
+        happened = np.arange(rows + 1)
+        told = [
+            Forecast(
+                rows=rows,
+                expected=expected,
+                happened=one,
+                error=abs(expected - one) / one if one else None,
+                chance=chance,
+            )
+            for one in happened.tolist()
+        ]
+        alerts = np.array([bool(foreseen(now, one).alerts) for one in told])
+        shares = [binom.pmf(happened, rows, 0.1 * times)[alerts].sum() for times in HAPPENS]
+        print(f"| {expected:,} | {' | '.join(f'{100 * share:.1f} %' for share in shares)} |")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--months", type=int, default=200)
@@ -306,12 +335,15 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES)
     asked = parser.parse_args()
     rng = np.random.default_rng([asked.seed, 1])
-    scenes = {examination: Scene(examination, asked.seed) for examination in EXAMINATION}
+    needed = EXAMINATION if {*asked.only} - {"forecasts"} else ()
+    scenes = {examination: Scene(examination, asked.seed) for examination in needed}
     fine = True
     if "promises" in asked.only:
         promises(scenes)
     if "quiet" in asked.only:
         fine = quiet(scenes, asked.months, asked.fall_max, rng)
+    if "forecasts" in asked.only:
+        forecasts()
     if "falls" in asked.only:
         falls(scenes, asked.trials, asked.fall_max, rng)
     return 0 if fine else 1

@@ -184,8 +184,8 @@ def rating(roles: Roles) -> Found | None:
     if found:
         return _found(found, f"by its name; whole numbers from {low} to {high}", roles)
     if odd:
-        named = dotted(odd[0][1])
-        return Found((), "", (f"The rating {named} is left out: it is not a whole number from {low} to {high}.",))
+        doubt = f"The rating {dotted(odd[0][1])} is left out: it is not a whole number from {low} to {high}."
+        return Found((), "", (doubt,))
     return None
 
 

@@ -12,14 +12,22 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 import polars as pl
 
 from ltr_pipeline.mapping import Mapping
-from ltr_pipeline.monitoring.records import Forecast
+from ltr_pipeline.monitoring.records import Alert, Forecast, Outcomes
 from ltr_pipeline.schema import ACTION, ITEM_ID, QUERY_ID, RANKING_ID, TIME, USER_ID
 
-__all__ = ["forecasts"]
+__all__ = ["ERROR_MAX", "LEAST_EXPECTED", "forecasts", "foreseen"]
 
+ERROR_MAX: Final = 0.2
+"""Absolute percentage error of a forecast above which it alerts."""
+
+LEAST_EXPECTED: Final = 10.0
+"""Positive answers that a forecast must expect, or have, before it is judged."""
+
+_SURE: Final = 2.58  # standard deviations of a 99 % interval: a forecast is judged every day
 _IDS: Final = (QUERY_ID, ITEM_ID, USER_ID)
 
 
@@ -103,3 +111,29 @@ def _forecast(rows: pl.DataFrame) -> Forecast:
         error=abs(expected - happened) / happened if happened else None,
         chance=math.sqrt(float((share * (1 - share)).sum())),
     )
+
+
+def foreseen(now: Outcomes, forecast: Forecast | None) -> Outcomes:
+    """Add to outcomes what scores in a database stated, and an alert where that is far from what came.
+
+    It alerts where the error is above `ERROR_MAX`, the difference more than chance explains, and there are enough
+    positive answers to tell.
+    """
+    if forecast is None:
+        return now
+    missed = abs(forecast.expected - forecast.happened)
+    far = forecast.error is None or forecast.error > ERROR_MAX
+    enough = max(forecast.expected, forecast.happened) >= LEAST_EXPECTED
+    if not (far and enough and missed > _SURE * forecast.chance):
+        return msgspec.structs.replace(now, forecast=forecast)
+    by = "" if forecast.error is None else f", an error of {100 * forecast.error:.0f} %"
+    alert = Alert(
+        kind="calibration",
+        subject=now.version,
+        what=(
+            f"Of {forecast.rows:,} rows that {now.version} scored on {now.date}, {forecast.expected:,.0f} were to be "
+            f"answered positively, and {forecast.happened:,} were{by}. {100 * ERROR_MAX:g} % is allowed."
+        ),
+        remedy="Look at the drift of that day; a version of the next night is calibrated on newer answers.",
+    )
+    return msgspec.structs.replace(now, forecast=forecast, alerts=[*now.alerts, alert])

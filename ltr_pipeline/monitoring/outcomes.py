@@ -19,7 +19,8 @@ from ltr_pipeline.errors import LtrError
 from ltr_pipeline.mapping import Mapping as EventMapping
 from ltr_pipeline.metrics.resampling import mean_intervals
 from ltr_pipeline.monitoring.falls import FALL_MAX, FIGURES, judged
-from ltr_pipeline.monitoring.records import Alert, Figure, Forecast, Outcomes
+from ltr_pipeline.monitoring.forecast import foreseen
+from ltr_pipeline.monitoring.records import Figure, Forecast, Outcomes
 from ltr_pipeline.monitoring.shown import Shown, shown
 from ltr_pipeline.schema import RATINGS
 from ltr_pipeline.storage.base import Storage
@@ -30,14 +31,7 @@ __all__ = ["Promises", "measured", "outcomes", "promises_of", "windows_of"]
 
 log = structlog.get_logger(__name__)
 
-FORECAST_ERROR_MAX: Final = 0.2
-"""Absolute percentage error of a forecast above which it alerts."""
-
-LEAST_EXPECTED: Final = 10.0
-"""Positive answers that a forecast must expect, or have, before it is judged."""
-
 _SURE: Final = 1.96  # standard deviations of a 95 % interval
-_SURER: Final = 2.58  # of a 99 % one: a forecast is judged every day
 
 Promises = Callable[[str], Mapping[str, Figure]]
 """What the gate had measured for a version, by name; nothing where the version is not known."""
@@ -102,14 +96,14 @@ def outcomes(
     buckets = list(answered(data, partitions, mapping, windows))
     lists, ratings = (pl.concat(getattr(one, table) for one in buckets) for table in ("lists", "ratings"))
     matured = age >= attribution_days
-    foreseen = dict(forecasts or {}) if matured else {}
+    stated = dict(forecasts or {}) if matured else {}
     found = [measured(one, day, age_days=age, matured=matured) for one in shown(lists, ratings, mapping.max_relevance)]
     found += [
         Outcomes(date=day, version=version, age_hours=24.0 * age, matured=True, lists=0)
-        for version in sorted(foreseen.keys() - {one.version for one in found})
+        for version in sorted(stated.keys() - {one.version for one in found})
     ]
     promised = promises if promises and matured else lambda _version: {}
-    return [_foreseen(judged(one, promised(one.version), former, fall_max), foreseen.get(one.version)) for one in found]
+    return [foreseen(judged(one, promised(one.version), former, fall_max), stated.get(one.version)) for one in found]
 
 
 def promises_of(registry: Registry) -> Promises:
@@ -188,25 +182,3 @@ def _share(values: NDArray[np.float64], clusters: NDArray[np.int64]) -> Figure |
     half = z / (1 + z**2 / n) * math.sqrt(figure.value * (1 - figure.value) / n + (z / (2 * n)) ** 2)
     low, high = min(figure.low, middle - half), max(figure.high, middle + half)
     return msgspec.structs.replace(figure, low=max(low, 0.0), high=min(high, 1.0))
-
-
-def _foreseen(now: Outcomes, forecast: Forecast | None) -> Outcomes:
-    """Add what scores in a database stated, and an alert where it is far from what came, beyond chance."""
-    if forecast is None:
-        return now
-    missed = abs(forecast.expected - forecast.happened)
-    far = forecast.error is None or forecast.error > FORECAST_ERROR_MAX
-    enough = max(forecast.expected, forecast.happened) >= LEAST_EXPECTED
-    if not (far and enough and missed > _SURER * forecast.chance):
-        return msgspec.structs.replace(now, forecast=forecast)
-    by = "" if forecast.error is None else f", an error of {100 * forecast.error:.0f} %"
-    alert = Alert(
-        kind="calibration",
-        subject=now.version,
-        what=(
-            f"Of {forecast.rows:,} rows that {now.version} scored on {now.date}, {forecast.expected:,.0f} were to be "
-            f"answered positively, and {forecast.happened:,} were{by}. {100 * FORECAST_ERROR_MAX:g} % is allowed."
-        ),
-        remedy="Look at the drift of that day; a version of the next night is calibrated on newer answers.",
-    )
-    return msgspec.structs.replace(now, forecast=forecast, alerts=[*now.alerts, alert])

@@ -225,6 +225,14 @@ def test_a_manifest_of_a_former_release_declares_no_events(storage):
     assert msgspec.json.decode(msgspec.json.encode(former), type=DatasetManifest) == manifest
 
 
+def test_it_is_known_of_which_rows_the_service_logged_the_features(storage):
+    impressions, feedback = events()
+    first = impressions.with_columns(as_served=pl.when(user_id="u-1").then(statement=True))
+    data = load_part(storage, "runs/r/dataset", built(storage, land(storage, first, feedback)), "train")
+    assert data.ids.filter("as_served")["user_id"].unique().to_list() == ["u-1"]
+    assert data.ids["as_served"].sum() == (data.ids["user_id"] == "u-1").sum() > 0
+
+
 def test_rankings_stay_whole_and_in_one_part(storage):
     manifest = built(storage, land(storage, *events()))
     table = rows(storage, manifest)

@@ -11,8 +11,8 @@ import pytest
 
 from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.monitoring.forecast import forecasts
-from ltr_pipeline.monitoring.records import Forecast
+from ltr_pipeline.monitoring.forecast import forecasts, foreseen
+from ltr_pipeline.monitoring.records import Forecast, Outcomes
 
 NOON = dt.datetime(2025, 7, 1, 12, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
@@ -60,14 +60,14 @@ def held(rows: list[Any], impressions: list[Any], feedback: list[Any] = [], days
         types = impression_types(()), FEEDBACK_TYPES
         return [tuple(map(pl.DataFrame, cut, types)) for cut in cuts]  # type: ignore[misc]
 
-    stated = pl.DataFrame(rows, STATED)
-    whole = forecasts(stated, parts((impressions, feedback)), load_mapping(), days)
+    probabilities = pl.DataFrame(rows, STATED)
+    whole = forecasts(probabilities, parts((impressions, feedback)), load_mapping(), days)
     queries = sorted({one["query_id"] for one in [*impressions, *feedback]})
     cut = [
         tuple([one for one in some if one["query_id"] == query] for some in (impressions, feedback))
         for query in queries
     ]
-    assert forecasts(stated, parts(*cut), load_mapping(), days) == whole  # type: ignore[arg-type]
+    assert forecasts(probabilities, parts(*cut), load_mapping(), days) == whole  # type: ignore[arg-type]
     return whole
 
 
@@ -144,3 +144,41 @@ def test_nothing_stated_is_no_forecast_and_nothing_shown_is_no_row() -> None:
     assert held([], [shown("a")]) == {}
     (found,) = held([row(0.5, user="a")], []).values()
     assert found == Forecast(rows=0, scored=1, expected=0.0, happened=0, error=None, chance=0.0)
+
+
+def stated(expected: float, happened: int, chance: float = 5.0) -> Forecast:
+    error = abs(expected - happened) / happened if happened else None
+    return Forecast(rows=1000, scored=1200, expected=expected, happened=happened, error=error, chance=chance)
+
+
+@pytest.mark.parametrize(
+    ("forecast", "alerts"),
+    [
+        (stated(100, 100), []),
+        (stated(119, 100), []),
+        (stated(125, 100), ["calibration"]),
+        (stated(75, 100), ["calibration"]),
+        (stated(125, 100, chance=10), []),  # 2.5 standard deviations
+        (stated(9, 1, chance=1), []),  # too few
+        (stated(40, 0), ["calibration"]),
+        (stated(0, 0, chance=0), []),
+        (stated(0.4, 40, chance=0.6), ["calibration"]),
+    ],
+)
+def test_a_forecast_far_from_what_came_alerts(forecast: Forecast, alerts: list[str]) -> None:
+    now = Outcomes(date=NOON.date(), version="v", age_hours=72.0, matured=True, lists=0)
+    found = foreseen(now, forecast)
+    assert found.forecast == forecast
+    assert [alert.kind for alert in found.alerts] == alerts
+    assert foreseen(now, None) == now
+
+
+def test_an_alert_says_what_was_stated_and_what_came() -> None:
+    now = Outcomes(date=NOON.date(), version="v", age_hours=72.0, matured=True, lists=0)
+    (alert,) = foreseen(now, stated(125, 100)).alerts
+    assert alert.what == (
+        "Of 1,000 rows that v scored on 2025-07-01, 125 were to be answered positively, and 100 were, an error of "
+        "25 %. 20 % is allowed."
+    )
+    (alert,) = foreseen(now, stated(40, 0)).alerts
+    assert "40 were to be answered positively, and 0 were. 20 %" in alert.what

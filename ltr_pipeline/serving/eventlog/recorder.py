@@ -18,7 +18,7 @@ import structlog
 
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.names import did_you_mean
-from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
+from ltr_pipeline.schema import AS_SERVED, FEEDBACK, IMPRESSIONS, POSITION, RANKING_ID
 from ltr_pipeline.serving import prometheus, wire
 from ltr_pipeline.serving.eventlog.encode import AnsweredList, Encoder, Interaction, columns_of, query_of
 from ltr_pipeline.serving.eventlog.pending import NonePending, Pending
@@ -87,6 +87,8 @@ class Recorder:
             log.warning("the mapping has no shadow: lists shown for tests cannot be marked and are not logged")
         if POSITION in self.encoder.left_out:
             log.info("the mapping has no position: an item's place in its list is all there is")
+        if AS_SERVED in self.encoder.left_out:
+            log.info("the mapping has no as_served: the gate's feature audit does not know these lists as logged here")
         self._thread.start()
 
     def stop(self) -> None:
