@@ -95,9 +95,10 @@ def test_what_landed_under_the_default_of_former_releases_stays_in_use(tmp_path:
 
 
 def former_default(folder: Path) -> Path:
-    """The default mapping of releases that knew neither rating nor as_served."""
+    """The default mapping of releases that knew neither rating nor as_served, nor the former name of a policy."""
     path = folder / "former.toml"
-    path.write_text(re.sub(r"^(rating|as_served|continues) = .*\n", "", DEFAULT, flags=re.MULTILINE))
+    former = re.sub(r"^(rating|as_served|continues) = .*\n", "", DEFAULT, flags=re.MULTILINE)
+    path.write_text(former.replace(', "context.algorithm_version"', ""))
     return path
 
 
