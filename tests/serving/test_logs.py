@@ -96,9 +96,10 @@ def test_without_a_folder_only_warnings_reach_stderr(tmp_path: Path) -> None:
     assert not (tmp_path / "logs" / "api.log").exists()
     said = server.log.splitlines()
     world = f"(real events; data in {tmp_path}/var/data, registry in var/registry)"
+    board = f"The board: {server.url}/board/"
     first = f"Every operation: {server.url}/docs. Try one:"
     *told, request = [line for line in said if not line.startswith("{")]
-    assert told == [f"serving on {server.url}", world, first]
+    assert told == [f"serving on {server.url}", world, board, first]
     assert request.startswith(f"curl -s {server.url}/ltr/rank ")
     warnings = [json.loads(line) for line in said if line.startswith("{")]
     assert [(line["level"], line["event"]) for line in warnings] == [("warning", "weights refused")]
