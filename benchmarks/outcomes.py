@@ -91,7 +91,7 @@ class Population:
         self.user = seen.user.astype(np.int64)
         felt = 3 + 2 * (seen.utility - CONTENT) + 0.8 * rng.normal(size=len(ranking))
         rated = (self.said.answer >= 0) & (rng.random(len(ranking)) < RATED)
-        self.rating = np.where(rated, felt.round().clip(1, 5), np.nan)
+        self.rating, self.rated_list = felt.round().clip(1, 5)[rated], ranking[rated]
         self.figures = {name: self._figures(days) for name, days in AGES.items()}
 
     def relevance(self, days: int) -> NDArray[np.int8]:
@@ -108,11 +108,10 @@ class Population:
         return Figures(quality.ndcg(shown), quality.hit(shown), won)
 
     def ratings_of(self, lists: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
-        begin = starts(self.group)
-        rows = np.concatenate([np.arange(begin[one], begin[one] + self.group[one]) for one in lists.tolist()])
-        users = np.repeat(self.user[lists], self.group[lists])
-        some = ~np.isnan(self.rating[rows])
-        return self.rating[rows][some], users[some]
+        chosen = np.zeros(len(self.group), bool)
+        chosen[lists] = True
+        some = chosen[self.rated_list]
+        return self.rating[some], self.user[self.rated_list[some]]
 
 
 class Change(NamedTuple):
@@ -151,7 +150,7 @@ class Scene:
         broken = rng.random(count) < change.at_random
         kept = rng.random(count) >= change.lost
         parts = [(self.served, chosen[~broken]), (self.random, chosen[broken])]
-        ratings = [population.ratings_of(some) for population, some in parts if len(some)]
+        ratings = [population.ratings_of(some) for population, some in parts]
         rating, rater = (np.concatenate(columns) for columns in zip(*ratings, strict=True))
         rating = np.maximum(rating - (rng.random(len(rating)) < change.content % 1) - change.content // 1, 1.0)
         asker = np.concatenate([population.user[some] for population, some in parts])
@@ -186,11 +185,11 @@ class Scene:
         if figure == "rare conversion":
             return Change(lost=1 - (1 - self.rare.lost) * (1 - share))
         if figure == "satisfaction":
-            whole = float(np.nanmean(self.served.rating))
+            whole = float(np.mean(self.served.rating))
             lower, upper = 0.0, 3.0
             for _ in range(40):
                 middle = (lower + upper) / 2
-                less, more = (np.nanmean(np.maximum(self.served.rating - middle // 1 - by, 1)) for by in (0, 1))
+                less, more = (np.mean(np.maximum(self.served.rating - middle // 1 - by, 1)) for by in (0, 1))
                 mean = (1 - middle % 1) * less + middle % 1 * more
                 lower, upper = (lower, middle) if mean < whole * (1 - share) else (middle, upper)
             return Change(content=lower)
@@ -233,13 +232,14 @@ def differing(day: dt.date, rng: np.random.Generator) -> Change:
     return Change(at_random=at_random, lost=weekend + lost, content=content)
 
 
-def quiet(scenes: dict[float, Scene], months: int, fall_max: float, rng: np.random.Generator) -> bool:
+def quiet(scenes: dict[float, Scene], months: int, fall_max: float, seed: int) -> bool:
     print("| clients look at rank r with | days | lists a day | alerts a month, matured | months with one ", end="")
     print("| alerts a month, early | months with one |\n|---|---|---|---|---|---|---|")
     fine = True
     for examination, scene in scenes.items():
         for days in DAYS:
             for lists in SIZES:
+                rng = np.random.default_rng([seed, 1, int(100 * examination), DAYS.index(days), lists])
                 counts = [month(scene, lists, days, fall_max, rng) for _ in range(months)]
                 cells = []
                 for name in AGES:
@@ -250,7 +250,7 @@ def quiet(scenes: dict[float, Scene], months: int, fall_max: float, rng: np.rand
     return fine
 
 
-def falls(scenes: dict[float, Scene], trials: int, fall_max: float, rng: np.random.Generator) -> None:
+def falls(scenes: dict[float, Scene], trials: int, fall_max: float, seed: int) -> None:
     print(
         "| figure | falls by | lists a day | by the first matured day | by the second | by the first early look ",
         end="",
@@ -258,6 +258,7 @@ def falls(scenes: dict[float, Scene], trials: int, fall_max: float, rng: np.rand
     print("| in time |\n|---|---|---|---|---|---|---|")
     scene = scenes[EXAMINATION[0]]
     for lists in SIZES:
+        rng = np.random.default_rng([seed, 2, lists])
         usual = [history(scene, lists, Change(), rng) for _ in range(HISTORIES)]
         rare = [history(scene, lists, scene.rare, rng) for _ in range(HISTORIES)]
         for figure in FIGURES:
@@ -334,18 +335,17 @@ def main() -> int:
     parser.add_argument("--fall-max", type=float, default=FALL_MAX)
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES)
     asked = parser.parse_args()
-    rng = np.random.default_rng([asked.seed, 1])
     needed = EXAMINATION if {*asked.only} - {"forecasts"} else ()
     scenes = {examination: Scene(examination, asked.seed) for examination in needed}
     fine = True
     if "promises" in asked.only:
         promises(scenes)
     if "quiet" in asked.only:
-        fine = quiet(scenes, asked.months, asked.fall_max, rng)
+        fine = quiet(scenes, asked.months, asked.fall_max, asked.seed)
     if "forecasts" in asked.only:
         forecasts()
     if "falls" in asked.only:
-        falls(scenes, asked.trials, asked.fall_max, rng)
+        falls(scenes, asked.trials, asked.fall_max, asked.seed)
     return 0 if fine else 1
 
 
