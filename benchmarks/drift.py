@@ -320,7 +320,7 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, nargs="*", default=[*PARTS])
     options = parser.parse_args()
     with ProcessPoolExecutor(options.processes) as pool:
-        return int(any([PARTS[name](options, pool) for name in options.only]))
+        return int(any(PARTS[name](options, pool) for name in options.only))
 
 
 if __name__ == "__main__":
