@@ -320,7 +320,8 @@ def main() -> int:
     parser.add_argument("--only", choices=PARTS, nargs="*", default=[*PARTS])
     options = parser.parse_args()
     with ProcessPoolExecutor(options.processes) as pool:
-        return int(any(PARTS[name](options, pool) for name in options.only))
+        failed = [PARTS[name](options, pool) for name in options.only]  # every part is printed
+    return int(any(failed))
 
 
 if __name__ == "__main__":
