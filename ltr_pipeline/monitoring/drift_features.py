@@ -35,6 +35,9 @@ LEAST_MISSING: Final = 0.01
 """A difference matters from one of the first two on, in every reference; one of the share that is missing from the
 last: a shift by 0.2 standard deviations makes a distance of 0.08, one by 0.1 makes 0.04."""
 
+LEAST_VALUES: Final = 100
+"""Values of a day below which it is not told whether they are higher or wider: the tests take sums to be normal."""
+
 LEAST_IMPORTANCE: Final = 0.02
 """Share of the gain of the model in use below which a feature is shown and alerts of nothing; half of what each would
 have if all had the same, where that is less."""
@@ -233,6 +236,8 @@ def matters(difference: Difference, found: Comparison) -> bool:
     """Tell whether a difference is large enough, in every reference, to trouble anybody."""
     if difference.kind == "missing":
         return all(abs(found.missing - before) >= LEAST_MISSING for before in found.reference_missing.values())
+    if found.counts[:-1].sum() < LEAST_VALUES:
+        return False
     return all(found.ks[name] >= LEAST_KS or found.psi[name] >= LEAST_PSI for name in found.ks)
 
 

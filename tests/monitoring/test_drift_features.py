@@ -226,3 +226,11 @@ def test_a_graphic_has_no_bin_that_nobody_is_in():
     shown = distribution(compare(of_two, SEEN.rows, TODAY.toordinal(), {"trailing": FORMER[0].days}))
     assert (len(shown.edges), len(shown.reference)) == (1, 3)
     assert shown.current[-1] == 0
+
+
+def test_the_spread_of_a_handful_of_values_tells_nothing():
+    values = np.where(CHANCE < 0.01, 1.0, NAN)
+    values[NOW] = NAN
+    here = np.flatnonzero(NOW)
+    values[here[:8]] = [1, 1, 1, 1, 1, 1, 1, 60]  # eight of 800, one of them odd
+    assert judged(values)[1] is None
