@@ -82,8 +82,8 @@ def _next_day(settings: Settings) -> dt.date:
     night, landed = newest_night(dt.datetime.now(dt.UTC)), newest(settings.data)
     if settings.simulated:
         return landed.date + dt.timedelta(days=1) if landed else night - dt.timedelta(days=1)
-    if landed and landed.date > night:
-        night = landed.date
+    if landed and landed.moment >= night_of(night + dt.timedelta(days=1)):
+        night = landed.date  # somebody has run a night that is to come
     elif not _is_processed(night, settings):
         return night
     raise SettingsError(f"{night} is processed and the next night has not come; `make run DATE={night}` repeats it")

@@ -29,13 +29,7 @@ from ltr_pipeline.errors import AlreadyExistsError, SourceError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.decoding.checks import feedback_schema, impression_schema
 from ltr_pipeline.events.decoding.decode import Decoded, Decoder
-from ltr_pipeline.events.manifest import (
-    QUARANTINE,
-    Manifest,
-    encoded,
-    manifest_of,
-    verify,
-)
+from ltr_pipeline.events.manifest import QUARANTINE, Manifest, encoded, manifest_of, verify
 from ltr_pipeline.events.partitions import FUTURE, MANIFEST, Partition, landed_at, newest, newest_first
 from ltr_pipeline.events.source import Block, Range, Segment, Source
 from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info, in_buckets
