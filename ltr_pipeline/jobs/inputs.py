@@ -9,13 +9,14 @@ import structlog
 
 from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows
-from ltr_pipeline.errors import SettingsError, StorageError
+from ltr_pipeline.errors import LtrError, SettingsError, StorageError
 from ltr_pipeline.events.chain import arrived, partitions_for
 from ltr_pipeline.events.manifest import Landed, account_of
 from ltr_pipeline.events.partitions import is_backfill, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.gate.rivals import load_rival, rivals
+from ltr_pipeline.jobs.monitor import watch_matured
 from ltr_pipeline.monitoring.records import NightRecord, Outcomes
 from ltr_pipeline.monitoring.retrain import LOOKED_AT, Due, Retrain, due
 from ltr_pipeline.monitoring.store import History
@@ -72,12 +73,29 @@ def _due(run: Run, date: dt.date, asked: RunRequest, rule: Retrain, champion: st
         return due(date, rule, champion, asked=asked.retrain)
     if backfill:
         return Due(trains=True, because=f"the night of {date} is made up for")
-    nights, outcomes, trouble = _history(run, date, rule)
     settings = run.settings
+    unmeasured = _measure(settings, date)
+    nights, outcomes, trouble = _history(run, date, rule)
+    trouble = "; ".join(filter(None, (unmeasured, trouble)))
     decided = due(date, rule, champion, nights, outcomes, held_out=settings.held_out_days, trouble=trouble)
     if not decided.trains and load_rival(settings.registry, champion) is None:
         return Due(trains=True, because=f"{champion}, which is in use, cannot be loaded here; the log says why")
     return decided
+
+
+def _measure(settings: Settings, date: dt.date) -> str:
+    """Measure the newest matured day, which the watch of the morning would only measure after this night.
+
+    Returns
+    -------
+    Why it could not be measured; empty where it was.
+    """
+    try:
+        watch_matured(settings, date)
+    except LtrError as error:
+        log.warning("the newest matured day cannot be measured", error=str(error))
+        return f"the newest matured day cannot be measured: {error}"
+    return ""
 
 
 def _history(run: Run, date: dt.date, rule: Retrain) -> tuple[list[NightRecord], list[Outcomes], str]:

@@ -39,7 +39,7 @@ from ltr_pipeline.schedule import night_of
 from ltr_pipeline.schema import ITEM_ID, POSITION, RANKING_ID, TIME
 from ltr_pipeline.settings import Settings, load_settings
 
-__all__ = ["conclude", "due", "export_history", "init", "watch", "watch_data", "watch_outcomes"]
+__all__ = ["conclude", "due", "export_history", "init", "watch", "watch_data", "watch_matured", "watch_outcomes"]
 
 log = structlog.get_logger(__name__)
 
@@ -144,25 +144,32 @@ def _of_days(settings: Settings, days: Iterable[dt.date]) -> dict[str, str]:
 
 def _watch_outcomes(settings: Settings, night: dt.date) -> list[Outcomes]:
     """Measure the day that has matured by a night, and have an early look at a later one."""
-    history, promises = History(settings.data), promises_of(settings.registry)
-    ages = dict.fromkeys([settings.attribution_days, min(EARLY_DAYS, settings.attribution_days)])
-    found = []
-    for age in ages:
-        day = night - (1 + age) * DAY
-        occasions, partitions = settings.calendar.on(day), _landed(settings, night - DAY, day)
-        found += outcomes(
-            settings.data,
-            partitions,
-            settings.mapping,
-            day,
-            attribution_days=settings.attribution_days,
-            age_days=age,
-            skew_seconds=settings.feedback_skew_seconds,
-            promises=None if occasions else promises,
-            former=_comparable(settings.calendar, history, day),
-            forecasts=_forecasts(settings, partitions, day) if age == settings.attribution_days else None,
-            fall_max=settings.outcome_fall_max,
-        )
+    found = watch_matured(settings, night)
+    return found if settings.attribution_days <= EARLY_DAYS else found + _watch_day(settings, night, EARLY_DAYS)
+
+
+def watch_matured(settings: Settings, night: dt.date) -> list[Outcomes]:
+    """Measure the day whose feedback is complete by a night, of each version that it was shown, and keep it."""
+    return _watch_day(settings, night, settings.attribution_days)
+
+
+def _watch_day(settings: Settings, night: dt.date, age: int) -> list[Outcomes]:
+    """Measure the day whose feedback is so many days old."""
+    day, history = night - (1 + age) * DAY, History(settings.data)
+    occasions, partitions = settings.calendar.on(day), _landed(settings, night - DAY, day)
+    found = outcomes(
+        settings.data,
+        partitions,
+        settings.mapping,
+        day,
+        attribution_days=settings.attribution_days,
+        age_days=age,
+        skew_seconds=settings.feedback_skew_seconds,
+        promises=None if occasions else promises_of(settings.registry),
+        former=_comparable(settings.calendar, history, day),
+        forecasts=_forecasts(settings, partitions, day) if age == settings.attribution_days else None,
+        fall_max=settings.outcome_fall_max,
+    )
     for one in found:
         history.write(one)
     return found

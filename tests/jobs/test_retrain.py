@@ -11,7 +11,7 @@ import pytest
 from ltr_pipeline.errors import SettingsError, StorageError
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import finish, judge
-from ltr_pipeline.monitoring.records import NightRecord
+from ltr_pipeline.monitoring.records import NightRecord, Outcomes
 from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report import notify, outcome
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
@@ -204,6 +204,21 @@ class TestBeforeAnythingIsTrained:
         assert because.endswith(
             "the history cannot be read: the bucket is gone" if whole else "1 record of the history cannot be read"
         )
+
+    def test_the_newest_matured_day_is_measured_before_the_night_decides(self, settings: Settings) -> None:
+        settings.registry.publish(document(self.YOUNG), who="ann", why="by hand")
+        self.decided(settings)
+        found = History(settings.data).read(Outcomes)
+        assert {(one.date, one.matured) for one in found} == {(NIGHT - (1 + settings.attribution_days) * DAY, True)}
+
+    def test_a_day_that_cannot_be_measured_stops_no_night_and_the_reason_says_so(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.registry.publish(document(self.YOUNG), who="ann", why="by hand")
+        monkeypatch.setattr(History, "write", away)
+        trains, because = self.decided(settings)
+        assert not trains
+        assert because.endswith("; the newest matured day cannot be measured: the bucket is gone")
 
     def test_a_version_that_cannot_be_loaded_is_replaced_at_once(self, settings: Settings) -> None:
         registry = settings.registry

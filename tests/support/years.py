@@ -47,8 +47,6 @@ class World:
         Share by which every model does worse online than the gate promised, whatever is trained.
     passes
         Share of the models that the gate lets through.
-    later
-        Days that outcomes come later than complete feedback.
     """
 
     name: str
@@ -56,7 +54,6 @@ class World:
     fall: float = 0.0
     below: float = 0.0
     passes: float = 1.0
-    later: int = 0
 
 
 WORLDS = (
@@ -68,7 +65,6 @@ WORLDS = (
     World("all fall by 25 %", fall=0.25),
     World("all fall by 35 %", fall=0.35),
     World("all fall by 35 %, 100 lists a day", lists=100, fall=0.35),
-    World("all fall by 35 %, outcomes of the morning before", fall=0.35, later=1),
     World("always 15 % below the promise", below=0.15),
     World("always 20 % below the promise, the threshold", below=0.20),
 )
@@ -135,7 +131,7 @@ def lived(world: World, rng: np.random.Generator) -> Year:
     in_use, promises, shown = 0, {0: promised(0)}, {0: 0}
     nights, outcomes = [night(0, None, passed=True)], []
     for today in range(1, DAYS):
-        day = today - 1 - ATTRIBUTION - world.later
+        day = today - 1 - ATTRIBUTION
         if day >= 0:
             made = shown[day]
             mean = rng.normal((1 - world.below) * quality(made, day), SD / math.sqrt(world.lists))
