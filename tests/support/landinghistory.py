@@ -119,9 +119,9 @@ class History:
         return {name: self.data.get(f"{found.folder}/{name}") for name in (*names, "range.json", "manifest.json")}
 
     def step(self, kind: str, when: int, kill: int = WRITES + 1) -> None:
-        """Go on: a "night" or some "hour" later, or try a "late" run so many hours ago, or "retry" one."""
+        """Go on: a "night" or some "hour" later, or try a "late" run so many hours ago, or "retry" one so many back."""
         if kind == "retry":
-            self.run(self._tried[when % len(self._tried)])
+            self.run(self._tried[-1 - when % len(self._tried)])
         elif kind == "late":
             self.run(self.now - when * HOUR, kill)
         else:
