@@ -38,6 +38,12 @@ database = typer.Typer(name="database", help="Our tables in your database.", no_
 app.add_typer(database, rich_help_panel=DATABASE)
 segments = typer.Typer(name="segments", help="Engagement of users and items, in words.", no_args_is_help=True)
 app.add_typer(segments, rich_help_panel=DATABASE)
+recommendations = typer.Typer(
+    name="recommendations",
+    help="What `ltr score` has recommended: look at it, approve it, reject it.",
+    no_args_is_help=True,
+)
+app.add_typer(recommendations, rich_help_panel=DATABASE)
 
 
 def _check_database_driver() -> None:
@@ -426,6 +432,58 @@ def database_init(
     from ltr_pipeline.cli import database
 
     database.init(dry_run, indexes)
+
+
+ProposedRun = Annotated[
+    int, typer.Argument(metavar="RUN", help="Number of the run; `ltr recommendations list` has it.")
+]
+RowsFile = Annotated[
+    Path | None,
+    typer.Option("--rows", help="CSV file with query_id and item_id of the rows to answer; default: all that wait."),
+]
+AnswerReason = Annotated[str, typer.Option("--reason", help="Each row keeps this as the reason.")]
+
+
+@recommendations.command("list")
+def recommendations_list(
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest runs.")] = 30, as_json: AsJson = False
+) -> None:
+    """List the runs that recommended something, newest first, and how many rows of each wait for an answer."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.list_runs(limit, as_json)
+
+
+@recommendations.command("show")
+def recommendations_show(
+    run: ProposedRun,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, which --rows reads.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the recommendations of a run, and what became of each."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.show(run, as_csv, as_json)
+
+
+@recommendations.command("approve")
+def recommendations_approve(run: ProposedRun, *, rows: RowsFile = None, reason: AnswerReason) -> None:
+    """Approve what waits of a run: the view recommendations_current shows it."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.answer(run, "approved", rows, reason)
+
+
+@recommendations.command("reject")
+def recommendations_reject(run: ProposedRun, *, rows: RowsFile = None, reason: AnswerReason) -> None:
+    """Reject what waits of a run: what was approved before stays in the view recommendations_current."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.answer(run, "rejected", rows, reason)
 
 
 @segments.command("init")
