@@ -38,6 +38,7 @@ ENVIRONMENT: Final = {
     "LTR_SPOOL": "spool",
     "LTR_CALENDAR": "events.toml",
     "LTR_DATABASE_URL": "sqlite:///ltr.db",
+    "LTR_BUCKETS": "1",  # its days are small, and each bucket costs time
 }
 """Settings of the month's project, whose paths are from its folder."""
 
@@ -62,7 +63,8 @@ def _begin(folder: Path, month: Month) -> Settings:
     (folder / "events.toml").write_text(month.calendar)
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in ENVIRONMENT.items()))
     paths = ("LTR_EVENTS_PATH", "LTR_DATA_URI", "LTR_REGISTRY_URI", "LTR_CALENDAR")
-    settings = settings_at({name: str(folder / ENVIRONMENT[name]) for name in paths})
+    places = {name: str(folder / ENVIRONMENT[name]) for name in paths}
+    settings = settings_at(places | {"LTR_BUCKETS": ENVIRONMENT["LTR_BUCKETS"]})
     record_of(settings.events_path).write_bytes(msgspec.json.encode({"world": month.world, "end": month.nights[-1]}))
     return settings
 

@@ -13,6 +13,7 @@ from ltr_pipeline.monitoring.drift_features import LEAST_ROWS, decided, in_words
 from ltr_pipeline.monitoring.drift_rows import Column
 from ltr_pipeline.monitoring.records import Alert, MeasureDrift
 from ltr_pipeline.monitoring.references import Former
+from ltr_pipeline.printable import significant
 
 __all__ = ["LEAST_EVENTS", "LEVEL_OF_MEASURES", "MEASURES", "measure_drift"]
 
@@ -67,6 +68,9 @@ def measure_drift(
     current, means = _mean(now), {key: mean for key, of in former.items() if (mean := _mean(of)) is not None}
     if current is None and not means:
         return MeasureDrift(name=name, status="not_evaluable", reason="it is not logged"), None
+    if not means and any(map(len, former.values())):
+        reason = "it is new: it was not logged in the days before"
+        return MeasureDrift(name=name, status="not_evaluable", reason=reason, current=current), None
     least = LEAST_EVENTS if name in _EVENTS else LEAST_ROWS
     if min(len(now), *map(len, former.values())) < least:
         reason = f"there are {len(now):,} on this day, and {_fewest(former)} before; it takes {least:,}"
@@ -128,4 +132,4 @@ def _sure_and_large(name: str, found: Comparison, level: float, current: float |
 
 
 def _figure(name: str, mean: float) -> str:
-    return f"{mean:.1%}" if name in _SHARES else f"{mean:.4g}"
+    return f"{mean:.1%}" if name in _SHARES else significant(mean)
