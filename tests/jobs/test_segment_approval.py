@@ -54,7 +54,7 @@ def handed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[Json]:
     """What a training handed on whose models broke the limit."""
     assert segment_approval.begin(segments.as_json(segments.train(settings, now=NOW)), QUESTION, settings) is None
     monkeypatch.setattr(comparison, "ARI_MIN", 1.5)
-    found: list[Json] = segments.as_json(segments.train(settings, now=NOW))
+    found: list[Json] = segments.as_json(segments.train(settings, now=NOW + dt.timedelta(hours=1)))
     assert [level["in_use"] for level in found] == [False, False]
     return found
 
