@@ -1,0 +1,160 @@
+r"""Messages as each kind of channel shows them: plain text, CommonMark, HTML.
+
+What a log, a name or a reason says is text and nothing else, in every one of them: it makes no markup, no link with
+other words on it, and calls nobody (``<!channel>``, ``@everyone``). Between backticks it is code, as in all our texts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Final
+from xml.sax.saxutils import quoteattr
+
+from ltr_pipeline.printable import one_line, printable
+from ltr_pipeline.report.message import Link, Message, Part, Points, Table, aligned
+
+__all__ = ["html", "html_title", "markdown", "markdown_title", "plain", "quiet"]
+
+_CODE: Final = re.compile(r"`([^`\n]+)`")
+_SPECIAL: Final = re.compile(r"[\\`*~\[\]<>]|(?<![^\W_])_|_(?![^\W_])")
+_BLOCK: Final = re.compile(r"^\s*(\d{0,9})([#+=-]|(?<=\d)[.)])", re.MULTILINE)
+_INDENTED: Final = re.compile(r"^[^\S\n]+", re.MULTILINE)
+_CALL: Final = re.compile(r"@(?=(?:everyone|here|channel|all)\b)|<(?=[!@#])", re.IGNORECASE)
+_UNFIT: Final = re.compile(r"[\s<>\"'`\\|]|[^\x21-\x7e]")
+_WEB: Final = re.compile(r"https?://", re.IGNORECASE)
+
+_MONOSPACED: Final = '<span style="font-family:monospace">{}</span>'
+"""Of mails: in their text, which Apprise makes of the HTML, ``<code>`` would begin a new line."""
+
+
+def quiet(text: str) -> str:
+    """Return text that calls nobody in a chat, whatever is done with it there: a sign that nobody sees is put in.
+
+    >>> [len(quiet(text)) - len(text) for text in ("@everyone", "<!channel>", "ann@example.org")]
+    [1, 1, 0]
+    """
+    return _CALL.sub(lambda found: f"{found[0]}\u200b", text)
+
+
+def plain(message: Message) -> str:
+    """Write the parts as plain text."""
+    return quiet(message.body)
+
+
+def markdown(message: Message, *, tables: bool = True) -> str:
+    """Write the parts as CommonMark.
+
+    Parameters
+    ----------
+    tables
+        Whether the channel shows code in a monospaced font; else a table is a list.
+    """
+    return _joined(message, lambda part: _markdown_part(part, tables=tables))
+
+
+def html(message: Message, *, tables: bool = True) -> str:
+    """Write the parts as HTML that mail programs show; without `tables`, as the few tags that chats know."""
+    return _joined(message, lambda part: _html_part(part, tables=tables))
+
+
+def markdown_title(text: str) -> str:
+    r"""Return a title as CommonMark.
+
+    >>> print(markdown_title("run_1 *x* [a](b)"))
+    run_1 \*x\* \[a\](b)
+    """
+    return _markdown(one_line(text))
+
+
+def html_title(text: str) -> str:
+    """Return a title as HTML."""
+    return escape(quiet(one_line(text)))
+
+
+def _joined(message: Message, write: Callable[[Part], str]) -> str:
+    return "\n\n".join(filter(None, map(write, message.parts)))
+
+
+def _markdown_part(part: Part, *, tables: bool) -> str:
+    match part:
+        case Points(items):
+            return "\n".join(f"- {_markdown(one_line(item))}" for item in items)
+        case Table() if tables:
+            return f"```\n{quiet(aligned(part)).replace('`', chr(39))}\n```"
+        case Table():
+            return "\n".join(f"- {_listed(row, _markdown, '**{}**')}" for row in part.rows)
+        case Link(label, address):
+            return _linked(label, address, _markdown, "[{label}](<{address}>)", "{label}: `{}`")
+        case _:
+            return _markdown(printable(str(part)))
+
+
+def _html_part(part: Part, *, tables: bool) -> str:
+    code = _MONOSPACED if tables else "<code>{}</code>"
+    match part:
+        case Points(items) if not items:
+            return ""
+        case Points(items) if tables:
+            return "<ul>" + "".join(f"<li>{_html(one_line(item), code)}</li>" for item in items) + "</ul>"
+        case Points(items):
+            return "<p>" + "<br/>".join(f"- {_html(one_line(item), code)}" for item in items) + "</p>"
+        case Table() if tables:
+            return _html_table(part)
+        case Table():
+            return f"<pre>{escape(quiet(aligned(part)))}</pre>"
+        case Link(label, address):
+            written = _linked(label, address, escape, "{label}: <a href={address}>{shown}</a>", f"{{label}}: {code}")
+            return written and f"<p>{written}</p>"
+        case _:
+            text = _html(printable(str(part)), code).replace("\n", "<br/>")
+            return text and f"<p>{text}</p>"
+
+
+def _html_table(table: Table) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        line = '<tr style="border-bottom:1px solid #ccc">'
+        return line + "".join(f'<{tag} align="left">{cell}</{tag}>' for cell in cells) + "</tr>"
+
+    rows = [row([_html(one_line(cell), _MONOSPACED) for cell in table.head], "th")]
+    for cells in table.rows:
+        *some, last = (_html(one_line(cell), _MONOSPACED) for cell in cells)
+        rows.append(row([*some, last if last == "pass" else f"<b>{last}</b>"], "td"))
+    return f'<table cellpadding="6" style="border-collapse:collapse">{"".join(rows)}</table>'
+
+
+def _listed(row: Sequence[str], safe: Callable[[str], str], strong: str) -> str:
+    """Write a row as a sentence: how it is to be taken first, as a list has no columns."""
+    name, *values, verdict = (safe(one_line(cell)) for cell in row)
+    said = strong.format(verdict) if verdict != "pass" else verdict
+    return f"{name}: {said}, {' · '.join(values)}"
+
+
+def _linked(label: str, address: str, safe: Callable[[str], str], link: str, other: str) -> str:
+    """Write a link where a browser can open it, else the address to be copied."""
+    if not address:
+        return ""
+    fit = _UNFIT.sub(lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode("utf-8", "replace")), address)
+    if _WEB.match(fit):
+        return link.format(label=safe(label), address=quoteattr(fit) if "href" in link else fit, shown=escape(fit))
+    shown = quiet(one_line(address)).replace("`", "'")
+    return other.format(escape(shown) if "<" in other else shown, label=safe(label))
+
+
+def _markdown(text: str) -> str:
+    """Escape text; what stands at the beginning of a line makes neither headings nor lists."""
+    return "".join(
+        f"`{quiet(piece)}`" if at % 2 else _escaped(quiet(piece))
+        for at, piece in enumerate(_CODE.split(_INDENTED.sub("", text)))
+    )
+
+
+def _escaped(text: str) -> str:
+    return _BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\g<0>", text))
+
+
+def _html(text: str, code: str) -> str:
+    return "".join(
+        code.format(escape(piece)) if at % 2 else escape(piece) for at, piece in enumerate(_CODE.split(quiet(text)))
+    )
