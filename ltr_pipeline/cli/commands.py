@@ -284,15 +284,29 @@ def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20
     nightly.publish(run)
 
 
+@app.command(rich_help_panel=VERSIONS)
+def approve(
+    run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")], *, reason: Reason
+) -> None:
+    """Publish what the gate of a run could not decide, and kept or asked about, on your word.
+
+    What failed a check is never published.
+    """
+    from ltr_pipeline.cli import nightly
+
+    nightly.approve(run, reason)
+
+
 @app.command(rich_help_panel=NIGHTS)
 def events(
     date: Annotated[
-        str | None, typer.Argument(help="Day (UTC) of a nightly run, YYYY-MM-DD; default: all days that landed.")
+        str | None,
+        typer.Argument(help="Day (UTC), YYYY-MM-DD, or a run of it, YYYYMMDD_HHMM; default: everything that landed."),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Number of quarantined records to print.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a night landed and what it refused (manifest and quarantine)."""
+    """Show what landed on a day, or by a run, and what was refused (manifest and quarantine)."""
     from ltr_pipeline.cli import events
 
     events.show_events(date, limit, as_json)
@@ -310,7 +324,9 @@ def forget(
 
 @app.command(rich_help_panel=NIGHTS)
 def amend(
-    date: Annotated[str, typer.Argument(help="Day (UTC) of the partition, YYYY-MM-DD.")], *, reason: Reason
+    date: Annotated[str, typer.Argument(help="Day (UTC) of the partition, YYYY-MM-DD, or its run, YYYYMMDD_HHMM.")],
+    *,
+    reason: Reason,
 ) -> None:
     """Accept a landed partition as it is, after it was altered, or the one before it was altered or removed."""
     from ltr_pipeline.cli import events

@@ -27,7 +27,17 @@ from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.message import Link, Message, Part, Points
 from ltr_pipeline.report.wording import gate_table
 
-__all__ = ["Delivery", "alerts", "failure", "rejection", "resting", "send", "success"]
+__all__ = [
+    "Delivery",
+    "alerts",
+    "answered",
+    "failure",
+    "question",
+    "rejection",
+    "resting",
+    "send",
+    "success",
+]
 
 _LONGEST_TITLE = 200  # characters
 _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
@@ -107,6 +117,37 @@ def rejection(
     outcome = f"{latest} stays in use." if latest else "No version is in use yet."
     parts = (outcome, _said(alarm), Points(decision.reasons), note, gate_table(decision), *_links(report, board))
     return Message(title=_titled(f"LTR run {run} not published", alarm), parts=parts, kind="warning")
+
+
+def question(
+    title: str, said: Sequence[str], *, until: dt.datetime, link: str, table: Part = "", report: str = ""
+) -> Message:
+    """Say that a person is asked, and where to answer.
+
+    Parameters
+    ----------
+    title
+        Of the message.
+    said
+        What cannot be decided, in plain words.
+    until
+        When the time for an answer is over.
+    link
+        Where the question is answered.
+    table
+        Gate table, where there is one.
+    report
+        Address of the HTML report.
+    """
+    asked = f"Please decide until {until:%Y-%m-%d %H:%M} UTC."
+    unanswered = "Nothing changes without an answer."
+    parts = (asked, Link("Answer", link), Points(said), unanswered, table, Link("Report", report))
+    return Message(title=title[:_LONGEST_TITLE], parts=parts, kind="warning")
+
+
+def answered(title: str, said: Sequence[str]) -> Message:
+    """Say what came of a question that was asked."""
+    return Message(title=title[:_LONGEST_TITLE], parts=tuple(said), kind="info")
 
 
 def resting(

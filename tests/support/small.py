@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ltr_pipeline.events.landing import land
@@ -11,6 +11,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.jobs.chain import CHAIN
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -23,6 +24,9 @@ NIGHT = FIRST + DAYS * DAY
 RUN = "20250715_0215"
 WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=60)
 LENIENT = {"ltr_on_inconclusive": "publish", "ltr_fairness_max": "0.3", "ltr_regression_max": "0.2"}
+UNDECIDED = {"ltr_on_inconclusive": "ask", "ltr_fairness_max": "0.3", "ltr_regression_max": "0"}
+"""The same model, of which the data cannot rule out a loss: the gate leaves it to a person."""
+
 WHO = "airflow/nightly"
 
 
@@ -45,16 +49,22 @@ def moment(date: dt.date) -> str:
     return dt.datetime.combine(date, dt.time(2, 15), dt.UTC).isoformat()
 
 
-def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[str, Callable[[Json], Json]]:
+def steps(
+    settings: Settings, date: dt.date = NIGHT, variables: Mapping[str, str] = LENIENT, **asked: object
+) -> dict[str, Callable[[Json], Json]]:
     """Every task up to the gate, in order; each takes what the one before gave."""
     request = {"moment": moment(date), **asked}
-    return {name: lambda handed, task=task: task(handed or request, LENIENT, settings) for name, task in CHAIN.items()}
+    return {
+        name: lambda handed, task=task: task(handed or request, variables, settings) for name, task in CHAIN.items()
+    }
 
 
-def up_to(last: str, settings: Settings, date: dt.date = NIGHT, **asked: object) -> Json:
+def up_to(
+    last: str, settings: Settings, date: dt.date = NIGHT, variables: Mapping[str, str] = LENIENT, **asked: object
+) -> Json:
     """Return what the task `last` handed on, after all before it."""
     reference: Json = {}
-    for name, step in steps(settings, date, **asked).items():
+    for name, step in steps(settings, date, variables, **asked).items():
         reference = step(reference)
         if name == last:
             return reference
@@ -72,4 +82,4 @@ def land_days(data: Path, days: int) -> None:
     log = data.with_name("landed.log")
     write_log(log, WORLD, FIRST, days)
     source, since = FileSource(str(log)), dt.datetime.combine(FIRST, dt.time(), dt.UTC)
-    land(LocalStorage(data), FIRST + (days + 1) * DAY, source, load_mapping(), buckets=2, since=since)
+    land(LocalStorage(data), night_of(FIRST + (days + 1) * DAY), source, load_mapping(), buckets=2, since=since)
