@@ -15,13 +15,13 @@ from xml.sax.saxutils import quoteattr
 from ltr_pipeline.printable import one_line, printable
 from ltr_pipeline.report.message import Link, Message, Part, Points, Table, aligned
 
-__all__ = ["html", "html_title", "markdown", "markdown_title", "plain", "quiet"]
+__all__ = ["html", "html_title", "markdown", "markdown_title", "plain", "quiet", "uncalled"]
 
 _CODE: Final = re.compile(r"`([^`\n]+)`")
 _SPECIAL: Final = re.compile(r"[\\`*~\[\]<>]|(?<![^\W_])_|_(?![^\W_])")
-_BLOCK: Final = re.compile(r"^\s*(\d{0,9})([#+=-]|(?<=\d)[.)])", re.MULTILINE)
+_BLOCK: Final = re.compile(r"^(\d{1,9})([.)])(?=\s|$)|^([#=]|[+-](?=[\s-]|$))", re.MULTILINE)
 _INDENTED: Final = re.compile(r"^[^\S\n]+", re.MULTILINE)
-_CALL: Final = re.compile(r"@(?=(?:everyone|here|channel|all)\b)|<(?=[!@#])", re.IGNORECASE)
+_CALL: Final = re.compile(r"@(?=(?:everyone|here|channel|all)\b)|<(?=[!@#]|/?at\b)", re.IGNORECASE)
 _UNFIT: Final = re.compile(r"[\s<>\"'`\\|]|[^\x21-\x7e]")
 _WEB: Final = re.compile(r"https?://", re.IGNORECASE)
 
@@ -38,20 +38,25 @@ def quiet(text: str) -> str:
     return _CALL.sub(lambda found: f"{found[0]}\u200b", text)
 
 
+def uncalled(text: str) -> str:
+    """Return text in which no sign ``@`` stands before a name, nor before a number."""
+    return re.sub(r"@(?=\w)", "@\u200b", text)
+
+
 def plain(message: Message) -> str:
     """Write the parts as plain text."""
     return quiet(message.body)
 
 
-def markdown(message: Message, *, tables: bool = True) -> str:
+def markdown(message: Message, *, code: bool = True) -> str:
     """Write the parts as CommonMark.
 
     Parameters
     ----------
-    tables
-        Whether the channel shows code in a monospaced font; else a table is a list.
+    code
+        Whether the channel shows code in a monospaced font, and never splits it; else a table is a list.
     """
-    return _joined(message, lambda part: _markdown_part(part, tables=tables))
+    return _joined(message, lambda part: _markdown_part(part, code=code))
 
 
 def html(message: Message, *, tables: bool = True) -> str:
@@ -60,12 +65,12 @@ def html(message: Message, *, tables: bool = True) -> str:
 
 
 def markdown_title(text: str) -> str:
-    r"""Return a title as CommonMark.
+    r"""Return a title as CommonMark, without code: it may be cut, which would leave the code open.
 
-    >>> print(markdown_title("run_1 *x* [a](b)"))
-    run_1 \*x\* \[a\](b)
+    >>> print(markdown_title("run_1 *x* [a](b) `c`"))
+    run_1 \*x\* \[a\](b) \`c\`
     """
-    return _markdown(one_line(text))
+    return _escaped(one_line(text).strip())
 
 
 def html_title(text: str) -> str:
@@ -77,18 +82,19 @@ def _joined(message: Message, write: Callable[[Part], str]) -> str:
     return "\n\n".join(filter(None, map(write, message.parts)))
 
 
-def _markdown_part(part: Part, *, tables: bool) -> str:
+def _markdown_part(part: Part, *, code: bool) -> str:
+    safe = _markdown if code else _escaped
     match part:
         case Points(items):
-            return "\n".join(f"- {_markdown(one_line(item))}" for item in items)
-        case Table() if tables:
+            return "\n".join(f"- {safe(one_line(item))}" for item in items)
+        case Table() if code:
             return f"```\n{quiet(aligned(part)).replace('`', chr(39))}\n```"
         case Table():
-            return "\n".join(f"- {_listed(row, _markdown, '**{}**')}" for row in part.rows)
+            return "\n".join(f"- {_listed(row)}" for row in part.rows)
         case Link(label, address):
-            return _linked(label, address, _markdown, "[{label}](<{address}>)", "{label}: `{}`")
+            return _linked(label, address, safe, "[{label}](<{address}>)", "{label}: `{}`" if code else "{label}: {}")
         case _:
-            return _markdown(printable(str(part)))
+            return safe(printable(str(part)))
 
 
 def _html_part(part: Part, *, tables: bool) -> str:
@@ -124,11 +130,11 @@ def _html_table(table: Table) -> str:
     return f'<table cellpadding="6" style="border-collapse:collapse">{"".join(rows)}</table>'
 
 
-def _listed(row: Sequence[str], safe: Callable[[str], str], strong: str) -> str:
+def _listed(row: Sequence[str]) -> str:
     """Write a row as a sentence: how it is to be taken first, as a list has no columns."""
-    name, *values, verdict = (safe(one_line(cell)) for cell in row)
-    said = strong.format(verdict) if verdict != "pass" else verdict
-    return f"{name}: {said}, {' · '.join(values)}"
+    name, *values, verdict = (_escaped(one_line(cell)) for cell in row)
+    said = verdict if verdict == "pass" else f"**{verdict}**"
+    return f"{name}: {', '.join([said, ' · '.join(values)] if values else [said])}"
 
 
 def _linked(label: str, address: str, safe: Callable[[str], str], link: str, other: str) -> str:
@@ -138,20 +144,32 @@ def _linked(label: str, address: str, safe: Callable[[str], str], link: str, oth
     fit = _UNFIT.sub(lambda sign: "".join(f"%{byte:02X}" for byte in sign[0].encode("utf-8", "replace")), address)
     if _WEB.match(fit):
         return link.format(label=safe(label), address=quoteattr(fit) if "href" in link else fit, shown=escape(fit))
-    shown = quiet(one_line(address)).replace("`", "'")
-    return other.format(escape(shown) if "<" in other else shown, label=safe(label))
+    shown = one_line(address)
+    if "`" in other:
+        shown = quiet(shown).replace("`", "'")
+    elif "<" in other:
+        shown = escape(quiet(shown))
+    else:
+        shown = safe(shown)
+    return other.format(shown, label=safe(label))
 
 
 def _markdown(text: str) -> str:
-    """Escape text; what stands at the beginning of a line makes neither headings nor lists."""
+    """Escape text, but what stands between backticks, which is code."""
     return "".join(
-        f"`{quiet(piece)}`" if at % 2 else _escaped(quiet(piece))
+        f"`{quiet(piece)}`" if at % 2 else _inline(piece)
         for at, piece in enumerate(_CODE.split(_INDENTED.sub("", text)))
     )
 
 
 def _escaped(text: str) -> str:
-    return _BLOCK.sub(r"\1\\\2", _SPECIAL.sub(r"\\\g<0>", text))
+    return _inline(_INDENTED.sub("", text))
+
+
+def _inline(text: str) -> str:
+    """Escape text; what stands at the beginning of a line makes neither headings nor lists."""
+    inline = _SPECIAL.sub(r"\\\g<0>", quiet(text))
+    return _BLOCK.sub(lambda at: f"{at[1] or ''}\\{at[2] or at[3]}", inline)
 
 
 def _html(text: str, code: str) -> str:

@@ -332,8 +332,9 @@ class _Channel(threading.Thread):
 
 
 _TEAMS: Final = "workflows"
-_RENDERS_TITLES: Final = (_TEAMS, "discord", "guilded")
-"""Schemes of channels that read a title, and whatever they are sent as text, as Markdown."""
+_DISCORD: Final = "discord"
+_RENDERS: Final = (_TEAMS, _DISCORD, "guilded", "mmost", "zulip")
+"""Schemes of channels that read title and body as Markdown, even where Apprise calls that text."""
 
 _TEAMS_LONGEST: Final = 20_000
 """Characters of a card; Apprise would split after 1,000, Teams takes 28 KB."""
@@ -349,7 +350,7 @@ class _Written(NamedTuple):
     @classmethod
     def of(cls, message: Message, service: Any) -> Self:  # noqa: ANN401 - Apprise's own
         schemes = _schemes(service)
-        renders = bool(schemes.intersection(_RENDERS_TITLES))
+        renders = bool(schemes.intersection(_RENDERS))
         chosen = service.resolve_format(apprise.NotifyFormat.MARKDOWN if renders else None)
         if _TEAMS in schemes:
             service.body_maxlen = _TEAMS_LONGEST
@@ -357,10 +358,15 @@ class _Written(NamedTuple):
         if chosen == apprise.NotifyFormat.HTML:
             title = formats.html_title(message.title) if joined else formats.quiet(message.title)
             return cls(title, formats.html(message, tables=not joined), chosen)
-        if chosen == apprise.NotifyFormat.MARKDOWN:
+        if chosen == apprise.NotifyFormat.MARKDOWN or renders:
             escaped = renders or joined
             title = formats.markdown_title(message.title) if escaped else formats.quiet(message.title)
-            return cls(title, formats.markdown(message, tables=_TEAMS not in schemes), chosen)
+            body = formats.markdown(message)
+            splits = len(title) + len(body) >= service.body_maxlen
+            if _TEAMS in schemes or (splits and chosen != apprise.NotifyFormat.MARKDOWN):  # Apprise mends code in that
+                body = formats.markdown(message, code=False)
+            # Apprise would have Discord call the user 5 for each nDCG@5.
+            return cls(title, formats.uncalled(body) if _DISCORD in schemes else body, chosen)
         return cls(formats.quiet(message.title), formats.plain(message), chosen)
 
 
