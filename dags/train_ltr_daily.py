@@ -10,12 +10,19 @@ passes is published under its own version, and `latest` moves to it; what does n
 | `build_dataset` | joins feedback to impressions and splits by time |
 | `train_ranker` | LambdaMART, early stopping on the validation days; nothing on a night that is not due |
 | `evaluate_ranker` | nDCG@5, fairness, latency, champion against challenger, on the test days |
-| `quality_gate` | decides: publish or keep (a branch) |
+| `quality_gate` | decides: publish, keep, or ask a person (a branch) |
+| `approve_weights` | asks whether to publish, and waits without a worker (a branch); only with `ask`, see below |
 | `publish_weights`, `keep_previous` | moves `latest`, or leaves it; writes the report |
 | `notify` | tells the channels in `LTR_NOTIFY_URLS` |
 
 **A rejected model is a normal outcome**: the run is green, `keep_previous` ran; the run's note, the report and the
 notification say why. `ltr runs` lists the nights, `ltr report --open` shows the newest report.
+
+**Where the gate cannot decide, a person may**: with the Variable `ltr_on_inconclusive` or `ltr_on_not_evaluable` set to
+`ask` such a night waits at `approve_weights`, which shows the gate's table under *Required Actions*, and tells the
+channels where. *Publish* needs a reason; it and your name stand in the ledger, the report and the notification. Without
+an answer within `ltr_approval_minutes` the former version stays, and `ltr approve RUN --reason "…"` may still publish.
+A check that failed is nobody's to overrule. A run at hand (`make run`) has nobody to ask: it keeps, and says so.
 
 **Train less often** with the Variable `ltr_retrain` = `policy`: then a night lands events and judges the version in
 use, and trains only when that is due: monthly, when the outcomes fell short of what the gate had promised, or with the
@@ -56,6 +63,7 @@ from airflow.sdk import (
     task,
 )
 
+from ltr_pipeline.airflow.asking import AskAboutWeights
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed
 from ltr_pipeline.airflow.keys import OUTCOME_KEY
 from ltr_pipeline.airflow.runtime import GATE_TABLE, gate_variables, run_request, run_settings
@@ -65,6 +73,7 @@ from ltr_pipeline.schedule import NIGHTLY
 WEIGHTS = Asset("ltr_weights")
 WEIGHTS_MOVED = AssetAlias("ltr_weights_moved")
 LATE_AFTER = timedelta(hours=2)
+AFTER_A_BRANCH = "none_failed_min_one_success"
 WINDOW_DAYS = (9, 365)  # as LTR_WINDOW_DAYS; reading it from the settings would import them at each parsing
 
 PARAMS = {
@@ -156,7 +165,10 @@ def train_ltr_daily() -> None:
         return chain.ENDS[decision["verdict"]]
 
     @task(
-        outlets=[WEIGHTS_MOVED], doc_md="Creates the version, verifies it, moves `latest`. Emits the Asset if it moved."
+        outlets=[WEIGHTS_MOVED],
+        trigger_rule=AFTER_A_BRANCH,
+        doc_md="Creates the version, verifies it, moves `latest`. Emits the Asset if it moved. What the gate did not "
+        "pass needs a stored approval of that very decision.",
     )
     def publish_weights(decision: dict[str, Any]) -> Iterator[Metadata]:
         from ltr_pipeline.jobs import nightly
@@ -167,14 +179,14 @@ def train_ltr_daily() -> None:
         if outcome["moved"]:
             yield Metadata(WEIGHTS, extra=outcome, alias=WEIGHTS_MOVED)
 
-    @task(doc_md="Leaves `latest` where it is and writes the report that says why.")
+    @task(trigger_rule=AFTER_A_BRANCH, doc_md="Leaves `latest` where it is and writes the report that says why.")
     def keep_previous(decision: dict[str, Any]) -> None:
         from ltr_pipeline.jobs import nightly
 
         outcome = nightly.keep_previous(decision, run_settings())
         get_current_context()["ti"].xcom_push(OUTCOME_KEY, outcome)
 
-    @task(trigger_rule="none_failed_min_one_success", doc_md="Tells the channels. A dead channel never fails the run.")
+    @task(trigger_rule=AFTER_A_BRANCH, doc_md="Tells the channels. A dead channel never fails the run.")
     def notify(decision: dict[str, Any]) -> None:
         from ltr_pipeline.jobs import nightly
 
@@ -183,7 +195,17 @@ def train_ltr_daily() -> None:
     gate = quality_gate(evaluate_ranker(train_ranker(build_dataset(extract_events()))))
     decision = gate["decision"]
     published, kept = publish_weights(decision), keep_previous(decision)
-    gate >> [published, kept] >> notify(decision)
+    asked = AskAboutWeights(
+        task_id="approve_weights",
+        about=decision,
+        approve="Publish",
+        approved="publish_weights",
+        kept="keep_previous",
+        doc_md="Shows the gate's table and asks whether to publish what it cannot decide; waits without a worker, and "
+        "keeps after `ltr_approval_minutes`. *Publish* needs a reason.",
+    )
+    gate >> [asked, published, kept] >> notify(decision)
+    asked >> [published, kept]
 
 
 train_ltr_daily()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from ltr_pipeline.errors import WeightsError
+from ltr_pipeline.errors import RegistryError, WeightsError
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.ledger import Move
@@ -53,6 +53,8 @@ def publish_weights(path: str | Path, *, reason: str = "published by hand", who:
 
     Raises
     ------
+    RegistryError
+        The gate kept this document, or left it to a person; `ltr approve` publishes it from its run.
     WeightsError
         The file is missing, altered, truncated, not signed though a key is set, or contradicts itself, or its golden
         requests score differently here.
@@ -63,6 +65,12 @@ def publish_weights(path: str | Path, *, reason: str = "published by hand", who:
         raise WeightsError(f"{path}: {error.strerror}; give the path of an ltr_weights.json") from error
     registry = open_registry()
     document = weights.decode(data, where=str(path), keys=registry.documents.keys)
+    verdict = document.gate.get("verdict")
+    if verdict in ("keep", "ask"):
+        raise RegistryError(
+            f"{path} was judged {verdict!r}, so its file is not published; `ltr approve {document.version}` with a "
+            "reason publishes what the data could not decide"
+        )
     return registry.publish(document, who=who or me(), why=reason)
 
 

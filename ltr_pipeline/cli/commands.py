@@ -278,6 +278,19 @@ def publish(run: Annotated[str, typer.Argument(help="Name of the run, such as 20
     nightly.publish(run)
 
 
+@app.command(rich_help_panel=VERSIONS)
+def approve(
+    run: Annotated[str, typer.Argument(help="Name of the run, such as 20250714_0215.")], *, reason: Reason
+) -> None:
+    """Publish what the gate of a run could not decide, and kept or asked about, on your word.
+
+    What failed a check is never published.
+    """
+    from ltr_pipeline.cli import nightly
+
+    nightly.approve(run, reason)
+
+
 @app.command(rich_help_panel=NIGHTS)
 def events(
     date: Annotated[

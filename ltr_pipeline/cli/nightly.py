@@ -28,7 +28,7 @@ from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.jobs import chain, nightly
+from ltr_pipeline.jobs import approval, chain, nightly
 from ltr_pipeline.local.foreground import follow
 from ltr_pipeline.local.lock import held
 from ltr_pipeline.local.standalone import airflow_home
@@ -40,7 +40,7 @@ from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.report.text import joined
 from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.runs.run import Outcome, Run, judged
+from ltr_pipeline.runs.run import Json, Outcome, Run, judged
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
 from ltr_pipeline.settings import Settings
@@ -48,7 +48,7 @@ from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.latest import LATEST
 
-__all__ = ["passes", "publish", "run", "run_dag", "simulate", "try_log"]
+__all__ = ["approve", "passes", "publish", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
 REFUSED = 2  # exit code of a run that was not begun; why stands in its last line
@@ -270,7 +270,15 @@ def simulate(days: int | None, first: str | None, path: Path | None, **world: fl
 
 
 def publish(run: str) -> None:
-    """Publish what the gate of a run has passed."""
+    """Publish what the gate of a run has passed, or somebody has approved."""
     settings = load_settings()
-    outcome = nightly.publish_weights(judged(run, settings), me(), settings)
+    _print_published(nightly.publish_weights(judged(run, settings), me(), settings))
+
+
+def approve(run: str, reason: str) -> None:
+    """Approve what the gate of a run could not decide, and publish it."""
+    _print_published(approval.approve(run, me(), reason, load_settings()))
+
+
+def _print_published(outcome: Json) -> None:
     print_line(f"{outcome['version']}: {outcome['reason']}; latest is {outcome['latest']}")

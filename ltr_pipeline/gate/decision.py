@@ -6,7 +6,7 @@ data). ``docs/gate.md`` has the table of what each does to the verdict.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -14,9 +14,11 @@ import msgspec
 from ltr_pipeline.gate.checks import fairness, inputs, leaks, ranker, rivals
 from ltr_pipeline.gate.checks.check import Check, Status
 from ltr_pipeline.gate.evidence import Evidence
-from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.gate.policy import Consequence, Policy
 
-__all__ = ["NOT_DUE", "Champion", "Decision", "blocks", "decide"]
+__all__ = ["NOT_DUE", "Champion", "Decision", "Verdict", "blocks", "consequence", "decide"]
+
+Verdict = Literal["publish", "keep", "ask"]
 
 NOT_DUE: Final = "not due"
 """How the reason begins why a night trained no model, where it was the policy's."""
@@ -43,11 +45,11 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes
     ----------
     verdict
-        ``publish`` or ``keep`` the former model.
+        ``publish``, ``keep`` the former model, or ``ask`` a person.
     checks
         All of them, in the order of the gate table.
     reasons
-        Why the former model is kept, in plain words; empty when publishing.
+        Why the former model is kept, or a person is asked, in plain words; empty when publishing.
     mode, policy
         What was applied.
     champion
@@ -60,7 +62,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         in the document itself.
     """
 
-    verdict: Literal["publish", "keep"]
+    verdict: Verdict
     checks: list[Check]
     reasons: list[str]
     mode: str
@@ -73,8 +75,9 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 def decide(evidence: Evidence, policy: Policy) -> Decision:
     """Judge a challenger, or where no training was due the version in use.
 
-    Every check is made, so that one run shows all that is wrong. A check blocks when its status does (see `blocks`);
-    nothing is published in a dry run, whose first reason says what an enforcing gate would have done.
+    Every check is made, so that one run shows all that is wrong. What a check does to the verdict depends on its status
+    (see `consequence`): one that keeps outweighs all that ask, and one that asks all that publish. Nothing is published
+    in a dry run, whose first reason says what an enforcing gate would have done.
     """
     if not evidence.due:
         return _resting(evidence, policy)
@@ -86,9 +89,10 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         *_of_the_events(evidence, policy),
     ]
     reasons = [check.reason for check in checks if blocks(check.status, policy)]
+    verdict = _verdict(checks, policy)
     if policy.gate_mode == "dry_run":
-        reasons.insert(0, f"dry run: would {'keep the former model' if reasons else 'publish'}")
-    verdict: Literal["publish", "keep"] = "keep" if reasons else "publish"
+        reasons.insert(0, f"dry run: would {_WOULD[verdict]}")
+        verdict = "keep"
     return Decision(
         verdict=verdict,
         checks=checks,
@@ -97,6 +101,19 @@ def decide(evidence: Evidence, policy: Policy) -> Decision:
         policy=policy,
         champion=_champion(evidence, policy),
     )
+
+
+_WOULD: Final[dict[Verdict, str]] = {
+    "publish": "publish",
+    "keep": "keep the former model",
+    "ask": "ask a person",
+}
+
+
+def _verdict(checks: Sequence[Check], policy: Policy) -> Verdict:
+    found = {consequence(check.status, policy) for check in checks}
+    order: tuple[Verdict, ...] = ("keep", "ask")
+    return next((verdict for verdict in order if verdict in found), "publish")
 
 
 def _resting(evidence: Evidence, policy: Policy) -> Decision:
@@ -164,16 +181,25 @@ def _of_the_events(evidence: Evidence, policy: Policy) -> Iterator[Check]:
 
 
 def blocks(status: Status, policy: Policy) -> bool:
-    """Tell whether a check of this status keeps the former model.
+    """Tell whether a check of this status keeps the gate from publishing by itself.
 
     >>> [blocks(status, Policy()) for status in ("pass", "skipped", "fail", "inconclusive", "not_evaluable")]
     [False, False, True, True, True]
     >>> blocks("inconclusive", Policy(on_inconclusive="publish"))
     False
     """
-    kept = {
-        "fail": True,
-        "inconclusive": policy.on_inconclusive == "keep",
-        "not_evaluable": policy.on_not_evaluable == "keep",
+    return consequence(status, policy) != "publish"
+
+
+def consequence(status: Status, policy: Policy) -> Consequence:
+    """Return what a check of this status does to the verdict: nothing, which publishes, keep, or ask.
+
+    >>> consequence("inconclusive", Policy(on_inconclusive="ask")), consequence("fail", Policy(on_inconclusive="ask"))
+    ('ask', 'keep')
+    """
+    found: dict[Status, Consequence] = {
+        "fail": "keep",
+        "inconclusive": policy.on_inconclusive,
+        "not_evaluable": policy.on_not_evaluable,
     }
-    return kept.get(status, False)
+    return found.get(status, "publish")

@@ -11,7 +11,7 @@ from msgspec import Meta
 from ltr_pipeline import tuning
 from ltr_pipeline.tuning import variables_of
 
-__all__ = ["RECENT_DAYS", "VARIABLES", "Policy"]
+__all__ = ["RECENT_DAYS", "VARIABLES", "Consequence", "Policy"]
 
 RECENT_DAYS: Final = 28
 """The challenger is compared with the best version that was promoted in so many days before."""
@@ -19,7 +19,7 @@ RECENT_DAYS: Final = 28
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1, le=10**9)]
 Mode = Literal["enforce", "dry_run"]
-Consequence = Literal["keep", "publish"]
+Consequence = Literal["keep", "publish", "ask"]
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -61,6 +61,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         "keep"
     )
     on_not_evaluable: Annotated[Consequence, Meta(description="what happens when a check cannot be made")] = "keep"
+    approval_minutes: Annotated[
+        int, Meta(ge=1, le=240, description="how long a person who is asked has time to answer, in minutes; then keep")
+    ] = 90
 
     @classmethod
     def from_variables(cls, values: Mapping[str, str]) -> Policy:

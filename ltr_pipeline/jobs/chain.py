@@ -34,13 +34,13 @@ CHAIN: Final[dict[str, Task]] = {
 }
 """Tasks up to the verdict: the first takes the run's request, each other what the one before handed on."""
 
-ENDS: Final = {"publish": "publish_weights", "keep": "keep_previous"}
+ENDS: Final = {"ask": "approve_weights", "publish": "publish_weights", "keep": "keep_previous"}
 """The task that follows each verdict."""
 
 LAST: Final = "notify"
 
 PLACES: Final = (*((task,) for task in CHAIN), tuple(ENDS.values()), (LAST,))
-"""The tasks in the order in which a run does them; it does one of those in one place."""
+"""The tasks in the order in which a run does them; of those in one place it does one, or asks and then does one."""
 
 TITLES: Final = {
     "extract_events": "land new events",
@@ -48,6 +48,7 @@ TITLES: Final = {
     "train_ranker": "train the ranker",
     "evaluate_ranker": "evaluate the ranker",
     "quality_gate": "judge the ranker",
+    "approve_weights": "ask whether to publish",
     "publish_weights": "publish the weights",
     "keep_previous": "keep the former weights",
     "notify": "tell the channels",
@@ -105,7 +106,7 @@ def judge(
 
 
 def finish(judged: Json, who: str, settings: Settings | None = None) -> Json:
-    """Publish or keep, as the verdict says, and return the outcome."""
+    """Publish or keep, as the verdict says, and return the outcome; what a person decides is kept, as none is here."""
     if ENDS[judged["verdict"]] == "publish_weights":
         return publish_weights(judged, who, settings)
     return keep_previous(judged, settings)

@@ -22,6 +22,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
+from ltr_pipeline.gate.approval import Answer, check_approvable, said
 from ltr_pipeline.gate.audit import AUDITED, inspect
 from ltr_pipeline.gate.decision import Decision, decide
 from ltr_pipeline.gate.document import frozen, weights_document
@@ -54,7 +55,7 @@ from ltr_pipeline.report.artefacts import (
 )
 from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.history import remember_night
-from ltr_pipeline.report.outcome import tell, write_outcome
+from ltr_pipeline.report.outcome import asking, heard, tell, write_outcome
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, RunRequest, logged, opened, task
 from ltr_pipeline.schema import QUERY_ID, USER_ID
@@ -344,7 +345,8 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
     judged
         Reference to the decision.
     who
-        For the ledger; the same for every try of one run, so that a retry finds what the first try did.
+        For the ledger; the same for every try of one run, so that a retry finds what the first try did. What somebody
+        approved stands there under the name and for the reason of whom that was.
 
     Returns
     -------
@@ -355,22 +357,23 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
     Raises
     ------
     RegistryError
-        The gate's verdict is not "publish".
+        The gate's verdict is not "publish", and nobody has approved this very decision.
     SourceError
         The document is no longer the one that was judged.
     WeightsError
         The document does not score here as it did when it was frozen.
     """
     with task("publish_weights", judged, DECISION, settings) as (run, decision):
-        if decision.verdict != "publish":
-            raise RegistryError(f"run {run.name} was judged {decision.verdict!r}, so it is not published")
+        approval = _approval(run, decision)
+        who, why = (approval.who, approval.why) if approval else (who, "passed the gate")
         registry = run.settings.registry
         data = run.verified(WEIGHTS, decision.document) if decision.document else run.read(WEIGHTS)
         document = weights.decode(data, where=run.uri(WEIGHTS), keys=registry.documents.keys)
-        published = registry.publish(
-            document, who=who, why="passed the gate", move_id=f"{who}:{run.name}:{document.identity}"
-        )
-        outcome = Outcome(run=run.name, latest=registry.promoted(), **msgspec.structs.asdict(published))
+        published = registry.publish(document, who=who, why=why, move_id=f"{who}:{run.name}:{document.identity}")
+        fields = msgspec.structs.asdict(published)
+        if approval:
+            fields["reason"] += f"; {said(approval)}"
+        outcome = Outcome(run=run.name, latest=registry.promoted(), **fields)
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = write_outcome(run, _first_outcome(run, outcome))
         remember_night(run)
@@ -378,6 +381,21 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
         return {**_told(run, outcome, decision), "metrics": metrics}
+
+
+def _approval(run: Run, decision: Decision) -> Answer | None:
+    """Return the approval that publishes a run; None where the gate passed it."""
+    if decision.verdict == "publish":
+        return None
+    answer = asking(run).answer()
+    if answer is None or answer.choice != "publish":
+        why = f": {said(answer)}" if answer else ""
+        raise RegistryError(
+            f"run {run.name} was judged {decision.verdict!r}, so it is not published without an approval of that very "
+            f"decision{why}; `ltr approve {run.name}` with a reason gives one"
+        )
+    check_approvable(run.name, decision)
+    return answer
 
 
 def _told(run: Run, outcome: Outcome, decision: Decision) -> Json:
@@ -402,8 +420,15 @@ def _prune(registry: Registry, who: str, keep: int | None) -> None:
 
 
 def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
-    """Leave ``latest`` where it is and write the report that says why."""
+    """Leave ``latest`` where it is and write the report that says why.
+
+    Where a person was to be asked, that is the answer, or why there is none. A run that somebody approved and published
+    stays as it is.
+    """
     with task("keep_previous", judged, DECISION, settings) as (run, decision):
+        answer, former = asking(run).answer(), run.read_if_readable(OUTCOME)
+        if answer and answer.choice == "publish" and former and former.version:
+            return _told(run, former, decision)
         latest = run.settings.registry.promoted()
         stays = f"{latest} stays in use" if latest else "nothing is published yet"
         outcome = Outcome(
@@ -411,7 +436,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
             version=None,
             moved=False,
             latest=latest,
-            reason=f"{stays}: {'; '.join(decision.reasons)}",
+            reason=f"{stays}: {'; '.join(filter(None, [heard(run, decision), *decision.reasons]))}",
             due=decision.due,
         )
         log.info("former model kept", latest=latest)

@@ -39,9 +39,11 @@ from ltr_pipeline.settings import Settings
 
 __all__ = [
     "as_json",
+    "check_unchanged",
     "classify",
     "init",
     "labelled",
+    "opened",
     "show",
     "table_names",
     "train",
@@ -82,7 +84,7 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
         Events cannot be read; the database cannot be had.
     """
     now = now or dt.datetime.now(dt.UTC)
-    with _opened(settings) as database:
+    with opened(settings) as database:
         with database.begin(write=False) as connection:
             parameters = store.read_parameters(database, connection)
             former = {level.level: store.model_in_use(database, connection, level.level) for level in parameters.levels}
@@ -99,11 +101,13 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
         with database.begin() as connection:
             store.lock_models(database, connection)
             for model, _, _ in made:
-                _check_unchanged(store.model_in_use(database, connection, model.level), former[model.level])
-            stored = [
+                known = former[model.level]
+                check_unchanged(store.model_in_use(database, connection, model.level), known and known.version)
+            added = [
                 store.add_model(database, connection, model, comparison, use=replace or outcome.agrees(comparison))
                 for model, comparison, _ in made
             ]
+            stored = [store.model_of(database, connection, one.model.level, one.version) for one in added]
     found = [
         outcome.trained(one, comparison, language=parameters.language, seconds=seconds, replace=replace)
         for one, (_, comparison, seconds) in zip(stored, made, strict=True)
@@ -143,7 +147,7 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
         Events cannot be read; the database cannot be had. The cube stays as it is.
     """
     now, began = now or dt.datetime.now(dt.UTC), time.perf_counter()
-    with _opened(settings) as database:
+    with opened(settings) as database:
         with database.begin(write=False) as connection:
             parameters = store.read_parameters(database, connection)
             models = {
@@ -178,7 +182,7 @@ def classify(settings: Settings, *, now: dt.datetime | None = None) -> Classifie
 def show(settings: Settings, *, now: dt.datetime | None = None) -> Shown:
     """Return what is in the cube, and what its models are."""
     now = now or dt.datetime.now(dt.UTC)
-    with _opened(settings) as database, database.begin(write=False) as connection:
+    with opened(settings) as database, database.begin(write=False) as connection:
         parameters = store.read_parameters(database, connection)
         rows = store.counts(database, connection)
         levels = dict.fromkeys([level.level for level in parameters.levels] + [row.level for row in rows])
@@ -219,7 +223,7 @@ def user_segments(settings: Settings, before: dt.date, users: pl.Series) -> User
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Database]:
+def opened(settings: Settings) -> Iterator[Database]:
     """Open the database, with the tables of segments; errors name them as they are named there."""
     with Database(settings.database) as database:
         ready(database, [TABLES])
@@ -287,8 +291,9 @@ def _nothing(level: str, periods: Sequence[Period]) -> SegmentError:
     )
 
 
-def _check_unchanged(now: Stored | None, before: Stored | None) -> None:
-    if (now and now.version) != (before and before.version):
+def check_unchanged(now: Stored | None, before: int | None) -> None:
+    """Raise SegmentError where another version is in use than before."""
+    if (now and now.version) != before:
         raise SegmentError("another training put a model in use meanwhile; nothing was changed, train again")
 
 

@@ -82,7 +82,7 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     trained, because
         Whether a challenger was trained, and why, or why not, in words.
     verdict
-        ``publish`` or ``keep``; ``none`` where nothing was trained.
+        ``publish`` or ``keep``, by the gate or by whom it asked; ``none`` where nothing was trained.
     version, moved, latest, champion
         What it published, if anything; whether ``latest`` moved there; where ``latest`` was afterwards and before.
     reason
@@ -105,6 +105,11 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
         Whether its events were.
     dry_run
         Whether it only judged, and could publish nothing.
+    asked
+        Whether the gate left it to a person.
+    answer, answered_by, answer_reason
+        What came of that, in a sentence; by whom it was answered, and why. All are empty where nobody was asked and
+        nobody has approved by hand what the gate had kept.
     """
 
     run: str
@@ -129,6 +134,10 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     by_hand: bool = False
     simulated: bool = False
     dry_run: bool = False
+    asked: bool = False
+    answer: str = ""
+    answered_by: str = ""
+    answer_reason: str = ""
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -404,6 +413,8 @@ class SegmentsTrained(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
         Adjusted Rand index with the former one; None where there was none.
     sizes
         Rows (an entity in a period) by label, the most engaged first.
+    asked, answer, answered_by, answer_reason
+        As of a night: whether a person was asked if it replaces the former one, and what came of that.
     """
 
     date: dt.date
@@ -415,6 +426,10 @@ class SegmentsTrained(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind
     silhouette: float | None = None
     sizes: dict[str, int] = {}
     said: str = ""
+    asked: bool = False
+    answer: str = ""
+    answered_by: str = ""
+    answer_reason: str = ""
 
 
 class PostedMetrics(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="posted"):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterator
+from typing import Literal
 
+import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError
@@ -15,6 +17,7 @@ from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
 from ltr_pipeline.monitoring.records import Figure, NightRecord
 from ltr_pipeline.monitoring.store import History, remember
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, INPUTS, OUTCOME
+from ltr_pipeline.report.outcome import asking, heard
 from ltr_pipeline.runs.names import moment_of
 from ltr_pipeline.runs.run import Inputs, Outcome, Run
 from ltr_pipeline.scoring.latency import Latency
@@ -70,7 +73,15 @@ def night_record(run: Run) -> NightRecord | None:
     evidence, decision = run.read_if_readable(EVIDENCE), run.read_if_readable(DECISION)
     if inputs is None or outcome is None or evidence is None or decision is None:
         return None
-    return _record(run.name, inputs, evidence, decision, outcome)
+    answer = asking(run).answer()
+    record = _record(run.name, inputs, evidence, decision, outcome)
+    return msgspec.structs.replace(
+        record,
+        asked=decision.verdict == "ask",
+        answer=heard(run, decision),
+        answered_by=answer.who if answer else "",
+        answer_reason=answer.why if answer else "",
+    )
 
 
 def _record(name: str, inputs: Inputs, evidence: Evidence, decision: Decision, outcome: Outcome) -> NightRecord:
@@ -81,7 +92,7 @@ def _record(name: str, inputs: Inputs, evidence: Evidence, decision: Decision, o
         date=inputs.date,
         trained=trained,
         because=_because(inputs, evidence),
-        verdict=decision.verdict if trained else "none",
+        verdict=_verdict(decision, outcome) if trained else "none",
         version=outcome.version,
         moved=outcome.moved,
         latest=outcome.latest,
@@ -100,6 +111,11 @@ def _record(name: str, inputs: Inputs, evidence: Evidence, decision: Decision, o
         simulated=inputs.simulated,
         dry_run=decision.mode == "dry_run",
     )
+
+
+def _verdict(decision: Decision, outcome: Outcome) -> Literal["publish", "keep"]:
+    """Return what came of the gate's verdict, where that was a person's to decide."""
+    return "publish" if decision.verdict == "publish" or outcome.version else "keep"
 
 
 def _because(inputs: Inputs, evidence: Evidence) -> str:

@@ -43,6 +43,10 @@ class Night:
         Rankings of the test days to look at; None in runs of releases before 0.2.
     findings
         What stands out in the events, the largest first.
+    answer
+        What a person who was asked answered, in a sentence, or why nobody did.
+    waits
+        Whether the run waits for that answer.
     note
         One sentence for the reader, such as why `latest` did not move or why nothing could be judged.
     former
@@ -67,6 +71,8 @@ class Night:
     latest: str | None = None
     examples: Examples | None = None
     findings: Sequence[Finding] = ()
+    answer: str = ""
+    waits: bool = False
     note: str = ""
     former: Weights | None = None
     yesterday: Evidence | None = None

@@ -5,6 +5,7 @@ It imports little, as commands that look something up do; so files are named her
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections import defaultdict
 from typing import Any, Final, Literal
@@ -12,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ltr_pipeline.errors import NotFoundError, SourceError
+from ltr_pipeline.gate.approval import ANSWER_FILE, Asking
 from ltr_pipeline.runs.names import (
     DATASET_FILE,
     DECISION_FILE,
@@ -101,6 +103,7 @@ def verdict_of(settings: Settings, name: str) -> dict[str, Any] | None:
     return {
         "run": name,
         "decision": decision,
+        "approval": _json(data, _key(name, ANSWER_FILE)),
         "outcome": _json(data, _key(name, OUTCOME_FILE)),
         "report": data.uri(report) if data.exists(report) else None,
     }
@@ -147,4 +150,13 @@ def _unfinished(data: Storage, run: str, files: set[str]) -> str:
         return said
     decision = _json(data, _key(run, DECISION_FILE))
     passed = isinstance(decision, dict) and decision.get("verdict") == "publish"
-    return f"{said}; `ltr publish {run}` publishes what passed the gate" if passed else said
+    return f"{said}; `ltr publish {run}` publishes what passed the gate" if passed else _waiting(data, run) or said
+
+
+def _waiting(data: Storage, run: str) -> str:
+    """Say where a question about a run is answered; empty where none is open."""
+    asking = Asking(data, f"runs/{run}", hashlib.sha256(data.get(_key(run, DECISION_FILE))).hexdigest())
+    question = None if asking.answer() else asking.question()
+    if question is None:
+        return ""
+    return f"a person decides until {question.until:%Y-%m-%d %H:%M} UTC whether it is published: {question.link}"

@@ -25,7 +25,18 @@ from ltr_pipeline.printable import printable
 from ltr_pipeline.report.champion import Alarm
 from ltr_pipeline.report.wording import gate_table
 
-__all__ = ["Delivery", "Message", "alerts", "failure", "rejection", "resting", "send", "success"]
+__all__ = [
+    "Delivery",
+    "Message",
+    "alerts",
+    "answered",
+    "failure",
+    "question",
+    "rejection",
+    "resting",
+    "send",
+    "success",
+]
 
 _LONGEST_TITLE = 200  # characters
 _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than about 2000
@@ -112,6 +123,41 @@ def rejection(
     reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
     body = _body(outcome, _said(alarm), reasons, note, gate_table(decision), _report(report))
     return Message(title=_titled(f"LTR run {run} not published", alarm), body=body, kind="warning")
+
+
+def question(
+    title: str, said: Sequence[str], *, until: dt.datetime, link: str, table: str = "", report: str = ""
+) -> Message:
+    """Say that a person is asked, and where to answer.
+
+    Parameters
+    ----------
+    title
+        Of the message.
+    said
+        What cannot be decided, in plain words.
+    until
+        When the time for an answer is over.
+    link
+        Where the question is answered.
+    table
+        Gate table, where there is one.
+    report
+        Address of the HTML report.
+    """
+    body = _body(
+        f"Please decide until {until:%Y-%m-%d %H:%M} UTC: {link}",
+        "\n".join(f"- {reason}" for reason in said),
+        "Nothing changes without an answer.",
+        table,
+        _report(report),
+    )
+    return Message(title=title[:_LONGEST_TITLE], body=body, kind="warning")
+
+
+def answered(title: str, said: Sequence[str]) -> Message:
+    """Say what came of a question that was asked."""
+    return Message(title=title[:_LONGEST_TITLE], body=_body(*said), kind="info")
 
 
 def resting(

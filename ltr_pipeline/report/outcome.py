@@ -10,13 +10,15 @@ from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events.manifest import read_manifest
 from ltr_pipeline.gate import document
+from ltr_pipeline.gate.approval import Asking, said
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
 from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.champion import Alarm, alarm
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.page import render
-from ltr_pipeline.report.text import joined
+from ltr_pipeline.report.text import joined, sentence
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import newest_judged, run_name
 from ltr_pipeline.runs.run import Outcome, Run
@@ -25,7 +27,7 @@ from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.registry import Registry
 
-__all__ = ["notify_failure", "tell", "write_outcome"]
+__all__ = ["asking", "heard", "notify_failure", "tell", "write_outcome", "write_waiting"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +35,36 @@ log = structlog.get_logger(__name__)
 def write_outcome(run: Run, outcome: Outcome) -> bytes:
     """Write the outcome and the report; the report's bytes."""
     run.write(OUTCOME, outcome)
-    page = render(_night(run, outcome)).encode()
+    return _write_report(run, outcome)
+
+
+def write_waiting(run: Run) -> None:
+    """Write the report of a run that waits for an answer; it has no outcome yet."""
+    latest = _promoted(run.settings.registry)
+    _write_report(run, Outcome(run=run.name, version=None, moved=False, reason="", latest=latest), waits=True)
+
+
+def asking(run: Run) -> Asking:
+    """Return what people were asked about the run's decision, and answered; NotFoundError when it was not judged."""
+    return Asking(run.storage, f"runs/{run.name}", run.reference(DECISION.name)["sha256"])
+
+
+def heard(run: Run, decision: Decision) -> str:
+    """Say what came of leaving a decision to people; empty where it was not left to them."""
+    if answer := asking(run).answer():
+        return said(answer)
+    if decision.verdict != "ask":
+        return ""
+    return f"a person decides this, and nobody could be asked (`ltr approve {run.name}` publishes it)"
+
+
+def _write_report(run: Run, outcome: Outcome, *, waits: bool = False) -> bytes:
+    page = render(_night(run, outcome, waits=waits)).encode()
     run.write(REPORT, page)
     return page
 
 
-def _night(run: Run, outcome: Outcome) -> Night:
+def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
     """Gather all that the run has to tell."""
     inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
     evidence, decision, settings = run.read(EVIDENCE), run.read(DECISION), run.settings
@@ -59,7 +85,9 @@ def _night(run: Run, outcome: Outcome) -> Night:
         latest=outcome.latest,
         examples=run.read_if_readable(EXAMPLES),
         findings=diagnosis.of_run(run),
-        note="" if outcome.moved or decision.verdict == "keep" else outcome.reason,
+        answer="" if waits else heard(run, decision),
+        waits=waits,
+        note="" if outcome.moved or (outcome.version is None and decision.verdict != "publish") else outcome.reason,
         former=_champion_document(settings.registry, champion),
         yesterday=yesterday.read_if_readable(EVIDENCE),
         yesterday_dataset=yesterday.read_if_readable(DATASET),
@@ -91,22 +119,23 @@ def tell(run: Run) -> None:
     latest = _promoted(run.settings.registry)
     unfair = alarm(decision, latest or outcome.latest, outcome.version)
     notes = [
+        sentence(heard(run, decision)),
         simulated,
         joined(dataset) if dataset else "",
         *map(str, diagnosis.serious(diagnosis.of_run(run))[:1]),
         fallback,
     ]
     if decision.due:
-        notes.insert(1, f"Why it trained: {inputs.because}.")
+        notes.insert(2, f"Why it trained: {inputs.because}.")
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
         say = notify.rejection if decision.due else notify.resting
         message = say(run.name, decision, latest=outcome.latest, alarm=unfair, note=note, report=run.uri(REPORT))
     else:
-        said = _since(outcome, latest)
-        note = "\n\n".join(filter(None, [said, *notes]))
+        replaced = _since(outcome, latest)
+        note = "\n\n".join(filter(None, [replaced, *notes]))
         message = notify.success(
-            outcome.version, decision, promoted=not said, alarm=unfair, note=note, report=run.uri(REPORT)
+            outcome.version, decision, promoted=not replaced, alarm=unfair, note=note, report=run.uri(REPORT)
         )
     notify.send(run.settings.notify_urls, message)
 

@@ -52,7 +52,8 @@ def headline(night: Night) -> Headline:
         return Headline("not_evaluable", "Not judged", _sentences(_in_use(night), night.note), "", "", [])
     status, title = _title(night, decision)
     tally = f"{_tally(decision.checks)}, {_so(night, decision)}"
-    lead = _sentences(tally if decision.due else f"{decision.reasons[0]}; {IN_USE_JUDGED}: {tally}", night.note)
+    found = tally if decision.due else f"{decision.reasons[0]}; {IN_USE_JUDGED}: {tally}"
+    lead = _sentences(found, night.answer, night.note)
     unfair = alarm(decision, night.latest, night.version)
     advice = _sentences(*_advice(night, decision))
     return Headline(status, title, lead, advice, str(unfair) if unfair else "", _reasons(decision))
@@ -66,6 +67,8 @@ def _title(night: Night, decision: Decision) -> tuple[Status, str]:
         return "pass", f"Published {night.version}" if night.promoted else "Published, latest unchanged"
     if decision.verdict == "publish":
         return "pass", "Passes the gate, not published"
+    if night.waits:
+        return _worst(decision), "Waits for an answer"
     if decision.mode == "dry_run":
         return "skipped", "Judged in a dry run"
     return _worst(decision), "Not published"
@@ -82,6 +85,8 @@ def _so(night: Night, decision: Decision) -> str:
         return f"so {night.version} is published, but {stays}"
     if decision.verdict == "publish":
         return f"so the new model may be published; {stays}"
+    if night.waits:
+        return f"so a person decides whether the new model is published; until then {stays}"
     if decision.mode == "dry_run":
         return f"but a dry run publishes nothing, whatever it finds; {stays}"
     return f"so the new model is not published and {stays}"
@@ -122,7 +127,9 @@ def _advice(night: Night, decision: Decision) -> Iterator[str]:
         yield f"to use it all the same, `ltr rollback {night.version}`, then `ltr unpin`"
     elif not decision.due:
         yield f"nothing changes for users; `ltr run --date {night.date} --retrain` trains all the same"
-    elif decision.verdict == "keep" and decision.mode != "dry_run":
+    elif night.waits:
+        yield f"where nobody answers in Airflow, `ltr approve {night.run}` with a reason publishes it later"
+    elif decision.verdict != "publish" and decision.mode != "dry_run":
         yield "nothing changes for users, and the next night trains a new model on newer events"
         if serious(night.findings):
             yield f"begin with “{LOOK_FIRST}” below: it may be the cause"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -196,6 +197,11 @@ def _said(labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 def encoded(model: SegmentModel) -> str:
     """Return a model as JSON text."""
     return msgspec.json.encode(model).decode()
+
+
+def digest(model: SegmentModel) -> str:
+    """Return the SHA-256 of a model, whatever the database made of the order in its JSON."""
+    return hashlib.sha256(msgspec.json.encode(model, order="deterministic")).hexdigest()
 
 
 def decoded(text: str, where: str) -> SegmentModel:

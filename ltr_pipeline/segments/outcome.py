@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Final
 
 import msgspec
 import polars as pl
 
 from ltr_pipeline.segments.comparison import Comparison
 from ltr_pipeline.segments.engagement import PERIOD
+from ltr_pipeline.segments.model import digest
 from ltr_pipeline.segments.store import CubeRow, Stored
 
 __all__ = [
+    "REPLACE",
     "Classified",
     "ClassifiedLevel",
     "Shown",
@@ -22,6 +25,10 @@ __all__ = [
     "shown",
     "trained",
 ]
+
+
+REPLACE: Final = "; if that is what you want, `ltr segments train --replace`"
+"""How the sentence ends about a model that is not in use, for those who train by hand."""
 
 
 class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +44,8 @@ class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
         With the model in use before; None where it is the first.
     said
         That in a sentence.
+    sha256
+        Of the new model, as it is stored.
     """
 
     level: str
@@ -49,6 +58,7 @@ class TrainedLevel(msgspec.Struct, frozen=True, kw_only=True):
     comparison: Comparison | None
     said: str
     seconds: float
+    sha256: str = ""
 
 
 class ClassifiedLevel(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +127,7 @@ def agrees(comparison: Comparison | None) -> bool:
 def trained(
     stored: Stored, comparison: Comparison | None, *, language: str, seconds: float, replace: bool
 ) -> TrainedLevel:
-    """Tell what came of training a level."""
+    """Tell what came of training a level; `stored` is as the database has it."""
     model = stored.model
     return TrainedLevel(
         level=model.level,
@@ -130,6 +140,7 @@ def trained(
         comparison=comparison,
         said=_said(stored, comparison, replace=replace),
         seconds=seconds,
+        sha256=digest(model),
     )
 
 
@@ -174,5 +185,5 @@ def _said(stored: Stored, comparison: Comparison | None, *, replace: bool) -> st
         return f"{new} is in use as asked, though {comparison.reason}{kept}"
     return (
         f"{former} of level {stored.model.level} stays in use, and model {stored.version} is kept beside it: "
-        f"{comparison.reason}{kept}; if that is what you want, `ltr segments train --replace`"
+        f"{comparison.reason}{kept}{REPLACE}"
     )

@@ -30,9 +30,11 @@ __all__ = [
     "labels_of",
     "lock_models",
     "model_in_use",
+    "model_of",
     "read_parameters",
     "replace_cube",
     "segments_of_users",
+    "use_model",
     "user_periods",
 ]
 
@@ -90,9 +92,28 @@ def model_in_use(database: Database, connection: Connection, level: str) -> Stor
     ).all()
     if len(found) > 1:
         raise SegmentError(f"{MODELS.fullname}: {len(found)} models of level {level} are in use; choose one")
-    if not found:
-        return None
-    version, content = found[0]
+    return _stored(level, *found[0]) if found else None
+
+
+def model_of(database: Database, connection: Connection, level: str, version: int) -> Stored:
+    """Return a model of a level; SegmentError where there is none of that version."""
+    models = database.table(MODELS)
+    content = connection.scalar(select(models.c.model).where(models.c.level == level, models.c.version == version))
+    if content is None:
+        raise SegmentError(f"{MODELS.fullname} has no version {version} of level {level}; train again")
+    return _stored(level, version, content)
+
+
+def use_model(database: Database, connection: Connection, level: str, version: int, because: str) -> None:
+    """Put a model that was kept beside the one in use in its place, and add why to its reason."""
+    models = database.table(MODELS)
+    of_level = models.c.level == level
+    connection.execute(update(models).where(of_level).values(in_use=False))
+    chosen = update(models).where(of_level, models.c.version == version)
+    connection.execute(chosen.values(in_use=True, reason=models.c.reason + f"; {because}"))
+
+
+def _stored(level: str, version: int, content: object) -> Stored:
     where = f"{MODELS.fullname}, level {level}, version {version}"
     return Stored(version=version, model=decoded(_as_text(content), where))
 

@@ -23,6 +23,9 @@ NIGHT = FIRST + DAYS * DAY
 RUN = "20250715_0215"
 WORLD = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=60)
 LENIENT = {"ltr_on_inconclusive": "publish", "ltr_fairness_max": "0.3", "ltr_regression_max": "0.2"}
+UNDECIDED = {"ltr_on_inconclusive": "ask", "ltr_fairness_max": "0.3", "ltr_regression_max": "0"}
+"""The same model, of which the data cannot rule out a loss: the gate leaves it to a person."""
+
 WHO = "airflow/nightly"
 
 
