@@ -161,6 +161,12 @@ class _Report:
         Why nothing alerts by its distribution: there is only one reference; empty where there are two.
     alerts
         Those that were found so far.
+    design
+        Of each feature, float64 (f,).
+    comparable
+        Features that the classifier may go by, bool (f,): those that could be compared, and were there when the
+        references begin. By another a day is told apart whatever it is like, as it has a value where none was, or none
+        where there was one.
     """
 
     def __init__(
@@ -179,6 +185,7 @@ class _Report:
         self.single = self._single(declared=declared)
         self.alerts: list[Alert] = []
         self.design = np.ones(len(seen.names))
+        self.comparable = np.zeros(len(seen.names), dtype=bool)
 
     def _single(self, *, declared: bool) -> str:
         names = {one.name for one in self.against}
@@ -186,6 +193,11 @@ class _Report:
             return (
                 "the day is a declared event of which there is no former year to compare with, so its figures are "
                 "shown and do not alert"
+            )
+        if names == {"event"}:
+            return (
+                f"nothing was shown in the {TRAILING_DAYS} days before {self.date}, so figures are those of the "
+                "event's former years alone, are shown and do not alert"
             )
         if len(names) == 1:
             return (
@@ -228,9 +240,15 @@ class _Report:
         found = []
         for column in range(len(self.seen.names)):
             drift, alert, self.design[column] = feature_drift(self.seen, column, settled, self.importance)
+            self.comparable[column] = drift.distribution is not None and self._was_there(column)
             found.append(drift)
             self.alerts += [alert] if alert else []
         return found
+
+    def _was_there(self, column: int) -> bool:
+        """Tell whether a feature had a value by the first day of the references."""
+        first = self.seen.rows.day[~np.isnan(self.seen.matrix[:, column])].min(initial=self.today)
+        return bool(first <= min(one.days[0] for one in self.against))
 
     def measures(self, scorer: Scorer | None) -> list[MeasureDrift]:
         columns = dict(self.seen.measures)
@@ -251,7 +269,7 @@ class _Report:
 
     def domain(self) -> list[DomainDrift]:
         wanted = set(watched(self.seen.names, self.importance))
-        columns = [place for place, name in enumerate(self.seen.names) if name in wanted]
+        columns = [place for place, name in enumerate(self.seen.names) if name in wanted and self.comparable[place]]
         if not columns:
             return []
         sides: dict[str, Sides] = {one.name: self._sides(one, columns) for one in self.against}

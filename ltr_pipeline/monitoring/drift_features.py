@@ -6,7 +6,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -35,12 +35,16 @@ LEAST_MISSING: Final = 0.01
 """A difference matters from one of the first two on, in every reference; one of the share that is missing from the
 last: a shift by 0.2 standard deviations makes a distance of 0.08, one by 0.1 makes 0.04."""
 
+LEAST_VALUES: Final = 100
+"""Values of a day below which it is not told whether they are higher or wider: the tests take sums to be normal."""
+
 LEAST_IMPORTANCE: Final = 0.02
 """Share of the gain of the model in use below which a feature is shown and alerts of nothing; half of what each would
 have if all had the same, where that is less."""
 
 _VANISHED: Final = 0.05  # share of former rows with a value, from which on a day without any is remarkable
 _FRACTIONS: Final = 0.05  # share of rows with a fraction, from which on whole numbers alone are another type
+_NOT_BY_CHANCE: Final = 7  # users or lists with a fraction, as many as are expected and none is: e^-7 is 0.1 %
 
 
 @dataclass(frozen=True)
@@ -181,19 +185,23 @@ class _Feature:
 
     def type_changed(self, reference: Former) -> str:
         """Say whether fractions have become whole numbers, or whole numbers fractions."""
-        now = _with_fraction(self.values[self.now & self.there])
-        before = _with_fraction(self.values[self.seen.rows.on(np.array(reference.days)) & self.there])
-        if before >= _FRACTIONS and now == 0:
+        now, before = self.fractions(self.now), self.fractions(self.seen.rows.on(np.array(reference.days)))
+        if _turned_whole(before, now):
             return (
-                f"{self.name} has changed its type: all its values are whole numbers, and {_percent(before)} had a "
-                f"fraction in {reference.words}"
+                f"{self.name} has changed its type: all its values are whole numbers, and {_percent(before.share)} had "
+                f"a fraction in {reference.words}"
             )
-        if now >= _FRACTIONS and before == 0:
+        if _turned_whole(now, before):
             return (
-                f"{self.name} has changed its type: {_percent(now)} of its values have a fraction, and all were whole "
-                f"numbers in {reference.words}"
+                f"{self.name} has changed its type: {_percent(now.share)} of its values have a fraction, and all were "
+                f"whole numbers in {reference.words}"
             )
         return ""
+
+    def fractions(self, rows: NDArray[np.bool_]) -> _Fractions:
+        values = self.values[rows & self.there]
+        share = float((values != np.floor(values)).mean()) if len(values) else 0.0
+        return _Fractions(share, len(np.unique(self.seen.rows.code[rows & self.there])))
 
     def in_words(self, told: Difference, found: Comparison, references: Sequence[Former]) -> str:
         """Say what has changed, with its figures."""
@@ -228,6 +236,8 @@ def matters(difference: Difference, found: Comparison) -> bool:
     """Tell whether a difference is large enough, in every reference, to trouble anybody."""
     if difference.kind == "missing":
         return all(abs(found.missing - before) >= LEAST_MISSING for before in found.reference_missing.values())
+    if found.counts[:-1].sum() < LEAST_VALUES:
+        return False
     return all(found.ks[name] >= LEAST_KS or found.psi[name] >= LEAST_PSI for name in found.ks)
 
 
@@ -257,8 +267,17 @@ def _finite(by: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in by.items() if math.isfinite(value)}
 
 
-def _with_fraction(values: NDArray[np.float32]) -> float:
-    return float((values != np.floor(values)).mean()) if len(values) else 0.0
+class _Fractions(NamedTuple):
+    """Share of some values that have a fraction, and how many clusters they are of."""
+
+    share: float
+    clusters: int
+
+
+def _turned_whole(some: _Fractions, others: _Fractions) -> bool:
+    """Tell whether some values have fractions, and others, which are enough to have them, too, have none."""
+    expected = some.share * min(some.clusters, others.clusters)
+    return some.share >= _FRACTIONS and others.share == 0 and expected >= _NOT_BY_CHANCE
 
 
 def _percent(share: float) -> str:

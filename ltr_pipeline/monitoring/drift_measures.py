@@ -67,6 +67,9 @@ def measure_drift(
     current, means = _mean(now), {key: mean for key, of in former.items() if (mean := _mean(of)) is not None}
     if current is None and not means:
         return MeasureDrift(name=name, status="not_evaluable", reason="it is not logged"), None
+    if not means and any(map(len, former.values())):
+        reason = "it is new: it was not logged in the days before"
+        return MeasureDrift(name=name, status="not_evaluable", reason=reason, current=current), None
     least = LEAST_EVENTS if name in _EVENTS else LEAST_ROWS
     if min(len(now), *map(len, former.values())) < least:
         reason = f"there are {len(now):,} on this day, and {_fewest(former)} before; it takes {least:,}"
