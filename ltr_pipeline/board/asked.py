@@ -34,6 +34,8 @@ class Asked(NamedTuple):
         Day to tell of; None = the newest.
     version
         Version to tell of; empty = all.
+    one, other
+        Versions to compare; empty = those that suggest themselves.
     """
 
     days: int = PERIODS[0]
@@ -41,6 +43,8 @@ class Asked(NamedTuple):
     page: int = 1
     date: dt.date | None = None
     version: str = ""
+    one: str = ""
+    other: str = ""
 
 
 def asked(words: Mapping[str, str]) -> Asked:
@@ -48,10 +52,15 @@ def asked(words: Mapping[str, str]) -> Asked:
     days = whole(words, "days", PERIODS[0])
     if days not in PERIODS:
         raise RequestError(f"days must be one of {', '.join(map(str, PERIODS))}")
-    version = words.get("version", "")
+    version, one, other = (_version(words, name) for name in ("version", "one", "other"))
+    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version, one, other)
+
+
+def _version(words: Mapping[str, str], name: str) -> str:
+    version = words.get(name, "")
     if len(version) > LONGEST:
-        raise RequestError(f"version must have at most {LONGEST} characters")
-    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version)
+        raise RequestError(f"{name} must have at most {LONGEST} characters")
+    return version
 
 
 def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHEST) -> int:
