@@ -1,4 +1,4 @@
-"""Text from anywhere, made safe for a terminal.
+"""Text from anywhere, made safe for a terminal; counts and figures as people write them.
 
 What a log, a name or a ledger entry says may hold signs that a terminal obeys: it would change colours, hide lines,
 set the title of the window, or show text in another order than it has.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["counted", "one_line", "printable"]
+__all__ = ["counted", "one_line", "printable", "significant"]
 
 UNSAFE: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f"  # what terminals obey, but tab and line feed
@@ -50,3 +50,12 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     ('1 night', '1,200 nights', '0 indexes')
     """
     return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
+def significant(value: float) -> str:
+    """Return a figure with four digits that count, and a true minus sign.
+
+    >>> significant(-0.47893), significant(12345.6), significant(2)
+    ('−0.4789', '1.235e+04', '2')
+    """
+    return f"{'−' if value < 0 else ''}{abs(value):.4g}"

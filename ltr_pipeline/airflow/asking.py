@@ -13,7 +13,7 @@ from urllib.parse import quote
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import Context, Param
 from airflow.sdk.configuration import conf
-from airflow.sdk.exceptions import AirflowRuntimeError, TaskAwaitingInput
+from airflow.sdk.exceptions import TaskAwaitingInput
 
 from ltr_pipeline.airflow.runtime import gate_variables, run_settings
 from ltr_pipeline.gate.policy import Policy
@@ -115,20 +115,20 @@ class _Ask(HITLBranchOperator):
         if _is_at_hand():
             self.log.info("Nobody can be asked: this run has no scheduler that would end the question.")
             return self._go_on(context, "keep")
-        instance = context["ti"]
-        if asked["until"] and (answer := _given(instance.id)):
-            return self.execute_complete(context, answer)
-        self.subject, self.body = asked["subject"], asked["body"]
-        if not self._shown(instance.id):
-            return self._conclude(context, choice="keep", unheard=STALE)
-        now = datetime.now(UTC)
-        until = datetime.fromisoformat(asked["until"]) if asked["until"] else now + _patience()
-        until = _before_limit(context, until)
-        if not asked["until"]:
-            self.matter().tell(self.about, _question(context), _link(instance), until, run_settings())
+        instance, question = context["ti"], _question(context)
+        if asked["until"]:
+            # A try before has asked, and was killed. What was answered since, Airflow hands over at once.
+            until = datetime.fromisoformat(asked["until"])
+        else:
+            self.subject, self.body = asked["subject"], asked["body"]
+            if not self._shown(instance.id):
+                return self._conclude(context, choice="keep", unheard=STALE)
+            until = _before_limit(context, datetime.now(UTC) + _patience())
+            self.matter().tell(self.about, question, _link(instance), until, run_settings())
         self.hitl_summary_extra["timeout_datetime"] = until.isoformat()
         self.log.info("A person is asked until %s: %s", until, _link(instance))
-        raise TaskAwaitingInput(method_name="execute_complete", timeout=max(until - now, timedelta(minutes=1)))
+        left = max(until - datetime.now(UTC), timedelta(minutes=1))
+        raise TaskAwaitingInput(method_name="execute_complete", timeout=left)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> object:
         """Store the answer and go on as it says."""
@@ -225,23 +225,6 @@ def _is_at_hand() -> bool:
     from airflow.sdk.execution_time.supervisor import InProcessSupervisorComms
 
     return isinstance(task_runner.SUPERVISOR_COMMS, InProcessSupervisorComms)
-
-
-def _given(instance: UUID) -> dict[str, Any] | None:
-    """Return what a person has answered already; None where nobody has."""
-    from airflow.sdk.execution_time.hitl import get_hitl_detail_content_detail
-
-    try:
-        found = get_hitl_detail_content_detail(instance)
-    except AirflowRuntimeError:  # it was never asked
-        return None
-    if not found.response_received or found.responded_by_user is None:
-        return None
-    return {
-        "chosen_options": found.chosen_options or [],
-        "params_input": found.params_input or {},
-        "responded_by_user": found.responded_by_user.model_dump(),
-    }
 
 
 def _before_limit(context: Context, until: datetime) -> datetime:

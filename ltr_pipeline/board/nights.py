@@ -54,6 +54,8 @@ def verdict(night: NightRecord) -> tuple[str, str]:
     """Return how the verdict of a night looks, and its words."""
     if night.verdict == "publish" and not night.moved:
         return "inconclusive", "published, not in use"
+    if night.verdict == "publish" and night.answered_by:
+        return "pass", "approved by a person"
     return LOOKS[night.verdict], VERDICTS[night.verdict]
 
 

@@ -120,7 +120,7 @@ def alone(facts: Facts) -> int:
     by_day = {night.date: night for night in facts.nights}
     day = max(by_day, default=None)
     nights = 0
-    while day in by_day and not by_day[day].by_hand and day not in hands:
+    while day in by_day and not (by_day[day].by_hand or by_day[day].answered_by) and day not in hands:
         nights += 1
         day -= dt.timedelta(days=1)
     return nights
@@ -210,6 +210,8 @@ def _happenings(facts: Facts) -> Iterator[Happening]:
         if night.verdict != "publish":
             word = "kept the former version" if night.verdict == "keep" else "trained nothing"
             yield Happening(_noon(night.date), night.verdict, f"The night {word}: {night.reason or night.because}")
+        elif night.answered_by:
+            yield Happening(_noon(night.date), night.verdict, f"The night was published, {night.answer}")
     yield from _moves(facts)
     for day in [day for day in facts.drift if day.status == "alert"][-HAPPENINGS:]:
         what = enumerated(day.alerted) or "No single feature, but all of them together,"

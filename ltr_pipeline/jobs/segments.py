@@ -102,7 +102,7 @@ def train(settings: Settings, *, replace: bool = False, now: dt.datetime | None 
             store.lock_models(database, connection)
             for model, _, _ in made:
                 known = former[model.level]
-                check_unchanged(store.model_in_use(database, connection, model.level), known and known.version)
+                check_unchanged(store.model_in_use(database, connection, model.level), known.version if known else None)
             added = [
                 store.add_model(database, connection, model, comparison, use=replace or outcome.agrees(comparison))
                 for model, comparison, _ in made

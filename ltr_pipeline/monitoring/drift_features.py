@@ -16,6 +16,7 @@ from ltr_pipeline.metrics.drift import Comparison, Difference, compare
 from ltr_pipeline.monitoring.drift_rows import Seen
 from ltr_pipeline.monitoring.records import Alert, Distribution, FeatureDrift
 from ltr_pipeline.monitoring.references import Former
+from ltr_pipeline.printable import significant
 
 __all__ = ["LEAST_ROWS", "LEVEL", "Settled", "decided", "feature_drift", "in_words", "matters", "watched"]
 
@@ -212,10 +213,10 @@ class _Feature:
         spans = [np.quantile(self.values[rows & self.there], (0.25, 0.5, 0.75)) for rows in days]
         if told.kind == "location":
             said = f"{self.name} is {'higher' if told.rises else 'lower'}: its median is "
-            figures = [f"{middle:.4g}" for _, middle, _ in spans]
+            figures = [significant(middle) for _, middle, _ in spans]
         else:
             said = f"{self.name} is spread {'wider' if told.rises else 'narrower'}: half of its values lie between "
-            figures = [f"{low:.4g} and {high:.4g}" for low, _, high in spans]
+            figures = [f"{significant(low)} and {significant(high)}" for low, _, high in spans]
         against = (f"{figure} in {one.words}" for figure, one in zip(figures[1:], references, strict=True))
         return f"{said}{figures[0]}, against {'; '.join(against)} ({in_words(found, references)})"
 

@@ -13,6 +13,7 @@ from ltr_pipeline.monitoring.drift_features import LEAST_ROWS, decided, in_words
 from ltr_pipeline.monitoring.drift_rows import Column
 from ltr_pipeline.monitoring.records import Alert, MeasureDrift
 from ltr_pipeline.monitoring.references import Former
+from ltr_pipeline.printable import significant
 
 __all__ = ["LEAST_EVENTS", "LEVEL_OF_MEASURES", "MEASURES", "measure_drift"]
 
@@ -131,4 +132,4 @@ def _sure_and_large(name: str, found: Comparison, level: float, current: float |
 
 
 def _figure(name: str, mean: float) -> str:
-    return f"{mean:.1%}" if name in _SHARES else f"{mean:.4g}"
+    return f"{mean:.1%}" if name in _SHARES else significant(mean)

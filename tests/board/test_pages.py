@@ -458,10 +458,30 @@ class TestNightsThatTrainNothing:
 
 
 class TestGoals:
+    def test_what_a_person_approved_is_told_with_the_name_and_the_reason(self, month: Facts) -> None:
+        answer = f"approved by {EVIL}: fifty lists"
+        *nights, last = month.nights
+        told = replace(
+            last,
+            verdict="publish",
+            moved=True,
+            asked=True,
+            answer=answer,
+            answered_by=EVIL,
+            answer_reason="fifty lists",
+            reason=f"latest moved from a to b; {answer}",
+        )
+        facts = Facts(at=NOW, nights=[*nights, told])
+        assert f"The night was published, {answer}." in shown("overview", facts).text
+        assert "approved by a person" in shown("nights", facts).text
+        assert f"Latest moved from a to b; {answer}." in shown("nights", facts).text
+
     def test_a_night_by_hand_a_missing_night_and_a_hand_end_the_count(self, month: Facts) -> None:
         nights = [replace(night, by_hand=False) for night in month.nights]
         assert alone(Facts(at=NOW, nights=nights)) == 31
         assert alone(Facts(at=NOW, nights=[*nights[:-3], replace(nights[-3], by_hand=True), *nights[-2:]])) == 2
+        answered = replace(nights[-3], answered_by="anna")
+        assert alone(Facts(at=NOW, nights=[*nights[:-3], answered, *nights[-2:]])) == 2
         assert alone(Facts(at=NOW, nights=[*nights[:-6], *nights[-5:]])) == 5
         assert alone(Facts(at=NOW, nights=nights, moves=month.moves)) == 4
         guarded = [replace(move, who="guard, ltr@host") for move in month.moves]

@@ -227,3 +227,12 @@ def test_keys_are_made_as_a_pair_and_the_public_one_is_told_again(
     monkeypatch.delenv("LTR_SIGNING_KEY")
     monkeypatch.setenv("LTR_VERIFY_KEYS", made["LTR_VERIFY_KEYS"])
     assert ltr("history").code == 0
+
+
+def test_a_run_is_approved_with_a_reason_and_what_was_never_judged_is_not(registry: Registry) -> None:
+    refused = ltr("approve", "20250718_0215")
+    assert (refused.code, "--reason" in refused.err) == (2, True)
+    unknown = ltr("approve", "20250718_0215", "--reason", "fifty lists")
+    assert (unknown.code, unknown.out) == (2, "")
+    assert "run 20250718_0215 has not been judged" in unknown.err
+    assert registry.promoted() == C

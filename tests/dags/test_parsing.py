@@ -65,19 +65,28 @@ def test_rows_are_scored_after_the_night_and_when_a_version_is_published(bag: Da
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule", "task"),
+    ("name", "schedule", "tasks"),
     [
-        ("train_segments", None, "train_segments"),
-        ("classify_segments_daily", "15 6 * * *", "classify_segments"),
+        (
+            "train_segments",
+            None,
+            {
+                "train_segments": {"approve_segments", "replace_segments", "keep_segments"},
+                "approve_segments": {"replace_segments", "keep_segments"},
+                "replace_segments": set(),
+                "keep_segments": set(),
+            },
+        ),
+        ("classify_segments_daily", "15 6 * * *", {"classify_segments": set()}),
     ],
 )
 def test_segments_are_trained_by_hand_and_classified_daily(
-    bag: DagBag, name: str, schedule: str | None, task: str
+    bag: DagBag, name: str, schedule: str | None, tasks: dict[str, set[str]]
 ) -> None:
     dag = bag.dags[name]
     assert dag.schedule == schedule
     assert (dag.catchup, dag.max_active_runs, dag.tags) == (False, 1, {"ltr", "segments"})
-    assert [one.task_id for one in dag.tasks] == [task]
+    assert {task.task_id: task.downstream_task_ids for task in dag.tasks} == tasks
 
 
 def test_nights_are_watched_every_morning(bag: DagBag) -> None:
@@ -100,14 +109,29 @@ def test_order_of_tasks(bag: DagBag) -> None:
         "build_dataset": {"train_ranker"},
         "train_ranker": {"evaluate_ranker"},
         "evaluate_ranker": {"quality_gate"},
-        "quality_gate": {"publish_weights", "keep_previous", "notify"},  # notify reads the decision, too
+        "quality_gate": {"approve_weights", "publish_weights", "keep_previous", "notify"},  # that reads the decision
+        "approve_weights": {"publish_weights", "keep_previous", "notify"},
         "publish_weights": {"notify"},
         "keep_previous": {"notify"},
         "notify": set(),
     }
     assert [after[task] for task in CHAIN] == [*({task} for task in list(CHAIN)[1:]), {*ENDS.values(), LAST}]
-    assert [after[task] for task in (*ENDS.values(), LAST)] == [{LAST}, {LAST}, set()]
-    assert dag.get_task("notify").trigger_rule == "none_failed_min_one_success"
+    ends = {ENDS["publish"], ENDS["keep"]}
+    assert [after[task] for task in (*ENDS.values(), LAST)] == [{*ends, LAST}, {LAST}, {LAST}, set()]
+    assert {dag.get_task(task).trigger_rule for task in (*ends, LAST)} == {"none_failed_min_one_success"}
+
+
+def test_a_question_offers_to_change_nothing_and_needs_no_reason_to_be_shown(bag: DagBag) -> None:
+    for dag, name, option in (
+        ("train_ltr_daily", "approve_weights", "Publish"),
+        ("train_segments", "approve_segments", "Replace"),
+    ):
+        task = bag.dags[dag].get_task(name)
+        assert (task.options, task.defaults, task.assigned_users) == ([option, "Keep"], ["Keep"], None)
+        form = task.serialized_params
+        assert list(form) == ["reason"]
+        assert (form["reason"]["value"], form["reason"]["schema"]["type"]) == (None, ["null", "string"])
+        assert task.response_timeout < bag.dags[dag].dagrun_timeout
 
 
 @pytest.mark.parametrize("path", sorted(Path("dags").glob("*.py")), ids=lambda path: path.name)

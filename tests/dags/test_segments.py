@@ -8,6 +8,9 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from ltr_pipeline.jobs import segments
+from ltr_pipeline.monitoring.records import SegmentsTrained
+from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.segments import comparison
 from ltr_pipeline.settings import Settings, load_settings
 from support.small import DAYS, simulate, up_to
 
@@ -42,3 +45,14 @@ def test_training_by_hand_then_classifying_is_green(airflow_database: None, sett
     shown = segments.show(settings)
     assert [level.version for level in shown.levels] == [2, 2]
     assert all(level.rows for level in shown.levels)
+
+
+def test_where_nobody_can_be_asked_the_former_models_stay(
+    airflow_database: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("train_segments") == "success"
+    monkeypatch.setattr(comparison, "ARI_MIN", 1.5)
+    assert run("train_segments") == "success"
+    assert [level.version for level in segments.show(settings).levels] == [1, 1]
+    newest = [one for one in History(settings.data).read(SegmentsTrained) if one.version == 2]
+    assert all(one.said.endswith("; a person decides this, and nobody could be asked") for one in newest)

@@ -328,12 +328,37 @@ def test_a_dry_run_never_publishes_and_says_what_it_would_do():
 
 @given(
     st.sampled_from([case for case in CASES if case[1] == "fail"]),
-    st.sampled_from(["keep", "publish"]),
-    st.sampled_from(["keep", "publish"]),
+    st.sampled_from(["keep", "publish", "ask"]),
+    st.sampled_from(["keep", "publish", "ask"]),
 )
 def test_a_fail_always_keeps(case, inconclusive, not_evaluable):
     policy = Policy(on_inconclusive=inconclusive, on_not_evaluable=not_evaluable)
     assert decide(CASES[case], policy).verdict == "keep"
+
+
+@pytest.mark.parametrize(
+    ("setting", "verdict"),
+    [
+        ({"on_inconclusive": "ask"}, "ask"),
+        ({"on_inconclusive": "publish"}, "publish"),
+        ({"on_not_evaluable": "ask"}, "keep"),  # says nothing of what is inconclusive
+        ({"on_inconclusive": "ask", "gate_mode": "dry_run"}, "keep"),
+    ],
+)
+def test_what_the_data_cannot_decide_is_left_to_a_person_where_the_policy_says_so(setting, verdict):
+    undecided = replace(GOOD, champion=against(delta(-0.004, 0.02)))
+    decision = decide(undecided, Policy(**setting))
+    assert decision.verdict == verdict
+    if verdict == "ask":
+        assert [check.reason for check in decision.checks if check.name == "champion"] == decision.reasons
+    if decision.mode == "dry_run":
+        assert decision.reasons[0] == "dry run: would ask a person"
+
+
+def test_a_check_that_keeps_outweighs_one_that_asks():
+    both = replace(GOOD, champion=against(delta(-0.004, 0.02)), latency=latency(20))
+    decision = decide(both, Policy(on_inconclusive="ask"))
+    assert (decision.verdict, len(decision.reasons)) == ("keep", 2)
 
 
 def test_thresholds_are_inclusive_where_they_say_so():

@@ -57,8 +57,10 @@ def test_set_variables_count():
         ("ltr_quarantined_share_max", "2", "a number from 0 to 1"),
         ("ltr_lost_share_max", "-1", "a number from 0 to 1"),
         ("ltr_gate_mode", "Enforce", "enforce or dry_run"),
-        ("ltr_on_inconclusive", "yes", "keep or publish"),
-        ("ltr_on_not_evaluable", "", "keep or publish"),
+        ("ltr_on_inconclusive", "yes", "keep or publish or ask"),
+        ("ltr_on_not_evaluable", "", "keep or publish or ask"),
+        ("ltr_approval_minutes", "0", "a whole number from 1 to 240"),
+        ("ltr_approval_minutes", "241", "a whole number from 1 to 240"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_range(name, value, allowed):

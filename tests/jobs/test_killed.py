@@ -19,7 +19,7 @@ from ltr_pipeline.versions.registry import Registry
 from support.documents import document
 from support.jobkills import TASKS
 from support.programs import run
-from support.small import RUN, WHO, artefacts, simulate, small_settings, up_to
+from support.small import LENIENT, RUN, UNDECIDED, WHO, artefacts, simulate, small_settings, up_to
 
 FORMER = "20250714_0215"
 FROZEN = "ltr_weights.json"
@@ -34,7 +34,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start.mkdir(parents=True)
         simulate(start)
         settings = small_settings(start)
-        reference = up_to("evaluate_ranker" if task == "quality_gate" else "quality_gate", settings)
+        variables = UNDECIDED if task == "approved publish" else LENIENT
+        reference = up_to(
+            "evaluate_ranker" if task == "quality_gate" else "quality_gate", settings, variables=variables
+        )
         if task == "next publish":
             settings.registry.publish(document(FORMER), who=WHO, why="test")
         (folder / task / "reference.json").write_text(json.dumps(reference))
@@ -79,22 +82,22 @@ def decision(root: Path) -> Json:
     return json.loads(artefacts(small_settings(root))["decision.json"])
 
 
-@pytest.mark.parametrize("task", ["first publish", "next publish"])
+@pytest.mark.parametrize("task", ["first publish", "next publish", "approved publish"])
 def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> None:
-    folder, halfway = killed / task, 0
+    folder, halfway, who = killed / task, 0, "anna" if task == "approved publish" else WHO
     before = len(small_settings(folder / "calm").registry.history())
     undisturbed = TASKS[task](folder / "calm", reference(folder))
     assert undisturbed["moved"]
     for root in attempts(folder):
         registry = small_settings(root).registry
         frozen = artefacts(small_settings(root))[FROZEN]
-        assert latest(registry) in {None if task == "first publish" else FORMER, RUN}  # whole before anybody repairs
+        assert latest(registry) in {FORMER if task == "next publish" else None, RUN}  # whole before anybody repairs
         halfway += registry.promoted() == RUN
         there = {"report": Run(RUN, small_settings(root)).uri(REPORT)}
         assert TASKS[task](root, reference(folder)) == undisturbed | there
         assert latest(registry) == registry.promoted() == RUN
         assert registry.storage.get(f"{RUN}/{FROZEN}") == registry.storage.get(f"latest/{FROZEN}") == frozen
-        assert [move.version for move in registry.history()[before:]] == [RUN]
+        assert [(move.version, move.who) for move in registry.history()[before:]] == [(RUN, who)]
         assert registry.storage.keys(RUN) == [f"{RUN}/{FROZEN}", f"{RUN}/report.html"]
         assert "outcome.json" in artefacts(small_settings(root))
         assert all(result.ok for result in registry.verify())

@@ -141,6 +141,27 @@ class TestVerdict:
                 "use.",
             ),
             (
+                "waiting",
+                "Waits for an answer",
+                "15 of the gate's 19 checks passed, 1 turned out inconclusive (Against the champion), 1 could not be "
+                "made (Fairness gap) and 2 did not apply, so a person decides whether the new model is published; "
+                "until then 20251119_0215 stays in use.",
+            ),
+            (
+                "approved",
+                "Published 20251120_0215",
+                "15 of the gate's 19 checks passed, 1 turned out inconclusive (Against the champion), 1 could not be "
+                "made (Fairness gap) and 2 did not apply, so 20251120_0215 is published and now in use. Approved by "
+                "anna: <b>fifty lists</b> look",
+            ),
+            (
+                "unanswered",
+                "Not published",
+                "15 of the gate's 19 checks passed, 1 turned out inconclusive (Against the champion), 1 could not be "
+                "made (Fairness gap) and 2 did not apply, so the new model is not published and 20251119_0215 stays in "
+                "use. Nobody answered within 90 minutes.",
+            ),
+            (
                 "pinned",
                 "Published, latest unchanged",
                 "17 of the gate's 19 checks passed and 2 did not apply, so 20251120_0215 is published, but "

@@ -409,13 +409,32 @@ def not_due(**fields: Any) -> Night:
     return night(replace(resting, **fields), because=because, **known)
 
 
+UNSURE = replace(
+    EVIDENCE,
+    champion=replace(EVIDENCE.champion, delta=delta(-0.004, 0.02)),
+    fairness=replace(FAIR, evaluable=False, reason="a group needs 30 rankings with a pair to compare; b has 12"),
+)
+ASK = Policy(on_inconclusive="ask", on_not_evaluable="ask")
+
+
 def inconclusive() -> Night:
-    unsure = replace(
-        EVIDENCE,
-        champion=replace(EVIDENCE.champion, delta=delta(-0.004, 0.02)),
-        fairness=replace(FAIR, evaluable=False, reason="a group needs 30 rankings with a pair to compare; b has 12"),
-    )
-    return night(unsure, version=None, promoted=False, latest="20251119_0215")
+    return night(UNSURE, version=None, promoted=False, latest="20251119_0215")
+
+
+def waiting() -> Night:
+    """A person is asked, and has not answered."""
+    return night(UNSURE, ASK, version=None, promoted=False, latest="20251119_0215", waits=True)
+
+
+def approved() -> Night:
+    """A person was asked, and published it."""
+    return night(UNSURE, ASK, answer="approved by anna: <b>fifty lists</b> look `right`")
+
+
+def unanswered() -> Night:
+    """A person was asked, and nobody answered."""
+    answer = "nobody answered within 90 minutes"
+    return night(UNSURE, ASK, version=None, promoted=False, latest="20251119_0215", answer=answer)
 
 
 def explored() -> Night:
@@ -538,6 +557,9 @@ NIGHTS = {
     "not due": not_due,
     "not due, slow": lambda: not_due(champion_latency=replace(EVIDENCE.latency, p95_ms=17.0)),
     "inconclusive": inconclusive,
+    "waiting": waiting,
+    "approved": approved,
+    "unanswered": unanswered,
     "explored": explored,
     "unexplored": unexplored,
     "tabled": tabled,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ltr_pipeline.events.landing import land
@@ -48,16 +48,22 @@ def moment(date: dt.date) -> str:
     return dt.datetime.combine(date, dt.time(2, 15), dt.UTC).isoformat()
 
 
-def steps(settings: Settings, date: dt.date = NIGHT, **asked: object) -> dict[str, Callable[[Json], Json]]:
+def steps(
+    settings: Settings, date: dt.date = NIGHT, variables: Mapping[str, str] = LENIENT, **asked: object
+) -> dict[str, Callable[[Json], Json]]:
     """Every task up to the gate, in order; each takes what the one before gave."""
     request = {"moment": moment(date), **asked}
-    return {name: lambda handed, task=task: task(handed or request, LENIENT, settings) for name, task in CHAIN.items()}
+    return {
+        name: lambda handed, task=task: task(handed or request, variables, settings) for name, task in CHAIN.items()
+    }
 
 
-def up_to(last: str, settings: Settings, date: dt.date = NIGHT, **asked: object) -> Json:
+def up_to(
+    last: str, settings: Settings, date: dt.date = NIGHT, variables: Mapping[str, str] = LENIENT, **asked: object
+) -> Json:
     """Return what the task `last` handed on, after all before it."""
     reference: Json = {}
-    for name, step in steps(settings, date, **asked).items():
+    for name, step in steps(settings, date, variables, **asked).items():
         reference = step(reference)
         if name == last:
             return reference

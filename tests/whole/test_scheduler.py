@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ltr_pipeline.local.ports import free_port
 from ltr_pipeline.variables import VARIABLES
-from support import servers
-from support.programs import CHECKOUT
+from support.airflow import PATIENCE_SECONDS, Api, bundle, environment_of, finished, ltr, toggle, up, wait
 from support.service import Server as Service
 from support.webhook import Server, running
 
@@ -63,16 +58,6 @@ def {WIDE}():
 
 {WIDE}()
 """
-PATIENCE_SECONDS = 300
-
-
-def bundle(name: str, folder: Path) -> dict[str, Any]:
-    """A folder of DAG files, as Airflow's configuration names it."""
-    return {
-        "name": name,
-        "classpath": "airflow.dag_processing.bundles.local.LocalDagBundle",
-        "kwargs": {"path": str(folder)},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -87,70 +72,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> di
     (home / "follower").mkdir()
     (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
     (home / "follower" / "wide.py").write_text(WIDE_FILE)
-    bundles = [bundle("dags-folder", CHECKOUT / "dags"), bundle("follower", home / "follower")]
-    port = free_port()
-    return os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__API__HOST": "127.0.0.1",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+    return environment_of(home, bundle("follower", home / "follower")) | {
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
         "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
-        "LTR_SERVE_PORT": str(free_port()),
         "WEIGHTS_POLL_SECONDS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
     }
-
-
-def ltr(environment: dict[str, str], *arguments: str) -> str:
-    """A command as a user types it, in the folder of this Airflow, where logs/ and var/ then are."""
-    program = Path(sys.executable).with_name("ltr")
-    done = subprocess.run(
-        [program, *arguments],
-        env=environment,
-        cwd=environment["AIRFLOW_HOME"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-class Api:
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.url = environment["AIRFLOW__API__BASE_URL"]
-        home = Path(environment["AIRFLOW_HOME"])
-        passwords = json.loads((home / "simple_auth_manager_passwords.json.generated").read_text())
-        self.user, self.password = next(iter(passwords.items()))
-        self.token = ""
-        login = {"username": self.user, "password": self.password}
-        self.token = self("POST", "/auth/token", login)["access_token"]
-
-    def __call__(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.token}"}
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(f"{self.url}{path}", data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
 
 
 @pytest.fixture(scope="module")
 def api(environment: dict[str, str]) -> Iterator[Api]:
-    airflow = Path(sys.executable).with_name("airflow")
-    subprocess.run([airflow, "db", "migrate"], env=environment, check=True, capture_output=True)
-    try:
-        assert f"The service is at http://127.0.0.1:{environment['LTR_SERVE_PORT']}" in ltr(environment, "up")
-        servers.used("Airflow", f"{version('apache-airflow')} standalone, SQLite, LocalExecutor")
+    with up(environment):
         yield Api(environment)
-    finally:
-        said = ltr(environment, "down")
-        assert "Airflow has stopped." in said
-        assert "The service has stopped." in said
-        assert "Nothing is running." in ltr(environment, "down")
 
 
 @pytest.fixture(scope="module")
@@ -164,32 +96,6 @@ def health(environment: dict[str, str]) -> Any:
     url = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/ltr/health"
     with urllib.request.urlopen(url, timeout=60) as answer:
         return json.load(answer)
-
-
-def wait(what: str, ready: Any) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if found := ready():
-                return found
-        except urllib.error.HTTPError as error:
-            if error.code != 404:
-                raise
-        time.sleep(2)
-    pytest.fail(f"no {what} within {PATIENCE_SECONDS} s")
-
-
-def toggle(api: Api, dag: str) -> None:
-    api("PATCH", f"/api/v2/dags/{dag}?update_mask=is_paused", {"is_paused": False})
-
-
-def finished(api: Api, dag: str) -> dict[str, Any]:
-    """The first run of a DAG that has ended."""
-    ended = ("success", "failed")
-    runs = f"/api/v2/dags/{dag}/dagRuns"
-    return wait(
-        f"finished run of {dag}", lambda: [run for run in api("GET", runs)["dag_runs"] if run["state"] in ended]
-    )[0]
 
 
 def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str, str]) -> None:
