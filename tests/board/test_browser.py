@@ -10,19 +10,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from ltr_pipeline.board.files import write_files
 from ltr_pipeline.board.links import PAGES
-from support import axe, servers
+from support import axe
+from support.browser import chromium
 from support.history import DAY, DRIFTED, MOVED, name_of, reader_of
 from support.service import Server
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 KEY = "a-key-for-the-browser"
 PLACES = [
     "",
@@ -35,13 +31,8 @@ WIDTHS = {"phone": 390, "desk": 1280}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        servers.missing("Chromium", f"install the package chromium, for {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        servers.used("Chromium", browser.version)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
