@@ -45,7 +45,7 @@ def prepare(folder: Path, impressions: int) -> list[str]:
     world = World(legacy_weights=mapping.legacy_weights, rankings_per_day=round(impressions / DAYS / PER_RANKING))
     write_log(folder / "audit.log", world, WINDOWS.start.date(), DAYS)
     source = FileSource(str(folder / "audit.log"))
-    land(storage, CUTOFF.date(), source, mapping, buckets=BUCKETS, since=WINDOWS.start)
+    land(storage, CUTOFF, source, mapping, buckets=BUCKETS, since=WINDOWS.start)
     return partitions_for(storage, CUTOFF.date())
 
 

@@ -29,9 +29,10 @@ from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import Manifest, folder_of, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, read_quarantine
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS
 from ltr_pipeline.storage.local import LocalStorage
 from support.hostile import hostile_lines
@@ -70,7 +71,7 @@ def passed_through(folder: Path, lines: int, chance: Random) -> tuple[list[str],
     for day in range(DAYS):
         date = FIRST + dt.timedelta(days=day)
         written = _append(log, lines * (day + 1) // DAYS - lines * day // DAYS, chance)
-        manifest = land(data, date, FileSource(str(log)), load_mapping(), buckets=4, since=WINDOWS.start)
+        manifest = land(data, night_of(date), FileSource(str(log)), load_mapping(), buckets=4, since=WINDOWS.start)
         broken += _unaccounted(data, manifest, written)
         account += Counter(read=manifest.read, landed=manifest.impressions + manifest.feedback)
         account += Counter({f"quarantined: {why}": n for why, n in manifest.quarantine_reasons.items()})
@@ -99,7 +100,7 @@ def _append(log: Path, count: int, chance: Random) -> int:
 def _unaccounted(data: LocalStorage, manifest: Manifest, written: int) -> Iterator[str]:
     """Yield what in a partition is not accounted for."""
     rows = {name: _rows(data, manifest, name) for name in (IMPRESSIONS, FEEDBACK)}
-    quarantined = sum(1 for _ in read_quarantine(data, manifest.date))
+    quarantined = sum(1 for _ in read_quarantine(data, manifest.partition.folder))
     found = (manifest.read, manifest.impressions, manifest.feedback, manifest.quarantined)
     if found != (written, rows[IMPRESSIONS], rows[FEEDBACK], quarantined):
         yield f"{manifest.date}: {written} records were written, {rows} landed, {quarantined} quarantined, but {found}"
@@ -108,7 +109,7 @@ def _unaccounted(data: LocalStorage, manifest: Manifest, written: int) -> Iterat
 
 
 def _rows(data: LocalStorage, manifest: Manifest, table: str) -> int:
-    pattern = data.root / folder_of(manifest.date) / f"{table}-*.parquet"
+    pattern = data.root / manifest.partition.folder / f"{table}-*.parquet"
     return int(pl.scan_parquet(pattern).select(pl.len()).collect().item())
 
 

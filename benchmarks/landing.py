@@ -65,6 +65,7 @@ def landing(log: Path) -> Callable[[], int]:
     from ltr_pipeline.events.landing import land
     from ltr_pipeline.events.sources.files import FileSource
     from ltr_pipeline.mapping import load_mapping
+    from ltr_pipeline.schedule import night_of
     from ltr_pipeline.storage.local import LocalStorage
 
     pa.scalar(0)  # with its first scalar pyarrow imports pandas, where that is installed
@@ -72,7 +73,9 @@ def landing(log: Path) -> Callable[[], int]:
     def run() -> int:
         with tempfile.TemporaryDirectory(dir=log.parent) as folder:
             storage = LocalStorage(Path(folder))
-            return land(storage, NIGHT, FileSource(log), load_mapping(), buckets=BUCKETS, since=FIRST).impressions
+            return land(
+                storage, night_of(NIGHT), FileSource(log), load_mapping(), buckets=BUCKETS, since=FIRST
+            ).impressions
 
     return run
 
@@ -86,6 +89,7 @@ def building(log: Path) -> Callable[[], int]:
     from ltr_pipeline.events.landing import land
     from ltr_pipeline.events.sources.files import FileSource
     from ltr_pipeline.mapping import load_mapping
+    from ltr_pipeline.schedule import night_of
     from ltr_pipeline.storage.local import LocalStorage
 
     pa.scalar(0)
@@ -93,7 +97,7 @@ def building(log: Path) -> Callable[[], int]:
     def run() -> int:
         with tempfile.TemporaryDirectory(dir=log.parent) as folder:
             storage, mapping = LocalStorage(Path(folder)), load_mapping()
-            landed = land(storage, NIGHT, FileSource(log), mapping, buckets=BUCKETS, since=FIRST)
+            landed = land(storage, night_of(NIGHT), FileSource(log), mapping, buckets=BUCKETS, since=FIRST)
             windows = Windows(cutoff=FIRST + DAYS * dt.timedelta(days=1), window_days=DAYS)
             build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
             return landed.impressions

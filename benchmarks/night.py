@@ -36,6 +36,7 @@ from ltr_pipeline.ranker.train import boost, label_gain
 from ltr_pipeline.report.artefacts import DATASET, TABLES
 from ltr_pipeline.runs.logs import FILE_NAME
 from ltr_pipeline.runs.run import Json, Run
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -71,7 +72,7 @@ def _against_lightgbm(folder: Path, impressions: int, repeats: int, parameters: 
         tasks.append(by_task)
         bare.append(_bare(settings))
         shutil.rmtree(folder / f"night-{repeat}")
-    rows = read_manifest(history.data, NIGHT - DAY).impressions
+    rows = read_manifest(history.data, night_of(NIGHT - DAY)).impressions
     print(f"a night over {rows:,} impressions landed in the window, {parameters['num_iterations']} trees, 1 thread")
     for name in tasks[0]:
         print(f"  {name:16} {statistics.median(task[name] for task in tasks):7.2f} s")

@@ -113,10 +113,11 @@ def _told(settings, registry, date, history, problems, *, bad):  # noqa: ANN001,
     from ltr_pipeline.events.manifest import read_manifest
     from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, OUTCOME
     from ltr_pipeline.runs.run import Run
+    from ltr_pipeline.schedule import night_of
 
     run = Run(f"{date:%Y%m%d}_0215", settings)
     decision, evidence, outcome, dataset = (run.read(each) for each in (DECISION, EVIDENCE, OUTCOME, DATASET))
-    landed, latest, pinned = read_manifest(settings.data, date), registry.promoted(), registry.ledger.head()
+    landed, latest, pinned = read_manifest(settings.data, night_of(date)), registry.promoted(), registry.ledger.head()
     if landed.read != landed.impressions + landed.feedback + landed.quarantined + landed.ignored:
         problems.append("landing does not add up")
     for account in (dataset.impressions, dataset.feedback):

@@ -44,6 +44,7 @@ from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
@@ -144,13 +145,13 @@ def extraction(bootstrap: str, topic: str, client: str) -> int:
 def landing(bootstrap: str, topic: str, client: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         storage, events = LocalStorage(Path(folder)), source(bootstrap, topic, client)
-        return land(storage, NIGHT, events, load_mapping(), buckets=BUCKETS, since=FIRST).impressions
+        return land(storage, night_of(NIGHT), events, load_mapping(), buckets=BUCKETS, since=FIRST).impressions
 
 
 def building(bootstrap: str, topic: str, client: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         storage, mapping = LocalStorage(Path(folder)), load_mapping()
-        landed = land(storage, NIGHT, source(bootstrap, topic, client), mapping, buckets=BUCKETS, since=FIRST)
+        landed = land(storage, night_of(NIGHT), source(bootstrap, topic, client), mapping, buckets=BUCKETS, since=FIRST)
         windows = Windows(cutoff=FIRST + DAYS * dt.timedelta(days=1), window_days=DAYS)
         build(storage, "dataset", partitions_for(storage, NIGHT), mapping, windows)
         return landed.impressions

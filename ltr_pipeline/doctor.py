@@ -15,7 +15,8 @@ from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, SourceError, SourceUnavailableError
 from ltr_pipeline.events import landing
-from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.events.manifest import manifest_of
+from ltr_pipeline.events.partitions import landed
 from ltr_pipeline.events.sources.files import find
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.kafka.brokers import Brokers, connected
@@ -251,16 +252,21 @@ def _files(settings: Settings) -> Findings:
 
 
 def _landed(settings: Settings) -> Findings:
-    dates = landed_dates(settings.data)
-    if not dates:
+    partitions = landed(settings.data)
+    if not partitions:
         yield "ok", "nothing has landed yet"
         return
-    manifest = read_manifest(settings.data, dates[-1])
-    landed = counted(len(dates), "night")
-    yield "ok", f"{landed} landed, the last for {dates[-1]} with {manifest.impressions:,} impressions"
+    last = partitions[-1]
+    manifest, nights = manifest_of(settings.data, last.folder), len({one.date for one in partitions})
+    often = f" in {len(partitions)} landings" if len(partitions) > nights else ""
+    which = last.name if often else last.date
+    yield (
+        "ok",
+        f"{counted(nights, 'night')} landed{often}, the last for {which} with {manifest.impressions:,} impressions",
+    )
     if manifest.fallback:
         yield "warning", f"that night read files instead of Kafka: {manifest.fallback}"
-    if (late := (newest_night(dt.datetime.now(dt.UTC)) - dates[-1]).days) > 0:
+    if (late := (newest_night(dt.datetime.now(dt.UTC)) - last.date).days) > 0:
         due = counted(late, "night")
         yield "warning", f"{due} due since did not land; is the DAG toggled on, and is its scheduler running?"
 

@@ -25,7 +25,7 @@ SIMULATED: Final = Folders(
     "var/simulated/audit.log", "var/simulated/data", "var/simulated/registry", "var/simulated/spool"
 )
 
-_LANDED: Final = "events/date=*/manifest.json"  # a partition; its room reads it, here it is only looked for
+_LANDED: Final = "events/date=*/**/manifest.json"  # a partition; its room reads it, here it is only looked for
 
 
 def found() -> Folders:

@@ -1,11 +1,24 @@
-"""When the daily runs are due: the nightly one at 02:15 UTC, what follows it later. Light: DAG files import it."""
+"""When the daily runs are due: the nightly one at 02:15 UTC, what follows it later; and what a moment is called.
+
+Light: DAG files import it.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import Final
 
-__all__ = ["EVERY_NIGHT", "MONITORING", "NIGHTLY", "SCORING", "SEGMENTS", "newest_night", "night_of"]
+__all__ = [
+    "EVERY_NIGHT",
+    "MONITORING",
+    "NIGHTLY",
+    "SCORING",
+    "SEGMENTS",
+    "minute_name",
+    "minute_named",
+    "newest_night",
+    "night_of",
+]
 
 DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
@@ -42,3 +55,29 @@ def newest_night(now: dt.datetime) -> dt.date:
     """
     today = now.astimezone(dt.UTC).date()
     return today if now >= night_of(today) else today - dt.timedelta(days=1)
+
+
+def minute_name(moment: dt.datetime) -> str:
+    """Return the name of a moment's minute in UTC, by which runs, versions and landed partitions are called.
+
+    >>> minute_name(dt.datetime(2025, 7, 15, 2, 15, 59, tzinfo=dt.UTC))
+    '20250715_0215'
+    """
+    utc = moment.astimezone(dt.UTC)
+    return f"{utc.year:04}{utc:%m%d_%H%M}"
+
+
+def minute_named(name: str) -> dt.datetime:
+    """Return the moment that has a name; ValueError where that is no name of a minute.
+
+    >>> minute_named("20250715_0215").isoformat()
+    '2025-07-15T02:15:00+00:00'
+    """
+    wrong = f"{name!r} is no minute; one looks like 20250715_0215"
+    try:
+        moment = dt.datetime.strptime(name, "%Y%m%d_%H%M").replace(tzinfo=dt.UTC)
+    except ValueError as error:
+        raise ValueError(wrong) from error
+    if minute_name(moment) != name:  # strptime takes 2025715_0215, too
+        raise ValueError(wrong)
+    return moment

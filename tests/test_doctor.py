@@ -14,6 +14,7 @@ from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.doctor import examine
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.runs import extract
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from support.small import DAY, NIGHT, WHO, artefacts, simulate, small_settings, up_to
 from support.topics import Topic
@@ -135,7 +136,7 @@ def test_a_topic_is_described_with_its_retention_and_lag(kafka: KafkaServer, tmp
     assert "2 partitions with 3 messages" in texts[0]
     assert texts[1].startswith("the topic keeps messages for 1 days")
     assert "nothing has landed" in texts[2]
-    extract.land(settings, NIGHT, SINCE, last_try=True, source=None)
+    extract.land(settings, night_of(NIGHT), SINCE, last_try=True, source=None)
     topic.send(*(b"{}" for _ in range(5)), partition=1)
     topic.truncate(2, partition=1)
     said = found(settings)["Kafka"]

@@ -35,7 +35,10 @@ def test_without_anything_the_world_is_simulated() -> None:
         assert str(settings.registry.storage.uri()).endswith("var/simulated/registry/ltr")
 
 
-@pytest.mark.parametrize("there", ["logs/audit.log", "var/data/events/date=2025-07-15/manifest.json"])
+NIGHTLY = "var/data/events/date=2025-07-15/manifest.json"
+
+
+@pytest.mark.parametrize("there", ["logs/audit.log", NIGHTLY, f"{NIGHTLY[:-13]}run=20250715_0215/manifest.json"])
 def test_an_own_log_or_a_landed_partition_makes_it_real(there: str) -> None:
     touch(SIMULATED.events)
     touch("var/simulated/data/events/date=2099-07-15/manifest.json")

@@ -115,7 +115,7 @@ folder = log.with_name("data")
 data, mapping = LocalStorage(folder), load_mapping()
 today = dt.datetime.now(dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 night = today + 10 * dt.timedelta(days=1)
-landed = land(data, night.date(), FileSource(log), mapping, buckets=1, since=today - dt.timedelta(days=9))
+landed = land(data, night, FileSource(log), mapping, buckets=1, since=today - dt.timedelta(days=9))
 build(data, "dataset", partitions_for(data, night.date()), mapping, Windows(cutoff=night, window_days=20))
 tables = {file.name: pl.read_parquet(file).to_dicts() for file in folder.rglob("*.parquet")}
 print(json.dumps([landed.quarantine_reasons, tables], default=str))

@@ -10,6 +10,8 @@ matrix     values of a database as a model takes them, or why they cannot be
 scale      from scores to 0…100: a probability, or a percentile
 score      fill a column of the rows that have none
 rank       order candidates and recommend the best
+proposed   recommendations as people answer them
+answers    approved, rejected, or superseded by a newer run
 runs       runs and batches: told while they go on, and kept
 tables     our tables for all of this
 =========  =================================================================

@@ -110,6 +110,8 @@ class RankJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Number of recommendations a query.
     reasons
         Number of features that are named as reasons.
+    approval
+        Whose answer recommendations wait for: that of people, or none, then they are approved at once.
     """
 
     table: Name | None = None
@@ -121,6 +123,7 @@ class RankJob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     labels: dict[Name, float] = msgspec.field(default_factory=LABELS.copy)
     first: Annotated[int, msgspec.Meta(ge=1)] = 10
     reasons: Annotated[int, msgspec.Meta(ge=0, le=10)] = 3
+    approval: Literal["people", "none"] = "people"
     when: tuple[When, ...] = ("daily", "published")
     rejects_max: Share = REJECTS_MAX
 

@@ -13,16 +13,19 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, column, func, insert, select, text
 
 from ltr_pipeline.batch import runs
+from ltr_pipeline.batch.answers import run_of, supersede
 from ltr_pipeline.batch.changing import Changing
 from ltr_pipeline.batch.columns import check_rights, find, ordered
 from ltr_pipeline.batch.job import RankJob
 from ltr_pipeline.batch.matrix import check_features, read
 from ltr_pipeline.batch.model import Model
+from ltr_pipeline.batch.proposed import APPROVED, PROPOSED
 from ltr_pipeline.batch.runs import Batch, Begun, Outcome, Run, Tell
 from ltr_pipeline.batch.scale import Scale, labelled
 from ltr_pipeline.batch.score import reference, score_columns
@@ -86,8 +89,13 @@ def rank(
     reason = runs.too_many(run.rejected, worker.seen - run.rejected, job.rejects_max)
     with database.begin(write=False) as connection:
         rejected = connection.scalar(select(RUNS.c.rejected).where(RUNS.c.run_id == run_id)) or 0
-    runs.end(database, run_id, "rejected" if reason else "done", reason, rejected)
-    return _outcome(name, model, scale, run_id, run, ok=not reason, reason=reason)
+    state: runs.State = "rejected" if reason else "done"
+    runs.patiently(
+        name,
+        lambda: runs.end(database, run_id, state, reason, rejected, lambda held: supersede(held, name, run_id)),
+    )
+    done = _outcome(name, model, scale, run_id, run, ok=not reason, reason=reason)
+    return msgspec.structs.replace(done, waiting=run_of(database, run_id).waiting)
 
 
 def reasons(
@@ -300,13 +308,19 @@ class _Worker:
                 "label": label,
                 "reasons": why,
                 "model_version": self.model.version,
-                "status": "proposed",
                 "recommended_at": at,
+                **self._status(at),
             }
             for number, (row, value, label, why) in enumerate(
                 zip(chosen, values.tolist(), labelled(values, self.candidates.job.labels), words, strict=True), 1
             )
         ]
+
+    def _status(self, at: dt.datetime) -> dict[str, Any]:
+        if self.candidates.job.approval == "people":
+            return {"status": PROPOSED, "answered_by": None, "answered_at": None, "answer_reason": None}
+        by, why = f"job {self.candidates.name}", 'it declares approval = "none"'
+        return {"status": APPROVED, "answered_by": by, "answered_at": at, "answer_reason": why}
 
     def _reasons(self, rows: Sequence[Any], order: Sequence[int]) -> list[str]:
         job, scorer = self.candidates.job, self.model.scorer

@@ -83,6 +83,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         Rows that cannot be scored, and stay as they are.
     scale
         Whether a score is 100 times a probability, or a percentile.
+    waiting
+        Recommendations that wait for people's answer.
     ok
         Whether nothing is left to score but rejected rows, and these are few enough.
     """
@@ -100,6 +102,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     run_id: int | None
     ok: bool
     reason: str
+    waiting: int = 0
 
 
 @dataclass
@@ -167,9 +170,17 @@ def record(connection: Connection, run_id: int, batch: Batch, *, rejected: int |
     return msgspec.structs.replace(batch, number=number)
 
 
-def end(database: Database, run_id: int, state: State, reason: str, rejected: int) -> tuple[int, int]:
-    """Enter how a run ended, and return its rows and batches."""
+def end(
+    database: Database,
+    run_id: int,
+    state: State,
+    reason: str,
+    rejected: int,
+    also: Callable[[Connection], object] = lambda _: None,
+) -> tuple[int, int]:
+    """Enter how a run ended, in one transaction with what `also` does, and return its rows and batches."""
     with database.begin() as connection:
+        also(connection)
         values = {"state": state, "reason": reason, "ended_at": now(), "rejected": rejected}
         ended = update(RUNS).where(RUNS.c.run_id == run_id).values(**values).returning(RUNS.c.rows, RUNS.c.batches)
         rows, batches = connection.execute(ended).one()

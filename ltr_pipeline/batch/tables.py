@@ -6,7 +6,8 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, PrimaryKeyConstraint, String, Table, Text
 
-from ltr_pipeline.database.tables import Tables
+from ltr_pipeline.database.engine import Database
+from ltr_pipeline.database.tables import Step, Tables
 from ltr_pipeline.database.types import Utc, serial
 
 __all__ = ["BATCHES", "RECOMMENDATIONS", "REFERENCES", "REJECTS", "RUNS", "TABLES"]
@@ -87,16 +88,48 @@ RECOMMENDATIONS: Final = Table(
     Column("model_version", String, nullable=False),
     Column("status", String, nullable=False, server_default="proposed"),
     Column("recommended_at", Utc, nullable=False),
+    Column("answered_by", String),
+    Column("answered_at", Utc),
+    Column("answer_reason", Text),
     PrimaryKeyConstraint("job", "query_id", "run_id", "item_id"),
+    Index("recommendations_v1_status", "job", "status", "run_id"),
 )
-"""Candidates of each query in their order, of every run."""
+"""Candidates of each query in their order, of every run; `status` is proposed, approved, rejected or superseded."""
 
 CURRENT: Final = """\
-SELECT job, query_id, item_id, rank, score, label, reasons, model_version, run_id, status, recommended_at
+SELECT job, query_id, item_id, rank, score, label, reasons, model_version, run_id, status, recommended_at,
+    answered_by, answered_at, answer_reason
 FROM recommendations_v1 AS shown
-WHERE run_id = (
+WHERE status = 'approved' AND run_id = (
     SELECT max(run_id) FROM recommendations_v1 AS newest
-    WHERE newest.job = shown.job AND newest.query_id = shown.query_id
+    WHERE newest.job = shown.job AND newest.query_id = shown.query_id AND newest.status = 'approved'
 )"""
+"""What was approved last for each query."""
 
-TABLES: Final = Tables(name="batch", metadata=_METADATA, views={"recommendations_current": CURRENT})
+
+def _answered(database: Database) -> list[str]:
+    """Give recommendations an answer; those that the first release showed in the view stay there, as approved."""
+    moment = "TIMESTAMP WITH TIME ZONE" if database.is_postgresql else "DATETIME"
+    columns = {"answered_by": "VARCHAR", "answered_at": moment, "answer_reason": "TEXT"}
+    answer = "answered_by = 'ltr-pipeline', answered_at = recommended_at, answer_reason ="
+    newest = (
+        "(SELECT max(run_id) FROM recommendations_v1 AS newest WHERE newest.job = recommendations_v1.job "
+        "AND newest.query_id = recommendations_v1.query_id)"
+    )
+    return [
+        *(f"ALTER TABLE recommendations_v1 ADD COLUMN {name} {kind}" for name, kind in columns.items()),
+        "CREATE INDEX recommendations_v1_status ON recommendations_v1 (job, status, run_id)",
+        f"UPDATE recommendations_v1 SET status = 'superseded', {answer} 'a newer run had proposed anew' "  # noqa: S608
+        f"WHERE status = 'proposed' AND run_id < {newest}",
+        f"UPDATE recommendations_v1 SET status = 'approved', {answer} "  # noqa: S608 - our own words
+        "'shown before people approved recommendations' "
+        "WHERE status = 'proposed'",
+    ]
+
+
+TABLES: Final = Tables(
+    name="batch",
+    metadata=_METADATA,
+    views={"recommendations_current": CURRENT},
+    steps=[Step(2, _answered, keeps_views=True)],
+)

@@ -6,18 +6,19 @@ Reading Parquet takes 50 MB that a process never gives back. Who has no room for
 from __future__ import annotations
 
 import datetime as dt
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from ltr_pipeline.errors import LtrError, NotFoundError, StorageError
+from ltr_pipeline.events.partitions import MANIFEST, newest_first
 from ltr_pipeline.schema import (
     IMPRESSIONS,
     ITEM_ID,
@@ -41,14 +42,16 @@ MOST: Final = 1000
 ITEMS: Final = 10
 """Items of a list that are kept, best first."""
 
-PARTITIONS: Final = 14
-"""Partitions that are looked into, the newest first."""
+DAYS: Final = 14
+"""Days whose partitions are looked into, the newest first."""
+
+PARTITIONS: Final = 48
+"""Most partitions that are looked into: where something lands every hour, these are two days."""
 
 CHILD_SECONDS: Final = 120.0
 
 _DAY: Final = 86_400_000_000  # microseconds
 
-_PARTITION: Final = re.compile(r"events/date=\d{4}-\d{2}-\d{2}/manifest\.json")
 _COLUMNS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, POSITION, POLICY, SHADOW)
 
 
@@ -93,8 +96,10 @@ class _Manifest(msgspec.Struct, frozen=True):
 
 
 def partitions(data: Storage) -> list[str]:
-    """Return the keys of the newest partitions' manifests, newest first."""
-    return sorted(filter(_PARTITION.fullmatch, data.keys("events")), reverse=True)[:PARTITIONS]
+    """Return the keys of the manifests of the newest days' partitions, newest first."""
+    days = groupby(newest_first(data), key=lambda one: one.date)
+    found = (one for _, of_day in islice(days, DAYS) for one in of_day)
+    return [f"{one.folder}/{MANIFEST}" for one in islice(found, PARTITIONS)]
 
 
 def newest_lists(data: Storage, most: int = MOST) -> list[ShownList]:

@@ -38,6 +38,12 @@ database = typer.Typer(name="database", help="Our tables in your database.", no_
 app.add_typer(database, rich_help_panel=DATABASE)
 segments = typer.Typer(name="segments", help="Engagement of users and items, in words.", no_args_is_help=True)
 app.add_typer(segments, rich_help_panel=DATABASE)
+recommendations = typer.Typer(
+    name="recommendations",
+    help="What `ltr score` has recommended: look at it, approve it, reject it.",
+    no_args_is_help=True,
+)
+app.add_typer(recommendations, rich_help_panel=DATABASE)
 
 
 def _check_database_driver() -> None:
@@ -294,12 +300,13 @@ def approve(
 @app.command(rich_help_panel=NIGHTS)
 def events(
     date: Annotated[
-        str | None, typer.Argument(help="Day (UTC) of a nightly run, YYYY-MM-DD; default: all days that landed.")
+        str | None,
+        typer.Argument(help="Day (UTC), YYYY-MM-DD, or a run of it, YYYYMMDD_HHMM; default: everything that landed."),
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Number of quarantined records to print.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Show what a night landed and what it refused (manifest and quarantine)."""
+    """Show what landed on a day, or by a run, and what was refused (manifest and quarantine)."""
     from ltr_pipeline.cli import events
 
     events.show_events(date, limit, as_json)
@@ -317,7 +324,9 @@ def forget(
 
 @app.command(rich_help_panel=NIGHTS)
 def amend(
-    date: Annotated[str, typer.Argument(help="Day (UTC) of the partition, YYYY-MM-DD.")], *, reason: Reason
+    date: Annotated[str, typer.Argument(help="Day (UTC) of the partition, YYYY-MM-DD, or its run, YYYYMMDD_HHMM.")],
+    *,
+    reason: Reason,
 ) -> None:
     """Accept a landed partition as it is, after it was altered, or the one before it was altered or removed."""
     from ltr_pipeline.cli import events
@@ -423,6 +432,58 @@ def database_init(
     from ltr_pipeline.cli import database
 
     database.init(dry_run, indexes)
+
+
+ProposedRun = Annotated[
+    int, typer.Argument(metavar="RUN", help="Number of the run; `ltr recommendations list` has it.")
+]
+RowsFile = Annotated[
+    Path | None,
+    typer.Option("--rows", help="CSV file with query_id and item_id of the rows to answer; default: all that wait."),
+]
+AnswerReason = Annotated[str, typer.Option("--reason", help="Each row keeps this as the reason.")]
+
+
+@recommendations.command("list")
+def recommendations_list(
+    limit: Annotated[int, typer.Option(min=1, help="Number of newest runs.")] = 30, as_json: AsJson = False
+) -> None:
+    """List the runs that recommended something, newest first, and how many rows of each wait for an answer."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.list_runs(limit, as_json)
+
+
+@recommendations.command("show")
+def recommendations_show(
+    run: ProposedRun,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, which --rows reads.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the recommendations of a run, and what became of each."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.show(run, as_csv, as_json)
+
+
+@recommendations.command("approve")
+def recommendations_approve(run: ProposedRun, *, rows: RowsFile = None, reason: AnswerReason) -> None:
+    """Approve what waits of a run: the view recommendations_current shows it."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.answer(run, "approved", rows, reason)
+
+
+@recommendations.command("reject")
+def recommendations_reject(run: ProposedRun, *, rows: RowsFile = None, reason: AnswerReason) -> None:
+    """Reject what waits of a run: what was approved before stays in the view recommendations_current."""
+    _check_database_driver()
+    from ltr_pipeline.cli import recommendations
+
+    recommendations.answer(run, "rejected", rows, reason)
 
 
 @segments.command("init")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from itertools import islice
+from itertools import chain, islice
 
 from rich.markup import escape
 
@@ -13,7 +13,8 @@ from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import SettingsError
 from ltr_pipeline.events import forget as partitions
 from ltr_pipeline.events.chain import Chain
-from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, manifest_of, read_quarantine, together
+from ltr_pipeline.events.partitions import called, landed
 from ltr_pipeline.events.source import Segment
 from ltr_pipeline.registry import me
 from ltr_pipeline.report.diagnosis import diagnose
@@ -31,30 +32,40 @@ def day(text: str) -> dt.date:
         raise SettingsError(f"{text!r} is no day: {error}; write it as 2025-07-15") from error
 
 
-def show_events(date: str | None, limit: int, as_json: bool) -> None:
-    """Print the manifest of a night and its first `limit` quarantined records; without a date, all landed days."""
+def show_events(name: str | None, limit: int, as_json: bool) -> None:
+    """Print the manifest of a day or a run, and its first `limit` quarantined records; without a name, all landings.
+
+    Of a day on which several runs landed, it is the account of all of them, and how many records each brought.
+    """
     settings = load_settings()
     data = settings.data
-    if date is None:
-        _print_days([read_manifest(data, landed) for landed in landed_dates(data)])
+    if name is None:
+        _print_landings([manifest_of(data, one.folder) for one in landed(data)])
         return
-    manifest = read_manifest(data, day(date))
+    folders = [one.folder for one in called(data, name)]
+    manifests = [manifest_of(data, folder) for folder in folders]
+    manifest = together(manifests)
     if as_json:
         print_json(manifest)
         return
     print_manifest(manifest)
-    print_findings(diagnose(manifest, read_quarantine(data, manifest.date), None, settings), examples=False)
+    refused = chain.from_iterable(read_quarantine(data, folder) for folder in folders)
+    print_findings(diagnose(manifest, refused, None, settings), examples=False)
     console.print()
-    for segment in manifest.range.segments:
-        print_line(f"read {_stretch(segment, manifest.range.source)}")
-    for segment in manifest.lost:
-        print_line(f"LOST before it was read: {_stretch(segment, manifest.range.source)}")
+    if len(manifests) > 1:
+        _print_landings(manifests)
+        console.print()
+    for one in manifests:
+        for segment in one.range.segments if len(manifests) == 1 else ():
+            print_line(f"read {_stretch(segment, one.range.source)}")
+        for segment in one.lost:
+            print_line(f"LOST before it was read: {_stretch(segment, one.range.source)}")
     if manifest.fallback:
         print_line(f"read instead of the configured source: {manifest.fallback}")
-    refused = list(islice(read_quarantine(data, manifest.date), limit))
-    if refused:
-        console.print(f"\nThe first {len(refused)} of {manifest.quarantined:,} quarantined records:")
-        cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in refused]
+    first = list(islice(chain.from_iterable(read_quarantine(data, folder) for folder in folders), limit))
+    if first:
+        console.print(f"\nThe first {len(first)} of {manifest.quarantined:,} quarantined records:")
+        cells = [(f"{r.source}:{r.offset}", r.reason, r.detail, r.excerpt[:60]) for r in first]
         print_table(("Place", "Reason", "Detail", "Begins with"), [[escape(text) for text in row] for row in cells])
 
 
@@ -64,19 +75,22 @@ def forget(user: str, reason: str) -> None:
     who = me()
     found = partitions.forget(settings.data, user, _chain(settings), who=who, why=reason)
     tables = forget_in_runs(settings.data, user)
-    rows = [(str(one.date), *(f"{n:,}" for n in (one.impressions, one.feedback, one.quarantined))) for one in found]
-    print_table(("Date", "Impressions", "Interactions", "Quarantined"), rows)
+    rows = [
+        (one.partition.name, *(f"{n:,}" for n in (one.impressions, one.feedback, one.quarantined))) for one in found
+    ]
+    print_table(("Landing", "Impressions", "Interactions", "Quarantined"), rows)
     console.print(
         f"Removed from {len(found)} partitions, and {tables} labelled tables of runs. The event log or topic is yours "
         "to clean: what is read from there again lands again."
     )
 
 
-def amend(date: str, reason: str) -> None:
-    """Accept a partition as it is."""
+def amend(name: str, reason: str) -> None:
+    """Accept the partition of a run as it is, or each of a day."""
     settings = load_settings()
-    partitions.accept(settings.data, day(date), _chain(settings), who=me(), why=reason)
-    console.print(f"The partition of {date} is accepted as it is; `ltr verify --data` checks the rest.")
+    for one in called(settings.data, name):
+        partitions.accept(settings.data, one, _chain(settings), who=me(), why=reason)
+        console.print(f"The partition of {one.name} is accepted as it is; `ltr verify --data` checks the rest.")
 
 
 def _chain(settings: Settings) -> Chain:
@@ -88,13 +102,13 @@ def _stretch(segment: Segment, source: str) -> str:
     return f"{place} from {'offset' if source == 'kafka' else 'byte'} {segment.start:,} to {segment.end:,}"
 
 
-def _print_days(manifests: list[Manifest]) -> None:
+def _print_landings(manifests: list[Manifest]) -> None:
     rows = [
         (
-            str(m.date),
+            m.partition.name,
             *(f"{n:,}" for n in (m.read, m.impressions, m.feedback, m.quarantined, m.ignored)),
             escape(m.fallback),
         )
         for m in manifests
     ]
-    print_table(("Date", "Read", "Impressions", "Interactions", "Quarantined", "Ignored", "Fallback"), rows)
+    print_table(("Landing", "Read", "Impressions", "Interactions", "Quarantined", "Ignored", "Fallback"), rows)

@@ -15,7 +15,7 @@ from ltr_pipeline.dataset.build import first_shown, rankings
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.events.chain import partitions_for
-from ltr_pipeline.events.manifest import landed_dates
+from ltr_pipeline.events.partitions import newest
 from ltr_pipeline.metrics.interleaving import PAIR
 from ltr_pipeline.metrics.preference import LEVEL, Preference, drafted_lists, preferences
 from ltr_pipeline.report.wording import NONE
@@ -54,16 +54,16 @@ def interleave_report(since: str | None, until: str | None, relevance: int, as_j
 
 def _windows(settings: Settings, since: str | None, until: str | None) -> Windows:
     """Return the days of the lists that are compared: their feedback must have had its time."""
-    landed = landed_dates(settings.data)
-    if not landed:
+    landed = newest(settings.data)
+    if landed is None:
         raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
     attribution = settings.attribution_days * DAY
-    newest = landed[-1] - attribution - DAY
-    last = min(day(until), newest) if until else newest
+    latest = landed.date - attribution - DAY
+    last = min(day(until), latest) if until else latest
     first = day(since) if since else _began(settings, last)
     if first > last:
         raise SettingsError(
-            f"no day from {first} has all its feedback: the last that has is {newest}, "
+            f"no day from {first} has all its feedback: the last that has is {latest}, "
             f"{settings.attribution_days} days (LTR_ATTRIBUTION_DAYS) before the newest landed events; "
             "choose an earlier --since"
         )

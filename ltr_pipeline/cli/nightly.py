@@ -24,7 +24,8 @@ from ltr_pipeline.cli.results import print_findings, print_gate, print_growth, p
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.errors import LtrError, SettingsError
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest
+from ltr_pipeline.events.manifest import Manifest, read_manifest
+from ltr_pipeline.events.partitions import landed_at, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
@@ -53,7 +54,7 @@ __all__ = ["approve", "passes", "publish", "run", "run_dag", "simulate", "try_lo
 DAG = "train_ltr_daily"
 REFUSED = 2  # exit code of a run that was not begun; why stands in its last line
 INTERRUPTED = 130  # what a shell says of a program that was stopped by Ctrl-C
-LAST_DATE = dt.date(9999, 1, 1)  # later than any event, and with days after it to count from
+LAST = dt.datetime(9999, 1, 1, tzinfo=dt.UTC)  # later than any event, and with days after it to count from
 
 
 def run(date: str | None, *, retrain: bool = False) -> None:
@@ -78,15 +79,23 @@ def run(date: str | None, *, retrain: bool = False) -> None:
 
 def _next_day(settings: Settings) -> dt.date:
     """Return the day after the last landed one; of a real log the newest night, as a run reads all that arrived."""
-    newest = newest_night(dt.datetime.now(dt.UTC))
-    landed = landed_dates(settings.data)
+    night, landed = newest_night(dt.datetime.now(dt.UTC)), newest(settings.data)
     if settings.simulated:
-        return landed[-1] + dt.timedelta(days=1) if landed else newest - dt.timedelta(days=1)
-    if landed and landed[-1] >= newest:
-        raise SettingsError(
-            f"{landed[-1]} is processed and the next night has not come; `make run DATE={landed[-1]}` repeats it"
-        )
-    return newest
+        return landed.date + dt.timedelta(days=1) if landed else night - dt.timedelta(days=1)
+    if landed and landed.moment >= night_of(night + dt.timedelta(days=1)):
+        night = landed.date  # somebody has run a night that is to come
+    elif not _is_processed(night, settings):
+        return night
+    raise SettingsError(f"{night} is processed and the next night has not come; `make run DATE={night}` repeats it")
+
+
+def _is_processed(night: dt.date, settings: Settings) -> bool:
+    """Tell whether a night has landed its events, or what landed after it was due has been frozen for it."""
+    moment = night_of(night)
+    return (
+        landed_at(settings.data, moment) is not None
+        or Run(run_name(moment), settings).read_if_there(INPUTS) is not None
+    )
 
 
 _TITLES: Final = {"airflow": "start Airflow", "read": "find the newest event"} | chain.TITLES
@@ -222,7 +231,7 @@ def _tried_run(settings: Settings, variables: dict[str, str]) -> Run:
         steps.begin("extract_events")
         inputs = nightly.extract_events({"moment": moment.isoformat()}, variables, settings, source)
         steps.end()
-        _print_landing(read_manifest(settings.data, moment.date()), future)
+        _print_landing(read_manifest(settings.data, moment), future)
         try:
             chain.judge(inputs, variables, settings, after="extract_events", begun=steps.begin)
         except LtrError:
@@ -245,7 +254,7 @@ def _newest(source: Source, settings: Settings) -> tuple[dt.datetime, int, int]:
     now = dt.datetime.now(dt.UTC)
     with tempfile.TemporaryDirectory(prefix="ltr-try-") as folder:
         since = dt.datetime(1, 1, 1, tzinfo=dt.UTC)
-        land(open_storage(folder), LAST_DATE, source, settings.mapping, buckets=1, since=since)
+        land(open_storage(folder), LAST, source, settings.mapping, buckets=1, since=since)
         landed = [pl.read_parquet(path, columns=[TIME])[TIME] for path in Path(folder).rglob("*.parquet")]
     times = pl.concat(landed)
     past = times.filter(times <= now)

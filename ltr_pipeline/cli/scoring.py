@@ -13,6 +13,7 @@ from ltr_pipeline.cli.console import console, print_error, print_json, print_lin
 from ltr_pipeline.cli.settings import load_settings
 from ltr_pipeline.database.engine import Database
 from ltr_pipeline.jobs import batch
+from ltr_pipeline.printable import counted
 from ltr_pipeline.simulate.users import USERS, make_users
 from ltr_pipeline.simulate.world import World
 
@@ -79,6 +80,11 @@ class _Shown:
             f"{outcome.job}: {outcome.rows:,} {what} by {outcome.version} in {outcome.batches:,} batches, "
             f"{outcome.seconds:.1f} s, {outcome.rejected:,} rejected ({outcome.scale}){reason}"
         )
+        if outcome.waiting:
+            print_line(
+                f"{outcome.job}: {counted(outcome.waiting, 'recommendation')} of run {outcome.run_id} wait for an "
+                f"answer: `ltr recommendations show {outcome.run_id}`, then approve or reject"
+            )
 
 
 def simulate_users(count: int) -> None:

@@ -42,10 +42,18 @@ LTR_TABLES = Table(
 
 @dataclass(frozen=True)
 class Step:
-    """A change between two releases: the statements that bring tables to `version` from the one before."""
+    """A change between two releases: the statements that bring tables to `version` from the one before.
+
+    Attributes
+    ----------
+    keeps_views
+        Whether views need not be dropped for it, as columns are only added, to tables and at the end of views. Then
+        PostgreSQL's stay, with the rights that were granted on them and the views of others that read them.
+    """
 
     version: int
     statements: Statements
+    keeps_views: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,17 +171,18 @@ def _created(database: Database, tables: Tables) -> Iterable[Statement]:
 
 
 def _stepped(database: Database, tables: Tables, version: int) -> Iterable[Statement]:
-    # A view may stand in the way of a change of its table.
-    yield from (f"DROP VIEW IF EXISTS {_quoted(database, name)}" for name in [*tables.views][::-1])
-    for step in tables.steps:
-        if step.version > version:
-            yield from step.statements(database)
-    yield from _views(database, tables)
+    due = [step for step in tables.steps if step.version > version]
+    kept = database.is_postgresql and all(step.keeps_views for step in due)
+    if not kept:  # a view may stand in the way of a change of its table
+        yield from (f"DROP VIEW IF EXISTS {_quoted(database, name)}" for name in [*tables.views][::-1])
+    for step in due:
+        yield from step.statements(database)
+    yield from _views(database, tables, "CREATE OR REPLACE" if kept else "CREATE")
     yield LTR_TABLES.update().where(LTR_TABLES.c.name == tables.name).values(version=tables.version, **_mark())
 
 
-def _views(database: Database, tables: Tables) -> Iterable[Statement]:
-    yield from (f"CREATE VIEW {_quoted(database, name)} AS\n{body}" for name, body in tables.views.items())
+def _views(database: Database, tables: Tables, make: str = "CREATE") -> Iterable[Statement]:
+    yield from (f"{make} VIEW {_quoted(database, name)} AS\n{body}" for name, body in tables.views.items())
 
 
 def _mark() -> dict[str, object]:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +44,7 @@ from ltr_pipeline.dataset.windows import Span, Windows, split
 from ltr_pipeline.errors import DatasetError, NotFoundError, SourceError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.manifest import Manifest
+from ltr_pipeline.events.partitions import Partition
 from ltr_pipeline.mapping import FeatureTable, Mapping
 from ltr_pipeline.schema import (
     FEEDBACK,
@@ -324,14 +326,14 @@ def _inside(span: Span) -> pl.Expr:
 
 
 def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, quiet: int) -> datetime | None:
-    """Return when the first list of some policies was shown, going back until many partitions in a row have none.
+    """Return when the first list of some policies was shown, going back until many landed days in a row have none.
 
     Parameters
     ----------
     policies
         Regular expression of their names.
     quiet
-        How many partitions without such a list mean that what came before is another matter.
+        How many days whose landings have no such list mean that what came before is another matter.
 
     Raises
     ------
@@ -339,8 +341,8 @@ def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, 
         As `rankings`.
     """
     found, without = None, 0
-    for partition in reversed(list(partitions)):
-        landed = _LandedTables(data, {partition: partitions[partition]})
+    for _, of_day in groupby(reversed(list(partitions)), key=lambda folder: Partition.of_folder(folder).date):
+        landed = _LandedTables(data, {folder: partitions[folder] for folder in of_day})
         times = [
             landed.read(IMPRESSIONS, bucket, _SHOWN).filter(pl.col(POLICY).str.contains(policies))[TIME].min()
             for bucket in range(landed.buckets)

@@ -7,8 +7,8 @@ it.
 
 ::
 
-    events/date=2025-07-15/manifest.json    {..., "previous": "<sha256 of the manifest of 2025-07-14>"}
-    events/amended/<sha256>.json            the manifest of that hash was replaced, or removed
+    events/date=2025-07-15/run=20250715_0215/manifest.json   {..., "previous": "<sha256 of the manifest before>"}
+    events/amended/<sha256>.json                             the manifest of that hash was replaced, or removed
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import msgspec
 
 from ltr_pipeline import signing
 from ltr_pipeline.errors import AlreadyExistsError, LtrError, NotFoundError, SourceError
-from ltr_pipeline.events.manifest import EVENTS, MANIFEST, Manifest, dates, decoded, folder_of, landed_dates, verify
+from ltr_pipeline.events.manifest import Manifest, decoded, verify
+from ltr_pipeline.events.partitions import EVENTS, MANIFEST, Partition, days, landed, newest, reaching
 from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 
-__all__ = ["Amendment", "Chain", "Link", "partitions_for"]
+__all__ = ["Amendment", "Chain", "Link", "arrived", "partitions_for"]
 
 AMENDED: Final = f"{EVENTS}/amended"
 
@@ -62,9 +63,14 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
     @property
+    def partition(self) -> Partition:
+        """Return which partition it is."""
+        return self.manifest.partition
+
+    @property
     def folder(self) -> str:
         """Return the partition's folder."""
-        return folder_of(self.manifest.date)
+        return self.partition.folder
 
 
 class Chain:
@@ -82,22 +88,29 @@ class Chain:
         self._storage = storage
         self._keys = keys
 
-    def links(self, start: dt.date = dt.date.min) -> list[Link]:
-        """Read every partition, oldest first, and check that they follow each other.
+    def links(self, start: dt.date = dt.date.min, *, needed: dt.date | None = None) -> list[Link]:
+        """Read the partitions that may hold an event of a day or after it, and check that they follow each other.
+
+        Returns
+        -------
+        They, oldest first, and before them the one that the first of them follows.
 
         Parameters
         ----------
         start
-            Partitions before this date are not needed any more: whoever removed them need not say so.
+            That day; by default every partition is read.
+        needed
+            Partitions before this date are not needed any more: whoever removed them need not say so. By default
+            `start`.
 
         Raises
         ------
         SourceError
             A partition was altered or removed without an amendment, or is not signed as those before it are.
         """
-        links = [self._link(date) for date in landed_dates(self._storage)]
+        links = [self.link(one.folder) for one in reaching(self._storage, start)]
         for before, link in zip([None, *links], links, strict=False):
-            self._check_follows(before, link, start)
+            self._check_follows(before, link, start if needed is None else needed)
             self._check_signed(before, link)
         return links
 
@@ -107,7 +120,7 @@ class Chain:
             links = self.links()
         except SourceError as error:
             yield "the chain of partitions", str(error)
-            links = [self._link(date) for date in landed_dates(self._storage) if self._reads(date)]
+            links = [self.link(one.folder) for one in landed(self._storage) if self._reads(one)]
         for link in links:
             try:
                 verify(self._storage, link.manifest)
@@ -116,8 +129,8 @@ class Chain:
 
     def sealed(self, manifest: Manifest) -> Manifest:
         """Return the manifest of a partition that is landing: linked to the one before it, and signed."""
-        before = [date for date in landed_dates(self._storage) if date < manifest.date]
-        previous = self._link(before[-1]).sha256 if before else ""
+        before = newest(self._storage, before=manifest.partition.moment)
+        previous = self.link(before.folder).sha256 if before else ""
         return self.signed(msgspec.structs.replace(manifest, previous=previous))
 
     def signed(self, manifest: Manifest) -> Manifest:
@@ -163,36 +176,39 @@ class Chain:
         """Read the partition in a folder; NotFoundError when none has landed there, SourceError when it was altered."""
         key = f"{folder}/{MANIFEST}"
         data = self._storage.get(key)
-        return Link(manifest=decoded(self._storage, key, data), sha256=hashlib.sha256(data).hexdigest())
+        link = Link(manifest=decoded(self._storage, key, data), sha256=hashlib.sha256(data).hexdigest())
+        if link.folder != folder:
+            raise SourceError(
+                f"{self._storage.uri(key)} is the manifest of {link.folder}: somebody moved or altered it; move it "
+                "back, or restore it from a copy"
+            )
+        return link
 
-    def _link(self, date: dt.date) -> Link:
-        return self.link(folder_of(date))
-
-    def _reads(self, date: dt.date) -> bool:
+    def _reads(self, partition: Partition) -> bool:
         try:
-            self._link(date)
+            self.link(partition.folder)
         except SourceError:
             return False
         return True
 
-    def _check_follows(self, before: Link | None, link: Link, start: dt.date) -> None:
+    def _check_follows(self, before: Link | None, link: Link, needed: dt.date) -> None:
         previous = link.manifest.previous
         if previous is None:  # of a release before 0.2
             if before is None or before.manifest.previous is None:
                 return
         elif before is None:
-            if not previous or link.manifest.date <= start or self.current(previous) is None:
+            if not previous or link.manifest.date <= needed or self.current(previous) is None:
                 return
             raise SourceError(
                 f"the partition before {self._storage.uri(link.folder)} is gone; restore it from a copy, or accept "
-                f"that by `ltr amend {link.manifest.date} --reason …`"
+                f"that by `ltr amend {link.partition.name} --reason …`"
             )
         elif before.sha256 in (previous, self.current(previous)):
             return
         raise SourceError(
             f"{self._storage.uri(before.folder) if before else ''} was altered since it landed, or a partition between "
-            f"it and {link.manifest.date} is gone: the manifest of {link.manifest.date} names another one before it; "
-            f"restore it from a copy, or accept what is there by `ltr amend {link.manifest.date} --reason …`"
+            f"it and {link.partition.name} is gone: the manifest of {link.partition.name} names another one before it; "
+            f"restore it from a copy, or accept what is there by `ltr amend {link.partition.name} --reason …`"
         )
 
     def _check_signed(self, before: Link | None, link: Link) -> None:
@@ -218,25 +234,43 @@ def partitions_for(
     With each is the SHA-256 of its manifest, which has those of its files.
 
     These are all with an event before the run's cutoff, midnight UTC of `date`, and after `start`, whenever they
-    arrived; later partitions too, for what came late.
+    arrived; later partitions too, for what came late. Always among them is the first that landed after the cutoff,
+    which says that what happened before has landed.
 
     Raises
     ------
     SourceError
-        Nothing has landed, the run's own day has not and no later one either, all that landed is younger, or a
-        partition was altered or removed since it landed (`Chain.links`).
+        Nothing has landed, or nothing since the cutoff, all that landed is younger, or a partition was altered or
+        removed since it landed (`Chain.links`).
     """
     cutoff = dt.datetime.combine(date, dt.time(), dt.UTC)
-    landed = Chain(storage, keys).links(start.date() if start else dt.date.max)
-    if not landed or landed[-1].manifest.date < date:
-        raise SourceError(f"no landed range covers {date}; dates that have landed: {dates(storage)}")
-    first = landed[0].manifest
+    chain = Chain(storage, keys)
+    links = chain.links(start.date()) if start else chain.links(needed=dt.date.max)
+    after = next((link for link in links if link.partition.moment >= cutoff), None)
+    if after is None:
+        raise SourceError(f"no landed range covers {date}; days that have landed: {days(storage)}")
+    first = links[0].manifest
     if first.since >= cutoff:
         raise SourceError(
             f"no landed range covers {date}: the first, of {first.date}, goes back to {first.since:%Y-%m-%d}"
         )
-    wanted = (link for link in landed if link.manifest.date == date or _within(link.manifest, start, cutoff))
+    wanted = (link for link in links if link is after or _within(link.manifest, start, cutoff))
     return {link.folder: link.sha256 for link in wanted}
+
+
+def arrived(storage: Storage, since: dt.datetime, until: dt.datetime, keys: Sequence[Key] = ()) -> dict[str, str]:
+    """Return the folders of the partitions that runs after `since` and up to `until` landed, in that order.
+
+    They hold what arrived in between, whatever its events' time; the first of them also what arrived before, since the
+    landing before it. With each is the SHA-256 of its manifest.
+
+    Raises
+    ------
+    SourceError
+        A partition was altered or removed since it landed (`Chain.links`).
+    """
+    links = Chain(storage, keys).links(since.astimezone(dt.UTC).date())
+    return {link.folder: link.sha256 for link in links if since < link.partition.moment <= until}
 
 
 def _within(manifest: Manifest, start: dt.datetime | None, cutoff: dt.datetime) -> bool:

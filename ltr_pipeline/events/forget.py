@@ -18,7 +18,8 @@ import structlog
 
 from ltr_pipeline.errors import NotFoundError, SourceError
 from ltr_pipeline.events.chain import Amendment, Chain, Link
-from ltr_pipeline.events.manifest import MANIFEST, QUARANTINE, Manifest, decoded, encoded, folder_of, landed_dates
+from ltr_pipeline.events.manifest import QUARANTINE, Manifest, decoded, encoded
+from ltr_pipeline.events.partitions import MANIFEST, Partition, newest
 from ltr_pipeline.events.source import Quarantined
 from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, QUERY_ID, RANKING_ID, USER_ID, file_name
@@ -36,7 +37,7 @@ REMOVED: Final = "(removed to forget a person)"
 class Forgotten(msgspec.Struct, frozen=True, kw_only=True):
     """Counts of what was removed from one partition."""
 
-    date: dt.date
+    partition: Partition
     impressions: int
     feedback: int
     quarantined: int
@@ -59,24 +60,21 @@ def forget(storage: Storage, user_id: str, chain: Chain, *, who: str, why: str) 
     return [one for one in found if one]
 
 
-def accept(storage: Storage, date: dt.date, chain: Chain, *, who: str, why: str) -> None:
+def accept(storage: Storage, partition: Partition, chain: Chain, *, who: str, why: str) -> None:
     """Accept a partition as it is, and that the one before it may be gone or another: the chain goes on over it.
 
     Raises
     ------
     SourceError
-        Nothing has landed on that date, its manifest cannot be read, or one of its files is missing.
+        Its manifest cannot be read, or one of its files is missing.
     """
-    try:
-        link = chain.link(folder_of(date))
-    except NotFoundError as error:
-        raise SourceError(f"no partition of {date} has landed, so there is nothing to accept") from error
+    link = chain.link(partition.folder)
     amended = _amender(chain, who, why)
     if (previous := link.manifest.previous) and (expected := chain.current(previous)):
-        before = [day for day in landed_dates(storage) if day < date]
-        now = chain.link(folder_of(before[-1])).sha256 if before else None
+        before = newest(storage, before=partition.moment)
+        now = chain.link(before.folder).sha256 if before else None
         if expected != now:
-            amended(date, expected, now)
+            amended(partition.date, expected, now)
     files = [_as_it_is(storage, link.folder, info) for info in link.manifest.files]
     if files != link.manifest.files:
         _replace(storage, link, msgspec.structs.replace(link.manifest, files=files), chain, amended)
@@ -136,7 +134,7 @@ def _forget_in(storage: Storage, link: Link, user_id: str, chain: Chain, who: st
     storage.delete(f"{link.folder}/{PLAN}")
     gone = {table: sum(file.removed for file in rewritten if file.table == table) for table in (*TABLES, QUARANTINE)}
     return Forgotten(
-        date=link.manifest.date,
+        partition=link.partition,
         impressions=gone[IMPRESSIONS],
         feedback=gone[FEEDBACK],
         quarantined=gone[QUARANTINE],

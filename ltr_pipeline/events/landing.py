@@ -1,7 +1,11 @@
-"""Landing: what arrived since the last night becomes one partition of typed, bucketed, accounted tables.
+"""Landing: what arrived since the last one becomes one partition of typed, bucketed, accounted tables.
 
 The range to read is stored before its first byte is read, the manifest is written last and completes the partition,
 and everything between is a function of the range; so a landing that is killed and retried gives the same partition.
+
+A range begins where the newest landing by moment ended, and names that landing. If another one lands before this one is
+complete, the range is stale: it never completes, and a retry makes a new one. So every record lands once, whoever lands
+next.
 """
 
 from __future__ import annotations
@@ -25,16 +29,8 @@ from ltr_pipeline.errors import AlreadyExistsError, SourceError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.decoding.checks import feedback_schema, impression_schema
 from ltr_pipeline.events.decoding.decode import Decoded, Decoder
-from ltr_pipeline.events.manifest import (
-    MANIFEST,
-    QUARANTINE,
-    Manifest,
-    encoded,
-    folder_of,
-    landed_dates,
-    read_manifest,
-    verify,
-)
+from ltr_pipeline.events.manifest import QUARANTINE, Manifest, encoded, manifest_of, verify
+from ltr_pipeline.events.partitions import FUTURE, MANIFEST, Partition, landed_at, newest, newest_first
 from ltr_pipeline.events.source import Block, Range, Segment, Source
 from ltr_pipeline.events.tables import BucketWriter, FileInfo, file_info, in_buckets
 from ltr_pipeline.mapping import Mapping
@@ -49,22 +45,27 @@ log = structlog.get_logger(__name__)
 RANGE: Final = "range.json"
 MOST_KINDS: Final = 20
 MOST_FEATURES: Final = 100
-FUTURE: Final = dt.timedelta(days=2)
-"""An event that is later than the end of the run's date by a day is of the future: some clock was wrong."""
 
 Buckets = list[pa.Table]  # one for each bucket
 
 
 class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The plan of a partition, fixed before anything is read: ``range.json``."""
+    """The plan of a partition, fixed before anything is read: ``range.json``.
+
+    Attributes
+    ----------
+    after
+        Folder of the newest partition when it was made, where the range begins; empty for the first.
+    """
 
     range: Range
     since: dt.datetime
+    after: str
 
 
 def land(
     storage: Storage,
-    date: dt.date,
+    moment: dt.datetime,
     source: Source,
     mapping: Mapping,
     *,
@@ -74,14 +75,14 @@ def land(
     keys: Sequence[Key] = (),
     threads: int | None = None,
 ) -> Manifest:
-    """Land what arrived between the last partition's end and now; a partition that has landed is returned as it is.
+    """Land what arrived between the newest partition's end and now; one that has landed is returned as it is.
 
     Parameters
     ----------
     storage
-        The data storage; the partition is the folder `folder_of` the date.
-    date
-        The run's date.
+        The data storage; the partition is in the folder `partitions.folder_of` the moment.
+    moment
+        Of the run; seconds do not count.
     source, mapping
         Where events come from, and what they mean.
     buckets
@@ -98,25 +99,22 @@ def land(
     Raises
     ------
     SourceError
-        The source cannot be read, a later partition has landed already (a backfill reads no source: see
-        `partitions_for`), or a landed file was altered.
+        The source cannot be read, a later partition has landed already or does so meanwhile (a backfill reads no
+        source: see `partitions_for`), or a landed file was altered.
     """
-    landed = landed_dates(storage)
-    if date in landed:
-        manifest = read_manifest(storage, date)
+    if there := landed_at(storage, moment):
+        manifest = manifest_of(storage, there.folder)
         verify(storage, manifest)
         return manifest
-    if landed and landed[-1] > date:
-        raise SourceError(
-            f"{landed[-1]} has landed already: a run of {date} builds from what landed and reads no source"
-        )
-    plan = _plan(storage, date, source, since)
+    partition = Partition.at(moment)
+    plan = _plan(storage, partition, source, since)
     threads = threads or min(4, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch:
-        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan, date)
+        writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan, partition.date)
         writers.add(source.read(plan.range), threads)
         manifest = Manifest(
-            date=date,
+            date=partition.date,
+            run_at=partition.moment,
             range=plan.range,
             since=plan.since,
             mapping_sha256=mapping.sha256,
@@ -126,9 +124,9 @@ def land(
             **writers.account(),
         )
         manifest = Chain(storage, keys).sealed(manifest)
-        if storage.exists(f"{folder_of(date)}/{MANIFEST}"):
-            return read_manifest(storage, date)  # another attempt of the same run was faster
-        _store(storage, manifest, Path(scratch))
+        if there := landed_at(storage, moment):
+            return manifest_of(storage, there.folder)  # another attempt of the same run was faster
+        _store(storage, manifest, plan, Path(scratch))
     log.info("events landed", read=manifest.read, quarantined=manifest.quarantined, ignored=manifest.ignored)
     try:
         source.commit(plan.range)
@@ -137,17 +135,19 @@ def land(
     return manifest
 
 
-def _plan(storage: Storage, date: dt.date, source: Source, since: dt.datetime) -> _Plan:
-    """Read the stored plan of the partition; make and store it if there is none yet for this source.
+def _plan(storage: Storage, partition: Partition, source: Source, since: dt.datetime) -> _Plan:
+    """Read the stored plan of the partition; make and store it if there is none yet that can be carried out.
 
     A plan of another source is replaced: a source goes on where the last partition that landed from it ended, so one
-    that was only planned is still read by the next night that reads this source.
+    that was only planned is still read by the next run that reads this source. So is a plan that was made before
+    another run landed: what it says has landed there, at least in part.
     """
-    key = f"{folder_of(date)}/{RANGE}"
+    key = f"{partition.folder}/{RANGE}"
+    after = _before(storage, partition)
 
     def planned() -> bytes:
-        plan = _Plan(range=source.stable_end(cursor(storage, source.name, date)), since=since)
-        return msgspec.json.format(msgspec.json.encode(plan))
+        span = source.stable_end(cursor(storage, source.name))
+        return msgspec.json.format(msgspec.json.encode(_Plan(range=span, since=since, after=after)))
 
     if not storage.exists(key):
         with suppress(AlreadyExistsError):  # another attempt of the same run was faster
@@ -155,34 +155,64 @@ def _plan(storage: Storage, date: dt.date, source: Source, since: dt.datetime) -
     plan = _read_plan(storage, key)
     if plan.range.source != source.name:
         log.warning("another source is read than was planned", planned=plan.range.source, read=source.name)
-        storage.put(key, planned())
-        plan = _read_plan(storage, key)
-    return plan
+    elif plan.after != after:
+        log.warning("another run has landed since this one was planned", planned=plan.after, landed=after)
+    else:
+        return plan
+    storage.put(key, planned())
+    return _read_plan(storage, key)
+
+
+def _before(storage: Storage, partition: Partition) -> str:
+    """Return the folder of the newest partition, which this one follows; empty for the first.
+
+    Raises
+    ------
+    SourceError
+        That is of a later run.
+    """
+    before = newest(storage)
+    if before and before.moment > partition.moment:
+        raise SourceError(
+            f"{before.name} has landed already: a run of {partition.name} builds from what landed and reads no source"
+        )
+    return before.folder if before else ""
 
 
 def _read_plan(storage: Storage, key: str) -> _Plan:
     try:
         return msgspec.json.decode(storage.get(key), type=_Plan)
     except msgspec.DecodeError as error:
-        raise SourceError(f"{storage.uri(key)} was altered ({error}); delete it to start the day over") from error
+        raise SourceError(f"{storage.uri(key)} was altered ({error}); delete it to start the run over") from error
 
 
-def cursor(storage: Storage, name: str, before: dt.date = dt.date.max) -> Sequence[Segment]:
-    """Return where the latest partition of a source before a date ends; nothing for the first."""
-    for landed in reversed(landed_dates(storage)):
-        if landed < before and (manifest := read_manifest(storage, landed)).range.source == name:
+def cursor(storage: Storage, name: str) -> Sequence[Segment]:
+    """Return where the newest partition of a source ends; nothing for the first."""
+    for landed in newest_first(storage):
+        if (manifest := manifest_of(storage, landed.folder)).range.source == name:
             return manifest.range.segments
     return ()
 
 
-def _store(storage: Storage, manifest: Manifest, scratch: Path) -> None:
-    folder = folder_of(manifest.date)
+def _store(storage: Storage, manifest: Manifest, plan: _Plan, scratch: Path) -> None:
+    """Store the files of a partition, and with its manifest complete it, unless another run has landed meanwhile."""
+    folder = manifest.partition.folder
     ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}", f"{folder}/{MANIFEST}"}
     for key in set(storage.keys(folder)) - ours:  # of a killed attempt with other settings
         storage.delete(key)
     for info in manifest.files:
         storage.put_file(f"{folder}/{info.name}", scratch / info.name)
+    _check_is_next(storage, manifest.partition, plan)
     storage.put(f"{folder}/{MANIFEST}", encoded(manifest))
+
+
+def _check_is_next(storage: Storage, partition: Partition, plan: _Plan) -> None:
+    now = newest(storage)
+    if now and now.folder not in (plan.after, partition.folder):
+        raise SourceError(
+            f"{now.name} has landed while the run of {partition.name} read the same events, of which it has landed "
+            "none; repeat it"
+        )
 
 
 class _Writers:

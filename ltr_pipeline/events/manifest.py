@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final
 
 import msgspec
 
 from ltr_pipeline.errors import NotFoundError, SourceError
+from ltr_pipeline.events.partitions import MANIFEST, Partition, days, landed_at
 from ltr_pipeline.events.source import Quarantined, Range, Segment
 from ltr_pipeline.events.tables import FileInfo
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.digest import file_sha256
 
 __all__ = [
-    "EVENTS",
-    "MANIFEST",
     "Landed",
     "Manifest",
-    "dates",
+    "account_of",
     "decoded",
     "encoded",
-    "folder_of",
-    "is_backfill",
-    "landed_dates",
     "manifest_of",
     "read_manifest",
     "read_quarantine",
+    "together",
     "verify",
 ]
 
-EVENTS: Final = "events"
-MANIFEST: Final = "manifest.json"
 QUARANTINE: Final = "quarantine.jsonl"
-_PARTITION: Final = re.compile(rf"{EVENTS}/date=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/{re.escape(MANIFEST)}")
 
-_AGAIN: Final = "delete the partition's manifest.json and rerun the day to land the stored range again"
+_AGAIN: Final = "delete the partition's manifest.json and rerun its run to land the stored range again"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,7 +40,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     Attributes
     ----------
     date
-        The run's date: partitions are by arrival.
+        The run's date, UTC: partitions are by arrival.
     range
         What was read; where it ends, the next partition begins.
     since
@@ -80,6 +74,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         before 0.2.
     signature
         Of the manifest without this field; None where no key is set.
+    run_at
+        The moment of the run, UTC. Unset in manifests of releases that landed once a night: they, and what signs them,
+        have no such field.
     """
 
     date: dt.date
@@ -106,6 +103,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     forgotten: int = 0
     previous: str | None = None
     signature: str | None = None
+    run_at: dt.datetime | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def partition(self) -> Partition:
+        """Return which partition it is the manifest of."""
+        return Partition.of_night(self.date) if self.run_at is msgspec.UNSET else Partition.at(self.run_at)
 
     @property
     def records_lost(self) -> int:
@@ -133,7 +136,7 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     @classmethod
     def of(cls, manifest: Manifest) -> Landed:
-        """Take these counts from a partition's manifest."""
+        """Take these counts from a partition's manifest, or of several `together`."""
         return cls(
             records_read=manifest.read,
             records_quarantined=manifest.quarantined,
@@ -144,41 +147,19 @@ class Landed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         )
 
 
-def folder_of(date: dt.date) -> str:
-    """Return the folder of a partition.
-
-    >>> folder_of(dt.date(2025, 7, 15))
-    'events/date=2025-07-15'
-    """
-    return f"{EVENTS}/date={date.isoformat()}"
-
-
-def landed_dates(storage: Storage) -> list[dt.date]:
-    """Return the dates of the complete partitions, ascending; whatever else lies there is left alone."""
-    return sorted(date for key in storage.keys(EVENTS) if (date := _completed(key)))
-
-
-def _completed(key: str) -> dt.date | None:
-    """Return the date of the partition whose manifest has this key; None for any other key."""
-    found = _PARTITION.fullmatch(key)
-    try:
-        return dt.date.fromisoformat(found[1]) if found else None
-    except ValueError:  # such as 2025-13-45
-        return None
-
-
-def read_manifest(storage: Storage, date: dt.date) -> Manifest:
-    """Read the manifest of a partition.
+def read_manifest(storage: Storage, moment: dt.datetime) -> Manifest:
+    """Read the manifest of the partition that the run of a moment has landed.
 
     Raises
     ------
     SourceError
-        No partition of that date has landed, or its manifest was altered.
+        That run has landed none, or the manifest was altered.
     """
-    try:
-        return manifest_of(storage, folder_of(date))
-    except NotFoundError as error:
-        raise SourceError(f"no events have landed for {date}; dates that have: {dates(storage)}") from error
+    found = landed_at(storage, moment)
+    if found is None:
+        name = Partition.at(moment).name
+        raise SourceError(f"no events have landed for {name}; days that have: {days(storage)}")
+    return manifest_of(storage, found.folder)
 
 
 def manifest_of(storage: Storage, folder: str) -> Manifest:
@@ -208,22 +189,72 @@ def encoded(manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(manifest))
 
 
-def dates(storage: Storage) -> str:
-    """Say which dates have landed, for messages."""
-    landed = landed_dates(storage)
-    return f"{landed[0]} to {landed[-1]} ({len(landed)})" if landed else "none"
+def together(manifests: Sequence[Manifest]) -> Manifest:
+    """Return the account of several landings, oldest first, as if they were one; a single one is returned as it is.
+
+    What counts is added up. The rest is of the newest, and files are named by their whole keys.
+    """
+    *_, newest = manifests
+    if len(manifests) == 1:
+        return newest
+    known = [time for one in manifests for time in (one.first_time, one.last_time) if time]
+    return msgspec.structs.replace(
+        newest,
+        range=msgspec.structs.replace(newest.range, segments=tuple(s for one in manifests for s in one.range.segments)),
+        since=min(one.since for one in manifests),
+        read=sum(one.read for one in manifests),
+        impressions=sum(one.impressions for one in manifests),
+        feedback=sum(one.feedback for one in manifests),
+        quarantined=sum(one.quarantined for one in manifests),
+        ignored=sum(one.ignored for one in manifests),
+        quarantine_reasons=_added(one.quarantine_reasons for one in manifests),
+        ignored_reasons=_added(one.ignored_reasons for one in manifests),
+        first_time=min(known, default=None),
+        last_time=max(known, default=None),
+        unknown_features=sorted({name for one in manifests for name in one.unknown_features}),
+        unknown_kinds=sorted({name for one in manifests for name in one.unknown_kinds}),
+        files=[
+            msgspec.structs.replace(file, name=f"{one.partition.folder}/{file.name}")
+            for one in manifests
+            for file in one.files
+        ],
+        fallback="; ".join(dict.fromkeys(one.fallback for one in manifests if one.fallback)),
+        lost=[segment for one in manifests for segment in one.lost],
+        shadowed=_added(one.shadowed for one in manifests),
+        future=sum(one.future for one in manifests),
+        forgotten=sum(one.forgotten for one in manifests),
+        previous=manifests[0].previous,
+        signature=None,
+    )
 
 
-def read_quarantine(storage: Storage, date: dt.date) -> Iterator[Quarantined]:
-    """Yield the quarantined records of a landed partition, in the order they were read.
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    return dict(sorted(sum(map(Counter, counts), Counter[str]()).items()))
+
+
+def account_of(storage: Storage, folders: Sequence[str]) -> Manifest:
+    """Read the manifests in some partitions' folders, oldest first, as one account.
 
     Raises
     ------
+    NotFoundError
+        One of them is not there.
     SourceError
-        No partition of that date has landed.
+        One of them was altered.
     """
-    read_manifest(storage, date)
-    with storage.local_file(f"{folder_of(date)}/{QUARANTINE}") as path, path.open("rb") as lines:
+    return together([manifest_of(storage, folder) for folder in folders])
+
+
+def read_quarantine(storage: Storage, folder: str) -> Iterator[Quarantined]:
+    """Yield the quarantined records of the partition in a folder, in the order they were read.
+
+    Raises
+    ------
+    NotFoundError
+        No partition has landed there.
+    """
+    manifest_of(storage, folder)
+    with storage.local_file(f"{folder}/{QUARANTINE}") as path, path.open("rb") as lines:
         for line in lines:
             yield msgspec.json.decode(line, type=Quarantined)
 
@@ -236,7 +267,7 @@ def verify(storage: Storage, manifest: Manifest) -> None:
     SourceError
         A file is missing or was altered.
     """
-    folder = folder_of(manifest.date)
+    folder = manifest.partition.folder
     for info in manifest.files:
         key = f"{folder}/{info.name}"
         try:
@@ -247,8 +278,3 @@ def verify(storage: Storage, manifest: Manifest) -> None:
         if digest != info.sha256:
             what = "is missing" if digest == "missing" else "was altered"
             raise SourceError(f"{storage.uri(key)} {what} since it landed; {_AGAIN}")
-
-
-def is_backfill(storage: Storage, date: dt.date) -> bool:
-    """Tell whether a later partition has landed, so that a run of `date` reads no source and moves no cursor."""
-    return any(landed > date for landed in landed_dates(storage))

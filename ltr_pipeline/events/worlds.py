@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterable
 
 from ltr_pipeline.errors import SourceError
-from ltr_pipeline.events.manifest import Manifest, landed_dates, read_manifest
+from ltr_pipeline.events.manifest import Manifest, manifest_of
+from ltr_pipeline.events.partitions import reaching
 from ltr_pipeline.folders import is_simulated
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.storage.base import Storage
@@ -35,7 +36,7 @@ def check_one_world(data: Storage, since: dt.datetime, mapping: Mapping, *, simu
         Partitions landed under another mapping, which this one does not continue, or the one is simulated and the other
         is not.
     """
-    manifests = [read_manifest(data, date) for date in landed_dates(data)]
+    manifests = [manifest_of(data, one.folder) for one in reaching(data, since.date())]
     inside = [one for one in manifests if one.last_time is not None and one.last_time >= since]
     if others := [one for one in inside if _simulated(one) not in (None, simulated)]:
         here, there = ("simulated", "real") if simulated else ("real", "simulated")
@@ -59,5 +60,7 @@ def _simulated(manifest: Manifest) -> bool | None:
 
 
 def _days(manifests: Iterable[Manifest]) -> str:
-    dates = [one.date for one in manifests]
-    return f"the partition of {dates[0]}" if len(dates) == 1 else f"{len(dates)} partitions ({dates[0]} to {dates[-1]})"
+    found = [one.partition for one in manifests]
+    if len(found) == 1:
+        return f"the partition of {found[0].name}"
+    return f"{len(found)} partitions ({found[0].date} to {found[-1].date})"

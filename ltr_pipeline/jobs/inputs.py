@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Final
 
 import structlog
 
 from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.errors import LtrError, SettingsError, StorageError
-from ltr_pipeline.events.chain import partitions_for
-from ltr_pipeline.events.manifest import Landed, is_backfill, landed_dates
+from ltr_pipeline.events.chain import arrived, partitions_for
+from ltr_pipeline.events.manifest import Landed, account_of
+from ltr_pipeline.events.partitions import is_backfill, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.gate.rivals import load_rival, rivals
@@ -27,6 +29,8 @@ __all__ = ["check_date", "freeze", "windows"]
 
 log = structlog.get_logger(__name__)
 
+DAY: Final = dt.timedelta(days=1)
+
 
 def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, source: Source | None) -> Inputs:
     """Land what arrived since the last run, and say which partitions and versions this one reads, and if it trains."""
@@ -34,12 +38,13 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, sour
     window_days = settings.window_days if asked.window_days is None else asked.window_days
     _check_days(date, window_days, settings)
     start = windows(date, window_days, settings).start
-    occasions = tuple(settings.calendar.between(start.date(), date - dt.timedelta(days=1)))
-    landed = None
+    occasions = tuple(settings.calendar.between(start.date(), date - DAY))
+    landed, landings = None, list[str]()
     check_one_world(settings.data, start, settings.mapping, simulated=settings.simulated)
-    if not is_backfill(settings.data, date):
-        manifest = extract.land(settings, date, start, last_try=asked.last_try, source=source)
-        landed = Landed.of(manifest)
+    if not is_backfill(settings.data, moment):
+        extract.land(settings, moment, start, last_try=asked.last_try, source=source)
+        landings = list(arrived(settings.data, moment - DAY, moment, settings.trusted_keys))
+        landed = Landed.of(account_of(settings.data, landings))
     manifests = partitions_for(settings.data, date, start, settings.trusted_keys)
     champion, best_recent = rivals(settings.registry, moment)
     decided = _due(run, date, asked, rule, champion, backfill=landed is None)
@@ -51,6 +56,7 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, sour
         partitions=list(manifests),
         manifests=manifests,
         landed=landed,
+        arrived=landings,
         champion=champion,
         best_recent=best_recent,
         simulated=settings.simulated,
@@ -116,10 +122,10 @@ def _check_days(date: dt.date, window_days: int, settings: Settings) -> None:
 
 def check_date(date: dt.date, settings: Settings) -> None:
     """Refuse a date in the future; SettingsError says which is the newest that can be run."""
-    landed = landed_dates(settings.data)
-    newest = max([dt.datetime.now(dt.UTC).date(), *landed[-1:]]) + dt.timedelta(days=1)
-    if date > newest:
-        raise SettingsError(f"the run's date {date} is in the future: the latest date that can be run is {newest}")
+    today, landed = dt.datetime.now(dt.UTC).date(), newest(settings.data)
+    latest = max(today, landed.date if landed else today) + DAY
+    if date > latest:
+        raise SettingsError(f"the run's date {date} is in the future: the latest date that can be run is {latest}")
 
 
 def windows(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ from ltr_pipeline.dataset.build import events
 from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.errors import LtrError, SourceError
 from ltr_pipeline.events.chain import partitions_for
-from ltr_pipeline.events.manifest import folder_of, landed_dates
+from ltr_pipeline.events.partitions import landed, landed_dates
 from ltr_pipeline.gate.rivals import load_rival
 from ltr_pipeline.jobs.forecasts import forecasts_of
 from ltr_pipeline.monitoring.alerts import standing
@@ -34,6 +35,7 @@ from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report import notify
 from ltr_pipeline.report.history import refill
 from ltr_pipeline.runs.run import Json
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.schema import ITEM_ID, POSITION, RANKING_ID, TIME
 from ltr_pipeline.settings import Settings, load_settings
 
@@ -55,22 +57,25 @@ REWRITTEN: Final = 60
 def due(settings: Settings | None = None, night: dt.date | str | None = None) -> list[str]:
     """Return the landed nights that nobody has watched yet, oldest first; or the one that is asked for.
 
+    However often something lands on a day, its night is watched once, after what landed when it was due or later.
+
     Raises
     ------
     SourceError
         Nothing has landed, or not the night that is asked for.
     """
     settings = settings or load_settings()
-    landed = landed_dates(settings.data)
-    if not landed:
+    nights = landed_dates(settings.data, CATCHES_UP if night is None else None)
+    if not nights:
         raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
     if night is not None:
         night = dt.date.fromisoformat(night) if isinstance(night, str) else night
-        if night not in landed:
-            raise SourceError(f"no events landed in the night of {night}; nights that did: {landed[0]} to {landed[-1]}")
+        if night not in nights:
+            raise SourceError(f"no events landed in the night of {night}; nights that did: {nights[0]} to {nights[-1]}")
         return [night.isoformat()]
     watched = {date + DAY for date in History(settings.data).dates(DriftReport)}
-    return [date.isoformat() for date in landed[-CATCHES_UP:] if date not in watched]
+    until = max(one.moment for one in landed(settings.data, nights[-1]))
+    return [date.isoformat() for date in nights if date not in watched and night_of(date) <= until]
 
 
 def watch(settings: Settings, night: dt.date | None = None) -> Iterator[tuple[dt.date, DriftReport, list[Outcomes]]]:
@@ -192,7 +197,7 @@ def _landed(settings: Settings, last: dt.date, first: dt.date) -> dict[str, str]
     try:
         return partitions_for(settings.data, last + DAY, start, settings.trusted_keys)
     except SourceError as error:
-        if not landed_dates(settings.data):
+        if not landed_dates(settings.data, 1):
             raise
         log.info("nothing has landed for these days", first=str(first), last=str(last), reason=str(error))
         return {}
@@ -287,7 +292,9 @@ def export_history(settings: Settings, folder: Path, days: int = 7) -> list[Path
 
 def _shown(settings: Settings, nights: int) -> Iterator[pl.DataFrame]:
     """Yield the impressions of the newest landed nights, a night at a time, in order of time."""
-    for date in landed_dates(settings.data)[-nights:]:
-        partition = {folder_of(date): ""}
-        tables = [shown for shown, _ in events(settings.data, partition, settings.mapping)]
+    dates = landed_dates(settings.data, nights)
+    partitions = landed(settings.data, dates[0]) if dates else []
+    for _, of_night in groupby(partitions, key=lambda one: one.date):
+        folders = dict.fromkeys((one.folder for one in of_night), "")
+        tables = [shown for shown, _ in events(settings.data, folders, settings.mapping)]
         yield pl.concat(tables).sort(TIME, RANKING_ID, POSITION, ITEM_ID)

@@ -21,7 +21,8 @@ from ltr_pipeline.database.tables import pending, ready, upgrade
 from ltr_pipeline.dataset.build import events
 from ltr_pipeline.errors import SegmentError
 from ltr_pipeline.events.chain import partitions_for
-from ltr_pipeline.events.manifest import landed_dates, read_manifest
+from ltr_pipeline.events.manifest import manifest_of
+from ltr_pipeline.events.partitions import landed
 from ltr_pipeline.metrics.slices import UserSegments
 from ltr_pipeline.monitoring.records import SegmentsTrained
 from ltr_pipeline.monitoring.store import remember
@@ -244,10 +245,10 @@ def table_names(settings: Settings, said: str) -> str:
 
 def _periods(settings: Settings, granularity: Granularity, parameters: Parameters) -> list[Period]:
     """Return the configured periods, as far as what has landed covers them whole."""
-    landed = landed_dates(settings.data)
-    if not landed:
+    partitions = landed(settings.data)
+    if not partitions:
         raise SegmentError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
-    first, last = read_manifest(settings.data, landed[0]), landed[-1]
+    first, last = manifest_of(settings.data, partitions[0].folder), partitions[-1].date
     since = first.date if first.previous else first.since.date()
     until = min(parameters.until or last, last)
     found = [period for period in whole_periods(granularity, parameters.periods, until) if period.start >= since]

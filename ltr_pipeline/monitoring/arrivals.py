@@ -6,12 +6,12 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from ltr_pipeline.dataset.build import shown_times
 from ltr_pipeline.errors import NotFoundError, SourceError
-from ltr_pipeline.events.manifest import Manifest, manifest_of, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, manifest_of, read_quarantine, together
 from ltr_pipeline.events.reasons import WRONG_TYPE
 from ltr_pipeline.monitoring.records import Alert
 from ltr_pipeline.storage.base import Storage
@@ -31,7 +31,10 @@ _FEATURE: Final = re.compile(r"feature (.+) is (.+), not a number")
 
 
 def arrival_alerts(data: Storage, partitions: Sequence[str], date: dt.date) -> list[Alert]:
-    """Look at the partition that the lists of a day arrived with: the first of a later date.
+    """Look at the partitions that the lists of a day arrived with.
+
+    These are the first that landed after the day, and those since the first that landed in it or after: that one
+    brought the day before. Where something lands once a night, it is the partition of the next night.
 
     Parameters
     ----------
@@ -43,18 +46,24 @@ def arrival_alerts(data: Storage, partitions: Sequence[str], date: dt.date) -> l
     DatasetError
         Its tables cannot be read or were altered.
     """
-    landed = sorted(filter(None, (_manifest(data, folder) for folder in partitions)), key=lambda one: one[1].date)
-    later = [(folder, manifest) for folder, manifest in landed if manifest.date > date]
-    if not later:
+    landed = sorted(filter(None, (_manifest(data, folder) for folder in partitions)), key=lambda one: one.partition)
+    last = next((place for place, one in enumerate(landed) if one.date > date), None)
+    if last is None:
         return []
-    folder, manifest = later[0]
-    before = max((one.date for _, one in landed if one.date < manifest.date), default=None)
-    return [*_of_the_future(manifest), *_of_the_past(data, folder, manifest, before), *_of_another_type(data, manifest)]
+    begun = next(place for place, one in enumerate(landed) if one.date >= date)
+    first = min(begun + 1, last)
+    brought, before = landed[first : last + 1], landed[first - 1].date if first else None
+    folders, account = [one.partition.folder for one in brought], together(brought)
+    return [
+        *_of_the_future(account),
+        *_of_the_past(data, folders, account, before),
+        *_of_another_type(data, folders, account),
+    ]
 
 
-def _manifest(data: Storage, folder: str) -> tuple[str, Manifest] | None:
+def _manifest(data: Storage, folder: str) -> Manifest | None:
     try:
-        return folder, manifest_of(data, folder)
+        return manifest_of(data, folder)
     except (NotFoundError, SourceError):
         return None
 
@@ -71,12 +80,12 @@ def _of_the_future(manifest: Manifest) -> Iterator[Alert]:
         )
 
 
-def _of_the_past(data: Storage, folder: str, manifest: Manifest, before: dt.date | None) -> Iterator[Alert]:
-    """Look for impressions of long before the partition before this one: of the first nothing can be said."""
+def _of_the_past(data: Storage, folders: Sequence[str], manifest: Manifest, before: dt.date | None) -> Iterator[Alert]:
+    """Look for impressions of long before the partition before these: of the first nothing can be said."""
     if before is None or not manifest.impressions:
         return
     midnight = dt.datetime.combine(before - dt.timedelta(days=LATE_DAYS), dt.time(), dt.UTC)
-    late = sum(int((times < midnight).sum()) for times in shown_times(data, folder))
+    late = sum(int((times < midnight).sum()) for folder in folders for times in shown_times(data, folder))
     if late >= LEAST_LATE * manifest.impressions:
         yield Alert(
             kind="data",
@@ -87,12 +96,12 @@ def _of_the_past(data: Storage, folder: str, manifest: Manifest, before: dt.date
         )
 
 
-def _of_another_type(data: Storage, manifest: Manifest) -> Iterator[Alert]:
+def _of_another_type(data: Storage, folders: Sequence[str], manifest: Manifest) -> Iterator[Alert]:
     """Look for features whose values were no numbers, so that their messages were set aside."""
     if manifest.quarantine_reasons.get(WRONG_TYPE, 0) < LEAST_SHARE * max(manifest.impressions, 1):
         return
     found = Counter[tuple[str, str]]()
-    for one in islice(read_quarantine(data, manifest.date), _READ):
+    for one in islice(chain.from_iterable(read_quarantine(data, folder) for folder in folders), _READ):
         if one.reason == WRONG_TYPE and (told := _FEATURE.match(one.detail)):
             found[told[1], told[2]] += 1
     for (name, kind), count in found.most_common():

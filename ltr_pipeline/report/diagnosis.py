@@ -10,7 +10,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import msgspec
@@ -20,7 +20,7 @@ from ltr_pipeline.dataset.labels import DROPPED_FEEDBACK, DROPPED_IMPRESSIONS, A
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
 from ltr_pipeline.events import reasons
-from ltr_pipeline.events.manifest import Manifest, manifest_of, read_manifest, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, account_of, manifest_of, read_quarantine
 from ltr_pipeline.events.source import Quarantined
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.names import nearest
@@ -84,8 +84,8 @@ def of_run(run: Run) -> list[Finding]:
 
 def _of_run(run: Run) -> list[Finding]:
     inputs, dataset, data = run.read(INPUTS), run.read_if_readable(DATASET), run.settings.data
-    landing = read_manifest(data, inputs.date) if inputs.landed else None
-    refused = read_quarantine(data, inputs.date) if landing and landing.quarantined else ()
+    landing = account_of(data, inputs.landings) if inputs.landed else None
+    refused = chain.from_iterable(read_quarantine(data, folder) for folder in inputs.landings)
     first = None
     if dataset and _unjudgeable(dataset):
         times = (manifest_of(data, folder).first_time for folder in inputs.partitions)

@@ -8,7 +8,7 @@ import structlog
 
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.events.manifest import read_manifest
+from ltr_pipeline.events.manifest import account_of
 from ltr_pipeline.gate import document
 from ltr_pipeline.gate.approval import Asking, said
 from ltr_pipeline.gate.decision import Decision
@@ -75,7 +75,7 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
         date=inputs.date,
         simulated=inputs.simulated,
         because=inputs.because,
-        landing=read_manifest(settings.data, inputs.date) if inputs.landed else None,
+        landing=account_of(settings.data, inputs.landings) if inputs.landed else None,
         dataset=manifest,
         trained=None if trained.untrained else trained,
         evidence=evidence,

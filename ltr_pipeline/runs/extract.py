@@ -1,7 +1,7 @@
-"""Which source a night reads: the Kafka topic where one is configured, the event log where there is none or it is away.
+"""Which source a run reads: the Kafka topic where one is configured, the event log where there is none or it is away.
 
 A fallback loses nothing: each source goes on where the last partition that landed from it ended, so what the topic
-holds is read by the next night that reaches it, and what both held falls out as duplicates.
+holds is read by the next run that reaches it, and what both held falls out as duplicates.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ __all__ = ["land"]
 log = structlog.get_logger(__name__)
 
 
-def land(settings: Settings, date: dt.date, since: dt.datetime, *, last_try: bool, source: Source | None) -> Manifest:
-    """Land what arrived since the last run.
+def land(
+    settings: Settings, moment: dt.datetime, since: dt.datetime, *, last_try: bool, source: Source | None = None
+) -> Manifest:
+    """Land what arrived since the newest landing, as the partition of the run of a moment.
+
+    A run that has landed gets its partition as it is.
 
     Parameters
     ----------
-    date
-        The run's date.
+    moment
+        Of the run: its logical date, UTC.
     since
         The beginning of the training window: older records are ignored.
     last_try
@@ -42,13 +46,13 @@ def land(settings: Settings, date: dt.date, since: dt.datetime, *, last_try: boo
     SourceUnavailableError
         The topic cannot be reached now, and there will be another try, or falling back is switched off.
     SourceError, SettingsError
-        The source cannot be read, or a setting is wrong.
+        The source cannot be read, a later run has landed (`partitions.is_backfill`), or a setting is wrong.
     """
 
     def landed(source: Source, fallback: str = "") -> Manifest:
         return landing.land(
             settings.data,
-            date,
+            moment,
             source,
             settings.mapping,
             buckets=settings.buckets,

@@ -19,6 +19,7 @@ import structlog
 from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
+from ltr_pipeline.events.partitions import Partition
 from ltr_pipeline.runs.logs import run_log
 from ltr_pipeline.runs.names import DECISION_FILE
 from ltr_pipeline.runs.outcome import Outcome
@@ -96,7 +97,9 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     manifests
         SHA-256 of each partition's manifest; empty in runs of releases before 0.2.
     landed
-        What arrived for this run; None for a backfill, which reads no source.
+        What arrived in the 24 hours up to this run; None for a backfill, which reads no source.
+    arrived
+        Folders of the partitions that brought it, oldest first; empty in runs of releases that landed once a night.
     champion, best_recent
         Versions to compare with.
     simulated
@@ -123,6 +126,14 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     because: str = EVERY_NIGHT
     by_hand: bool = False
     occasions: tuple[Occasion, ...] = ()
+    arrived: list[str] = []
+
+    @property
+    def landings(self) -> list[str]:
+        """Return the folders of the partitions that `landed` counts; none for a backfill."""
+        if self.landed is None:
+            return []
+        return self.arrived or [Partition.of_night(self.date).folder]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ point      from then on a key reads as another key's object; readers see the for
            has no links, copies the object, byte for byte)
 local_file a readable local path of the object for the length of a ``with``
 keys       the keys below a prefix, sorted
+folders    the names of the folders directly in a prefix, sorted, whatever lies below them
 delete     gone afterwards; deleting what is not there is no error
 ========== ==========================================================================
 

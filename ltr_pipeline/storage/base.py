@@ -51,6 +51,9 @@ class Storage(Protocol):
     def keys(self, prefix: str = "") -> list[str]:
         """Return the sorted keys of all objects in the folder `prefix`, recursively."""
 
+    def folders(self, prefix: str = "") -> list[str]:
+        """Return the sorted names of the folders directly in the folder `prefix`; empty ones may be among them."""
+
     def delete(self, key: str) -> None:
         """Remove the object, if it is there."""
 

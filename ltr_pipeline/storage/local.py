@@ -99,6 +99,11 @@ class LocalStorage:
         folder = self._path(prefix) if prefix else self.root
         return sorted(_objects(folder, f"{prefix}/" if prefix else ""))
 
+    def folders(self, prefix: str = "") -> list[str]:
+        """List the folders in a folder; links to folders are none."""
+        entries = _entries(self._path(prefix) if prefix else self.root)
+        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
     def delete(self, key: str) -> None:
         """Unlink the file if it is there."""
         with _storage_errors(self.uri(key)):
@@ -151,16 +156,20 @@ def _storage_errors(uri: str) -> Iterator[None]:
 
 def _objects(folder: Path, prefix: str) -> Iterator[str]:
     """Yield the keys of files below `folder`, without unfinished writes; links to folders are not followed."""
-    with _storage_errors(str(folder)):
-        try:
-            entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-    for entry in entries:
+    for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from _objects(Path(entry.path), f"{prefix}{entry.name}/")
         elif _is_file(entry) and not entry.name.startswith(_STAGED):
             yield prefix + entry.name
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder; nothing where there is none."""
+    with _storage_errors(str(folder)):
+        try:
+            return list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -156,12 +156,25 @@ class S3Storage:
 
     def keys(self, prefix: str = "") -> list[str]:
         """List, page after page; what is no key (such as a console's folder marks) is left out."""
-        root = f"{self.prefix}/" if self.prefix else ""
-        below = f"{root}{check_key(prefix)}/" if prefix else root
+        root, below = self._below(""), self._below(prefix)
         with self._errors(prefix or None):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=below)
             found = [entry["Key"].removeprefix(root) for page in pages for entry in page.get("Contents", [])]
         return sorted(key for key in found if key != PROBE and not key.endswith("/"))
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """List the common prefixes up to the next slash, page after page: what lies below them is not listed."""
+        below = self._below(prefix)
+        with self._errors(prefix or None):
+            listing = self._client.get_paginator("list_objects_v2")
+            pages = listing.paginate(Bucket=self.bucket, Prefix=below, Delimiter="/")
+            found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
+        return sorted(folder.removeprefix(below).rstrip("/") for folder in found)
+
+    def _below(self, prefix: str) -> str:
+        """Return what the keys of everything in a folder begin with, in the bucket."""
+        root = f"{self.prefix}/" if self.prefix else ""
+        return f"{root}{check_key(prefix)}/" if prefix else root
 
     def delete(self, key: str) -> None:
         """Remove the object by DELETE."""

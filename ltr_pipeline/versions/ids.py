@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ltr_pipeline.errors import RegistryError, UnknownVersionError
+from ltr_pipeline.schedule import minute_name
 
 __all__ = ["PATTERN", "Version"]
 
@@ -29,7 +30,7 @@ class Version:
     number: int = 1
 
     def __str__(self) -> str:
-        base = f"{self.time.year:04}{self.time:%m%d_%H%M}"
+        base = minute_name(self.time)
         return base if self.number == 1 else f"{base}_{self.number}"
 
     @classmethod

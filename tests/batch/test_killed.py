@@ -90,7 +90,7 @@ def test_killed_workers_recommend_for_every_query_once(postgres: PostgresServer)
             run=finished,
         )
         assert counted == [(800, 400)]
-        assert run(database, "SELECT count(*) FROM recommendations_current") == [(800,)]
+        assert run(database, "SELECT count(*) FROM recommendations_v1 WHERE status = 'proposed'") == [(800,)]
 
 
 def test_rows_that_a_dying_session_held_are_waited_for(postgres: PostgresServer) -> None:

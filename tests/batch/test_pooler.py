@@ -48,7 +48,7 @@ def test_candidates_are_ranked(url: str) -> None:
     with opened(url) as database:
         candidates(database, queries=60)
         assert rank(database, "best", RANK, model(), size=7).rows == 120
-        assert run(database, "SELECT count(*) FROM recommendations_current") == [(120,)]
+        assert run(database, "SELECT count(*) FROM recommendations_v1 WHERE status = 'proposed'") == [(120,)]
 
 
 def test_the_index_is_made(url: str) -> None:

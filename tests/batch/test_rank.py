@@ -20,14 +20,15 @@ def ranked(database: Database, job: RankJob = RANK, *, size: int = 100, **how: A
     return rank(database, "best", job, how.pop("model", model()), size=size, **how)
 
 
-CURRENT = "SELECT query_id, item_id, rank, score, label, reasons, model_version, status FROM recommendations_current"
+COLUMNS = "SELECT query_id, item_id, rank, score, label, reasons, model_version, status"
 
 
 def test_the_best_candidates_of_each_query_are_recommended(database: Database) -> None:
     candidates(database, 5)
     done = ranked(database, size=6)
     assert (done.rows, done.batches, done.rejected, done.ok, done.kind) == (10, 3, 0, True, "rank")
-    rows = run(database, f"{CURRENT} WHERE query_id = '3' ORDER BY rank")
+    assert done.waiting == 10
+    rows = run(database, f"{COLUMNS} FROM recommendations_v1 WHERE query_id = '3' ORDER BY rank")
     assert [tuple(row) for row in rows] == [
         ("3", "l2", 1, 20.0, "cold", "for: A 0.2", VERSION, "proposed"),
         ("3", "l1", 2, 10.0, "cold", "", VERSION, "proposed"),  # l1 is as the mean of its list
@@ -36,9 +37,11 @@ def test_the_best_candidates_of_each_query_are_recommended(database: Database) -
 
 def test_a_later_run_is_the_current_one_and_the_former_stays(database: Database) -> None:
     candidates(database, 3)
-    first = ranked(database)
+    at_once = replace(RANK, approval="none")
+    first = ranked(database, at_once)
+    assert first.waiting == 0
     run(database, "UPDATE candidates SET a = 0.9 WHERE lawyer_id = 'l0'")
-    second = ranked(database, model=model("20250715_0215"))
+    second = ranked(database, at_once, model=model("20250715_0215"))
     assert second.run_id != first.run_id
     rows = run(database, "SELECT DISTINCT run_id, model_version FROM recommendations_current")
     assert rows == [(second.run_id, "20250715_0215")]
@@ -109,4 +112,4 @@ def test_two_workers_share_a_run(database_url: str) -> None:
         )
         assert {(rows, queries) for _, rows, queries in found} == {(80, 40)}
         assert run(database, "SELECT DISTINCT state FROM score_runs") == [("done",)]
-        assert run(database, "SELECT count(*) FROM recommendations_current") == [(80,)]
+        assert run(database, "SELECT count(*) FROM recommendations_v1 WHERE status = 'proposed'") == [(80,)]

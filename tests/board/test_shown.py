@@ -12,8 +12,10 @@ import pytest
 from ltr_pipeline.board.shown import ITEMS, apart, newest_lists, partitions
 from ltr_pipeline.errors import StorageError
 from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 
@@ -46,7 +48,7 @@ def landed(folder: Path, day: dt.date, lines: Iterator[str]) -> LocalStorage:
     with log.open("a") as file:
         file.writelines(f"{line}\n" for line in lines)
     data = LocalStorage(folder / "data")
-    land(data, day, FileSource(str(log)), load_mapping(), buckets=3, since=SINCE)
+    land(data, night_of(day), FileSource(str(log)), load_mapping(), buckets=3, since=SINCE)
     return data
 
 
@@ -66,6 +68,25 @@ def test_the_newest_come_first_with_their_items_in_order(data: LocalStorage) -> 
     assert newest.items == [f"lawyer-{place}" for place in range(ITEMS)]
     assert newest.length == 12
     assert found[-1].items == ["lawyer-0", "lawyer-1", "lawyer-2"]
+
+
+def test_landings_of_hours_are_looked_into_newest_first(tmp_path: Path) -> None:
+    """A fortnight of days, and of hours no more than two days of them."""
+    moments = [FIRST.replace(minute=35) + hours * dt.timedelta(hours=1) for hours in range(30)]
+    log, data = tmp_path / "audit.log", LocalStorage(tmp_path / "data")
+    for moment in moments:
+        with log.open("a") as file:
+            file.writelines(f"{line}\n" for line in messages(1, moment, "20250714_0215"))
+        land(data, moment, FileSource(str(log)), load_mapping(), buckets=1, since=SINCE)
+    assert partitions(data) == [f"{folder_of(moment)}/manifest.json" for moment in reversed(moments)]
+    assert len(newest_lists(data)) == 30
+    assert [one.at.hour for one in newest_lists(data, 3)] == [moment.hour for moment in reversed(moments[-3:])]
+    for ahead in range(20):
+        data.put(f"{folder_of(moments[0] + (ahead + 3) * DAY)}/manifest.json", b"{}")
+    assert len(partitions(data)) == 14
+    for ahead in range(60):
+        data.put(f"{folder_of(moments[0] + 30 * DAY + ahead * dt.timedelta(hours=1))}/manifest.json", b"{}")
+    assert len(partitions(data)) == 48
 
 
 def test_no_more_are_read_than_wanted(data: LocalStorage) -> None:
@@ -108,5 +129,5 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
         newest_lists(data)
     with pytest.raises(StorageError, match=r"impressions-.*parquet cannot be read"):
         apart(data.uri(), S3Options())
-    data.put("events/date=2025-07-15/manifest.json", b"{}")
+    data.put(f"{folder_of(night_of(dt.date(2025, 7, 15)))}/manifest.json", b"{}")
     assert newest_lists(data) == []

@@ -18,6 +18,7 @@ import pytest
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from support.commands import PROGRAM, A, B, ltr, project, published, typed
 from support.messages import answered, line, shown
@@ -61,7 +62,7 @@ def landed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     log = written(tmp_path / "logs" / f"audit {HOSTILE.replace('/', '')}.log")
     monkeypatch.setenv("LTR_EVENTS_PATH", str(log))
     since = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
-    land(LocalStorage(tmp_path / "data"), NIGHT, FileSource(log), load_mapping(), buckets=1, since=since)
+    land(LocalStorage(tmp_path / "data"), night_of(NIGHT), FileSource(log), load_mapping(), buckets=1, since=since)
     return tmp_path
 
 

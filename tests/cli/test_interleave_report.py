@@ -13,9 +13,11 @@ import pytest
 from ltr_pipeline.dataset.build import first_shown
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
+from ltr_pipeline.events.partitions import landed as landed_partitions
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.interleaving import PAIR
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from support.commands import ltr, project
 
@@ -46,7 +48,7 @@ def landed(folder: Path, *lists: Iterator[dict[str, Any]]) -> None:
     log = folder / "logs" / "audit.log"
     log.parent.mkdir()
     log.write_text("".join(json.dumps(line) + "\n" for events in lists for line in events))
-    land(LocalStorage(folder / "data"), LANDED, FileSource(log), load_mapping(), buckets=3, since=SINCE)
+    land(LocalStorage(folder / "data"), night_of(LANDED), FileSource(log), load_mapping(), buckets=3, since=SINCE)
 
 
 @pytest.fixture(autouse=True)
@@ -98,11 +100,22 @@ def test_it_begins_with_the_first_interleaved_list_since_a_time_without_any(tmp_
             for event in shown:
                 time = SHOWN_AT + dt.timedelta(days=day)
                 file.write(json.dumps({**event, "timestamp": time.isoformat()}) + "\n")
-        land(data, time.date(), FileSource(log), mapping, buckets=3, since=SINCE)
+        land(data, night_of(time.date()), FileSource(log), mapping, buckets=3, since=SINCE)
     partitions = partitions_for(data, time.date())
     assert first_shown(data, partitions, PAIR, quiet=2) == SHOWN_AT
     assert first_shown(data, partitions, PAIR, quiet=1) == SHOWN_AT + dt.timedelta(days=2)
     assert first_shown(data, partitions, "^nobody", quiet=9) is None
+
+
+def test_a_time_without_any_is_counted_in_days_however_often_something_landed(tmp_path: Path) -> None:
+    data, log, mapping = LocalStorage(tmp_path / "data"), tmp_path / "audit.log", load_mapping()
+    with log.open("w") as file:
+        file.writelines(json.dumps(event) + "\n" for event in interleaved(1, A, A))
+    for hours in range(0, 47, 2):
+        moment = SHOWN_AT + dt.timedelta(hours=1 + hours)
+        land(data, moment, FileSource(log), mapping, buckets=1, since=SINCE)
+    every = dict.fromkeys((one.folder for one in landed_partitions(data)), "")
+    assert first_shown(data, every, PAIR, quiet=3) == SHOWN_AT
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, insert, inspect
@@ -32,6 +33,13 @@ def shape(database: Database) -> dict[str, object]:
                 indexes = sorted(str((one["name"], one["column_names"])) for one in look.get_indexes(name, schema))
                 found[f"{schema}.{name}"] = (columns, key, indexes)
         return found
+
+
+def make_first_release(database: Database) -> None:
+    """Make the tables as the first release did."""
+    with database.begin() as connection:
+        for statement in (FIRST_RELEASE / f"{database.address.kind}.sql").read_text().split(";\n\n"):
+            connection.exec_driver_sql(statement)
 
 
 def declared(*, older: bool = False) -> Tables:
@@ -86,9 +94,7 @@ def test_statements_of_a_dry_run_make_the_same_tables(database_url: str, tmp_pat
 def test_tables_of_the_first_release_become_those_of_now(database_url: str, tmp_path: Path) -> None:
     kind = Address.parse(database_url).kind
     with opened(database_url, tables=False) as database:
-        with database.begin() as connection:
-            for statement in (FIRST_RELEASE / f"{kind}.sql").read_text().split(";\n\n"):
-                connection.exec_driver_sql(statement)
+        make_first_release(database)
         run(database, "INSERT INTO score_rejects VALUES ('job', '7', 'because', 1, '2025-07-15 00:00:00')")
         upgrade(database, TABLES)
         assert run(database, "SELECT reason FROM score_rejects") == [("because",)]
@@ -104,6 +110,58 @@ def test_tables_of_the_first_release_become_those_of_now(database_url: str, tmp_
             with opened(f"sqlite:///{tmp_path / 'fresh.db'}", tables=False) as fresh:
                 upgrade(fresh, TABLES)
                 assert shape(fresh) == upgraded
+
+
+def recommend(database: Database, run_id: int, query: str, item: str, status: str = "proposed") -> None:
+    """As the first release recommended."""
+    run(
+        database,
+        "INSERT INTO recommendations_v1 (run_id, job, query_id, item_id, rank, score, reasons, model_version, status, "
+        "recommended_at) VALUES (:run, 'best', :query, :item, 1, 50, '', 'v', :status, '2025-07-15 00:00:00')",
+        run=run_id,
+        query=query,
+        item=item,
+        status=status,
+    )
+
+
+def test_what_the_first_release_recommended_stays_in_the_view(database_url: str) -> None:
+    with opened(database_url, tables=False) as database:
+        make_first_release(database)
+        recommend(database, 1, "1", "old")
+        recommend(database, 2, "1", "new")
+        recommend(database, 1, "2", "only")
+        recommend(database, 2, "3", "by hand", "rejected")
+        shown = "SELECT query_id, item_id FROM recommendations_current WHERE status = 'proposed' ORDER BY query_id"
+        before = run(database, shown)
+        upgrade(database, TABLES)
+        assert run(database, shown.replace("proposed", "approved")) == before == [("1", "new"), ("2", "only")]
+        rows = run(
+            database, "SELECT item_id, status, answered_by, answer_reason FROM recommendations_v1 ORDER BY item_id"
+        )
+        assert [tuple(row) for row in rows] == [
+            ("by hand", "rejected", None, None),
+            ("new", "approved", "ltr-pipeline", "shown before people approved recommendations"),
+            ("old", "superseded", "ltr-pipeline", "a newer run had proposed anew"),
+            ("only", "approved", "ltr-pipeline", "shown before people approved recommendations"),
+        ]
+
+
+def test_who_may_read_the_view_still_may_after_an_upgrade(postgresql_url: str) -> None:
+    with opened(postgresql_url, tables=False) as database:
+        make_first_release(database)
+        reader = f"bi_{uuid4().hex[:12]}"
+        run(database, f"CREATE ROLE {reader}")
+        run(database, f"GRANT SELECT ON recommendations_current TO {reader}")
+        run(database, "CREATE VIEW of_bi AS SELECT item_id, score FROM recommendations_current")
+        try:
+            upgrade(database, TABLES)
+            right = f"SELECT has_table_privilege('{reader}', 'recommendations_current', 'SELECT')"
+            assert run(database, right) == [(True,)]
+            assert run(database, "SELECT * FROM of_bi") == []
+        finally:
+            run(database, f"DROP OWNED BY {reader}")
+            run(database, f"DROP ROLE {reader}")
 
 
 def test_steps_lead_from_any_version_to_the_same_tables_as_none(database_url: str, tmp_path: Path) -> None:

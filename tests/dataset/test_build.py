@@ -21,6 +21,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.events.tables import file_info
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
@@ -72,7 +73,8 @@ def land(storage, impressions, feedback, buckets=4, date="2025-07-15"):
             file = path / f"{name}-{index:03d}.parquet"
             table.filter(bucket == index).write_parquet(file)
             files.append(file_info(file, 0))
-    storage.put(f"{folder}/manifest.json", msgspec.json.encode(replace(LANDING, buckets=buckets, files=files)))
+    manifest = replace(LANDING, date=datetime.fromisoformat(date).date(), buckets=buckets, files=files)
+    storage.put(f"{folder}/manifest.json", msgspec.json.encode(manifest))
     return folder
 
 
@@ -354,7 +356,7 @@ def test_the_labels_of_a_simulated_log_are_the_true_ones(storage, tmp_path):
     windows = Windows(cutoff=datetime(2025, 7, 15, tzinfo=UTC), window_days=14)
     write_log(tmp_path / "audit.log", world, first, 14)
     landed = land_events(
-        storage, cutoff, FileSource(str(tmp_path / "audit.log")), MAPPING, buckets=3, since=windows.start
+        storage, night_of(cutoff), FileSource(str(tmp_path / "audit.log")), MAPPING, buckets=3, since=windows.start
     )
     manifest = built(storage, *partitions_for(storage, cutoff), windows=windows)
     true = truth(world, first, 14).filter(pl.col("available") & (pl.col("time") < windows.mature_end))

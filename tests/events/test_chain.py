@@ -19,9 +19,11 @@ from ltr_pipeline.events import forget as forgetting
 from ltr_pipeline.events.chain import Chain, partitions_for
 from ltr_pipeline.events.forget import accept, forget
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import folder_of, read_manifest, read_quarantine
+from ltr_pipeline.events.manifest import read_manifest, read_quarantine
+from ltr_pipeline.events.partitions import Partition, called, folder_of
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.storage.local import LocalStorage
 from support.messages import answered, shown
@@ -52,10 +54,10 @@ class Zone:
                         file.write(json.dumps(shown(f"c{number}-{case}", item, user_id=user)) + "\n")
                     file.write(json.dumps(answered(f"c{number}-{case}", "a", user_id=user)) + "\n")
                 file.write('{"broken by": "u-1"\n')
-            land(self.data, day(number), FileSource(log), load_mapping(), buckets=2, since=START, keys=keys)
+            land(self.data, night_of(day(number)), FileSource(log), load_mapping(), buckets=2, since=START, keys=keys)
 
     def folder(self, number: int) -> Path:
-        return self.data.root / folder_of(day(number))
+        return self.data.root / folder_of(night_of(day(number)))
 
     def built(self) -> None:
         windows = Windows(cutoff=dt.datetime.combine(day(DAYS - 1), dt.time(), dt.UTC), window_days=10)
@@ -63,7 +65,7 @@ class Zone:
         build(self.data, "runs/r/dataset", partitions, load_mapping(), windows)
 
     def rows(self, table: str) -> pl.DataFrame:
-        return pl.read_parquet(self.data.root / "events" / "*" / f"{table}-*.parquet", hive_partitioning=False)
+        return pl.read_parquet(self.data.root / "events" / "**" / f"{table}-*.parquet", hive_partitioning=False)
 
 
 @pytest.fixture
@@ -75,6 +77,12 @@ def test_what_nobody_touched_is_built_and_has_no_problem(zone: Zone) -> None:
     zone.built()
     assert list(zone.chain.problems()) == []
     assert [link.manifest.previous == "" for link in zone.chain.links()] == [True, False, False]
+
+
+def only(zone: Zone, number: int) -> Partition:
+    """The partition of a day, of which there is one."""
+    (partition,) = called(zone.data, str(day(number)))
+    return partition
 
 
 def rewritten(change: Callable[[pl.DataFrame], pl.DataFrame], table: str) -> Callable[[Path], None]:
@@ -138,7 +146,7 @@ def test_what_a_run_has_frozen_is_what_it_builds_from(zone: Zone) -> None:
 def test_partitions_older_than_the_window_may_go_without_a_word(zone: Zone) -> None:
     shutil.rmtree(zone.folder(0))
     assert len(Chain(zone.data).links(day(1))) == DAYS - 1
-    with pytest.raises(SourceError, match=r"the partition before .* is gone; .*`ltr amend 2025-07-17"):
+    with pytest.raises(SourceError, match=r"the partition before .* is gone; .*`ltr amend 20250717_0215"):
         zone.built()
 
 
@@ -147,8 +155,8 @@ def test_partitions_older_than_the_window_may_go_without_a_word(zone: Zone) -> N
 def test_an_operator_can_accept_what_is_there(zone: Zone, attack: str, number: int) -> None:
     ATTACKS[attack](zone.folder(number))
     if attack != "the partition deleted":
-        accept(zone.data, day(number), zone.chain, **BY)
-    accept(zone.data, day(number + 1), zone.chain, **BY)
+        accept(zone.data, only(zone, number), zone.chain, **BY)
+    accept(zone.data, only(zone, number + 1), zone.chain, **BY)
     zone.built()
     assert list(zone.chain.problems()) == []
     (amended,) = (zone.data.root / "events/amended").iterdir()
@@ -160,9 +168,9 @@ def test_an_operator_can_accept_what_is_there(zone: Zone, attack: str, number: i
 def test_a_missing_table_or_day_cannot_be_accepted(zone: Zone) -> None:
     ATTACKS["a table deleted"](zone.folder(1))
     with pytest.raises(SourceError, match=r"is missing .*restore it, or remove the partition's folder"):
-        accept(zone.data, day(1), zone.chain, **BY)
-    with pytest.raises(SourceError, match="no partition of 2025-07-19 has landed"):
-        accept(zone.data, day(3), zone.chain, **BY)
+        accept(zone.data, only(zone, 1), zone.chain, **BY)
+    with pytest.raises(SourceError, match="no events have landed for 2025-07-19"):
+        accept(zone.data, only(zone, 3), zone.chain, **BY)
 
 
 def test_a_forgotten_user_is_nowhere_and_the_rest_stays(zone: Zone) -> None:
@@ -173,10 +181,12 @@ def test_a_forgotten_user_is_nowhere_and_the_rest_stays(zone: Zone) -> None:
     kept = before.filter(pl.col("user_id") == "u-0").sort("source", "offset")
     assert zone.rows("impressions").sort("source", "offset").equals(kept)
     for number in range(DAYS):
-        manifest = read_manifest(zone.data, day(number))
+        manifest = read_manifest(zone.data, night_of(day(number)))
         accounted = manifest.impressions + manifest.feedback + manifest.quarantined + manifest.forgotten
         assert manifest.read == accounted + manifest.ignored
-        assert [record.excerpt for record in read_quarantine(zone.data, day(number))] == [forgetting.REMOVED]
+        assert [record.excerpt for record in read_quarantine(zone.data, manifest.partition.folder)] == [
+            forgetting.REMOVED
+        ]
     assert list(zone.chain.problems()) == []
     zone.built()
     assert forget(zone.data, "u-1", zone.chain, **BY) == []
@@ -217,7 +227,7 @@ def test_a_forget_that_was_killed_is_completed_by_the_next(zone: Zone, tmp_path:
     calm = tmp_path / "calm"
     shutil.copytree(zone.data.root, calm)
     forget(LocalStorage(calm), "u-1", Chain(LocalStorage(calm)), **BY)
-    wanted = {file.name: file.read_bytes() for file in calm.rglob("date=*/*")}
+    wanted = {file.name: file.read_bytes() for file in calm.rglob("run=*/*")}
     writes = 0
     while True:
         root = tmp_path / f"killed-{writes}"
@@ -230,7 +240,7 @@ def test_a_forget_that_was_killed_is_completed_by_the_next(zone: Zone, tmp_path:
             storage.left = 1000
             forget(storage, "u-1", Chain(storage), **BY)
             assert list(Chain(storage).problems()) == []
-            assert {file.name: file.read_bytes() for file in root.rglob("date=*/*")} == wanted
+            assert {file.name: file.read_bytes() for file in root.rglob("run=*/*")} == wanted
         else:
             break
         writes += 1
@@ -260,7 +270,7 @@ def test_with_a_key_manifests_and_amendments_are_signed(tmp_path: Path) -> None:
 def test_a_forged_amendment_is_refused(tmp_path: Path) -> None:
     zone = Zone(tmp_path / "zone", SIGNING)
     shutil.rmtree(zone.folder(0))
-    accept(zone.data, day(1), Chain(zone.data), **BY)  # somebody without the key
+    accept(zone.data, only(zone, 1), Chain(zone.data), **BY)  # somebody without the key
     with pytest.raises(SourceError, match=r"amended/[0-9a-f]{64}\.json is signed by none"):
         Chain(zone.data, SIGNING).links()
 
@@ -276,7 +286,7 @@ def test_partitions_of_a_former_release_are_read_and_followed(tmp_path: Path, zo
     zone.built()
     land(
         zone.data,
-        day(DAYS),
+        night_of(day(DAYS)),
         FileSource(tmp_path / "zone/audit.log"),
         load_mapping(),
         buckets=2,
@@ -285,5 +295,5 @@ def test_partitions_of_a_former_release_are_read_and_followed(tmp_path: Path, zo
     )
     assert list(Chain(zone.data, SIGNING).problems()) == []
     manifest_with(impressions=1)(zone.folder(DAYS - 1))
-    with pytest.raises(SourceError, match=re.escape("2025-07-18 was altered")):
+    with pytest.raises(SourceError, match=re.escape("run%3D20250718_0215 was altered")):
         Chain(zone.data, SIGNING).links()

@@ -18,17 +18,12 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import SourceError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land
-from ltr_pipeline.events.manifest import (
-    Manifest,
-    folder_of,
-    is_backfill,
-    landed_dates,
-    read_manifest,
-    read_quarantine,
-)
+from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.events.partitions import Partition, folder_of, is_backfill, landed_dates
 from ltr_pipeline.events.source import Block, Range
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, table_key
 from ltr_pipeline.storage.local import LocalStorage
 from support.landingkills import DAY, SINCE, landing
@@ -36,6 +31,7 @@ from support.messages import FEATURES, answered, item, line, listed, shown
 from support.programs import python_path, run
 
 BUCKETS = 4
+NIGHT = night_of(DAY)
 
 
 class Place:
@@ -53,10 +49,10 @@ class Place:
 
     def land(self, day: int = 16, *, buckets: int = BUCKETS, since: dt.datetime = SINCE) -> Manifest:
         date = dt.date(2025, 7, day)
-        return land(self.data, date, FileSource(self.log), load_mapping(), buckets=buckets, since=since)
+        return land(self.data, night_of(date), FileSource(self.log), load_mapping(), buckets=buckets, since=since)
 
     def table(self, day: int, table: str = IMPRESSIONS) -> pl.DataFrame:
-        folder = folder_of(dt.date(2025, 7, day))
+        folder = folder_of(night_of(dt.date(2025, 7, day)))
         keys = [table_key(folder, table, bucket) for bucket in range(BUCKETS)]
         return pl.concat([pl.read_parquet(self.data.root / key) for key in keys])
 
@@ -78,8 +74,11 @@ def test_a_manifest_tells_what_landed(place: Place) -> None:
     assert manifest.first_time == dt.datetime(2025, 7, 15, 10, 30, tzinfo=dt.UTC)
     assert manifest.last_time == dt.datetime(2025, 7, 15, 11, tzinfo=dt.UTC)
     assert manifest.range.segments[0].end == place.log.stat().st_size
-    assert [record.reason for record in read_quarantine(place.data, DAY)] == ["impossible position", "not JSON"]
-    assert read_manifest(place.data, DAY) == manifest
+    assert [record.reason for record in read_quarantine(place.data, folder_of(NIGHT))] == [
+        "impossible position",
+        "not JSON",
+    ]
+    assert read_manifest(place.data, NIGHT) == manifest
 
 
 def test_tables_have_the_landed_types(place: Place) -> None:
@@ -119,7 +118,7 @@ def test_a_query_is_in_one_bucket_in_both_tables(place: Place) -> None:
     buckets: dict[str, set[int]] = {}
     for table in (IMPRESSIONS, FEEDBACK):
         for bucket in range(BUCKETS):
-            path = place.data.root / table_key(folder_of(DAY), table, bucket)
+            path = place.data.root / table_key(folder_of(NIGHT), table, bucket)
             for query in pl.read_parquet(path)["query_id"]:
                 buckets.setdefault(query, set()).add(bucket)
     assert len(buckets) == 50
@@ -146,8 +145,8 @@ def test_an_empty_day_is_a_partition(place: Place) -> None:
     assert place.table(17).height == 0
     assert len(place.table(17).columns) == 27
     assert list(partitions_for(place.data, dt.date(2025, 7, 17))) == [
-        "events/date=2025-07-16",
-        "events/date=2025-07-17",
+        "events/date=2025-07-16/run=20250716_0215",
+        "events/date=2025-07-17/run=20250717_0215",
     ]
 
 
@@ -166,10 +165,10 @@ def test_a_second_landing_never_touches_what_has_landed(place: Place) -> None:
     place.append(shown())
     assert place.land(buckets=8, since=dt.datetime(2025, 7, 15, 12, tzinfo=dt.UTC)) == manifest
     assert files(place) == before
-    place.data.put(f"{folder_of(DAY)}/impressions-000.parquet", b"")
+    place.data.put(f"{folder_of(NIGHT)}/impressions-000.parquet", b"")
     with pytest.raises(SourceError, match="was altered"):
         place.land(buckets=8)
-    assert read_manifest(place.data, DAY) == manifest
+    assert read_manifest(place.data, NIGHT) == manifest
 
 
 def files(place: Place) -> dict[str, tuple[int, bytes]]:
@@ -195,7 +194,7 @@ class Overtaken(FileSource):
 def test_an_attempt_that_was_overtaken_leaves_the_partition_of_the_faster_one(place: Place, buckets: int) -> None:
     place.append(*(shown(case=f"case-{n}") for n in range(20)), b"bad")
     source = Overtaken(place, buckets)
-    assert land(place.data, DAY, source, load_mapping(), buckets=BUCKETS, since=SINCE) == source.winner
+    assert land(place.data, NIGHT, source, load_mapping(), buckets=BUCKETS, since=SINCE) == source.winner
     assert files(place) == source.landed
 
 
@@ -207,8 +206,8 @@ def test_what_else_lies_beside_the_partitions_is_none(place: Place) -> None:
         place.data.put(f"events/{stray}/manifest.json", b"{}")
     place.data.put("events/manifest.json", b"{}")
     assert landed_dates(place.data) == [DAY]
-    assert not is_backfill(place.data, DAY)
-    assert list(partitions_for(place.data, DAY)) == [folder_of(DAY)]
+    assert not is_backfill(place.data, NIGHT)
+    assert list(partitions_for(place.data, DAY)) == [folder_of(NIGHT)]
     place.append(shown())
     assert place.land(17).range.segments[0].start == manifest.range.segments[0].end
 
@@ -217,7 +216,7 @@ def test_an_altered_partition_is_refused(place: Place) -> None:
     place.append(shown(), b"bad")
     manifest = place.land()
     for name in ("quarantine.jsonl", "impressions-000.parquet"):
-        key = f"{folder_of(DAY)}/{name}"
+        key = f"{folder_of(NIGHT)}/{name}"
         kept = place.data.get(key)
         place.data.put(key, kept + b" ")
         with pytest.raises(SourceError, match=f"{name} was altered since it landed"):
@@ -226,7 +225,7 @@ def test_an_altered_partition_is_refused(place: Place) -> None:
         with pytest.raises(SourceError, match=f"{name} is missing since it landed"):
             place.land()
         place.data.put(key, kept)
-    place.data.delete(f"{folder_of(DAY)}/manifest.json")  # as the message says
+    place.data.delete(f"{folder_of(NIGHT)}/manifest.json")  # as the message says
     place.append(shown())
     assert place.land() == manifest
 
@@ -234,7 +233,7 @@ def test_an_altered_partition_is_refused(place: Place) -> None:
 def test_a_retry_reads_the_range_that_was_stored(place: Place) -> None:
     place.append(shown(lawyer="a"), b"bad")
     before = place.land(buckets=8)
-    folder = folder_of(DAY)
+    folder = folder_of(NIGHT)
     place.data.delete(f"{folder}/manifest.json")
     place.append(shown(lawyer="late"))
     after = place.land(since=dt.datetime(2025, 7, 16, tzinfo=dt.UTC))
@@ -251,9 +250,9 @@ def test_a_retry_reads_the_range_that_was_stored(place: Place) -> None:
 def test_a_backfill_reads_no_source(place: Place) -> None:
     place.append(shown(time="2025-07-10T10:00:00Z"))
     place.land(16)
-    assert not is_backfill(place.data, dt.date(2025, 7, 16))
-    assert is_backfill(place.data, dt.date(2025, 7, 12))
-    with pytest.raises(SourceError, match="2025-07-16 has landed"):
+    assert not is_backfill(place.data, night_of(dt.date(2025, 7, 16)))
+    assert is_backfill(place.data, night_of(dt.date(2025, 7, 12)))
+    with pytest.raises(SourceError, match="20250716_0215 has landed"):
         place.land(12)
     assert landed_dates(place.data) == [DAY]
 
@@ -267,7 +266,10 @@ def test_a_run_builds_from_every_partition_with_events_of_its_window(place: Plac
     place.land(18)
 
     def days(day: int, start: dt.datetime | None = None) -> list[str]:
-        return [folder[-2:] for folder in partitions_for(place.data, dt.date(2025, 7, day), start)]
+        return [
+            Partition.of_folder(folder).date.strftime("%d")
+            for folder in partitions_for(place.data, dt.date(2025, 7, day), start)
+        ]
 
     assert days(18) == ["16", "17", "18"]
     assert days(17) == ["16", "17", "18"]  # the last brought a late event
@@ -280,10 +282,10 @@ def test_a_run_builds_from_every_partition_with_events_of_its_window(place: Plac
 
 
 def test_nothing_landed_is_an_error_that_says_so(place: Place) -> None:
-    with pytest.raises(SourceError, match="no landed range covers 2025-07-16; dates that have landed: none"):
+    with pytest.raises(SourceError, match="no landed range covers 2025-07-16; days that have landed: none"):
         partitions_for(place.data, DAY)
-    with pytest.raises(SourceError, match="no events have landed for 2025-07-16"):
-        read_manifest(place.data, DAY)
+    with pytest.raises(SourceError, match="no events have landed for 20250716_0215"):
+        read_manifest(place.data, NIGHT)
 
 
 def test_a_missing_log_leaves_nothing_behind(place: Place) -> None:
@@ -320,7 +322,7 @@ def test_every_record_is_accounted_for(nights: list[list[Any]], tmp_path_factory
         assert (
             sum(manifest.quarantine_reasons.values())
             == manifest.quarantined
-            == len(list(read_quarantine(place.data, manifest.date)))
+            == len(list(read_quarantine(place.data, manifest.partition.folder)))
         )
         assert sum(manifest.ignored_reasons.values()) == manifest.ignored
         assert sum(file.rows for file in manifest.files) == manifest.read - manifest.ignored
@@ -385,7 +387,7 @@ def test_events_of_the_future_land_are_counted_and_keep_no_window_open(place: Pl
     place.append(shown(time="2025-08-20T10:00:00Z"))
     place.land(17)
     after = dt.datetime(2025, 7, 16, tzinfo=dt.UTC)
-    assert list(partitions_for(place.data, dt.date(2025, 7, 17), after)) == ["events/date=2025-07-17"]
+    assert list(partitions_for(place.data, dt.date(2025, 7, 17), after)) == ["events/date=2025-07-17/run=20250717_0215"]
 
 
 def test_however_many_unknown_features_there_are_the_manifest_names_the_first(place: Place) -> None:

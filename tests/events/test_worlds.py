@@ -16,6 +16,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.folders import record_of
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from support.messages import line, shown
 
@@ -36,7 +37,7 @@ def log(tmp_path: Path) -> Path:
 def data(tmp_path: Path, log: Path) -> LocalStorage:
     storage = LocalStorage(tmp_path / "data")
     for day in (14, 15):
-        land(storage, dt.date(2025, 7, day), FileSource(str(log)), MAPPING, buckets=1, since=SINCE)
+        land(storage, night_of(dt.date(2025, 7, day)), FileSource(str(log)), MAPPING, buckets=1, since=SINCE)
         with log.open("ab") as more:
             more.write(line(shown()) + b"\n")
     return storage
@@ -90,7 +91,7 @@ def test_what_landed_under_the_default_of_former_releases_stays_in_use(tmp_path:
     former = load_mapping(former_default(tmp_path))
     assert former.sha256 == "dc293064aaa0ecaed2947eec41dbbde1a14331870e95bdeb3e33d996ac052ae3"
     storage = LocalStorage(tmp_path / "data")
-    land(storage, dt.date(2025, 7, 14), FileSource(str(log)), former, buckets=1, since=SINCE)
+    land(storage, night_of(dt.date(2025, 7, 14)), FileSource(str(log)), former, buckets=1, since=SINCE)
     check_one_world(storage, SINCE, MAPPING, simulated=False)
 
 

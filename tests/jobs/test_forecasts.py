@@ -19,6 +19,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.jobs.forecasts import forecasts_of
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.monitoring.outcomes import outcomes, windows_of
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from support.databases import VERSION, model, opened, run, users
 from support.messages import answered, shown
@@ -73,7 +74,7 @@ def landed(folder: Path, won: int) -> dict[str, str]:
     log.write_text("".join(json.dumps(message) + "\n" for message in messages))
     found = load_settings(data_uri=str(folder / "data")).data
     date = DAY + dt.timedelta(days=4)
-    land(found, date, FileSource(str(log)), load_mapping(), buckets=2, since=NOON - dt.timedelta(days=20))
+    land(found, night_of(date), FileSource(str(log)), load_mapping(), buckets=2, since=NOON - dt.timedelta(days=20))
     return partitions_for(found, date, windows_of(DAY, 3).start)
 
 

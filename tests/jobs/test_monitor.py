@@ -14,6 +14,8 @@ from ltr_pipeline.errors import SourceError
 from ltr_pipeline.jobs import monitor
 from ltr_pipeline.monitoring.records import Alert, DriftReport, NightRecord, Outcomes, PostedMetrics
 from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.runs import extract
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings
 from support.databases import opened, run
 from support.small import DAY, DAYS, NIGHT, simulate, small_settings, up_to
@@ -58,6 +60,37 @@ def test_every_landed_night_is_watched_once(settings: Settings) -> None:
     early = {one.date for one in history.read(Outcomes) if one.age_hours == 24.0}
     assert early == {night - 2 * DAY for night in NIGHTS}
     assert {one.version for one in history.read(Outcomes)} == {"legacy"}
+
+
+def test_a_night_is_watched_once_however_often_something_lands_on_its_day(settings: Settings) -> None:
+    """From the moment on at which it was due: what lands before may lack events of the day before."""
+    night = NIGHTS[-1] + DAY
+
+    def lands(hour: int) -> list[str]:
+        at = dt.datetime.combine(night, dt.time(hour, 35), dt.UTC)
+        extract.land(settings, at, at - 20 * DAY, last_try=True)
+        return monitor.due(settings)
+
+    list(monitor.watch(settings))
+    assert lands(0) == lands(1) == []
+    assert lands(2) == [str(night)]
+    assert [date for date, _, _ in monitor.watch(settings)] == [night]
+    assert lands(3) == lands(4) == []
+    assert monitor.due(settings, night) == [str(night)]
+
+
+def test_the_log_of_predictions_covers_nights_not_landings(settings: Settings, tmp_path: Path) -> None:
+    def rows(folder: str) -> list[list[str]]:
+        monitor.export_history(settings, tmp_path / folder, days=2)
+        with (tmp_path / folder / "predictions_log.csv").open() as file:
+            return list(csv.reader(file))
+
+    before = rows("before")
+    at = night_of(NIGHTS[-1]) + dt.timedelta(hours=1)
+    extract.land(settings, at, at - 20 * DAY, last_try=True)  # the last simulated day, which no night has landed
+    after = rows("after")
+    assert len(after) > len(before)
+    assert {tuple(row) for row in before} <= {tuple(row) for row in after}
 
 
 def test_a_night_that_is_watched_again_finds_the_same(settings: Settings) -> None:

@@ -13,11 +13,13 @@ import pytest
 from msgspec.structs import replace
 
 from ltr_pipeline.errors import RegistryError, SettingsError, SourceError
+from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.folders import record_of
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, REPORT, TRAINED
 from ltr_pipeline.runs import run
 from ltr_pipeline.runs.run import Json
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.weights import decode, encode
 from support.documents import document
@@ -243,7 +245,7 @@ def test_what_comes_after_a_run_started_does_not_change_what_it_reads(settings: 
     extract(settings, NIGHT + DAY)
     later = inputs(settings, "20250716_0215")
     assert later["champion"] == "20250714_0215"
-    assert later["partitions"] == ["events/date=2025-07-15", "events/date=2025-07-16"]
+    assert later["partitions"] == [folder_of(night_of(day)) for day in (NIGHT, NIGHT + DAY)]
 
 
 def test_a_backfill_reads_no_source(settings: Settings, tmp_path: Path) -> None:
@@ -253,7 +255,7 @@ def test_a_backfill_reads_no_source(settings: Settings, tmp_path: Path) -> None:
     assert handed["counts"] == {}
     past = inputs(settings, "20250714_0215")
     assert past["landed"] is None
-    assert past["partitions"] == ["events/date=2025-07-15"]
+    assert past["partitions"] == [folder_of(night_of(NIGHT))]
 
 
 def test_a_night_that_would_mix_worlds_lands_nothing_and_a_run_that_has_begun_goes_on(

@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from ltr_pipeline.events.partitions import landed
 from ltr_pipeline.monitoring.arrivals import arrival_alerts
 from ltr_pipeline.monitoring.drift import drift_report
 from support.landing import Site
@@ -72,6 +73,23 @@ def test_a_feature_that_has_become_text_alerts(site):
 def test_a_day_whose_night_has_not_come_is_not_looked_at(site):
     assert arrival_alerts(site.data, list(site.partitions(TODAY)), TODAY) == []
     assert arrival_alerts(site.data, ["events/date=2025-07-17"], TODAY) == []
+
+
+def test_what_the_hours_brought_counts_together(site):
+    """Not what the night of the day itself brought: that is of the day before."""
+    hours = [dt.datetime.combine(TODAY, dt.time(hour, 35), dt.UTC) for hour in (3, 9, 15)]
+    text = lists(30, TODAY, features=FEATURES | {"S": "0.8"})
+    site.night(hours[0], [*lists(30, TODAY), *text[:10]])
+    site.night(hours[1], [*lists(30, TODAY), *text[10:]])
+    site.night(hours[2], lists(20, TODAY - 30 * DAY))
+    last = dt.datetime.combine(TODAY + DAY, dt.time(0, 35), dt.UTC)
+    site.night(last, lists(20, TODAY + 400 * DAY))
+    site.night(TODAY + DAY, lists(50, TODAY + DAY))
+    folders = [one.folder for one in landed(site.data)]
+    future, past, kind = (alert.what for alert in arrival_alerts(site.data, folders, TODAY))
+    assert future.startswith("20 of 100 events that landed on 2025-07-16 are stamped more than a day in the future")
+    assert past.startswith("20 of 100 impressions that landed on 2025-07-16 are stamped before 2025-07-12")
+    assert "in 30 records" in kind
 
 
 def test_the_report_takes_them_up(site):

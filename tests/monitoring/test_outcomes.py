@@ -19,6 +19,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.monitoring.outcomes import outcomes, promises_of, windows_of
 from ltr_pipeline.monitoring.records import Figure, Forecast, Outcomes
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.simulate.log import truth, write_log
 from ltr_pipeline.simulate.world import World
 from ltr_pipeline.storage.local import LocalStorage
@@ -54,7 +55,7 @@ def landed(folder: Path, messages: Sequence[Any]) -> LocalStorage:
     log = folder / "audit.log"
     log.write_text("".join(json.dumps(message) + "\n" for message in messages))
     data = LocalStorage(folder / "data")
-    land(data, DAY + dt.timedelta(days=5), FileSource(str(log)), MAPPING, buckets=4, since=SINCE)
+    land(data, night_of(DAY + dt.timedelta(days=5)), FileSource(str(log)), MAPPING, buckets=4, since=SINCE)
     return data
 
 
@@ -178,13 +179,12 @@ def test_a_rating_that_is_none_in_a_landed_table_does_not_count(tmp_path: Path) 
 
 def accept(data: LocalStorage, table: Path) -> None:
     """Let the manifest know an altered table."""
-    from ltr_pipeline.events.manifest import encoded, folder_of, read_manifest
+    from ltr_pipeline.events.manifest import encoded, read_manifest
     from ltr_pipeline.events.tables import file_info
 
-    date = DAY + dt.timedelta(days=5)
-    manifest = read_manifest(data, date)
+    manifest = read_manifest(data, night_of(DAY + dt.timedelta(days=5)))
     files = [file_info(table, info.rows) if info.name == table.name else info for info in manifest.files]
-    data.put(f"{folder_of(date)}/manifest.json", encoded(replace(manifest, files=files)))
+    data.put(f"{manifest.partition.folder}/manifest.json", encoded(replace(manifest, files=files)))
 
 
 def registry(folder: Path, **metrics: Any) -> Registry:
@@ -255,7 +255,7 @@ def lived(folder: Path, worlds: Sequence[World]) -> LocalStorage:
     for ahead, world in enumerate(worlds):
         write_log(log, world, FIRST + dt.timedelta(days=ahead), 1, append=ahead > 0)
         date = FIRST + dt.timedelta(days=ahead + 1)
-        land(data, date, FileSource(str(log)), MAPPING, buckets=2, since=SINCE)
+        land(data, night_of(date), FileSource(str(log)), MAPPING, buckets=2, since=SINCE)
     return data
 
 

@@ -120,9 +120,9 @@ def test_the_service_writes_below_monitoring_and_nowhere_else(stack: Stack) -> N
     assert refused(registry.put, "latest/ltr_weights.json", b"{}")
     assert refused(registry.delete, "latest/ltr_weights.json")
     assert refused(data.put, f"runs/{A}/decision.json", b"{}")
-    assert refused(data.get, "events/date=2025-07-15/feedback-000.parquet")
-    assert refused(data.get, "events/date=2025-07-15/quarantine.jsonl")
-    assert refused(data.put, "events/date=2025-07-15/manifest.json", b"{}")
+    assert refused(data.get, "events/date=2025-07-15/run=20250715_0215/feedback-000.parquet")
+    assert refused(data.get, "events/date=2025-07-15/run=20250715_0215/quarantine.jsonl")
+    assert refused(data.put, "events/date=2025-07-15/run=20250715_0215/manifest.json", b"{}")
     assert refused(data.get, f"runs/{A}/evidence.json")
     assert refused(data.keys, "")
     assert refused(monitoring.delete, "metrics/2025-07-15/1.json")
@@ -131,8 +131,8 @@ def test_the_service_writes_below_monitoring_and_nowhere_else(stack: Stack) -> N
 def test_the_service_reads_what_the_board_shows(stack: Stack) -> None:
     night, service = (stack.storage(login, "data") for login in (stack.night, stack.service))
     shown = [
-        "events/date=2025-07-15/impressions-000.parquet",
-        "events/date=2025-07-15/manifest.json",
+        "events/date=2025-07-15/run=20250715_0215/impressions-000.parquet",
+        "events/date=2025-07-15/run=20250715_0215/manifest.json",
         f"runs/{A}/report.html",
     ]
     for key in shown:

@@ -23,8 +23,10 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from deploy.native.kafka import lacking
+from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.local.ports import free_ports
 from ltr_pipeline.local.programs import members
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.variables import VARIABLES
 from support import servers
@@ -191,7 +193,11 @@ def test_produced_events_become_a_version_in_minio(stack: dict[str, str], api: A
     day = run["logical_date"][:10]
     latest = json.load(s3.get_object(Bucket=stack["S3_BUCKET"], Key="ltr/latest/ltr_weights.json")["Body"])
     assert latest["version"] == f"{day.replace('-', '')}_0215"
-    manifest = json.load(s3.get_object(Bucket=stack["S3_BUCKET"], Key=f"data/events/date={day}/manifest.json")["Body"])
+    manifest = json.load(
+        s3.get_object(
+            Bucket=stack["S3_BUCKET"], Key=f"data/{folder_of(night_of(dt.date.fromisoformat(day)))}/manifest.json"
+        )["Body"]
+    )
     assert sent > 31 * 200
     assert stack["KAFKA_TOPIC"] in json.dumps(manifest)
     (version,) = json.loads(ltr(stack, tmp_path, "versions", "--json"))

@@ -12,6 +12,7 @@ from deploy.native.kafka import KafkaServer
 from ltr_pipeline.errors import SettingsError, SourceError, SourceUnavailableError
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.runs import extract
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from support.small import DAY, FIRST, NIGHT, WORLD, small_settings
@@ -45,7 +46,7 @@ def simulated(folder: Path, days: int) -> Iterator[bytes]:
 
 
 def landed(settings: Settings, night: dt.date = NIGHT, *, last_try: bool = True) -> Manifest:
-    return extract.land(settings, night, SINCE, last_try=last_try, source=None)
+    return extract.land(settings, night_of(night), SINCE, last_try=last_try, source=None)
 
 
 def test_a_topic_is_read_and_the_log_left_alone(settings: Settings, topic: Topic, tmp_path: Path) -> None:

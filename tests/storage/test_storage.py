@@ -68,6 +68,15 @@ def test_keys_are_sorted_and_below_the_folder(storage):
     assert storage.keys("a") == []
 
 
+def test_folders_are_sorted_and_directly_in_the_folder(storage):
+    for key in ("b/2", "b/10/x", "b/10/y/z", "b/1/x", "bc/1", "a"):
+        storage.put(key, b"")
+    assert storage.folders() == ["b", "bc"]
+    assert storage.folders("b") == ["1", "10"]
+    assert storage.folders("b/10") == ["y"]
+    assert storage.folders("bc") == storage.folders("none") == storage.folders("a") == []
+
+
 def test_create_never_overwrites(storage):
     storage.create("k", b"first")
     with pytest.raises(AlreadyExistsError, match="never overwritten"):

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ltr_pipeline.events.manifest import read_manifest
+from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.report.artefacts import DATASET
+from ltr_pipeline.schedule import night_of
 from support.disturbed import (
     FORMER,
     LATTER,
@@ -361,7 +363,7 @@ def redelivered(site: Site, chance: random.Random) -> Tally:
     same = [run.key("model.txt"), *(key for key in twin if key.startswith(run.key("dataset/")))]
     found = night.artefacts()
     tally.broken += [f"{key} is not as in an undisturbed night" for key in same if found[key] != twin[key]]
-    read = read_manifest(night.settings.data, night.date).read
+    read = read_manifest(night.settings.data, night_of(night.date)).read
     if read < 2 * len(site.messages):
         tally.broken.append(f"only {read} records were read")
     if not run.read(DATASET).impressions.duplicates:
@@ -378,7 +380,7 @@ def arriving(site: Site, chance: random.Random) -> Tally:
     night = site.after_first()
     data = night.settings.data
     attempt = night.attempt("extract_events")
-    while not data.exists(f"events/date={night.date}/range.json") and not attempt.ended(0.01):
+    while not data.exists(f"{folder_of(night_of(night.date))}/range.json") and not attempt.ended(0.01):
         pass
     attempt.kill()
     attempt.outcome()

@@ -27,12 +27,14 @@ from uuid import uuid4
 from deploy.native.kafka import KafkaServer
 from deploy.native.minio import BUCKET, S3Server
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.events.manifest import Manifest, manifest_of, read_manifest, read_quarantine
+from ltr_pipeline.events.partitions import landed_at
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import CHAIN, LAST
 from ltr_pipeline.report.artefacts import DATASET
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Json, Run
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.versions.weights import decode
@@ -243,14 +245,14 @@ def broken_accounts(night: Night) -> list[str]:
     """Which sums of the accounting do not hold; a night in which nothing landed yet has none."""
     broken = []
     data = night.settings.data
-    if data.exists(f"events/date={night.date}/manifest.json"):
-        manifest = read_manifest(data, night.date)
+    if partition := landed_at(data, night_of(night.date)):
+        manifest = manifest_of(data, partition.folder)
         parts = manifest.impressions + manifest.feedback + manifest.quarantined + manifest.ignored
         if manifest.read != parts:
             broken.append(f"{manifest.read} records were read, {parts} are accounted for")
-        if manifest.quarantined != len(list(read_quarantine(data, night.date))):
+        if manifest.quarantined != len(list(read_quarantine(data, partition.folder))):
             broken.append("the quarantine does not hold what the manifest says")
-        broken += _gaps(read_manifest(data, NIGHT), manifest)
+        broken += _gaps(read_manifest(data, night_of(NIGHT)), manifest)
     if dataset := night.run.read_if_there(DATASET):
         for account in (dataset.impressions, dataset.feedback):
             if account.landed != account.used + account.duplicates + sum(account.dropped.values()):

@@ -20,6 +20,7 @@ import pandas as pd  # noqa: F401 - pyarrow imports it when it makes its first s
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from support.killing import die, finish, fork
 
@@ -30,7 +31,7 @@ RANDOM_KILLS = 12
 
 def landing(root: Path, log: Path) -> None:
     """Land the log below `root`."""
-    land(LocalStorage(root), DAY, FileSource(log), load_mapping(), buckets=1, since=SINCE)
+    land(LocalStorage(root), night_of(DAY), FileSource(log), load_mapping(), buckets=1, since=SINCE)
 
 
 def kill_everywhere(folder: Path, log: Path) -> None:

@@ -11,6 +11,7 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.jobs.chain import CHAIN
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.runs.run import Json, Run
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
@@ -81,4 +82,4 @@ def land_days(data: Path, days: int) -> None:
     log = data.with_name("landed.log")
     write_log(log, WORLD, FIRST, days)
     source, since = FileSource(str(log)), dt.datetime.combine(FIRST, dt.time(), dt.UTC)
-    land(LocalStorage(data), FIRST + (days + 1) * DAY, source, load_mapping(), buckets=2, since=since)
+    land(LocalStorage(data), night_of(FIRST + (days + 1) * DAY), source, load_mapping(), buckets=2, since=since)

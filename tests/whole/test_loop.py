@@ -20,6 +20,7 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate import draw
 from ltr_pipeline.simulate.draw import Visits, visits
@@ -167,4 +168,4 @@ def account(settings: Settings, date: dt.date, *, lists: int, rows: int) -> None
     assert answers.dropped == {"impression_dropped": answers.used}
     assert 2 * answers.used == answers.landed - answers.duplicates
     assert manifest.train.rankings + manifest.valid.rankings + manifest.test.rankings == lists
-    assert read_manifest(settings.data, date).unknown_features == []
+    assert read_manifest(settings.data, night_of(date)).unknown_features == []

@@ -18,13 +18,16 @@ from ltr_pipeline.errors import LtrError, SettingsError, SourceError, SourceUnav
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import Manifest, read_manifest, read_quarantine
+from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.events.sources import consume
 from ltr_pipeline.events.sources import kafka as room
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.kafka.connection import KafkaConnection
 from ltr_pipeline.mapping import load_mapping
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
+from support.landinghistory import WRITES, History
 from support.messages import answered, line, shown
 from support.topics import CLIENTS, EARLY, Topic, bounds, contents, everything, lines_of
 
@@ -48,9 +51,32 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(consume, name, value)
 
 
+SIXTEENTH = folder_of(night_of(dt.date(2025, 7, 16)))
+
+
 def landing(data: LocalStorage, day: int, source: Any, **options: Any) -> Manifest:
     since = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
-    return land(data, dt.date(2025, 7, day), source, load_mapping(), buckets=2, since=since, **options)
+    return land(data, night_of(dt.date(2025, 7, day)), source, load_mapping(), buckets=2, since=since, **options)
+
+
+# ---- nights and hours -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 8))])
+def test_however_runs_land_every_message_lands_once(kafka: KafkaServer, seed: int, tmp_path: Path) -> None:
+    """Nights and hours, retries, runs that are killed and late ones; each message is an item of its own."""
+    chance, topic = random.Random(seed), Topic(kafka, 2)
+
+    def write(names: list[str]) -> None:
+        for name in names:
+            topic.send(shown(lawyer=name), partition=int(name) % 2)
+
+    history = History(tmp_path / "data", topic.source, write, night_of(dt.date(2025, 7, 16)))
+    history.begin(former=bool(seed % 2))
+    for _ in range(14):
+        kind = chance.choice(["hour", "hour", "night", "retry", "late"])
+        history.step(kind, chance.randint(1, 5), chance.randint(0, 2 * WRITES))
+    history.check()
 
 
 # ---- content --------------------------------------------------------------------------------------------------------
@@ -134,7 +160,7 @@ def test_binary_messages_are_quarantined(kafka: KafkaServer, client: str, tmp_pa
     topic.send(*(b"\x00\x00\x00\x00\x07" + noise.randbytes(1 + n) for n in range(200)), shown())
     manifest = landing(LocalStorage(tmp_path), 16, topic.source(client))
     assert (manifest.read, manifest.impressions, manifest.quarantined) == (201, 1, 200)
-    assert len(list(read_quarantine(LocalStorage(tmp_path), manifest.date))) == 200
+    assert len(list(read_quarantine(LocalStorage(tmp_path), manifest.partition.folder))) == 200
 
 
 @on_both
@@ -268,7 +294,7 @@ def test_what_retention_took_is_recorded_and_the_rest_is_read(kafka: KafkaServer
     manifest = landing(data, 17, topic.source(client))
     assert (manifest.read, manifest.impressions, manifest.records_lost) == (4, 4, 7)
     assert [(lost.source, lost.partition, lost.start, lost.end) for lost in manifest.lost] == [(topic.name, 0, 1, 8)]
-    assert read_manifest(data, manifest.date) == manifest
+    assert read_manifest(data, night_of(manifest.date)) == manifest
     assert landing(data, 18, topic.source(client)).lost == []
 
 
@@ -326,7 +352,7 @@ def test_a_retry_lands_the_same_bytes(kafka: KafkaServer, client: str, tmp_path:
     for part in range(2):
         topic.send(*(shown(case=f"case-{n}") for n in range(300)), answered(), b"bad", None, partition=part)
     once = landing(data, 16, topic.source(client))
-    data.delete("events/date=2025-07-16/manifest.json")
+    data.delete(f"{SIXTEENTH}/manifest.json")
     topic.send(shown(case="late"))
     other = CLIENTS[client == CLIENTS[0]]
     assert landing(data, 16, topic.source(other)) == once
@@ -461,7 +487,7 @@ def test_a_fallback_replaces_the_stored_range_and_loses_nothing(kafka: KafkaServ
     source.read = lambda span: topic.source(bootstrap_servers=AWAY, timeout_seconds=0.5).read(span)  # away by now
     with pytest.raises(SourceUnavailableError) as away:
         landing(data, 16, source)
-    assert b'"kafka"' in data.get("events/date=2025-07-16/range.json")
+    assert b'"kafka"' in data.get(f"{SIXTEENTH}/range.json")
     fallen_back = landing(data, 16, FileSource(log), fallback=str(away.value))
     assert (fallen_back.range.source, fallen_back.impressions) == ("files", 1)
     assert AWAY in fallen_back.fallback
@@ -474,7 +500,7 @@ def test_a_stored_range_of_files_is_replaced_when_kafka_is_back(kafka: KafkaServ
     topic.send(shown(case="from the topic"))
     log.write_bytes(line(shown()) + b"\n")
     landing(data, 16, FileSource(log), fallback="no broker")
-    data.delete("events/date=2025-07-16/manifest.json")  # it was killed before it was complete
+    data.delete(f"{SIXTEENTH}/manifest.json")  # it was killed before it was complete
     assert landing(data, 16, topic.source()).range.source == "kafka"
     assert landing(data, 17, FileSource(log), fallback="no broker").impressions == 1
 

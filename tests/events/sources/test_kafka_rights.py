@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from deploy.native.kafka import PASSWORD, USER, KafkaServer, lacking
 from ltr_pipeline import doctor
 from ltr_pipeline.errors import SourceError, SourceUnavailableError
-from ltr_pipeline.events.manifest import landed_dates
+from ltr_pipeline.events.partitions import landed_dates
 from ltr_pipeline.runs import extract
+from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import load_settings
 from support import servers
 from support.messages import shown
@@ -99,7 +100,7 @@ def test_a_user_who_may_not_read_the_topic_is_told_and_no_files_are_read(
     grant(topic, "READ GROUP", *rights)
     lacks = rf"KAFKA_TOPIC {topic.name}: the user '{USER}' lacks the right Read on this topic"
     with pytest.raises(SourceError, match=lacks) as caught:
-        extract.land(settings(topic, tmp_path, client), NIGHT, SINCE, last_try=True, source=None)
+        extract.land(settings(topic, tmp_path, client), night_of(NIGHT), SINCE, last_try=True, source=None)
     assert not isinstance(caught.value, SourceUnavailableError)
     assert PASSWORD not in str(caught.value)
     assert landed_dates(settings(topic, tmp_path).data) == []
@@ -116,7 +117,7 @@ def test_a_user_who_may_not_read_the_group_lands_and_is_told(topic: Topic, clien
         source.commit(span)
     assert not isinstance(caught.value, SourceUnavailableError)
     with capture_logs() as told:
-        landed = extract.land(settings(topic, tmp_path, client), NIGHT, SINCE, last_try=True, source=None)
+        landed = extract.land(settings(topic, tmp_path, client), night_of(NIGHT), SINCE, last_try=True, source=None)
     assert (landed.range.source, landed.impressions, landed.fallback) == ("kafka", 1, "")
     assert [entry for entry in told if entry["log_level"] == "warning" and lacks in str(entry)]
 
