@@ -22,14 +22,14 @@ from ltr_pipeline.dataset.build import events
 from ltr_pipeline.dataset.features.source import Sources
 from ltr_pipeline.errors import LtrError, SourceError
 from ltr_pipeline.events.chain import partitions_for
-from ltr_pipeline.events.partitions import landed, landed_dates
+from ltr_pipeline.events.partitions import landed, landed_dates, newest
 from ltr_pipeline.gate.rivals import load_rival
 from ltr_pipeline.jobs.forecasts import forecasts_of
 from ltr_pipeline.monitoring.alerts import standing
 from ltr_pipeline.monitoring.drift import TRAILING_DAYS, drift_report
 from ltr_pipeline.monitoring.export import export
 from ltr_pipeline.monitoring.falls import USUAL_DAYS
-from ltr_pipeline.monitoring.outcomes import outcomes, promises_of
+from ltr_pipeline.monitoring.outcomes import Promises, outcomes, promises_of
 from ltr_pipeline.monitoring.records import DriftReport, Forecast, NightRecord, Outcomes, PostedMetrics, Record
 from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report import notify
@@ -65,17 +65,17 @@ def due(settings: Settings | None = None, night: dt.date | str | None = None) ->
         Nothing has landed, or not the night that is asked for.
     """
     settings = settings or load_settings()
-    nights = landed_dates(settings.data, CATCHES_UP if night is None else None)
-    if not nights:
+    last = newest(settings.data)
+    if last is None:
         raise SourceError(f"nothing has landed in {settings.data.uri()}; `ltr run` lands events")
+    nights = landed_dates(settings.data, CATCHES_UP if night is None else None)
     if night is not None:
         night = dt.date.fromisoformat(night) if isinstance(night, str) else night
         if night not in nights:
             raise SourceError(f"no events landed in the night of {night}; nights that did: {nights[0]} to {nights[-1]}")
         return [night.isoformat()]
     watched = {date + DAY for date in History(settings.data).dates(DriftReport)}
-    until = max(one.moment for one in landed(settings.data, nights[-1]))
-    return [date.isoformat() for date in nights if date not in watched and night_of(date) <= until]
+    return [date.isoformat() for date in nights if date not in watched and night_of(date) <= last.moment]
 
 
 def watch(settings: Settings, night: dt.date | None = None) -> Iterator[tuple[dt.date, DriftReport, list[Outcomes]]]:
@@ -144,16 +144,17 @@ def _of_days(settings: Settings, days: Iterable[dt.date]) -> dict[str, str]:
 
 def _watch_outcomes(settings: Settings, night: dt.date) -> list[Outcomes]:
     """Measure the day that has matured by a night, and have an early look at a later one."""
-    found = watch_matured(settings, night)
-    return found if settings.attribution_days <= EARLY_DAYS else found + _watch_day(settings, night, EARLY_DAYS)
+    promises = promises_of(settings.registry)
+    ages = dict.fromkeys([settings.attribution_days, min(EARLY_DAYS, settings.attribution_days)])
+    return [one for age in ages for one in _watch_day(settings, night, age, promises)]
 
 
 def watch_matured(settings: Settings, night: dt.date) -> list[Outcomes]:
     """Measure the day whose feedback is complete by a night, of each version that it was shown, and keep it."""
-    return _watch_day(settings, night, settings.attribution_days)
+    return _watch_day(settings, night, settings.attribution_days, promises_of(settings.registry))
 
 
-def _watch_day(settings: Settings, night: dt.date, age: int) -> list[Outcomes]:
+def _watch_day(settings: Settings, night: dt.date, age: int, promises: Promises) -> list[Outcomes]:
     """Measure the day whose feedback is so many days old."""
     day, history = night - (1 + age) * DAY, History(settings.data)
     occasions, partitions = settings.calendar.on(day), _landed(settings, night - DAY, day)
@@ -165,7 +166,7 @@ def _watch_day(settings: Settings, night: dt.date, age: int) -> list[Outcomes]:
         attribution_days=settings.attribution_days,
         age_days=age,
         skew_seconds=settings.feedback_skew_seconds,
-        promises=None if occasions else promises_of(settings.registry),
+        promises=None if occasions else promises,
         former=_comparable(settings.calendar, history, day),
         forecasts=_forecasts(settings, partitions, day) if age == settings.attribution_days else None,
         fall_max=settings.outcome_fall_max,
