@@ -118,9 +118,14 @@ class Asking:
         answer = self.answer()
         return answer.choice if answer and (answer.choice == "publish" or answer.question == question) else None
 
-    def ask(self, question: Question) -> None:
-        """Note that a question was asked."""
-        self._write(QUESTION_FILE, question)
+    def asked_until(self, question: str) -> str | None:
+        """Return until when this very question may be answered, in ISO 8601; None where it was not asked before."""
+        before = self.question()
+        return before.until.isoformat() if before and before.id == question else None
+
+    def ask(self, question: str, *, asked: dt.datetime, until: dt.datetime, link: str) -> None:
+        """Note that a question was asked, and where it is answered."""
+        self._write(QUESTION_FILE, Question(about=self.about, id=question, asked=asked, until=until, link=link))
 
     def hear(self, question: str, *, choice: Choice, who: str, why: str, unheard: str | None = None) -> Answer:
         """Store the answer to a question, and return the one that counts: nothing is approved without a reason.

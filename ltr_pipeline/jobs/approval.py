@@ -11,7 +11,7 @@ import datetime as dt
 import structlog
 
 from ltr_pipeline.errors import RegistryError
-from ltr_pipeline.gate.approval import Choice, Question, check_approvable, reason_of
+from ltr_pipeline.gate.approval import Choice, check_approvable, reason_of
 from ltr_pipeline.jobs.nightly import publish_weights
 from ltr_pipeline.report import notify
 from ltr_pipeline.report.artefacts import DECISION, REPORT
@@ -54,12 +54,7 @@ def begin(handed: Json, question: str, settings: Settings | None = None) -> Json
         write_waiting(run)
         latest = run.settings.registry.promoted()
         subject, body = about_run(run.name, decision, latest=latest, report=run.uri(REPORT))
-        before = known.question()
-        return {
-            "subject": subject,
-            "body": body,
-            "until": before.until.isoformat() if before and before.id == question else None,
-        }
+        return {"subject": subject, "body": body, "until": known.asked_until(question)}
 
 
 def tell(handed: Json, question: str, link: str, until: dt.datetime, settings: Settings | None = None) -> None:
@@ -74,8 +69,7 @@ def tell(handed: Json, question: str, link: str, until: dt.datetime, settings: S
             report=run.uri(REPORT),
         )
         notify.send(run.settings.notify_urls, message)
-        known = asking(run)
-        known.ask(Question(about=known.about, id=question, asked=dt.datetime.now(dt.UTC), until=until, link=link))
+        asking(run).ask(question, asked=dt.datetime.now(dt.UTC), until=until, link=link)
         log.info("a person is asked", question=question, until=until.isoformat(), link=link)
 
 

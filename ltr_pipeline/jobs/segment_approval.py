@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import SegmentError
-from ltr_pipeline.gate.approval import Answer, Asking, Choice, Question, said
+from ltr_pipeline.gate.approval import Answer, Asking, Choice, said
 from ltr_pipeline.jobs.segments import check_unchanged, opened
 from ltr_pipeline.monitoring.records import SegmentsTrained
 from ltr_pipeline.monitoring.store import History, remember
@@ -55,9 +55,7 @@ def begin(handed: Sequence[Json], question: str, settings: Settings | None = Non
     if choice := known.settled(question):
         return {"choice": choice}
     subject, body = about_segments([_plain(level) for level in waiting])
-    before = known.question()
-    until = before.until.isoformat() if before and before.id == question else None
-    return {"subject": subject, "body": body, "until": until}
+    return {"subject": subject, "body": body, "until": known.asked_until(question)}
 
 
 def tell(
@@ -67,8 +65,7 @@ def tell(
     settings, waiting = settings or load_settings(), _waiting(handed)
     message = notify.question(TITLE, [_plain(level) for level in waiting], until=until, link=link)
     notify.send(settings.notify_urls, message)
-    known = _asking(waiting, settings)
-    known.ask(Question(about=known.about, id=question, asked=dt.datetime.now(dt.UTC), until=until, link=link))
+    _asking(waiting, settings).ask(question, asked=dt.datetime.now(dt.UTC), until=until, link=link)
 
 
 def answer(

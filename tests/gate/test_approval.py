@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ltr_pipeline.errors import RegistryError
-from ltr_pipeline.gate.approval import Asking, Question, check_approvable, said
+from ltr_pipeline.gate.approval import Asking, check_approvable, said
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.storage.base import Storage
@@ -59,7 +59,7 @@ def test_nothing_is_approved_without_a_reason(asking: Asking, why: str) -> None:
 
 
 def test_a_time_out_says_how_long_was_waited(asking: Asking) -> None:
-    asking.ask(Question(about=asking.about, id=FIRST, asked=NOW, until=NOW + dt.timedelta(minutes=90), link="x"))
+    asking.ask(FIRST, asked=NOW, until=NOW + dt.timedelta(minutes=90), link="x")
     found = asking.hear(FIRST, choice="publish", who="", why="", unheard="")
     assert (found.choice, said(found)) == ("keep", "nobody answered within 90 minutes")
 
