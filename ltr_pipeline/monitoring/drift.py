@@ -247,8 +247,7 @@ class _Report:
 
     def _was_there(self, column: int) -> bool:
         """Tell whether a feature had a value by the first day of the references."""
-        first = self.seen.rows.day[~np.isnan(self.seen.matrix[:, column])].min(initial=self.today)
-        return bool(first <= min(one.days[0] for one in self.against))
+        return self.seen.began(column, self.today) <= min(one.days[0] for one in self.against)
 
     def measures(self, scorer: Scorer | None) -> list[MeasureDrift]:
         columns = dict(self.seen.measures)

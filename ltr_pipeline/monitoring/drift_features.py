@@ -85,9 +85,9 @@ def feature_drift(
     seen: Seen, column: int, settled: Settled, importance: Mapping[str, float] | None
 ) -> tuple[FeatureDrift, Alert | None, float]:
     """Compare one feature; return what is said of it, the alert that it makes, and its design effect (1 = unknown)."""
-    name, values = seen.names[column], seen.matrix[:, column]
+    name = seen.names[column]
     share = importance.get(name, 0.0) if importance else None
-    found, alert, design = _Feature(name, values, seen, settled).judged()
+    found, alert, design = _Feature(seen, column, settled).judged()
     if alert is not None and share is not None and share < _least(len(seen.names)):
         why = f"{alert.what}; it holds {_percent(share)} of the gain of the model in use, so nobody is told"
         found, alert = replace(found, status="fine", reason=why), None
@@ -97,12 +97,13 @@ def feature_drift(
 class _Feature:
     """One feature on a day."""
 
-    def __init__(self, name: str, values: NDArray[np.float32], seen: Seen, settled: Settled) -> None:
-        self.name = name
-        self.values = values
+    def __init__(self, seen: Seen, column: int, settled: Settled) -> None:
+        self.name = seen.names[column]
+        self.values = seen.matrix[:, column]
         self.seen = seen
         self.settled = settled
-        self.there = ~np.isnan(values)
+        self.began = seen.began(column, settled.today)
+        self.there = ~np.isnan(self.values)
         self.now = seen.rows.day == settled.today
         self.missing = float(1 - self.there[self.now].mean())
         before = seen.rows.on(np.array(settled.references[0].days))
@@ -124,13 +125,12 @@ class _Feature:
 
     def references_since_it_began(self) -> list[Former]:
         """Return the references without days before the feature had its first value; none where too little is left."""
-        first = int(self.seen.rows.day[self.there].min(initial=self.settled.today))
-        kept = [one._replace(days=[day for day in one.days if day >= first]) for one in self.settled.references]
+        kept = [one._replace(days=[day for day in one.days if day >= self.began]) for one in self.settled.references]
         enough = (one.days and self.seen.rows.on(np.array(one.days)).sum() >= LEAST_ROWS for one in kept)
         return kept if all(enough) else []
 
     def new(self) -> str:
-        began = dt.date.fromordinal(int(self.seen.rows.day[self.there].min()))
+        began = dt.date.fromordinal(self.began)
         return f"it is new: it has values since {began}, too few days to compare with"
 
     def vanished(self) -> tuple[FeatureDrift, Alert]:

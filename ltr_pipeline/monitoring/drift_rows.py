@@ -102,6 +102,10 @@ class Seen:
         """The days with rows, as ordinals, ascending."""
         return [int(day) for day in self.rows.days]
 
+    def began(self, column: int, otherwise: int) -> int:
+        """Return the day, as an ordinal, of the first value of a feature in a column; `otherwise` where it has none."""
+        return int(self.rows.day[~np.isnan(self.matrix[:, column])].min(initial=otherwise))
+
 
 def read_seen(
     data: Storage,
