@@ -26,6 +26,7 @@ from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schedule import night_of
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.storage.local import LocalStorage
+from support.landinghistory import Killed, KilledError
 from support.messages import answered, shown
 
 FIRST = dt.date(2025, 7, 16)
@@ -198,30 +199,9 @@ def test_a_forgotten_user_is_nowhere_and_the_rest_stays(zone: Zone) -> None:
 def test_a_forget_that_was_killed_is_completed_by_the_next(zone: Zone, tmp_path: Path) -> None:
     """Every write may be the last one."""
 
-    class KilledError(Exception): ...
-
-    class Stopping(LocalStorage):
-        left = 0
-
-        def _count(self) -> None:
-            self.left -= 1
-            if self.left < 0:
-                raise KilledError
-
-        def put(self, key: str, data: bytes) -> None:
-            self._count()
-            super().put(key, data)
-
-        def create(self, key: str, data: bytes) -> None:
-            self._count()
-            super().create(key, data)
-
-        def put_file(self, key: str, path: Path) -> None:
-            self._count()
-            super().put_file(key, path)
-
+    class Stopping(Killed):
         def delete(self, key: str) -> None:
-            self._count()
+            self.count()
             super().delete(key)
 
     calm = tmp_path / "calm"

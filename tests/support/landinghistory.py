@@ -19,7 +19,7 @@ from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.local import LocalStorage
 from support.former import as_former
 
-__all__ = ["WRITES", "History"]
+__all__ = ["WRITES", "History", "Killed", "KilledError"]
 
 DAY, HOUR = dt.timedelta(days=1), dt.timedelta(hours=1)
 SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
@@ -36,21 +36,21 @@ class Killed(LocalStorage):
 
     left = WRITES + 1
 
-    def _count(self) -> None:
+    def count(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise KilledError
 
     def put(self, key: str, data: bytes) -> None:
-        self._count()
+        self.count()
         super().put(key, data)
 
     def create(self, key: str, data: bytes) -> None:
-        self._count()
+        self.count()
         super().create(key, data)
 
     def put_file(self, key: str, path: Path) -> None:
-        self._count()
+        self.count()
         super().put_file(key, path)
 
 
