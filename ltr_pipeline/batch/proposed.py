@@ -18,7 +18,6 @@ __all__ = [
     "APPROVED",
     "COMPLETE",
     "PROPOSED",
-    "REJECTED",
     "SUPERSEDED",
     "Answer",
     "Proposal",
@@ -31,7 +30,6 @@ __all__ = [
 
 PROPOSED: Final = "proposed"
 APPROVED: Final = "approved"
-REJECTED: Final = "rejected"
 SUPERSEDED: Final = "superseded"
 
 Answer = Literal["approved", "rejected"]
