@@ -22,6 +22,7 @@ from typing import Any
 from airflow.sdk import dag, task
 
 from ltr_pipeline.airflow.callbacks import run_failed
+from ltr_pipeline.airflow.links import see_also
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import SEGMENTS
@@ -30,7 +31,7 @@ from ltr_pipeline.schedule import SEGMENTS
 @dag(
     dag_display_name="Classify segments, daily",
     description="Fill the cube of engagement anew by the models in use",
-    doc_md=__doc__,
+    doc_md=__doc__ + see_also(["segments.md"], ["segments"]),
     schedule=SEGMENTS,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

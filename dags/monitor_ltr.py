@@ -27,6 +27,7 @@ from typing import Any
 from airflow.sdk import Param, dag, get_current_context, task
 
 from ltr_pipeline.airflow.callbacks import run_failed
+from ltr_pipeline.airflow.links import see_also
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import MONITORING
@@ -45,7 +46,7 @@ PARAMS = {
 @dag(
     dag_display_name="Watch the ranker, daily",
     description="Compare data with the weeks before, measure outcomes by version, tell what should be looked at",
-    doc_md=__doc__,
+    doc_md=__doc__ + see_also(["monitoring.md"], ["drift", "outcomes", "predictions"]),
     schedule=MONITORING,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

@@ -25,6 +25,7 @@ from typing import Any
 
 from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, dag, get_current_context, task
 
+from ltr_pipeline.airflow.links import see_also
 from ltr_pipeline.airflow.runtime import run_settings, scoring_occasion
 from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import SCORING
@@ -33,7 +34,7 @@ from ltr_pipeline.schedule import SCORING
 @dag(
     dag_display_name="Score rows, daily",
     description="Fill the scores of rows that have none, and recommend items, by the published version",
-    doc_md=__doc__,
+    doc_md=__doc__ + see_also(["database.md"], ["batches", "recommendations"]),
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable(SCORING, timezone="UTC"), assets=[Asset("ltr_weights")]
     ),

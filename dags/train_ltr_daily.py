@@ -66,6 +66,7 @@ from airflow.sdk import (
 from ltr_pipeline.airflow.asking import AskAboutWeights
 from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed
 from ltr_pipeline.airflow.keys import OUTCOME_KEY
+from ltr_pipeline.airflow.links import see_also
 from ltr_pipeline.airflow.runtime import GATE_TABLE, gate_variables, run_request, run_settings
 from ltr_pipeline.airflow.tasks import task_defaults
 from ltr_pipeline.schedule import NIGHTLY
@@ -113,7 +114,7 @@ PARAMS = {
 @dag(
     dag_display_name="Train the ranker, nightly",
     description="Land events, train a LambdaMART ranker, judge it, publish it or keep the former one",
-    doc_md=__doc__ + GATE_TABLE,
+    doc_md=__doc__ + GATE_TABLE + see_also(["airflow.md", "gate.md"], ["overview", "nights"], reports=True),
     schedule=NIGHTLY,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

@@ -29,6 +29,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 
 from ltr_pipeline.airflow.asking import AskAboutSegments
 from ltr_pipeline.airflow.callbacks import run_failed
+from ltr_pipeline.airflow.links import see_also
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.airflow.tasks import task_defaults
 
@@ -45,7 +46,7 @@ PARAMS = {
 @dag(
     dag_display_name="Train segments",
     description="Fit segments of engagement and name them; by hand, never by itself",
-    doc_md=__doc__,
+    doc_md=__doc__ + see_also(["segments.md"], ["segments"]),
     schedule=None,
     start_date=datetime(2025, 1, 1, tzinfo=UTC),
     catchup=False,

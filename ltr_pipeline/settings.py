@@ -203,6 +203,18 @@ class Settings(Channels):
         le=1024,
     )
 
+    board_url: str | None = env(
+        "LTR_BOARD_URL",
+        None,
+        "Board that messages and DAG pages link to, such as http://ranker:8000/board/; empty = no link.",
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$",
+    )
+    docs_url: str | None = env(
+        "LTR_DOCS_URL",
+        None,
+        "Folder of this documentation that DAG pages link to, http(s)://…/docs/; empty = its pages are only named.",
+        pattern=r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$",
+    )
     monitoring_days: int = env(
         "LTR_MONITORING_DAYS",
         400,
@@ -318,6 +330,11 @@ class Settings(Channels):
         """Say which data these settings name: real or simulated, and where they are."""
         registry = f"s3://{self.s3_bucket}" if self.s3_bucket else self.registry_uri
         return f"{'simulated' if self.simulated else 'real'} events; data in {self.data_uri}, registry in {registry}"
+
+    @property
+    def board(self) -> str:
+        """Address of the board, with a slash at its end; empty where none is known."""
+        return f"{self.board_url.rstrip('/')}/" if self.board_url else ""
 
     @cached_property
     def kafka(self) -> KafkaConnection | None:

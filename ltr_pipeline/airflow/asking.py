@@ -87,7 +87,7 @@ class _Ask(HITLBranchOperator):
                 None,
                 type=["null", "string"],
                 title="Reason",
-                description=f"Why. {approve} needs one: without, nothing changes. It is kept, with your name.",
+                description=f"{approve} needs a reason: without one nothing changes. It is recorded with your name.",
             )
         }
         super().__init__(

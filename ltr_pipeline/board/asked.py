@@ -17,6 +17,7 @@ PERIODS: Final = (30, 90, 365)
 
 LONGEST: Final = 256  # characters of a version's name
 FURTHEST: Final = 1_000_000  # pages
+FURTHEST_RUN: Final = 2**63 - 1
 
 
 class Asked(NamedTuple):
@@ -34,6 +35,8 @@ class Asked(NamedTuple):
         Day to tell of; None = the newest.
     version
         Version to tell of; empty = all.
+    run
+        Number of the run of batch scoring to tell of; None = the one that matters most.
     """
 
     days: int = PERIODS[0]
@@ -41,6 +44,7 @@ class Asked(NamedTuple):
     page: int = 1
     date: dt.date | None = None
     version: str = ""
+    run: int | None = None
 
 
 def asked(words: Mapping[str, str]) -> Asked:
@@ -51,7 +55,8 @@ def asked(words: Mapping[str, str]) -> Asked:
     version = words.get("version", "")
     if len(version) > LONGEST:
         raise RequestError(f"version must have at most {LONGEST} characters")
-    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version)
+    run = whole(words, "run", 1, FURTHEST_RUN) if "run" in words else None
+    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version, run)
 
 
 def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHEST) -> int:

@@ -16,6 +16,7 @@ PAGES: Final = {
     "outcomes": "Outcomes",
     "predictions": "Predictions",
     "batches": "Batches",
+    "recommendations": "Recommendations",
     "segments": "Segments",
 }
 """Pages and their titles, in their order."""

@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from ltr_pipeline.board import batches, drift, nights, outcomes, overview, predictions, segments, words
+from ltr_pipeline.board import batches, drift, nights, outcomes, overview, predictions, recommendations, segments, words
 from ltr_pipeline.board.asked import PERIODS, Asked
 from ltr_pipeline.board.facts import Facts
 from ltr_pipeline.board.links import PAGES, Links
+from ltr_pipeline.board.recommendations import Draft, Proposed
 from ltr_pipeline.board.shown import ShownList
 from ltr_pipeline.monitoring.records import DriftReport
 from ltr_pipeline.report import text
@@ -56,6 +57,9 @@ def render(
     *,
     report: DriftReport | None = None,
     lists: Sequence[ShownList] = (),
+    proposed: Proposed | None = None,
+    draft: Draft | None = None,
+    problem: str = "",
 ) -> str:
     """Render a page of `PAGES`.
 
@@ -65,6 +69,8 @@ def render(
         The day that the page of drift tells of.
     lists
         What the page of predictions lists.
+    proposed, draft, problem
+        What the page of recommendations shows; an answer that was refused, and why.
     """
     match name:
         case "overview":
@@ -79,6 +85,8 @@ def render(
             view = predictions.predictions(lists, asked)
         case "batches":
             view = batches.batches(facts, asked)
+        case "recommendations":
+            view = recommendations.recommendations(proposed, draft, problem)
         case _:
             view = segments.segments(facts, asked)
     return _rendered(name, PAGES[name], here, facts=facts, asked=asked, view=view)
@@ -169,6 +177,7 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "CSS": Markup(_style().css),  # noqa: S704 - our own file
+        "LOOKS": recommendations.LOOKS,
         "MEASURES": words.MEASURES,
         "NONE": NONE,
         "PAGES": PAGES,
@@ -179,6 +188,7 @@ def _environment() -> jinja2.Environment:
         "Scale": Scale,
         "counted": words.count,
         "judged": nights.judged,
+        "mark": recommendations.mark,
         "since": overview.since,
         "verdict": nights.verdict,
     }

@@ -27,9 +27,7 @@ def board(html: Path | None) -> None:
         first = write_files(html, Reader(settings.data, settings.registry), newest_lists(settings.data))
         print_line(first.resolve().as_uri())
         return
-    settings = load(ServingSettings)
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104 - only compared
-    here = f"http://{host}:{settings.port}"
+    here = load(ServingSettings).own_url
     with suppress(OSError), urllib.request.urlopen(f"{here}/ltr/health", timeout=SECONDS):  # noqa: S310 - http only
         print_line(f"{here}/board/")
         return

@@ -29,6 +29,8 @@ def up() -> None:
         healthy[service] = lambda: standalone.serves(service, standalone.address(service))
     starting = [program for program in healthy if not program.running()]
     _check_ports(airflow in starting, service in starting)
+    if can_serve:
+        _tell_of_the_board()
     _simulate()
     try:
         with interruptible(), all_or_none(starting, print_line):
@@ -80,6 +82,16 @@ def _check_ports(airflow: bool, service: bool) -> None:
 
         ports["LTR_SERVE_PORT"] = load(ServingSettings).port
     check_free(ports)
+
+
+def _tell_of_the_board() -> None:
+    """Let messages and DAG pages link to the board of the service beside Airflow, unless another one is set."""
+    from ltr_pipeline.serving.settings import ServingSettings
+    from ltr_pipeline.settings import load
+
+    settings = load(ServingSettings)
+    if not settings.board_url:
+        os.environ["LTR_BOARD_URL"] = f"{settings.own_url}/board/"
 
 
 def _simulate() -> None:

@@ -222,7 +222,7 @@ def conclude(nights: Sequence[str], settings: Settings | None = None) -> Json:
     for one in alerts:
         log.warning("alert", about=one.alert.subject, what=one.alert.what, since=str(one.since))
     if any(one.is_news for one in alerts):
-        notify.send(settings.notify_urls, notify.alerts(newest, alerts))
+        notify.send(settings.notify_urls, notify.alerts(newest, alerts, settings.board))
     log.info("watched", nights=len(nights), alerts=len(alerts), rows=rows, removed=removed)
     found: Json = msgspec.to_builtins({"alerts": alerts, "rows": rows, "removed": removed})
     return found

@@ -1,8 +1,8 @@
 """Notifications through Apprise URLs: what is said, and saying it without ever failing or delaying a run.
 
-A message is built by a pure function of records; `send` delivers it to every channel at once, within one deadline,
-and turns whatever goes wrong into a `Delivery`. Addresses hold secrets: of a channel only its scheme and its masked
-host are ever shown.
+A message is built by a pure function of records; `send` delivers it to every channel at once, in the format that each
+shows best (`formats`), within one deadline, and turns whatever goes wrong into a `Delivery`. Addresses hold secrets: of
+a channel only its scheme and its masked host are ever shown.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import apprise
@@ -22,12 +22,13 @@ import structlog
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.monitoring.alerts import Standing
 from ltr_pipeline.printable import printable
+from ltr_pipeline.report import formats
 from ltr_pipeline.report.champion import Alarm
+from ltr_pipeline.report.message import Link, Message, Part, Points
 from ltr_pipeline.report.wording import gate_table
 
 __all__ = [
     "Delivery",
-    "Message",
     "alerts",
     "answered",
     "failure",
@@ -43,14 +44,6 @@ _LONGEST_ERROR = 1500  # characters; chat channels refuse messages of more than 
 _THREAD = "ltr-notify"
 
 log = structlog.get_logger(__name__)
-
-
-class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A notification's text and its urgency; `kind` is Apprise's notify type."""
-
-    title: str
-    body: str
-    kind: Literal["info", "success", "warning", "failure"]
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +62,7 @@ def success(
     alarm: Alarm | None = None,
     note: str = "",
     report: str = "",
+    board: str = "",
 ) -> Message:
     """Say that a version was published.
 
@@ -84,13 +78,13 @@ def success(
         What is to be said of an unfair champion.
     note
         Why it did not move, or anything else worth saying.
-    report
-        Address of the HTML report.
+    report, board
+        Addresses of the HTML report and of the board.
     """
     outcome = f"latest is now {version}." if promoted else "latest stays where it was."
     title = f"LTR {version} published" if promoted else f"LTR {version} published, latest unchanged"
-    body = _body(outcome, _said(alarm), note, gate_table(decision), _report(report))
-    return Message(title=_titled(title, alarm), body=body, kind="warning" if alarm and alarm.raised else "success")
+    parts = (outcome, _said(alarm), note, gate_table(decision), *_links(report, board))
+    return Message(title=_titled(title, alarm), parts=parts, kind="warning" if alarm and alarm.raised else "success")
 
 
 def rejection(
@@ -101,6 +95,7 @@ def rejection(
     alarm: Alarm | None = None,
     note: str = "",
     report: str = "",
+    board: str = "",
 ) -> Message:
     """Say that the gate kept the former version; a normal outcome, not an error.
 
@@ -116,17 +111,16 @@ def rejection(
         What is to be said of an unfair champion.
     note
         Anything else worth saying.
-    report
-        Address of the HTML report.
+    report, board
+        Addresses of the HTML report and of the board.
     """
     outcome = f"{latest} stays in use." if latest else "No version is in use yet."
-    reasons = "\n".join(f"- {reason}" for reason in decision.reasons)
-    body = _body(outcome, _said(alarm), reasons, note, gate_table(decision), _report(report))
-    return Message(title=_titled(f"LTR run {run} not published", alarm), body=body, kind="warning")
+    parts = (outcome, _said(alarm), Points(decision.reasons), note, gate_table(decision), *_links(report, board))
+    return Message(title=_titled(f"LTR run {run} not published", alarm), parts=parts, kind="warning")
 
 
 def question(
-    title: str, said: Sequence[str], *, until: dt.datetime, link: str, table: str = "", report: str = ""
+    title: str, said: Sequence[str], *, until: dt.datetime, link: str, table: Part = "", report: str = ""
 ) -> Message:
     """Say that a person is asked, and where to answer.
 
@@ -145,19 +139,15 @@ def question(
     report
         Address of the HTML report.
     """
-    body = _body(
-        f"Please decide until {until:%Y-%m-%d %H:%M} UTC: {link}",
-        "\n".join(f"- {reason}" for reason in said),
-        "Nothing changes without an answer.",
-        table,
-        _report(report),
-    )
-    return Message(title=title[:_LONGEST_TITLE], body=body, kind="warning")
+    asked = f"Please decide until {until:%Y-%m-%d %H:%M} UTC."
+    unanswered = "Nothing changes without an answer."
+    parts = (asked, Link("Answer", link), Points(said), unanswered, table, Link("Report", report))
+    return Message(title=title[:_LONGEST_TITLE], parts=parts, kind="warning")
 
 
 def answered(title: str, said: Sequence[str]) -> Message:
     """Say what came of a question that was asked."""
-    return Message(title=title[:_LONGEST_TITLE], body=_body(*said), kind="info")
+    return Message(title=title[:_LONGEST_TITLE], parts=tuple(said), kind="info")
 
 
 def resting(
@@ -168,6 +158,7 @@ def resting(
     alarm: Alarm | None = None,
     note: str = "",
     report: str = "",
+    board: str = "",
 ) -> Message:
     """Say that no training was due, and what was found of the version in use; a warning only where that is bad.
 
@@ -183,24 +174,17 @@ def resting(
         What is to be said of it where it is unfair.
     note
         Anything else worth saying.
-    report
-        Address of the HTML report.
+    report, board
+        Addresses of the HTML report and of the board.
     """
     why, *failed = decision.reasons
     outcome = f"{latest} stays in use, and was judged: {why}." if latest else f"No version is in use yet: {why}."
-    body = _body(
-        outcome,
-        _said(alarm),
-        "\n".join(f"- {reason}" for reason in failed),
-        note,
-        gate_table(decision),
-        _report(report),
-    )
+    parts = (outcome, _said(alarm), Points(failed), note, gate_table(decision), *_links(report, board))
     return Message(
         title=_titled(
             f"LTR run {run}: {'no training was due' if not failed else 'no training was due, but a check fails'}", alarm
         ),
-        body=body,
+        parts=parts,
         kind="warning" if failed or (alarm and alarm.raised) else "info",
     )
 
@@ -213,6 +197,7 @@ def failure(
     latest: str | None = None,
     alarm: Alarm | None = None,
     logs: str = "",
+    board: str = "",
 ) -> Message:
     """Say that a task crashed.
 
@@ -226,14 +211,15 @@ def failure(
         The version in use, if known.
     alarm
         What the newest judged night showed of it.
-    logs
-        Address of the task's log.
+    logs, board
+        Addresses of the task's log and of the board.
     """
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     in_use = f"{latest} is in use." if latest else ""
     told = _said(alarm)
-    body = _body(text[: _LONGEST_ERROR - len(told)], in_use, told, f"Log: {logs}" if logs else "")
-    return Message(title=_titled(f"LTR run {run} failed in {task}", alarm), body=body, kind="failure")
+    cut = printable(text)[: _LONGEST_ERROR - len(told)]
+    parts = (cut, in_use, told, Link("Log", logs), Link("Board", board))
+    return Message(title=_titled(f"LTR run {run} failed in {task}", alarm), parts=parts, kind="failure")
 
 
 def alerts(night: dt.date, found: Sequence[Standing], board: str = "") -> Message:
@@ -255,7 +241,7 @@ def alerts(night: dt.date, found: Sequence[Standing], board: str = "") -> Messag
     subjects = ", ".join(dict.fromkeys(one.alert.subject for one in news))
     return Message(
         title=f"LTR {night}: {subjects} should be looked at"[:_LONGEST_TITLE],
-        body=_body(*said, *still, f"Board: {board}" if board else ""),
+        parts=(*said, *still, Link("Board", board)),
         kind="warning",
     )
 
@@ -269,12 +255,8 @@ def _said(alarm: Alarm | None) -> str:
     return str(alarm) if alarm else ""
 
 
-def _body(*parts: str) -> str:
-    return "\n\n".join(printable(part) for part in parts if part)
-
-
-def _report(address: str) -> str:
-    return f"Report: {address}" if address else ""
+def _links(report: str, board: str) -> tuple[Part, Part]:
+    return Link("Report", report), Link("Board", board)
 
 
 def send(urls: Sequence[str], message: Message, *, timeout_seconds: float = 20.0) -> list[Delivery]:
@@ -338,14 +320,62 @@ class _Channel(threading.Thread):
         self.label += f" ({_address(masked)})"
         if service.overflow_mode == apprise.OverflowMode.UPSTREAM:
             service.overflow_mode = apprise.OverflowMode.SPLIT  # rather two messages than a refused one
+        written = _Written.of(self.message, service)
         # Not through an Apprise object: its pool of threads would outlive this one.
         sent = service.notify(
-            title=self.message.title,
-            body=self.message.body,
+            title=written.title,
+            body=written.body,
             notify_type=apprise.NotifyType(self.message.kind),
-            body_format=apprise.NotifyFormat.TEXT,
+            body_format=written.format,
         )
         return "" if sent else "not accepted: unreachable, refused, or wrong credentials"
+
+
+_TEAMS: Final = "workflows"
+_DISCORD: Final = "discord"
+_RENDERS: Final = (_TEAMS, _DISCORD, "guilded", "mmost", "zulip")
+"""Schemes of channels that read title and body as Markdown, even where Apprise calls that text."""
+
+_TEAMS_LONGEST: Final = 20_000
+"""Characters of a card; Apprise would split after 1,000, Teams takes 28 KB."""
+
+
+class _Written(NamedTuple):
+    """A message in the format that a channel shows best; ``?format=`` in its URL asks for another."""
+
+    title: str
+    body: str
+    format: apprise.NotifyFormat
+
+    @classmethod
+    def of(cls, message: Message, service: Any) -> Self:  # noqa: ANN401 - Apprise's own
+        schemes = _schemes(service)
+        renders = bool(schemes.intersection(_RENDERS))
+        chosen = service.resolve_format(apprise.NotifyFormat.MARKDOWN if renders else None)
+        if _TEAMS in schemes:
+            service.body_maxlen = _TEAMS_LONGEST
+        joined = service.title_maxlen <= 0  # then Apprise puts the title into the body, as it is
+        if chosen == apprise.NotifyFormat.HTML:
+            title = formats.html_title(message.title) if joined else formats.quiet(message.title)
+            return cls(title, formats.html(message, tables=not joined), chosen)
+        if chosen == apprise.NotifyFormat.MARKDOWN or renders:
+            escaped = renders or joined
+            title = formats.markdown_title(message.title) if escaped else formats.quiet(message.title)
+            body = formats.markdown(message)
+            splits = len(title) + len(body) >= service.body_maxlen
+            if _TEAMS in schemes or (splits and chosen != apprise.NotifyFormat.MARKDOWN):  # Apprise mends code in that
+                body = formats.markdown(message, code=False)
+            # Apprise would have Discord call the user 5 for each nDCG@5.
+            return cls(title, formats.uncalled(body) if _DISCORD in schemes else body, chosen)
+        return cls(formats.quiet(message.title), formats.plain(message), chosen)
+
+
+def _schemes(service: Any) -> set[str]:  # noqa: ANN401 - Apprise's own
+    """Return the schemes of a channel's URLs."""
+    found: set[str] = set()
+    for one in (service.protocol, service.secure_protocol):
+        found.update([one] if isinstance(one, str) else one or ())
+    return found
 
 
 def _address(masked_url: str) -> str:

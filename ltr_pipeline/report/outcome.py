@@ -127,17 +127,22 @@ def tell(run: Run) -> None:
     ]
     if decision.due:
         notes.insert(2, f"Why it trained: {inputs.because}.")
+    links = {"report": _report(run), "board": run.settings.board}
     if outcome.version is None:
         note = "\n\n".join(filter(None, notes))
         say = notify.rejection if decision.due else notify.resting
-        message = say(run.name, decision, latest=outcome.latest, alarm=unfair, note=note, report=run.uri(REPORT))
+        message = say(run.name, decision, latest=outcome.latest, alarm=unfair, note=note, **links)
     else:
         replaced = _since(outcome, latest)
         note = "\n\n".join(filter(None, [replaced, *notes]))
-        message = notify.success(
-            outcome.version, decision, promoted=not replaced, alarm=unfair, note=note, report=run.uri(REPORT)
-        )
+        message = notify.success(outcome.version, decision, promoted=not replaced, alarm=unfair, note=note, **links)
     notify.send(run.settings.notify_urls, message)
+
+
+def _report(run: Run) -> str:
+    """Return where people read the report: on the board where its address is known, else where it lies."""
+    board = run.settings.board
+    return f"{board}reports/{run.name}" if board else run.uri(REPORT)
 
 
 def _since(outcome: Outcome, latest: str | None) -> str:
@@ -169,7 +174,9 @@ def notify_failure(
     unfair = _last_alarm(settings, latest) if settings and latest else None
     with run_log(folder, style=style, run=run, task=task):
         log.error("run failed", error=str(error), latest=latest)
-        notify.send(urls, notify.failure(run, task, error, latest=latest, alarm=unfair, logs=logs))
+        board = settings.board if settings else ""
+        told = notify.failure(run, task, error, latest=latest, alarm=unfair, logs=logs, board=board)
+        notify.send(urls, told)
 
 
 def _last_alarm(settings: Settings, latest: str) -> Alarm | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from ltr_pipeline.gate.figures import decimal, signed
 from ltr_pipeline.gate.policy import RECENT_DAYS
+from ltr_pipeline.report.message import Table
 
 if TYPE_CHECKING:  # a figure is written without loading what computes it
     from ltr_pipeline.gate.checks.check import Check
@@ -122,10 +123,6 @@ def gate_rows(decision: Decision) -> list[tuple[str, str, str, str, str]]:
     return [(label(c), observed(c), interval(c), limit(c), STATUS[c.status]) for c in decision.checks]
 
 
-def gate_table(decision: Decision) -> str:
-    """Write the gate table as plain text: one line a check, columns aligned where the font is monospaced."""
-    rows = [GATE_COLUMNS, *gate_rows(decision)]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+def gate_table(decision: Decision) -> Table:
+    """Return the gate table as a part of a message."""
+    return Table(GATE_COLUMNS, gate_rows(decision))

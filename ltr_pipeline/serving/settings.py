@@ -182,6 +182,12 @@ class ServingSettings(Settings):
             )
         return self
 
+    @property
+    def own_url(self) -> str:
+        """Where the service is reached on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104 - only compared
+        return f"http://{host}:{self.port}"
+
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """Keys that allow writes."""

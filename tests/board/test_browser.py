@@ -10,19 +10,18 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from ltr_pipeline.batch.rank import rank
 from ltr_pipeline.board.files import write_files
 from ltr_pipeline.board.links import PAGES
-from support import axe, servers
+from support import axe
+from support.browser import chromium
+from support.databases import model, on_sqlite, opened
 from support.history import DAY, DRIFTED, MOVED, name_of, reader_of
+from support.recommending import RANK, candidates
 from support.service import Server
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 KEY = "a-key-for-the-browser"
 PLACES = [
     "",
@@ -35,18 +34,18 @@ WIDTHS = {"phone": 390, "desk": 1280}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        servers.missing("Chromium", f"install the package chromium, for {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        servers.used("Chromium", browser.version)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
 def server(month_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    url = on_sqlite(tmp_path_factory.mktemp("database"))
+    with opened(url) as database:
+        candidates(database, 3)
+        rank(database, "best", RANK, model(), size=100)
     given = {"LTR_DATA_URI": str(month_folder / "data"), "LTR_REGISTRY_URI": str(month_folder), "S3_PREFIX": "registry"}
+    given["LTR_DATABASE_URL"] = url
     with Server(tmp_path_factory.mktemp("service"), given, LTR_API_KEYS=KEY) as server:
         yield server
 
@@ -246,3 +245,27 @@ def test_below_a_prefix_behind_a_proxy_login_and_links_work(browser: Browser, pr
     page.goto(f"{prefixed}/board")
     assert page.url == f"{prefixed}/board/"
     context.close()
+
+
+def test_a_person_marks_a_row_rejects_it_and_approves_the_rest(visit: Visit, server: Server) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": WIDTHS["phone"], "height": 844})
+    page.goto(f"{server.url}/board/recommendations")
+    if page.get_by_role("button", name="Approve").count() == 0:  # answered by the one before, in other colours
+        return
+    page.get_by_role("button", name="Approve").click()  # without a name: the browser asks for it
+    assert page.evaluate("document.activeElement.name") == "who"
+    page.get_by_label("l2 for 1").check()
+    page.get_by_label("to the marked ones alone").check()
+    page.get_by_label("Your name").fill("Ana")
+    page.get_by_label("Reason").fill("on leave")
+    page.get_by_role("button", name="Reject").click()
+    page.get_by_text("5 recommendations of run 1 of best wait for an answer.").wait_for()
+    page.get_by_label("Your name").fill("Ana")
+    page.get_by_label("Reason").fill("")
+    page.get_by_label("Reason").fill("as in the meeting")
+    page.keyboard.press("Enter")  # as the first button does
+    page.get_by_text("Nothing waits for an answer.").wait_for()
+    assert page.get_by_text("Ana, by the board").count() == 6
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"]
+    assert visit.wrong == []

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from ltr_pipeline.board.asked import PERIODS, Asked, asked
+from ltr_pipeline.batch.proposed import Proposal, ProposedRun, Row
+from ltr_pipeline.board.asked import PERIODS, Asked, Page, asked
 from ltr_pipeline.board.facts import Facts, Reader
 from ltr_pipeline.board.links import PAGES, Links
 from ltr_pipeline.board.outcomes import LONGEST as LONGEST_OUTCOMES
 from ltr_pipeline.board.overview import alone
 from ltr_pipeline.board.page import Here, feature_page, login_page, message_page, policy, render
+from ltr_pipeline.board.recommendations import Draft, Proposed
 from ltr_pipeline.board.shown import ShownList
 from ltr_pipeline.errors import RequestError
 from ltr_pipeline.monitoring.records import (
@@ -64,6 +66,21 @@ LISTS = [
     for number in range(60)
 ]
 
+
+def proposed(word: str = "case", *, state: str = "done") -> Proposed:
+    """Recommendations of a run, of which some wait."""
+    rows = [
+        Proposal(
+            query_id=word, item_id=f"{word}-{number}", rank=number, score=50.0, label=word, reasons=word, status=status,
+            answered_by=None if status == "proposed" else word, answer_reason=None if status == "proposed" else word,
+        )
+        for number, status in enumerate(("proposed", "approved", "rejected", "superseded", word), 1)
+    ]  # fmt: skip
+    counts = {row.status: 1 for row in rows}
+    found = ProposedRun(run_id=8, job=word, version=name_of(DAY), state=state, started_at=NOW, counts=counts)
+    return Proposed([found, replace(found, run_id=7, counts={"superseded": 5})], found, Page(rows, 1, 1, len(rows)))
+
+
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -107,7 +124,7 @@ def month(reader: Reader) -> Facts:
 
 def shown(name: str, facts: Facts, words: Asked = Asked(), reader: Reader | None = None, **more: Any) -> Outline:  # noqa: B008
     report = reader.drift(words.date or DAY) if reader else None
-    return Outline(render(name, facts, words, HERE, report=report, lists=LISTS, **more))
+    return Outline(render(name, facts, words, HERE, report=report, lists=LISTS, **{"proposed": proposed(), **more}))
 
 
 def ago(days: int) -> dt.date:
@@ -250,7 +267,9 @@ class TestNothingAndLittle:
         facts = reader_of(tmp_path).facts(NOW)
         page = Outline(render(name, facts, Asked(), HERE))
         assert re.search(r"will stand here|this shows|will be compared here", page.text)
-        assert {"make run", "ltr monitor", "ltr score", "ltr segments train"} & set(page.words)
+        assert {"make run", "ltr monitor", "ltr score", "ltr segments train", "ltr recommendations list"} & set(
+            page.words
+        )
 
     @every_page
     def test_one_day_is_enough(self, name: str, tmp_path: Path) -> None:
@@ -330,7 +349,17 @@ class TestSafety:
         reader = reader_of(tmp_path)
         facts, lists = reader.facts(NOW), [ShownList(at=NOW, query_id=EVIL, version=EVIL, user_id=EVIL, items=[EVIL])]
         pages = [
-            render(name, facts, Asked(version=EVIL), Here(Links(), ranks=EVIL), report=report, lists=lists),
+            render(
+                name,
+                facts,
+                Asked(version=EVIL),
+                Here(Links(), ranks=EVIL),
+                report=report,
+                lists=lists,
+                proposed=proposed(EVIL),
+                draft=Draft(who=EVIL, why=EVIL),
+                problem=EVIL,
+            ),
             feature_page(facts, Asked(), Here(Links(1)), report, EVIL),
             login_page(HERE, EVIL, EVIL),
             message_page(HERE, EVIL, EVIL),
@@ -356,7 +385,9 @@ class TestSafety:
     @every_page
     @pytest.mark.parametrize("depth", [0, 1])
     def test_links_are_relative(self, name: str, depth: int, month: Facts, reader: Reader) -> None:
-        html = render(name, month, Asked(), Here(Links(depth), leave=True), report=reader.drift(DAY), lists=LISTS)
+        html = render(name, month, Asked(), Here(Links(depth), leave=True), report=reader.drift(DAY), lists=LISTS,
+            proposed=proposed(),
+        )  # fmt: skip
         page = Outline(html)
         places = [attributes.get(key) for _, attributes in page.tags for key in ("href", "action") if key in attributes]
         assert len(places) > 8
@@ -371,7 +402,9 @@ class TestSize:
     @pytest.mark.parametrize("days", PERIODS)
     def test_a_year_of_many_features_stays_small(self, name: str, days: int, year_folder: Path) -> None:
         reader = reader_of(year_folder)
-        html = render(name, reader.facts(NOW), Asked(days=days), HERE, report=reader.drift(DAY), lists=LISTS)
+        html = render(
+            name, reader.facts(NOW), Asked(days=days), HERE, report=reader.drift(DAY), lists=LISTS, proposed=proposed()
+        )
         assert len(html.encode()) <= KILOBYTES
         if name == "nights":
             assert html.count("<th scope=") > min(days, 390)  # the year is really there
@@ -509,3 +542,26 @@ def test_graphics_stay_inside_their_frames(name: str, month: Facts, reader: Read
             assert all(-5 <= number <= 1005 for number in numbers(str(path["d"])))
     for circle in page.attributes("circle"):
         assert all(0 <= float(str(circle[key]).rstrip("%")) <= 100 for key in ("cx", "cy"))
+
+
+def test_recommendations_are_answered_by_a_form_where_they_wait() -> None:
+    text = render("recommendations", Facts(at=NOW), Asked(), HERE, proposed=proposed())
+    page = Outline(text)
+    assert "1 recommendation of run 8 of case waits for an answer." in page.text
+    fields = [field["name"] for field in page.attributes("input")]
+    assert fields == ["run", "seen", "row", "which", "which", "who", "why"]
+    assert page.attributes("button")[0] == {"name": "answer", "value": "approved"}
+    for words in ({"proposed": proposed(state="running")}, {"here": Here(Links(files={}))}):
+        given: dict[str, Any] = {"proposed": proposed(), "here": HERE, **words}
+        closed = Outline(render("recommendations", Facts(at=NOW), Asked(), given["here"], proposed=given["proposed"]))
+        assert closed.attributes("input") == []
+
+
+def test_what_was_typed_and_marked_is_there_again_where_an_answer_is_refused() -> None:
+    refused = Draft(run=8, seen=1, who="Ana", why="so", marked=[Row("case", "case-1")], only_marked=True)
+    text = render("recommendations", Facts(at=NOW), Asked(), HERE, proposed=proposed(), draft=refused, problem="no")
+    inputs = {(field["name"], field.get("value")): field for field in Outline(text).attributes("input")}
+    assert "checked" in inputs["row", '["case","case-1"]']
+    assert "checked" in inputs["which", "marked"]
+    assert {("who", "Ana"), ("why", "so")} <= set(inputs)
+    assert 'role="alert" id="problem">No.</p>' in text

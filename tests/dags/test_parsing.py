@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -13,6 +14,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from ltr_pipeline.airflow.bundle import LtrDagBundle
+from ltr_pipeline.board.links import PAGES
 from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.variables import VARIABLES
@@ -142,12 +144,38 @@ def test_a_dag_file_knows_the_jobs_and_what_ties_them_to_airflow_alone(path: Pat
     assert ours <= {"ltr_pipeline.airflow", "ltr_pipeline.jobs", "ltr_pipeline.schedule"}
 
 
+@pytest.mark.parametrize("name", DAGS)
+def test_every_param_explains_itself(bag: DagBag, name: str) -> None:
+    asked = bag.dags[name].params
+    for param in map(asked.get_param, asked):
+        assert param.schema["title"]
+        assert "Default: " in param.description
+
+
+def test_documentation_links_the_board_and_the_docs_where_their_addresses_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LTR_BOARD_URL", "http://ranker:8000/board")
+    monkeypatch.setenv("LTR_DOCS_URL", "https://git.example.org/docs/")
+    linked = {name: dag.doc_md or "" for name, dag in DagBag("dags").dags.items()}
+    assert sorted(linked) == DAGS
+    for doc in linked.values():
+        pages = re.findall(r"\]\(<http://ranker:8000/board/([a-z]*)>\)", doc)
+        assert pages
+        assert set(pages) <= {*PAGES, ""}
+        docs = re.findall(r"\]\(<https://git.example.org/docs/([a-z]+\.md)>\)", doc)
+        assert docs
+        assert all((Path("docs") / page).is_file() for page in docs)
+    assert (
+        "the report of each night stands under [Nights](<http://ranker:8000/board/nights>)" in linked["train_ltr_daily"]
+    )
+    monkeypatch.setenv("LTR_BOARD_URL", "javascript:alert(1)")
+    assert all("where `LTR_BOARD_URL` is set" in (dag.doc_md or "") for dag in DagBag("dags").dags.values())
+
+
 def test_params_say_range_and_default(bag: DagBag) -> None:
     asked = bag.dags["train_ltr_daily"].params
     params = {name: asked.get_param(name) for name in asked}
-    for param in params.values():
-        assert param.schema["title"]
-        assert "Default: " in param.description
     limits = {type(limit).__name__: limit for limit in Settings.model_fields["window_days"].metadata}
     least, most = limits["Ge"].ge, limits["Le"].le
     window = params["window_days"]

@@ -16,8 +16,8 @@ from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.report import notify, outcome
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.history import night_record, refill
+from ltr_pipeline.report.message import Message
 from ltr_pipeline.report.nights import nights
-from ltr_pipeline.report.notify import Message
 from ltr_pipeline.runs.names import run_name
 from ltr_pipeline.runs.run import Run
 from ltr_pipeline.schedule import night_of

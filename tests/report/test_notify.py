@@ -12,10 +12,11 @@ from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.report import notify
 from ltr_pipeline.report.champion import Alarm
-from ltr_pipeline.report.notify import Message, failure, rejection, send, success
+from ltr_pipeline.report.message import Message
+from ltr_pipeline.report.notify import failure, rejection, send, success
 from support.webhook import Server, running
 
-HELLO = Message(title="LTR 20251120_0215 published", body="latest is now 20251120_0215.", kind="success")
+HELLO = Message(title="LTR 20251120_0215 published", parts=("latest is now 20251120_0215.",), kind="success")
 SECRETS = ("hunter2secret", "5f2csecretpath", "bearersecret", "querysecret")
 
 
@@ -38,7 +39,7 @@ def decision(verdict: str, *checks: Check, reasons: list[str] | None = None) -> 
 class TestMessages:
     def test_success_says_what_is_latest_and_shows_the_gate_table(self):
         passed = decision("publish", check("ndcg_at_5", "pass", 0.7123, 0.65, 0.684, 0.74))
-        message = success("20251120_0215", passed, report="file:///r/report.html")
+        message = success("20251120_0215", passed, report="file:///r/report.html", board="http://h/board/")
         assert (message.kind, message.title) == ("success", "LTR 20251120_0215 published")
         assert message.body.splitlines() == [
             "latest is now 20251120_0215.",
@@ -47,6 +48,8 @@ class TestMessages:
             "nDCG@5  0.712     0.684 to 0.740  ≥ 0.650    pass",
             "",
             "Report: file:///r/report.html",
+            "",
+            "Board: http://h/board/",
         ]
 
     def test_a_night_that_was_not_due_is_no_warning_but_where_a_check_fails(self):
@@ -138,8 +141,8 @@ class TestSend:
     def test_a_channel_that_hangs_does_not_hold_up_the_end_of_the_process(self):
         with running(Server(hangs=True)) as server:
             code = (
-                "from ltr_pipeline.report.notify import Message, send\n"
-                f"send(['json://127.0.0.1:{server.port}/?rto=50'], Message(title='t', body='b', kind='info'),"
+                "from ltr_pipeline.report.message import Message\nfrom ltr_pipeline.report.notify import send\n"
+                f"send(['json://127.0.0.1:{server.port}/?rto=50'], Message(title='t', parts=('b',), kind='info'),"
                 " timeout_seconds=0.1)"
             )
             subprocess.run([sys.executable, "-c", code], check=True, timeout=40, capture_output=True)
@@ -161,7 +164,7 @@ class TestSend:
         assert [secret for secret in SECRETS if secret in said] == []
 
     def test_a_long_message_is_split_rather_than_refused(self):
-        long = Message(title="t", body="word " * 20_000, kind="info")
+        long = Message(title="t", parts=("word " * 20_000,), kind="info")
         with running(Server()) as server:
             [delivery] = send([f"json://127.0.0.1:{server.port}/"], long)
         assert delivery.delivered

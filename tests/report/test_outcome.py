@@ -13,7 +13,7 @@ from ltr_pipeline.gate.decision import Champion, Decision
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report import diagnosis, notify, outcome
 from ltr_pipeline.report.artefacts import DECISION, EXAMPLES, OUTCOME, REPORT
-from ltr_pipeline.report.notify import Message
+from ltr_pipeline.report.message import Message
 from ltr_pipeline.runs.run import Run
 from support.documents import document
 from support.small import RUN, simulate, small_settings, up_to

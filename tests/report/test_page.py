@@ -2,11 +2,10 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.fairness import Gap, GroupAccuracy
@@ -17,7 +16,7 @@ from ltr_pipeline.report.diagnosis import Finding
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.page import render
 from ltr_pipeline.report.wording import gate_rows
-from support import servers
+from support.browser import chromium
 from support.nights import (
     DATASET,
     EVIDENCE,
@@ -40,11 +39,6 @@ from support.nights import (
     untrained,
 )
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 EVIL = "<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>{{ 7*7 }}"
 
 every_night = pytest.mark.parametrize("kind", NIGHTS)
@@ -507,13 +501,8 @@ def luminance(colour: str) -> float:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        servers.missing("Chromium", f"install the package chromium, for {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        servers.used("Chromium", browser.version)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
+from ltr_pipeline.report.message import aligned
 from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit
 from support.nights import EVIDENCE
 
@@ -65,7 +66,7 @@ def test_a_check_without_words_is_readable() -> None:
 
 
 def test_the_table_is_aligned() -> None:
-    table = gate_table(DECISION).splitlines()
+    table = aligned(gate_table(DECISION)).splitlines()
     assert len(table) == len(DECISION.checks) + 1
     column = table[0].index("Verdict")
     assert [line[column:] for line in table[1:]] == [STATUS[one.status] for one in DECISION.checks]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -16,28 +18,12 @@ import pytest
 
 from ltr_pipeline.variables import VARIABLES
 from support.airflow import PATIENCE_SECONDS, Api, bundle, environment_of, finished, ltr, toggle, up, wait
+from support.programs import CHECKOUT
 from support.service import Server as Service
 from support.webhook import Server, running
 
 DAG = "train_ltr_daily"
-FOLLOWER = "follow_the_ranker"
-FOLLOWER_FILE = f"""
-from airflow.sdk import Asset, dag, task
-
-WEIGHTS = Asset("ltr_weights")
-
-
-@dag(schedule=[WEIGHTS])
-def {FOLLOWER}():
-    @task
-    def reload(triggering_asset_events=None):
-        return [event.extra["version"] for event in triggering_asset_events[WEIGHTS]]
-
-    reload()
-
-
-{FOLLOWER}()
-"""
+FOLLOWER = "follow_ltr_weights"
 WIDE = "wide"
 WIDE_FILE = f"""
 import os, time
@@ -69,10 +55,10 @@ def webhook() -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory, webhook: Server) -> dict[str, str]:
     home = tmp_path_factory.mktemp("airflow")
-    (home / "follower").mkdir()
-    (home / "follower" / "dag.py").write_text(FOLLOWER_FILE)
-    (home / "follower" / "wide.py").write_text(WIDE_FILE)
-    return environment_of(home, bundle("follower", home / "follower")) | {
+    (home / "wide").mkdir()
+    (home / "wide" / "wide.py").write_text(WIDE_FILE)
+    bundles = [bundle("examples", CHECKOUT / "examples"), bundle("wide", home / "wide")]
+    return environment_of(home, *bundles) | {
         "AIRFLOW_VAR_LTR_FAIRNESS_MAX": "0.2",  # the simulated month ends today: some day 0.05 would not be reached
         "LTR_NOTIFY_URLS": f"json://127.0.0.1:{webhook.port}",
         "WEIGHTS_POLL_SECONDS": "1",
@@ -102,12 +88,52 @@ def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str
     dag = wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     assert dag["is_paused"] is True
     assert "Train, gate and publish" in dag["doc_md"]
+    board = f"http://127.0.0.1:{environment['LTR_SERVE_PORT']}/board/"
+    assert f"the report of each night stands under [Nights](<{board}nights>)" in dag["doc_md"]
     assert health(environment)["simulated"]
     shown = {each["key"]: (each["value"], each["description"]) for each in api("GET", "/api/v2/variables")["variables"]}
     given = {"ltr_fairness_max"}  # by the environment
     assert shown == {each.name: (each.default, each.description) for each in VARIABLES if each.name not in given}
     parts = api("GET", "/api/v2/monitor/health")
     assert {parts[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {"healthy"}
+
+
+def test_the_status_of_the_dag_by_curl_is_as_the_docs_print_it(api: Api) -> None:
+    wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
+    docs = (CHECKOUT / "docs" / "airflow.md").read_text()
+    (printed,) = re.findall(r"^```sh\n(AIRFLOW_URL=.*?)^```", docs, re.MULTILINE | re.DOTALL)
+    login = {"AIRFLOW_USER": api.user, "AIRFLOW_PASSWORD": api.password}
+    script = printed.replace("http://127.0.0.1:8080", api.url)
+    done = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        env={"PATH": os.environ["PATH"], **login},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    said, place = [], 0
+    decoder = json.JSONDecoder()
+    while place < len(done.stdout):
+        found, place = decoder.raw_decode(done.stdout, place)
+        said.append(found)
+        place += len(done.stdout[place:]) - len(done.stdout[place:].lstrip())
+    dag, runs = said
+    assert (dag["dag_id"], dag["is_paused"]) == (DAG, api("GET", f"/api/v2/dags/{DAG}")["is_paused"])
+    assert {run["dag_id"] for run in runs["dag_runs"]} <= {DAG}
+    assert runs["total_entries"] == api("GET", f"/api/v2/dags/{DAG}/dagRuns")["total_entries"]
+    wrong = script.replace("$AIRFLOW_PASSWORD", "wrong")
+    refused = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", wrong],
+        env={"PATH": os.environ["PATH"], **login},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
 
 
 def at_hand(api: Api, dag: str) -> tuple[set[tuple[str, str]], set[int]]:
@@ -122,7 +148,7 @@ def test_the_scheduler_takes_no_task_of_a_run_at_hand(api: Api, environment: dic
     wait("DAG", lambda: api("GET", f"/api/v2/dags/{WIDE}/details"))
     toggle(api, WIDE)
     home = Path(environment["AIRFLOW_HOME"])
-    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(home / "follower")}
+    folder = {"AIRFLOW__CORE__DAGS_FOLDER": str(home / "wide")}
     command = [sys.executable, "-m", "ltr_pipeline.airflow.once", WIDE, "{}"]
     with subprocess.Popen(command, env=environment | folder) as process:
         assert process.wait(PATIENCE_SECONDS) == 0
@@ -153,10 +179,11 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     assert told["title"] == f"LTR {latest['version']} published"
     follower = finished(api, FOLLOWER)
     assert (follower["state"], follower["run_type"]) == ("success", "asset_triggered")
-    got = api(
-        "GET", f"/api/v2/dags/{FOLLOWER}/dagRuns/{follower['dag_run_id']}/taskInstances/reload/xcomEntries/return_value"
-    )
-    assert got["value"] == [latest["version"]]
+    task = f"/api/v2/dags/{FOLLOWER}/dagRuns/{follower['dag_run_id']}/taskInstances/log_published"
+    assert api("GET", f"{task}/xcomEntries/return_value")["value"] == [latest["version"]]
+    logged = json.dumps(api("GET", f"{task}/logs/1"))
+    assert f"version {latest['version']} is in use now: " in logged
+    assert f"ndcg_at_5 {latest['ndcg_at_5']:.4g}" in logged
     note = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}")["note"]
     assert note.startswith(f"Published {latest['version']}: ")
     assert f"`ltr report {latest['version']} --open` shows it" in note

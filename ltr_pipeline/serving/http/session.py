@@ -16,9 +16,10 @@ from functools import lru_cache
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
-from ltr_pipeline.serving.http.auth import known
+from ltr_pipeline.serving.http import auth
+from ltr_pipeline.serving.http.auth import RefusedError, check_own, known
 
-__all__ = ["COOKIE", "Logins", "may_read", "opened", "reads"]
+__all__ = ["COOKIE", "Logins", "may_read", "may_write", "opened", "reads"]
 
 COOKIE: Final = "ltr_board"
 SECONDS: Final = 8 * 3600
@@ -46,6 +47,28 @@ def may_read(headers: Mapping[str, str], keys: Sequence[str], now: Callable[[], 
         return True
     given = headers.get("x-api-key")
     return known(given, keys) if given is not None else reads(headers, keys, now)
+
+
+def may_write(
+    headers: Mapping[str, str], keys: Sequence[str], client: str | None, now: Callable[[], float] = time.time
+) -> None:
+    """Raise an error unless who sends a form of the board may write: as `auth.may_write`, or by a session.
+
+    A session is the browser's, so its request has to say that one of our own pages sends it.
+
+    Raises
+    ------
+    RefusedError
+        There is neither key nor session, or another site's page sends it, or nothing says whose does.
+    """
+    if not keys or "x-api-key" in headers:
+        auth.may_write(headers, keys, client)
+        return
+    check_own(headers)
+    if not reads(headers, keys, now):
+        raise RefusedError(401, "there is no session, or it has ended; log in, and answer again")
+    if "origin" not in headers and "sec-fetch-site" not in headers:
+        raise RefusedError(403, "nothing says which page sends this; use the board's own form, or send X-API-Key")
 
 
 def reads(headers: Mapping[str, str], keys: Sequence[str], now: Callable[[], float] = time.time) -> bool:
