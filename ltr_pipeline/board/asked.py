@@ -37,6 +37,8 @@ class Asked(NamedTuple):
         Version to tell of; empty = all.
     run
         Number of the run of batch scoring to tell of; None = the one that matters most.
+    one, other
+        Versions to compare; empty = those that suggest themselves.
     """
 
     days: int = PERIODS[0]
@@ -45,6 +47,8 @@ class Asked(NamedTuple):
     date: dt.date | None = None
     version: str = ""
     run: int | None = None
+    one: str = ""
+    other: str = ""
 
 
 def asked(words: Mapping[str, str]) -> Asked:
@@ -52,11 +56,17 @@ def asked(words: Mapping[str, str]) -> Asked:
     days = whole(words, "days", PERIODS[0])
     if days not in PERIODS:
         raise RequestError(f"days must be one of {', '.join(map(str, PERIODS))}")
-    version = words.get("version", "")
-    if len(version) > LONGEST:
-        raise RequestError(f"version must have at most {LONGEST} characters")
+    version, one, other = (_version(words, name) for name in ("version", "one", "other"))
     run = whole(words, "run", 1, FURTHEST_RUN) if "run" in words else None
-    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version, run)
+    at = day(words, "until"), whole(words, "page", 1), day(words, "date")
+    return Asked(days, *at, version, run, one, other)
+
+
+def _version(words: Mapping[str, str], name: str) -> str:
+    version = words.get(name, "")
+    if len(version) > LONGEST:
+        raise RequestError(f"{name} must have at most {LONGEST} characters")
+    return version
 
 
 def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHEST) -> int:

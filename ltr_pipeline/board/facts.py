@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import msgspec
 
-from ltr_pipeline.errors import LtrError
+from ltr_pipeline.errors import LtrError, UnknownVersionError
 from ltr_pipeline.monitoring.records import (
     KINDS,
     Alert,
@@ -26,6 +26,7 @@ from ltr_pipeline.runs.names import REPORT_FILE
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Weights
 
 __all__ = ["DAYS", "ByReference", "DriftDay", "Facts", "FeatureDay", "Reader"]
 
@@ -191,6 +192,12 @@ class Reader:
     def report(self, run: str) -> bytes:
         """Return the report of a run; NotFoundError, StorageError."""
         return self.data.get(f"runs/{run}/{REPORT_FILE}")
+
+    def weights(self, version: str) -> Weights:
+        """Return the document of a version; UnknownVersionError, WeightsError, StorageError."""
+        if self.registry is None:
+            raise UnknownVersionError("there is no registry here")
+        return self.registry.documents.stored(version).weights
 
     def _look(self) -> str:
         """Look at ledger and runs, and say what could not be read."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlencode
 
@@ -17,10 +15,12 @@ from ltr_pipeline.board.asked import Asked, asked
 from ltr_pipeline.board.links import PAGES, Links
 from ltr_pipeline.board.recommendations import Draft, draft
 from ltr_pipeline.errors import LtrError, NotFoundError, RequestError, ScoringError
+from ltr_pipeline.board import page
+from ltr_pipeline.board.answers import HEADERS, Answer, Answers
+from ltr_pipeline.board.links import COMPARE, PAGES, Links
 from ltr_pipeline.serving.http import session
 from ltr_pipeline.serving.http.auth import RefusedError, check_own, is_local
 from ltr_pipeline.serving.http.bodies import FORM, BodyError
-from ltr_pipeline.versions.documents import is_id
 
 if TYPE_CHECKING:
     from ltr_pipeline.serving.http.app import Parts
@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["BOARD", "add_board"]
 
 BOARD: Final = "/board/"
-
-HEADERS: Final = {
-    "cache-control": "no-store",
-    "referrer-policy": "same-origin",  # with no-referrer, browsers would send their own forms without an origin
-    "x-content-type-options": "nosniff",
-}
-REPORT_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-)
-FRAMES: Final = "; frame-ancestors 'self'"
 
 UNKNOWN_KEY: Final = "This key is not known."
 CROWDED: Final = "Too many keys are being tried; wait a moment."
@@ -61,6 +51,7 @@ class _Board:
         self._parts = parts
         self._keys = parts.settings.keys
         self._logins = session.Logins()
+        self._answers = Answers(parts.kept)
 
     def slash(self) -> Response:
         return _to("board/")
@@ -69,36 +60,24 @@ class _Board:
         return self._shown(request, "overview")
 
     def named(self, request: Request, name: str) -> Response:
-        if name in PAGES and name != "overview":
-            return self._shown(request, name)
-        return self._barred(request) or _missing(self._here(request), "there is no such page")
+        return self._shown(request, "" if name == "overview" else name)
+
+    def compare(self, request: Request) -> Response:
+        here = self._here(request)
+        return self._barred(request) or _page(self._answers.compare(request.query_params, here))
 
     def feature(self, request: Request, feature: str) -> Response:
         here = self._here(request, 1)
-
-        def told() -> Response:
-            words = asked(request.query_params)
-            report = self._parts.kept.report(words.date)
-            found = page.feature_page(self._parts.kept.facts(), words, here, report, feature)
-            return _page(found) if found else _missing(here, "nothing is known of this feature on that day")
-
-        return self._barred(request, 1) or _told(told, here)
+        return self._barred(request, 1) or _page(self._answers.feature(feature, request.query_params, here))
 
     def report(self, request: Request, run: str) -> Response:
-        here = self._here(request, 1)
-
-        def told() -> Response:
-            with suppress(NotFoundError):
-                if is_id(run):
-                    return _page(self._parts.kept.reader.report(run), policy=REPORT_POLICY)
-            return _missing(here, "there is no report of this night")
-
-        return self._barred(request, 1) or _told(told, here)
+        return self._barred(request, 1) or _page(self._answers.report(run, self._here(request, 1)))
 
     def login(self, request: Request) -> Response:
         if session.may_read(request.headers, self._keys):
             return _to("./")
-        return _page(page.login_page(self._here(request), _goal(request.query_params.get("goal", ""))))
+        goal = _goal(request.query_params.get("goal", ""))
+        return _page(Answer(page.login_page(self._here(request), goal)))
 
     async def enter(self, request: Request) -> Response:
         if away := self._foreign(request):
@@ -108,7 +87,7 @@ class _Board:
         allowed = await self._logins.allow(key, self._keys)
         if not allowed:
             said, status = (CROWDED, 429) if allowed is None else (UNKNOWN_KEY, 401)
-            return _page(page.login_page(self._here(request), goal, said), status)
+            return _page(Answer(page.login_page(self._here(request), goal, said), status))
         answer = _to(f"./{goal}")
         value = await run_in_threadpool(session.opened, key)
         answer.headers["set-cookie"] = _cookie(request, value, session.SECONDS)
@@ -176,6 +155,12 @@ class _Board:
             return _page(page.render(name, kept.facts(), words, here, report=report, lists=lists))
 
         return self._barred(request) or _told(told, here)
+        here = self._here(request)
+        if barred := self._barred(request):
+            return barred
+        if name == "predictions" and not self._keys and not _is_local(request):
+            return _page(Answer(page.message_page(here, PAGES[name], OTHERS), 403))
+        return _page(self._answers.page(name, request.query_params, here))
 
     def _here(self, request: Request, depth: int = 0) -> page.Here:
         leave = bool(self._keys) and session.reads(request.headers, self._keys)
@@ -187,7 +172,7 @@ class _Board:
             return None
         if "x-api-key" in request.headers:
             told = page.message_page(page.Here(Links(depth)), "No entry", "the key in X-API-Key is not known")
-            return _page(told, 403)
+            return _page(Answer(told, 403))
         goal = request.url.path.partition(BOARD)[2] + (f"?{request.url.query}" if request.url.query else "")
         return _to(f"{'../' * depth}login" + (f"?{urlencode({'goal': goal})}" if goal else ""))
 
@@ -196,7 +181,8 @@ class _Board:
         try:
             check_own(request.headers)
         except RefusedError as error:
-            return _page(page.message_page(page.Here(Links()), "No entry", str(error)), error.status)
+            told = page.message_page(page.Here(Links()), "No entry", str(error))
+            return _page(Answer(told, error.status))
         return None
 
 
@@ -209,6 +195,7 @@ def add_board(app: FastAPI, parts: Parts) -> None:
         ("/board/login", board.login),
         ("/board/drift/{feature:path}", board.feature),
         ("/board/reports/{run}", board.report),
+        (f"/board/{COMPARE}", board.compare),
         ("/board/{name}", board.named),
     ):
         routes.get(path)(answer)
@@ -218,23 +205,8 @@ def add_board(app: FastAPI, parts: Parts) -> None:
     app.include_router(routes)
 
 
-def _told(tell: Callable[[], Response], here: page.Here) -> Response:
-    """Return a page, or one that says what is wrong with what was asked, or with the storage."""
-    try:
-        return tell()
-    except RequestError as error:
-        return _page(page.message_page(here, "This address is wrong", str(error)), 422)
-    except LtrError as error:
-        return _page(page.message_page(here, "Not now", str(error)), 503)
-
-
-def _missing(here: page.Here, said: str) -> Response:
-    return _page(page.message_page(here, "Nothing here", said), 404)
-
-
-def _page(content: str | bytes, status: int = 200, policy: str = "") -> Response:
-    headers = HEADERS | {"content-security-policy": (policy or page.policy()) + FRAMES}
-    return HTMLResponse(content, status, headers)
+def _page(answer: Answer) -> Response:
+    return HTMLResponse(answer.content, answer.status, answer.headers)
 
 
 def _to(address: str) -> Response:
