@@ -33,7 +33,7 @@ __all__ = ["FAB", "USERS", "ApiServer", "Manager", "form_of"]
 Manager = Literal["simple", "fab"]
 
 FAB: Final = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-PASSWORD: Final = "a-password-for-the-tests"  # noqa: S105 - of users that only the tests have
+PASSWORD: Final = "a-password-for-the-tests"
 USERS: Final = {"vera": "viewer", "uma": "user", "otto": "op", "ada": "admin"}
 """Users and their roles, which both auth managers have."""
 
@@ -146,4 +146,3 @@ def form_of(page: str) -> dict[str, str]:
     """The hidden fields of the form on a page."""
     found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page)
     return {name: unescape(value) for name, value in found}
-
