@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from ltr_pipeline.board import page
-from ltr_pipeline.board.asked import asked
+from ltr_pipeline.board import page, proposals
+from ltr_pipeline.board.asked import Asked, asked
 from ltr_pipeline.board.kept import Kept
 from ltr_pipeline.board.links import PAGES
 from ltr_pipeline.board.page import Here
+from ltr_pipeline.board.recommendations import Draft, draft
 from ltr_pipeline.board.versions import chosen
-from ltr_pipeline.errors import LtrError, NotFoundError, RequestError, UnknownVersionError
+from ltr_pipeline.errors import LtrError, NotFoundError, RequestError, ScoringError, UnknownVersionError
+from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.documents import is_id
 
-__all__ = ["HEADERS", "Answer", "Answers", "missing", "told"]
+__all__ = ["Answer", "Answers", "gone_to", "missing", "told"]
 
 HEADERS: Final = {
     "cache-control": "no-store",
@@ -28,25 +30,48 @@ REPORT_POLICY: Final = (
 )
 FRAMES: Final = "; frame-ancestors 'self'"
 
+TYPED: Final = ", by the board"
+"""After a name that somebody types where no login says who they are."""
+
 
 @dataclass(frozen=True)
 class Answer:
-    """A page in HTML, its status, and its policy where it is not that of the board's own pages."""
+    """A page in HTML, or where a browser is to go instead.
 
-    content: str | bytes
+    Attributes
+    ----------
+    policy
+        Its Content-Security-Policy; empty = that of the board's own pages.
+    to
+        Address to go to, relative, so that a prefix or a proxy in front changes nothing.
+    """
+
+    content: str | bytes = ""
     status: int = 200
     policy: str = ""
+    to: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
         """Headers of the answer: who may frame it, what it may load, and that it is kept nowhere."""
+        if self.to:
+            return HEADERS | {"location": self.to}
         return HEADERS | {"content-security-policy": (self.policy or page.policy()) + FRAMES}
 
 
 class Answers:
-    """Answers what is asked of the pages of facts."""
+    """Answers what is asked of the board.
 
-    def __init__(self, kept: Kept) -> None:
+    Parameters
+    ----------
+    settings
+        Where the database is whose recommendations are shown and answered.
+    kept
+        The facts.
+    """
+
+    def __init__(self, settings: Settings, kept: Kept) -> None:
+        self._settings = settings
         self._kept = kept
 
     def page(self, name: str, words: Mapping[str, str], here: Here) -> Answer:
@@ -56,9 +81,25 @@ class Answers:
 
         def tell() -> Answer:
             seen, kept = asked(words), self._kept
+            if name == "recommendations":
+                return self._recommendations(here, seen)
             report = kept.report(seen.date) if name == "drift" else None
             lists = kept.lists() if name == "predictions" else ()
             return Answer(page.render(name, kept.facts(), seen, here, report=report, lists=lists))
+
+        return told(here, tell)
+
+    def answered(self, form: Mapping[str, Sequence[str]], here: Here) -> Answer:
+        """Take an answer to recommendations, and go back to their page; 409 with that page where it is refused."""
+
+        def tell() -> Answer:
+            given = draft(form)
+            typed = given.who.strip()
+            try:
+                proposals.answer(self._settings, given, here.reader or (f"{typed}{TYPED}" if typed else ""))
+            except ScoringError as error:
+                return self._recommendations(here, Asked(run=given.run), given, str(error))
+            return gone_to(here.links.page("recommendations", run=given.run))
 
         return told(here, tell)
 
@@ -97,6 +138,16 @@ class Answers:
 
         return told(here, tell)
 
+    def _recommendations(self, here: Here, seen: Asked, refused: Draft | None = None, problem: str = "") -> Answer:
+        """Answer with the page of recommendations; 404 where there is no such run."""
+        try:
+            proposed = proposals.look(self._settings, seen)
+        except ScoringError as error:
+            return missing(here, str(error))
+        facts = self._kept.facts()
+        text = page.render("recommendations", facts, seen, here, proposed=proposed, draft=refused, problem=problem)
+        return Answer(text, 409 if problem else 200)
+
 
 def told(here: Here, tell: Callable[[], Answer]) -> Answer:
     """Return an answer, or one that says what is wrong with what was asked, or with the storage."""
@@ -108,6 +159,11 @@ def told(here: Here, tell: Callable[[], Answer]) -> Answer:
         return missing(here, str(error))
     except LtrError as error:
         return Answer(page.message_page(here, "Not now", str(error)), 503)
+
+
+def gone_to(address: str) -> Answer:
+    """Return the answer that sends a browser elsewhere, by another method than it came."""
+    return Answer(status=303, to=address)
 
 
 def missing(here: Here, said: str) -> Answer:

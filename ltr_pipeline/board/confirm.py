@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from ltr_pipeline.board.duel import Duel
@@ -13,7 +13,7 @@ from ltr_pipeline.board.versions import Compared, compared
 from ltr_pipeline.board.words import count
 from ltr_pipeline.versions.weights import Weights
 
-__all__ = ["ACTS", "LONGEST_REASON", "Act", "Confirmation", "Tried", "pinning", "publishing", "rolling_back"]
+__all__ = ["ACTS", "LONGEST_REASON", "Act", "Confirmation", "Form", "Tried", "pinning", "publishing", "rolling_back"]
 
 Act = Literal["rollback", "pin", "unpin", "publish"]
 ACTS: Final[tuple[Act, ...]] = ("rollback", "pin", "unpin", "publish")
@@ -47,10 +47,6 @@ class Confirmation:
         Why it is not known which of them ranks better on the same rankings.
     checks
         What the gate said of a run.
-    hidden
-        Fields of the form that the person does not type.
-    reason, fault
-        What was typed, and what is wrong with it.
     """
 
     act: Act
@@ -62,7 +58,20 @@ class Confirmation:
     against: Compared | None = None
     unmeasured: str = ""
     checks: Sequence[Line] = ()
-    hidden: Mapping[str, str] = field(default_factory=dict)
+
+
+class Form(NamedTuple):
+    """The form on the page.
+
+    Attributes
+    ----------
+    hidden
+        Fields that the person does not type.
+    reason, fault
+        What was typed, and what is wrong with it.
+    """
+
+    hidden: Mapping[str, str]
     reason: str = ""
     fault: str = ""
 

@@ -14,9 +14,20 @@ from typing import Any, Final, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from ltr_pipeline.board import batches, drift, nights, outcomes, overview, predictions, recommendations, segments, versions, words
+from ltr_pipeline.board import (
+    batches,
+    drift,
+    nights,
+    outcomes,
+    overview,
+    predictions,
+    recommendations,
+    segments,
+    versions,
+    words,
+)
 from ltr_pipeline.board.asked import PERIODS, Asked
-from ltr_pipeline.board.confirm import LONGEST_REASON, Confirmation
+from ltr_pipeline.board.confirm import LONGEST_REASON, Confirmation, Form
 from ltr_pipeline.board.facts import Facts
 from ltr_pipeline.board.links import PAGES, Links
 from ltr_pipeline.board.recommendations import Draft, Proposed
@@ -56,15 +67,21 @@ class Here:
         Whether there is a session to end.
     acts
         Whether who looks may roll back, pin and publish here.
+    answers
+        Whether who looks may answer recommendations.
     reader
-        Name of who looks; empty where pages are for everybody.
+        Name of who looks, by their login; empty where it does not say, and who answers types it.
+    seal
+        What the form for an answer is sent with; empty where nobody asks for it.
     """
 
     links: Links
     ranks: str | None = None
     leave: bool = False
     acts: bool = False
+    answers: bool = True
     reader: str = ""
+    seal: str = ""
 
 
 def render(
@@ -127,10 +144,10 @@ def compare_page(facts: Facts, here: Here, one: Weights, other: Weights) -> str:
     return _rendered("versions", title, here, template="compare", facts=facts, promoted=facts.promoted, view=view)
 
 
-def confirm_page(facts: Facts, here: Here, asked: Confirmation) -> str:
+def confirm_page(facts: Facts, here: Here, asked: Confirmation, form: Form) -> str:
     """Render the page that somebody confirms an act on."""
     name = "nights" if asked.act == "publish" else "versions"
-    return _rendered(name, asked.title, here, template="confirm", facts=facts, view=asked)
+    return _rendered(name, asked.title, here, template="confirm", facts=facts, view=asked, form=form)
 
 
 def login_page(here: Here, goal: str = "", problem: str = "") -> str:

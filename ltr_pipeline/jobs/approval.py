@@ -11,7 +11,7 @@ import datetime as dt
 import structlog
 
 from ltr_pipeline.errors import OvertakenError, RegistryError
-from ltr_pipeline.gate.approval import Choice, Question, check_approvable, reason_of
+from ltr_pipeline.gate.approval import Choice, check_approvable, reason_of
 from ltr_pipeline.jobs.nightly import publish_weights
 from ltr_pipeline.report import notify
 from ltr_pipeline.report.artefacts import DECISION, REPORT

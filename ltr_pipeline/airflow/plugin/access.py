@@ -13,7 +13,7 @@ import ipaddress
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -24,9 +24,22 @@ from airflow.configuration import conf
 from airflow.models import Variable
 from airflow.models.dag import DagModel
 
-__all__ = ["DAG", "Seal", "check_sent_by_us", "may_act", "sealed", "unsealed"]
+__all__ = [
+    "DAG",
+    "SCORING",
+    "Seal",
+    "may_act",
+    "may_answer",
+    "may_see_recommendations",
+    "not_from_us",
+    "sealed",
+    "unsealed",
+]
 
 DAG: Final = "train_ltr_daily"
+SCORING: Final = "score_rows_daily"
+"""What it recommends waits for people."""
+
 VARIABLE: Final = "ltr_gate_mode"
 """Who may set this one may switch the gate off, and so may overrule it."""
 
@@ -44,15 +57,28 @@ class Seal(NamedTuple):
 
 def may_act(user: BaseUser) -> bool:
     """Tell whether somebody may edit the DAG and set the gate's Variables."""
-    manager = get_auth_manager()
-    dag = DagDetails(id=DAG, team_name=DagModel.get_team_name(DAG))
     variable = VariableDetails(key=VARIABLE, team_name=Variable.get_team_name(VARIABLE))
-    return manager.is_authorized_dag(method="PUT", details=dag, user=user) and manager.is_authorized_variable(
+    return _may(user, "PUT", DAG) and get_auth_manager().is_authorized_variable(
         method="PUT", details=variable, user=user
     )
 
 
-def check_sent_by_us(headers: Mapping[str, str], base_url: str | None = None) -> str:
+def may_see_recommendations(user: BaseUser) -> bool:
+    """Tell whether somebody may read the DAG that recommends."""
+    return _may(user, "GET", SCORING)
+
+
+def may_answer(user: BaseUser) -> bool:
+    """Tell whether somebody may answer recommendations: who may edit the DAG that makes them."""
+    return _may(user, "PUT", SCORING)
+
+
+def _may(user: BaseUser, method: Literal["GET", "PUT"], dag: str) -> bool:
+    details = DagDetails(id=dag, team_name=DagModel.get_team_name(dag))
+    return get_auth_manager().is_authorized_dag(method=method, details=details, user=user)
+
+
+def not_from_us(headers: Mapping[str, str], base_url: str | None = None) -> str:
     """Return why a form is refused whose sender is not a page of this Airflow; empty where it is.
 
     Browsers leave `Sec-Fetch-Site` out where an address is neither https nor this machine's; there `Origin` and the

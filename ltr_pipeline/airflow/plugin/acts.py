@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from dataclasses import replace
-from typing import Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, Self
 
 from ltr_pipeline.airflow.plugin.publish import publish
 from ltr_pipeline.board import duel
@@ -26,15 +25,28 @@ __all__ = ["Acts", "Asked"]
 MOST_DUELS: Final = 64
 
 
-class Asked(dict[str, str]):
-    """What an act is asked with: the version or run it is about, and what the page has shown of the ledger or run."""
+class Asked(NamedTuple):
+    """What an act is asked with: the fields of its form that the person does not type.
 
-    NAMES: Final = ("version", "run", "seen", "decision")
+    Attributes
+    ----------
+    version, run
+        What it is about.
+    seen
+        Number of the ledger's newest entry that the page has shown.
+    decision
+        SHA-256 of the run's decision that the page has shown.
+    """
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """All of it, in one order."""
-        return tuple(self.get(name, "") for name in self.NAMES)
+    version: str = ""
+    run: str = ""
+    seen: str = ""
+    decision: str = ""
+
+    @classmethod
+    def of(cls, words: Mapping[str, str]) -> Self:
+        """Return what an address or a form has of it."""
+        return cls(*(words.get(name, "") for name in cls._fields))
 
 
 class Acts:
@@ -52,11 +64,11 @@ class Acts:
         self._settings = settings
         self._registry = settings.registry
         self._kept = kept
-        self._duels: OrderedDict[tuple[str, str], Duel] = OrderedDict()
+        self._duels: dict[tuple[str, str], Duel] = {}
         self._measuring = threading.Lock()
 
-    def shown(self, act: Act, asked: Asked) -> tuple[Facts, Confirmation]:
-        """Return what the page shows that an act is confirmed on, by facts of now.
+    def shown(self, act: Act, about: Asked) -> tuple[Facts, Confirmation, Asked]:
+        """Return facts of now, what the page shows that an act is confirmed on, and what its form has to send.
 
         Raises
         ------
@@ -67,22 +79,15 @@ class Acts:
         facts = self._kept.facts()
         if facts.problem:
             raise RegistryError(facts.problem)
-        seen = str(facts.moves[-1].seq) if facts.moves else "0"
-        if act in ("pin", "unpin"):
-            return facts, replace(pinning(facts, _pin(act)), hidden={"seen": seen})
         if act == "publish":
-            found = judged(self._settings.data, asked.get("run", ""))
-            hidden = {"run": found.run, "seen": seen, "decision": found.sha256}
-            tried = self._tried(found.document)
-            in_use = self._in_use(facts)
-            shown = publishing(facts, found, tried, in_use, self._duel(tried.weights, in_use))
-            return facts, replace(shown, hidden=hidden)
+            return facts, *self._publishing(facts, about.run)
         if not facts.moves:
-            raise RegistryError("nothing was published yet, so there is nothing to roll back to")
-        target = asked.get("version") or self._registry.ledger.former(facts.moves[-1])
-        tried, in_use = self._loaded(target), self._in_use(facts)
-        shown = rolling_back(facts, target, tried, in_use, self._duel(tried.weights, in_use))
-        return facts, replace(shown, hidden={"version": target, "seen": seen})
+            raise RegistryError("nothing was published yet, so there is nothing to roll back to, to pin or to unpin")
+        seen = str(facts.moves[-1].seq)
+        if act == "rollback":
+            target = about.version or self._registry.ledger.former(facts.moves[-1])
+            return facts, self._rolling_back(facts, target), Asked(version=target, seen=seen)
+        return facts, pinning(facts, act), Asked(seen=seen)
 
     def do(self, act: Act, asked: Asked, *, who: str, why: str, move_id: str) -> Move:
         """Do it, and return the entry of the ledger; the same `move_id` again finds what was done.
@@ -94,45 +99,41 @@ class Acts:
         LtrError
             It cannot be done.
         """
-        seen = int(asked.get("seen", "0"))
+        registry = self._registry
         try:
-            match act:
-                case "rollback":
-                    version = asked.get("version", "")
-                    return self._registry.rollback(version, who=who, why=why, move_id=move_id, seen=seen)
-                case "pin":
-                    return self._registry.pin(who=who, why=why, move_id=move_id, seen=seen)
-                case "unpin":
-                    return self._registry.unpin(who=who, why=why, move_id=move_id, seen=seen)
-                case "publish":
-                    return self._published(publish(asked.get("run", ""), asked.get("decision", ""), who, why))
+            if act == "publish":
+                return self._entry(publish(asked.run, asked.decision, who, why))
+            seen = int(asked.seen)
+            if act == "rollback":
+                return registry.rollback(asked.version, who=who, why=why, move_id=move_id, seen=seen)
+            pin = registry.pin if act == "pin" else registry.unpin
+            return pin(who=who, why=why, move_id=move_id, seen=seen)
         finally:
             self._kept.again()
 
-    def _published(self, version: str) -> Move:
+    def _rolling_back(self, facts: Facts, target: str) -> Confirmation:
+        tried, in_use = _tried(lambda: self._registry.load(target)), self._in_use(facts)
+        return rolling_back(facts, target, tried, in_use, self._duel(tried.weights, in_use))
+
+    def _publishing(self, facts: Facts, run: str) -> tuple[Confirmation, Asked]:
+        found = judged(self._settings.data, run)
+        document, in_use = found.document, self._in_use(facts)
+        tried = _tried(lambda: self._checked(document)) if document else Tried(None)
+        shown = publishing(facts, found, tried, in_use, self._duel(tried.weights, in_use))
+        return shown, Asked(run=found.run, decision=found.sha256)
+
+    def _checked(self, document: bytes) -> Weights:
+        """Return what a run froze, after its golden requests were scored."""
+        found = weights.decode(document, keys=self._registry.documents.keys)
+        try_model(found)
+        return found
+
+    def _entry(self, version: str) -> Move:
         ledger = self._registry.ledger
         found = ledger.published_or_pruned(ledger.head(), version)
         if found is None:
             raise RegistryError(f"{version} is not in the ledger")
         return found
-
-    def _tried(self, document: bytes | None) -> Tried:
-        """Try what a run froze."""
-        if document is None:
-            return Tried(None)
-        try:
-            found = weights.decode(document, keys=self._registry.documents.keys)
-            try_model(found)
-        except (LtrError, OSError) as error:
-            return Tried(None, str(error))
-        return Tried(found)
-
-    def _loaded(self, version: str) -> Tried:
-        """Try a version."""
-        try:
-            return Tried(self._registry.load(version))
-        except (LtrError, OSError) as error:
-            return Tried(None, str(error))
 
     def _in_use(self, facts: Facts) -> Weights | None:
         """Return the document of the version in use; None where it cannot be read, which is no reason to stay there."""
@@ -154,10 +155,14 @@ class Acts:
                 if found.delta is None:  # it may be there the next time
                     return found
                 self._duels[key] = found
-                while len(self._duels) > MOST_DUELS:
-                    self._duels.popitem(last=False)
+                if len(self._duels) > MOST_DUELS:
+                    del self._duels[next(iter(self._duels))]
             return self._duels[key]
 
 
-def _pin(act: Act) -> Literal["pin", "unpin"]:
-    return "pin" if act == "pin" else "unpin"
+def _tried(load: Callable[[], Weights]) -> Tried:
+    """Try a model by loading it."""
+    try:
+        return Tried(load())
+    except (LtrError, OSError) as error:
+        return Tried(None, str(error))

@@ -1,17 +1,16 @@
 """The board as an app below Airflow's own: reading for who may read the DAG, acts for who may also set the gate.
 
-Its pages are those of `board`; a form is confirmed on a page, as the frame that Airflow shows it in lets no script ask.
+Its pages are those of `board`; an act is confirmed on a page, as the frame that Airflow shows it in lets no script ask.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Final, cast
-from urllib.parse import parse_qs
+from typing import Final
 
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.core_api.security import get_user, requires_access_dag
@@ -21,28 +20,33 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from ltr_pipeline.airflow.plugin import access
-from ltr_pipeline.airflow.plugin.access import DAG, Seal
+from ltr_pipeline.airflow.plugin.access import DAG, SCORING, Seal
 from ltr_pipeline.airflow.plugin.acts import Acts, Asked
-from ltr_pipeline.airflow.plugin.entry import PREFIX
 from ltr_pipeline.airflow.plugin.runs import our_run
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.board import page
-from ltr_pipeline.board.answers import HEADERS, Answer, Answers, missing, told
-from ltr_pipeline.board.confirm import ACTS, LONGEST_REASON, Act
+from ltr_pipeline.board.answers import Answer, Answers, gone_to, missing, told
+from ltr_pipeline.board.asked import LONGEST_FORM, fields
+from ltr_pipeline.board.confirm import ACTS, LONGEST_REASON, Form
 from ltr_pipeline.board.kept import Kept
 from ltr_pipeline.board.links import COMPARE, Links
 from ltr_pipeline.board.page import Here
-from ltr_pipeline.errors import LtrError, OvertakenError, StorageError
+from ltr_pipeline.errors import LtrError, OvertakenError, RequestError, StorageError
 from ltr_pipeline.printable import one_line
 
 __all__ = ["board_app"]
 
-LONGEST_FORM: Final = 16_384  # bytes
+FORM: Final = "application/x-www-form-urlencoded"
 LISTS_SECONDS: Final = 60.0
 """Shown lists are looked for again when somebody asks after this time."""
 
+ANSWER: Final = "recommendations"
+"""The page of recommendations, and what its seal holds for."""
+
 NO_REASON: Final = "Say why: it stands in the ledger."
 NOT_YOURS: Final = f"This is for who may edit {DAG} and set the gate's Variables."
+NOT_YOUR_ANSWER: Final = f"Recommendations are answered by who may edit {SCORING}."
+NOT_SHOWN: Final = f"Recommendations name people: they are shown to who may read {SCORING}."
 NO_SEAL: Final = "This form is refused: its page is too old, or was not made for you. Open it again."
 NOT_YET: Final = "this run has no report yet; one is written when its gate has judged"
 TITLES: Final = {401: "Log in to Airflow", 403: "No entry", 404: "Nothing here"}
@@ -55,9 +59,10 @@ class _Board:
     """What is shown and done, by the settings of this process."""
 
     def __init__(self) -> None:
+        page.warm()
         settings = run_settings()
         self.kept = Kept(settings)
-        self.answers = Answers(self.kept)
+        self.answers = Answers(settings, self.kept)
         self.acts = Acts(settings, self.kept)
         self._looked = -LISTS_SECONDS
         self._looking = threading.Lock()
@@ -84,22 +89,13 @@ class _Pages:
 
     @cached_property
     def _made(self) -> _Board:
-        page.warm()
         return _Board()
 
     def overview(self, request: Request, user: BaseUser = USER) -> Response:
-        here = _here(user)
-        return _told(here, lambda: self.board.answers.page("overview", request.query_params, here))
+        return self._page(request, "overview", user)
 
     def named(self, request: Request, name: str, user: BaseUser = USER) -> Response:
-        here = _here(user)
-
-        def tell() -> Answer:
-            if name == "predictions":
-                self.board.look_for_lists()
-            return self.board.answers.page("" if name == "overview" else name, request.query_params, here)
-
-        return _told(here, tell)
+        return self._page(request, "" if name == "overview" else name, user)
 
     def feature(self, request: Request, feature: str, user: BaseUser = USER) -> Response:
         here = _here(user, 1)
@@ -133,8 +129,7 @@ class _Pages:
         here = _here(user, 1)
 
         def tell() -> Answer:
-            moves = self.board.kept.facts().moves
-            move = next((move for move in moves if move.seq == seq), None)
+            move = next((move for move in self.board.kept.facts().moves if move.seq == seq), None)
             if move is None:
                 return missing(here, "the ledger has no such entry")
             return Answer(page.message_page(here, "Done", str(move)))
@@ -143,50 +138,76 @@ class _Pages:
 
     def confirm(self, request: Request, act: str, user: BaseUser = USER) -> Response:
         """Show the page that an act is confirmed on."""
-        _check_may_act(user)
-        asked = Asked({name: request.query_params.get(name, "") for name in ("version", "run")})
+        _check(access.may_act(user), NOT_YOURS)
         here = _here(user, 1)
+        asked = Asked.of(request.query_params)
         return _told(here, lambda: self._confirming(here, user, act, asked))
 
     async def do(self, request: Request, act: str, user: BaseUser = USER) -> Response:
         """Do what a form orders that such a page has sent."""
-        await run_in_threadpool(_check_may_act, user)
-        if refused := access.check_sent_by_us(request.headers):
-            raise HTTPException(403, f"This form is refused: {refused}.")
-        return await run_in_threadpool(self._sent, user, act, await _form(request))
+        await run_in_threadpool(lambda: _check(access.may_act(user), NOT_YOURS))
+        form = {name: values[0] for name, values in (await _form(request)).items()}
+        return await run_in_threadpool(self._do, user, act, form)
+
+    async def answer(self, request: Request, user: BaseUser = USER) -> Response:
+        """Take an answer to recommendations."""
+        await run_in_threadpool(lambda: _check(access.may_answer(user), NOT_YOUR_ANSWER))
+        return await run_in_threadpool(self._answer, user, await _form(request))
+
+    def _page(self, request: Request, name: str, user: BaseUser) -> Response:
+        here = _here(user)
+        if name == ANSWER:
+            _check(access.may_see_recommendations(user), NOT_SHOWN)
+            here = _answering(here, user)
+
+        def tell() -> Answer:
+            if name == "predictions":
+                self.board.look_for_lists()
+            return self.board.answers.page(name, request.query_params, here)
+
+        return _told(here, tell)
 
     def _confirming(
-        self, here: Here, user: BaseUser, act: str, asked: Asked, *, fault: str = "", why: str = ""
+        self, here: Here, user: BaseUser, act: str, about: Asked, *, why: str = "", fault: str = "", status: int = 200
     ) -> Answer:
         if act not in ACTS:
             return missing(here, "there is no such act")
         try:
-            facts, shown = self.board.acts.shown(cast("Act", act), asked)
+            facts, shown, asked = self.board.acts.shown(act, about)
         except StorageError:
             raise
         except LtrError as error:
             return Answer(page.message_page(here, "This cannot be done", str(error)), 404)
-        seal = access.sealed(Seal(user.get_id(), act, Asked(shown.hidden).shown))
-        view = replace(shown, hidden={**shown.hidden, "seal": seal}, reason=why, fault=fault)
-        return Answer(page.confirm_page(facts, here, view), 422 if fault else 200)
+        hidden = asked._asdict() | {"seal": access.sealed(Seal(user.get_id(), act, asked))}
+        return Answer(page.confirm_page(facts, here, shown, Form(hidden, why, fault)), status)
 
-    def _sent(self, user: BaseUser, act: str, form: Mapping[str, str]) -> Response:
-        here = _here(user, 1)
-        asked = Asked({name: form.get(name, "") for name in Asked.NAMES})
-        page_id = access.unsealed(form.get("seal", ""), Seal(user.get_id(), act, asked.shown))
+    def _do(self, user: BaseUser, act: str, form: Mapping[str, str]) -> Response:
+        here, asked = _here(user, 1), Asked.of(form)
+        page_id = access.unsealed(form.get("seal", ""), Seal(user.get_id(), act, asked))
         if act not in ACTS or page_id is None:
             raise HTTPException(403, NO_SEAL)
-        why = one_line(form.get("reason", "")).strip()[:LONGEST_REASON]
-        if not why:
-            return _told(here, lambda: self._confirming(here, user, act, asked, fault=NO_REASON))
-        try:
-            move_id = f"airflow:{page_id}"
-            move = self.board.acts.do(cast("Act", act), asked, who=here.reader, why=why, move_id=move_id)
-        except LtrError as error:
-            title = "Somebody was first" if isinstance(error, OvertakenError) else "Nothing was done"
-            status = 503 if isinstance(error, StorageError) else 409
-            return _shown(Answer(page.message_page(here, title, str(error)), status))
-        return Response(status_code=303, headers=HEADERS | {"location": f"../done/{move.seq}"})
+        why = one_line(" ".join(form.get("reason", "").split()))[:LONGEST_REASON]
+
+        def tell() -> Answer:
+            if not why:
+                return self._confirming(here, user, act, asked, fault=NO_REASON, status=422)
+            try:
+                move = self.board.acts.do(act, asked, who=here.reader, why=why, move_id=f"airflow:{page_id}")
+            except OvertakenError as error:
+                return self._confirming(here, user, act, asked, why=why, fault=str(error), status=409)
+            except StorageError:
+                raise
+            except LtrError as error:
+                return Answer(page.message_page(here, "Nothing was done", str(error)), 409)
+            return gone_to(f"../done/{move.seq}")
+
+        return _told(here, tell)
+
+    def _answer(self, user: BaseUser, form: Mapping[str, Sequence[str]]) -> Response:
+        seal = form.get("seal", [""])[0]
+        _check(access.unsealed(seal, Seal(user.get_id(), ANSWER, ())) is not None, NO_SEAL)
+        here = _answering(_here(user), user)
+        return _told(here, lambda: self.board.answers.answered(form, here))
 
 
 def board_app() -> FastAPI:
@@ -205,44 +226,51 @@ def board_app() -> FastAPI:
     ):
         app.get(path)(answer)
     app.post("/act/{act}")(pages.do)
+    app.post(f"/{ANSWER}")(pages.answer)
     return app
 
 
 def _here(user: BaseUser, depth: int = 0) -> Here:
-    return Here(Links(depth), acts=access.may_act(user), reader=one_line(user.get_name()))
+    return Here(Links(depth), acts=access.may_act(user), answers=False, reader=one_line(user.get_name()))
 
 
-def _check_may_act(user: BaseUser) -> None:
-    if not access.may_act(user):
-        raise HTTPException(403, NOT_YOURS)
+def _answering(here: Here, user: BaseUser) -> Here:
+    """Return the place of the page of recommendations."""
+    seal = access.sealed(Seal(user.get_id(), ANSWER, ()))
+    return replace(here, answers=access.may_answer(user), seal=seal)
+
+
+def _check(holds: bool, else_said: str) -> None:
+    if not holds:
+        raise HTTPException(403, else_said)
 
 
 def _told(here: Here, tell: Callable[[], Answer]) -> Response:
-    return _shown(told(here, tell))
-
-
-def _shown(answer: Answer) -> Response:
+    answer = told(here, tell)
     return HTMLResponse(answer.content, answer.status, answer.headers)
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Read a form, if that is what was sent."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
-    if kind != "application/x-www-form-urlencoded":
+async def _form(request: Request) -> dict[str, list[str]]:
+    """Return the fields of a form that a page of this Airflow sends."""
+    if refused := access.not_from_us(request.headers):
+        raise HTTPException(403, f"This form is refused: {refused}.")
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise HTTPException(415, "Send the form of a page of the board.")
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > LONGEST_FORM:
-            raise HTTPException(413, f"The form is larger than {LONGEST_FORM} bytes.")
-    given = parse_qs(body.decode(errors="replace"), keep_blank_values=True)
-    return {name: values[0] for name, values in given.items()}
+            break
+    try:
+        return fields(body, LONGEST_FORM)
+    except RequestError as error:
+        raise HTTPException(413, str(error)) from None
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """Say on a page why somebody is not let in, as it is shown in a frame."""
     assert isinstance(error, StarletteHTTPException)  # noqa: S101 - it is registered for no other
-    depth = request.url.path.partition(f"{PREFIX}/")[2].count("/")
+    depth = request.url.path.removeprefix(request.scope["root_path"]).strip("/").count("/")
     title = TITLES.get(error.status_code, "Refused")
     answer = Answer(page.message_page(Here(Links(depth)), title, str(error.detail)), error.status_code)
     return HTMLResponse(answer.content, answer.status, answer.headers | dict(error.headers or {}))

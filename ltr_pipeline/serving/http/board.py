@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from ltr_pipeline.board import page, proposals
-from ltr_pipeline.board.asked import Asked, asked
-from ltr_pipeline.board.links import PAGES, Links
-from ltr_pipeline.board.recommendations import Draft, draft
-from ltr_pipeline.errors import LtrError, NotFoundError, RequestError, ScoringError
 from ltr_pipeline.board import page
-from ltr_pipeline.board.answers import HEADERS, Answer, Answers
+from ltr_pipeline.board.answers import Answer, Answers, gone_to
+from ltr_pipeline.board.asked import LONGEST_FORM, fields
 from ltr_pipeline.board.links import COMPARE, PAGES, Links
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving.http import session
 from ltr_pipeline.serving.http.auth import RefusedError, check_own, is_local
 from ltr_pipeline.serving.http.bodies import FORM, BodyError
@@ -32,16 +29,11 @@ BOARD: Final = "/board/"
 UNKNOWN_KEY: Final = "This key is not known."
 CROWDED: Final = "Too many keys are being tried; wait a moment."
 OTHERS: Final = "This page names people: it is shown on this machine only while no key is set; set LTR_API_KEYS."
-HERE: Final = ", by the board"
-"""After a name that somebody gives: the key says that they may answer, and not who they are."""
-
 NAMES_PEOPLE: Final = ("predictions", "recommendations")
 
 _GOAL: Final = re.compile(r"[A-Za-z0-9_.~%=&?/-]*")
 LONGEST_GOAL: Final = 512
-LONGEST_FORM: Final = 8192  # bytes, of a login
-LONGEST_ANSWER: Final = 256 * 1024  # with the ids of all rows of a page
-MOST_FIELDS: Final = 200
+LONGEST_LOGIN: Final = 8192  # bytes
 
 
 class _Board:
@@ -51,7 +43,7 @@ class _Board:
         self._parts = parts
         self._keys = parts.settings.keys
         self._logins = session.Logins()
-        self._answers = Answers(parts.kept)
+        self._answers = Answers(parts.settings, parts.kept)
 
     def slash(self) -> Response:
         return _to("board/")
@@ -82,7 +74,7 @@ class _Board:
     async def enter(self, request: Request) -> Response:
         if away := self._foreign(request):
             return away
-        given = await self._form(request, LONGEST_FORM)
+        given = await self._form(request, LONGEST_LOGIN)
         key, goal = given.get("key", [""])[0].strip(), _goal(given.get("goal", [""])[0])
         allowed = await self._logins.allow(key, self._keys)
         if not allowed:
@@ -101,64 +93,28 @@ class _Board:
         return answer
 
     async def answer(self, request: Request) -> Response:
-        """Take an answer to recommendations, and show the page again."""
+        """Take an answer to recommendations."""
         here = self._here(request)
         try:
             session.may_write(request.headers, self._keys, request.client.host if request.client else None)
         except RefusedError as error:
-            return _page(page.message_page(here, "No entry", str(error)), error.status)
-        given = await self._form(request, LONGEST_ANSWER)
-
-        def told() -> Response:
-            wanted = draft(given)
-            try:
-                proposals.answer(self._parts.settings, wanted, f"{name}{HERE}" if (name := wanted.who.strip()) else "")
-            except ScoringError as error:
-                return self._recommendations(here, Asked(run=wanted.run), wanted, str(error))
-            return _to(Links().page("recommendations", run=wanted.run))
-
-        return await run_in_threadpool(_told, told, here)
+            return _page(Answer(page.message_page(here, "No entry", str(error)), error.status))
+        given = await self._form(request, LONGEST_FORM)
+        return _page(await run_in_threadpool(self._answers.answered, given, here))
 
     async def _form(self, request: Request, longest: int) -> dict[str, list[str]]:
         """Return the fields of a form; BodyError where it is too large."""
         body = await self._parts.bodies.read(request, FORM)
-        if len(body) > longest:
-            raise BodyError(413, f"the form is larger than {longest} bytes")
         try:
-            return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-        except ValueError:
-            raise BodyError(413, f"the form has more than {MOST_FIELDS} fields") from None
-
-    def _recommendations(
-        self, here: page.Here, words: Asked, refused: Draft | None = None, problem: str = ""
-    ) -> Response:
-        """Return the page of recommendations; 409 where an answer was refused, 404 where there is no such run."""
-        try:
-            proposed = proposals.look(self._parts.settings, words)
-        except ScoringError as error:
-            return _missing(here, str(error))
-        facts = self._parts.kept.facts()
-        text = page.render("recommendations", facts, words, here, proposed=proposed, draft=refused, problem=problem)
-        return _page(text, 409 if problem else 200)
+            return fields(body, longest)
+        except RequestError as error:
+            raise BodyError(413, str(error)) from None
 
     def _shown(self, request: Request, name: str) -> Response:
-        here, kept = self._here(request), self._parts.kept
-
-        def told() -> Response:
-            if name in NAMES_PEOPLE and not self._keys and not _is_local(request):
-                return _page(page.message_page(here, PAGES[name], OTHERS), 403)
-            words = asked(request.query_params)
-            if name == "recommendations":
-                return self._recommendations(here, words)
-            report = kept.report(words.date) if name == "drift" else None
-            lists = kept.lists() if name == "predictions" else ()
-            return _page(page.render(name, kept.facts(), words, here, report=report, lists=lists))
-
-        return self._barred(request) or _told(told, here)
-        here = self._here(request)
         if barred := self._barred(request):
             return barred
-        if name == "predictions" and not self._keys and not _is_local(request):
+        here = self._here(request)
+        if name in NAMES_PEOPLE and not self._keys and not _is_local(request):
             return _page(Answer(page.message_page(here, PAGES[name], OTHERS), 403))
         return _page(self._answers.page(name, request.query_params, here))
 
@@ -210,8 +166,8 @@ def _page(answer: Answer) -> Response:
 
 
 def _to(address: str) -> Response:
-    """Send a browser elsewhere on the board: relative, so that a prefix or a proxy in front changes nothing."""
-    return Response(status_code=303, headers=HEADERS | {"location": address})
+    """Send a browser elsewhere on the board."""
+    return _page(gone_to(address))
 
 
 def _is_local(request: Request) -> bool:
