@@ -16,8 +16,8 @@ import msgspec
 from ltr_pipeline.board.child import Place, answer
 from ltr_pipeline.errors import LtrError, NotFoundError, StorageError
 from ltr_pipeline.monitoring.records import Figure
-from ltr_pipeline.runs.names import run_name
-from ltr_pipeline.storage.options import S3Options
+from ltr_pipeline.runs.names import DATASET_FILE, run_name
+from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.weights import Weights
 
@@ -79,20 +79,36 @@ def recorded(one: Weights, other: Weights) -> Duel | None:
     return None
 
 
-def apart(uri: str, s3: S3Options, one: Weights, other: Weights) -> Duel:
+def apart(settings: Settings, one: Weights, other: Weights) -> Duel:
     """Compare two versions by a process of its own; where they cannot be, its `reason` says why.
 
     Parameters
     ----------
-    uri, s3
+    settings
         Where the data is, whose ``runs/`` may have the newer one's test rankings.
     """
     newer, older = in_order(one, other)
-    asked = _Asked(place=Place.of(uri, s3), newer=newer, older=older)
+    duel = Duel(newer=newer.version, older=older.version)
+    asked = _Asked(place=Place.of(settings.data_uri, settings.s3), newer=newer, older=older)
     try:
+        if not settings.data.exists(f"{_run(newer)}/{DATASET_FILE}"):
+            return _unknown(duel, _gone(newer))
         return msgspec.json.decode(answer("ltr_pipeline.board.duel", asked, CHILD_SECONDS, FAILED), type=Duel)
     except StorageError as error:
-        return Duel(newer=newer.version, older=older.version, reason=str(error))
+        return _unknown(duel, str(error))
+
+
+def _run(weights: Weights) -> str:
+    """Return the folder of the night that made a version."""
+    return f"runs/{run_name(Version.parse(weights.version).time)}"
+
+
+def _unknown(duel: Duel, reason: str) -> Duel:
+    return msgspec.structs.replace(duel, reason=reason)
+
+
+def _gone(newer: Weights) -> str:
+    return f"the test rankings of {newer.version} are no longer kept"
 
 
 def _measured(asked: _Asked) -> Duel:
@@ -104,16 +120,16 @@ def _measured(asked: _Asked) -> Duel:
     from ltr_pipeline.scoring.scorer import Scorer
 
     data, newer, older = asked.place.open(), asked.newer, asked.older
-    run = f"runs/{run_name(Version.parse(newer.version).time)}"
+    run = _run(newer)
     duel = Duel(newer=newer.version, older=older.version)
     try:
         manifest = DATASET.decode(data.get(f"{run}/{DATASET.name}"))
         trained = TRAINED.decode(data.get(f"{run}/{TRAINED.name}"))
         if trained.model_sha256 != newer.model.sha256:
-            return msgspec.structs.replace(duel, reason=f"the night of {newer.version} was repeated since")
+            return _unknown(duel, f"the night of {newer.version} was repeated since")
         test = load_part(data, f"{run}/{TABLES}", manifest, "test")
     except (NotFoundError, msgspec.DecodeError):
-        return msgspec.structs.replace(duel, reason=f"the test rankings of {newer.version} are no longer kept")
+        return _unknown(duel, _gone(newer))
     scorers = [Scorer.from_model(weights.model.text, weights.feature_names) for weights in (newer, older)]
     rival = Rival(version=older.version, scorer=scorers[1], seen_until=older.data.valid.end)
     days = measure.HeldOut(
@@ -121,7 +137,7 @@ def _measured(asked: _Asked) -> Duel:
     )
     found = measure.against(measure.Contest(days, scorers[0], Rivals(champion=rival)), rival, "champion")
     if found.delta is None:
-        return msgspec.structs.replace(duel, reason=found.reason or "too few users answered to tell")
+        return _unknown(duel, found.reason or "too few users answered to tell")
     delta = msgspec.to_builtins(found.delta)
     return msgspec.structs.replace(duel, delta=Figure(**{key: delta[key] for key in KEYS}))
 

@@ -151,7 +151,7 @@ class Acts:
         key = one.model.sha256, other.model.sha256
         with self._measuring:
             if key not in self._duels:
-                found = duel.apart(self._settings.data_uri, self._settings.s3, one, other)
+                found = duel.apart(self._settings, one, other)
                 if found.delta is None:  # it may be there the next time
                     return found
                 self._duels[key] = found

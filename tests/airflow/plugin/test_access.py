@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.airflow.plugin.access import SECONDS, Seal, check_sent_by_us, sealed, unsealed
+from ltr_pipeline.airflow.plugin.access import SECONDS, Seal, not_from_us, sealed, unsealed
 
 SEAL = Seal("otto", "rollback", ("20250714_0215", "", "7", ""))
 HTTPS = {"host": "inside:8080", "origin": "https://airflow.example"}
@@ -22,7 +22,7 @@ PLAIN = {"host": "airflow.lan:8080", "origin": "http://airflow.lan:8080"}
     ],
 )
 def test_our_own_pages_may_send_forms(headers: dict[str, str], base: str) -> None:
-    assert check_sent_by_us(headers, base) == ""
+    assert not_from_us(headers, base) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_our_own_pages_may_send_forms(headers: dict[str, str], base: str) -> Non
     ids=str,
 )
 def test_all_others_are_refused(headers: dict[str, str]) -> None:
-    assert check_sent_by_us(headers, "https://airflow.example") != ""
+    assert not_from_us(headers, "https://airflow.example") != ""
 
 
 def test_a_seal_holds_for_an_hour() -> None:

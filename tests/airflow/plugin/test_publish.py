@@ -91,7 +91,7 @@ def test_two_versions_are_compared_on_rankings_that_neither_was_trained_on(setti
     judged = up_to("quality_gate", settings, NIGHT + 3 * DAY, LENIENT)
     newest = nightly.publish_weights(judged, WHO, settings)["version"]
     one, other = (settings.registry.load(version) for version in (newest, RUN))
-    found = duel.apart(settings.data_uri, settings.s3, other, one)
+    found = duel.apart(settings, other, one)
     assert (found.newer, found.older) == (newest, RUN)
     assert found.delta is not None, found.reason
     assert found.delta.low < found.delta.value < found.delta.high
@@ -100,7 +100,7 @@ def test_two_versions_are_compared_on_rankings_that_neither_was_trained_on(setti
     assert (turned.value, turned.low) == (-found.delta.value, -found.delta.high)
     champion = settings.registry.load(KEPT)
     known = duel.recorded(champion, settings.registry.load(RUN))
-    made = duel.apart(settings.data_uri, settings.s3, champion, settings.registry.load(RUN))
+    made = duel.apart(settings, champion, settings.registry.load(RUN))
     assert known is not None
     assert known.delta == made.delta  # the night's own figure, made again
 
@@ -110,6 +110,6 @@ def test_rankings_that_are_gone_are_said_to_be(settings: Settings) -> None:
     kept = settings.data.get(f"runs/{KEPT}/dataset.json")
     settings.data.delete(f"runs/{KEPT}/dataset.json")
     try:
-        assert "no longer kept" in duel.apart(settings.data_uri, settings.s3, one, other).reason
+        assert "no longer kept" in duel.apart(settings, one, other).reason
     finally:
         settings.data.put(f"runs/{KEPT}/dataset.json", kept)

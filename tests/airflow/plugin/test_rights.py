@@ -17,6 +17,7 @@ PAGES = (
     "/outcomes",
     "/predictions",
     "/batches",
+    "/recommendations",
     "/segments",
     f"/reports/{NEWEST}",
     "/run?dag=train_ltr_daily&run=none",
@@ -39,24 +40,32 @@ def seen(answer: httpx.Response) -> int:
     return 200 if answer.status_code in (200, 404) else answer.status_code
 
 
+def said(answer: httpx.Response) -> tuple[int, str]:
+    """Status, and how the sentence begins that says why somebody is not let in."""
+    reasons = ("Not authenticated", "This is for", "This form is refused", "Recommendations are answered")
+    return answer.status_code, next((reason for reason in reasons if reason in answer.text), answer.text[-500:])
+
+
 def test_who_may_read_and_who_may_act(airflow: ApiServer) -> None:
     registry = registry_of(airflow.folder.parent)
     before = registry.history()
     found = {}
     for user in ("", *USERS):
         with airflow.client(user) as client:
-            reads = {seen(client.get(f"/ltr{page}")) for page in PAGES}
-            asks = {seen(client.get(f"/ltr/act/{act}?run={NEWEST}")) for act in ACTS}
-            orders = {
-                client.post(f"/ltr/act/{act}", data={"reason": "r"}, headers=airflow.own()).status_code for act in ACTS
-            }
-            found[user] = (reads, asks, orders)
+            own = {"headers": airflow.own(), "data": {"reason": "r"}}
+            found[user] = (
+                {seen(client.get(f"/ltr{page}")) for page in PAGES},
+                {seen(client.get(f"/ltr/act/{act}?run={NEWEST}")) for act in ACTS},
+                {said(client.post(f"/ltr/act/{act}", **own)) for act in ACTS},
+                said(client.post("/ltr/recommendations", **own)),
+            )
+    barred, no_seal = {(403, "This is for")}, (403, "This form is refused")
     assert found == {
-        "": ({401}, {401}, {401}),
-        "vera": ({200}, {403}, {403}),
-        "uma": ({200}, {403}, {403}),
-        "otto": ({200}, {200}, {403}),  # let in, but what they sent has no seal
-        "ada": ({200}, {200}, {403}),
+        "": ({401}, {401}, {(401, "Not authenticated")}, (401, "Not authenticated")),
+        "vera": ({200}, {403}, barred, (403, "Recommendations are answered")),
+        "uma": ({200}, {403}, barred, no_seal),
+        "otto": ({200}, {200}, {no_seal}, no_seal),
+        "ada": ({200}, {200}, {no_seal}, no_seal),
     }
     assert registry.history() == before
 
