@@ -28,7 +28,7 @@ from ltr_pipeline.local.ports import free_port
 from support import servers
 from support.programs import CHECKOUT
 
-__all__ = ["FAB", "USERS", "ApiServer", "Manager", "form_of"]
+__all__ = ["FAB", "ROLES", "USERS", "ApiServer", "Manager", "form_of"]
 
 Manager = Literal["simple", "fab"]
 
@@ -36,6 +36,30 @@ FAB: Final = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager
 PASSWORD: Final = "a-password-for-the-tests"
 USERS: Final = {"vera": "viewer", "uma": "user", "otto": "op", "ada": "admin"}
 """Users and their roles, which both auth managers have."""
+
+ROLES: Final = {
+    "nora": [("can_read", "DAG:train_ltr_daily")],
+    "sven": [("can_read", "DAG:train_ltr_daily"), ("can_read", "DAG:score_rows_daily")],
+    "gil": [("can_read", "DAG:train_ltr_daily"), ("can_edit", "DAG:train_ltr_daily")],
+    "polly": [("can_read", "Variables"), ("can_edit", "Variables")],
+    "odd": [],
+}
+"""Users of FAB with a role of their own, and what it permits."""
+
+MAKE_USERS: Final = """
+import json, sys
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+told = json.load(sys.stdin)
+with get_application_builder() as builder:
+    manager = builder.sm
+    for name, permissions in told["roles"].items():
+        role = manager.add_role(name)
+        for action, resource in permissions:
+            manager.add_permission_to_role(role, manager.create_permission(action, resource))
+    for name, role in told["users"].items():
+        found = manager.find_role(role)
+        assert manager.add_user(name, name, role, f"{name}@example.org", found, told["password"]), name
+"""
 
 
 class ApiServer(native.Server):
@@ -98,8 +122,12 @@ class ApiServer(native.Server):
 
     def airflow(self, *words: str) -> str:
         """What one of Airflow's commands prints, over the same database."""
-        program = Path(sys.executable).with_name("airflow")
-        done = subprocess.run([program, *words], env=self.environment, capture_output=True, text=True, check=False)
+        return self._run([str(Path(sys.executable).with_name("airflow")), *words])
+
+    def _run(self, command: list[str], told: str = "") -> str:
+        done = subprocess.run(
+            command, env=self.environment, input=told, capture_output=True, text=True, check=False, timeout=300
+        )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
@@ -109,9 +137,9 @@ class ApiServer(native.Server):
         if not (self.folder / "airflow.db").exists():
             self.airflow("db", "migrate")
             if self.manager == "fab":
-                for name, role in USERS.items():
-                    told = f"-u {name} -f {name} -l {role} -e {name}@example.org -p {PASSWORD}".split()
-                    self.airflow("users", "create", "-r", role.capitalize(), *told)
+                users = {name: role.capitalize() for name, role in USERS.items()} | {name: name for name in ROLES}
+                told = json.dumps({"roles": ROLES, "users": users, "password": PASSWORD})
+                self._run([sys.executable, "-c", MAKE_USERS], told)
             else:
                 passwords = json.dumps(dict.fromkeys(USERS, PASSWORD))
                 (self.folder / "simple_auth_manager_passwords.json.generated").write_text(passwords)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from ltr_pipeline.board import duel
-from ltr_pipeline.jobs import nightly
 from ltr_pipeline.jobs.chain import finish
 from ltr_pipeline.settings import Settings
+from ltr_pipeline.versions.documents import DOCUMENT
+from ltr_pipeline.versions.weights import Weights, decode
 from support.apiserver import ApiServer, form_of
 from support.small import DAY, LENIENT, NIGHT, RUN, UNDECIDED, WHO, simulate, small_settings, up_to
 
@@ -44,6 +45,11 @@ def airflow(settings: Settings) -> Iterator[ApiServer]:
         yield airflow
 
 
+def judged_model(settings: Settings, run: str) -> Weights:
+    """The document that a run has frozen for its gate, whether it was published or not."""
+    return decode(settings.data.get(f"runs/{run}/{DOCUMENT}"))
+
+
 def test_what_failed_a_check_is_nobodys_to_publish(airflow: ApiServer, settings: Settings) -> None:
     with airflow.client("otto") as client:
         nights = client.get("/ltr/nights").text
@@ -52,7 +58,7 @@ def test_what_failed_a_check_is_nobodys_to_publish(airflow: ApiServer, settings:
         shown = client.get(f"/ltr/act/publish?run={FAILED}").text
         assert "a check failed, which no setting and nobody overrules" in shown
         assert "<textarea" not in shown
-        assert "passed the gate" in client.get(f"/ltr/act/publish?run={RUN}").text
+        assert f"is published already, as {RUN}" in client.get(f"/ltr/act/publish?run={RUN}").text
         assert "has not been judged" in client.get("/ltr/act/publish?run=20200101_0215").text
 
 
@@ -88,25 +94,22 @@ def test_a_person_publishes_what_the_data_could_not_decide(airflow: ApiServer, s
 
 
 def test_two_versions_are_compared_on_rankings_that_neither_was_trained_on(settings: Settings) -> None:
-    judged = up_to("quality_gate", settings, NIGHT + 3 * DAY, LENIENT)
-    newest = nightly.publish_weights(judged, WHO, settings)["version"]
-    one, other = (settings.registry.load(version) for version in (newest, RUN))
+    one, other, champion = (judged_model(settings, run) for run in (FAILED, RUN, KEPT))
     found = duel.apart(settings, other, one)
-    assert (found.newer, found.older) == (newest, RUN)
+    assert (found.newer, found.older) == (FAILED, RUN)
     assert found.delta is not None, found.reason
     assert found.delta.low < found.delta.value < found.delta.high
     turned = found.of(RUN)
     assert turned is not None
     assert (turned.value, turned.low) == (-found.delta.value, -found.delta.high)
-    champion = settings.registry.load(KEPT)
-    known = duel.recorded(champion, settings.registry.load(RUN))
-    made = duel.apart(settings, champion, settings.registry.load(RUN))
+    known = duel.recorded(champion, other)
+    made = duel.apart(settings, champion, other)
     assert known is not None
     assert known.delta == made.delta  # the night's own figure, made again
 
 
 def test_rankings_that_are_gone_are_said_to_be(settings: Settings) -> None:
-    one, other = (settings.registry.load(version) for version in (KEPT, RUN))
+    one, other = (judged_model(settings, run) for run in (KEPT, RUN))
     kept = settings.data.get(f"runs/{KEPT}/dataset.json")
     settings.data.delete(f"runs/{KEPT}/dataset.json")
     try:

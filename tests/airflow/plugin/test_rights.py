@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from support.apiserver import USERS, ApiServer, form_of
+from support.apiserver import ROLES, USERS, ApiServer, form_of
 from support.board import NEWEST, registry_of
 
 PAGES = (
@@ -116,3 +116,22 @@ def test_the_ledger_names_the_person_and_the_reason(airflow: ApiServer) -> None:
         form = form_of(client.get("/ltr/act/unpin").text)
         assert client.post("/ltr/act/unpin", data=form | {"reason": "over"}, headers=airflow.own()).status_code == 303
     assert not registry.history()[-1].pin
+
+
+@pytest.mark.long
+def test_what_roles_of_fab_see_and_do_is_what_they_are_given_of_these_dags(fab: ApiServer) -> None:
+    found = {}
+    for user in ROLES:
+        with fab.client(user) as client:
+            paths = ("", "versions", "recommendations", "act/pin", "act/publish?run=none")
+            found[user] = [seen(client.get(f"/ltr/{path}")) for path in paths]
+    assert found == {
+        "nora": [200, 200, 403, 403, 403],
+        "sven": [200, 200, 200, 403, 403],  # recommendations name people: who may read the DAG that makes them
+        "gil": [200, 200, 403, 403, 403],  # the gate's Variables are not his
+        "polly": [403] * 5,
+        "odd": [403] * 5,
+    }
+    with fab.client("sven") as client:
+        refused = client.post("/ltr/recommendations", data={"reason": "r"}, headers=fab.own())
+    assert said(refused) == (403, "Recommendations are answered")
