@@ -104,6 +104,11 @@ class ApiServer(native.Server):
         }
 
     @property
+    def database(self) -> Path:
+        """File of a database beside it, for those who want one."""
+        return self.folder.parent / "ltr.db"
+
+    @property
     def host(self) -> str:
         """Its host and port."""
         return f"127.0.0.1:{self.port}"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def started(manager: Manager, folder: Path) -> ApiServer:
 def simple(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Airflow with the simple auth manager."""
     with started("simple", tmp_path_factory.mktemp("simple")) as airflow:
+        told = json.dumps({"conn_type": "sqlite", "host": str(airflow.database)})
+        airflow.airflow("connections", "add", "ltr_database", "--conn-json", told)
         yield airflow
 
 
