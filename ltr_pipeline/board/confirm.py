@@ -95,7 +95,7 @@ def rolling_back(facts: Facts, target: str, tried: Tried, in_use: Weights | None
         title=f"Roll back to {target}?",
         button="Roll back",
         changes=[
-            f"`latest` moves from {facts.promoted} to {target}, and services follow within a minute."
+            f"`latest` moves from {facts.promoted} to {target}; services follow within `WEIGHTS_POLL_SECONDS`."
             if target != facts.promoted
             else f"`latest` stays {target}.",
             "It is pinned there: no night moves it until somebody unpins it.",
