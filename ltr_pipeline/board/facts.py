@@ -185,6 +185,13 @@ class Reader:
             problem=problem,
         )
 
+    def moves(self) -> Sequence[Move]:
+        """Return the ledger as it is now, oldest entry first; RegistryError, StorageError."""
+        if self.registry is not None:
+            ledger = self.registry.ledger
+            self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
+        return self._moves
+
     def drift(self, date: dt.date | None) -> DriftReport | None:
         """Return the whole report of a day, by default the newest; None without one. StorageError."""
         return self.history.newest(DriftReport, date)
@@ -202,9 +209,7 @@ class Reader:
     def _look(self) -> str:
         """Look at ledger and runs, and say what could not be read."""
         try:
-            if self.registry is not None:
-                ledger = self.registry.ledger
-                self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
+            self.moves()
             keys = self.data.keys("runs")
             self._reported = frozenset(key.split("/")[1] for key in keys if key.endswith(f"/{REPORT_FILE}"))
         except LtrError as error:

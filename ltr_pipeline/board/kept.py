@@ -91,6 +91,10 @@ class Kept:
                 asked.result(FIRST_SECONDS if self._facts is None else PATIENCE_SECONDS)
         return self._facts or Facts(at=dt.datetime.now(dt.UTC), problem="they are being read for the first time")
 
+    def facts_of_now(self) -> Facts:
+        """Return the facts with the ledger as it is now, for who is about to act; RegistryError, StorageError."""
+        return replace(self.facts(), moves=self.reader.moves())
+
     def lists(self) -> Sequence[ShownList]:
         """Return the lists that were shown last, newest first, as of the last look."""
         return self._lists

@@ -75,10 +75,7 @@ class Acts:
         LtrError
             What is asked for is not there, or cannot be read.
         """
-        self._kept.again()
-        facts = self._kept.facts()
-        if facts.problem:
-            raise RegistryError(facts.problem)
+        facts = self._kept.facts_of_now()
         if act == "publish":
             return facts, *self._publishing(facts, about.run)
         if not facts.moves:

@@ -129,7 +129,7 @@ class _Pages:
         here = _here(user, 1)
 
         def tell() -> Answer:
-            move = next((move for move in self.board.kept.facts().moves if move.seq == seq), None)
+            move = next((move for move in self.board.kept.facts_of_now().moves if move.seq == seq), None)
             if move is None:
                 return missing(here, "the ledger has no such entry")
             return Answer(page.message_page(here, "Done", str(move)))
