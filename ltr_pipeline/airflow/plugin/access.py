@@ -95,7 +95,9 @@ def not_from_us(headers: Mapping[str, str], base_url: str | None = None) -> str:
     origin = headers.get("origin", "")
     sender = urlsplit(origin) if origin.startswith(("http://", "https://")) else None
     if sender is None or sender.netloc not in (headers.get("host"), base.netloc):
-        return "it does not come from a page of this Airflow (Origin)"
+        return (
+            "it does not come from a page of this Airflow (Origin); behind a proxy, set [api] base_url to its address"
+        )
     site = headers.get("sec-fetch-site")
     if site != "same-origin" and (site is not None or sender.scheme == "https" or _is_this_machine(sender.hostname)):
         return "it does not come from a page of this Airflow (Sec-Fetch-Site)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import httpx
 import pytest
 
@@ -135,3 +137,12 @@ def test_what_roles_of_fab_see_and_do_is_what_they_are_given_of_these_dags(fab: 
     with fab.client("sven") as client:
         refused = client.post("/ltr/recommendations", data={"reason": "r"}, headers=fab.own())
     assert said(refused) == (403, "Recommendations are answered")
+
+
+@pytest.mark.long
+def test_wrong_settings_are_told_on_the_page_and_airflow_does_without_it(tmp_path: Path) -> None:
+    with ApiServer(tmp_path / "airflow", LTR_BUCKETS="many") as airflow, airflow.client("ada") as client:
+        told = client.get("/ltr/")
+        assert (told.status_code, "LTR_BUCKETS" in told.text) == (503, True)
+        assert client.get("/ltr/act/pin").status_code == 503
+        assert client.get("/api/v2/dags").status_code == 200
