@@ -20,7 +20,8 @@
     │   └── DatabaseUnavailableError  it cannot be had now; later it may
     ├── ScoringError           a scoring job is wrong, or rows of a table cannot be scored
     ├── RegistryError          a version cannot be published, promoted or found
-    │   └── UnknownVersionError
+    │   ├── UnknownVersionError
+    │   └── OvertakenError     somebody else was first
     └── StorageError           an object cannot be read or written
         ├── NotFoundError
         └── AlreadyExistsError
@@ -105,6 +106,10 @@ class RegistryError(LtrError):
 
 class UnknownVersionError(RegistryError):
     """No version of that name is in the registry."""
+
+
+class OvertakenError(RegistryError):
+    """The ledger, or a decision, is no longer the one that a person looked at."""
 
 
 class StorageError(LtrError):

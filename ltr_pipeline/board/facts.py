@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import msgspec
 
-from ltr_pipeline.errors import LtrError
+from ltr_pipeline.errors import LtrError, UnknownVersionError
 from ltr_pipeline.monitoring.records import (
     KINDS,
     Alert,
@@ -26,6 +26,7 @@ from ltr_pipeline.runs.names import REPORT_FILE
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Weights
 
 __all__ = ["DAYS", "ByReference", "DriftDay", "Facts", "FeatureDay", "Reader"]
 
@@ -184,6 +185,13 @@ class Reader:
             problem=problem,
         )
 
+    def moves(self) -> Sequence[Move]:
+        """Return the ledger as it is now, oldest entry first; RegistryError, StorageError."""
+        if self.registry is not None:
+            ledger = self.registry.ledger
+            self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
+        return self._moves
+
     def drift(self, date: dt.date | None) -> DriftReport | None:
         """Return the whole report of a day, by default the newest; None without one. StorageError."""
         return self.history.newest(DriftReport, date)
@@ -192,12 +200,16 @@ class Reader:
         """Return the report of a run; NotFoundError, StorageError."""
         return self.data.get(f"runs/{run}/{REPORT_FILE}")
 
+    def weights(self, version: str) -> Weights:
+        """Return the document of a version; UnknownVersionError, WeightsError, StorageError."""
+        if self.registry is None:
+            raise UnknownVersionError("there is no registry here")
+        return self.registry.documents.stored(version).weights
+
     def _look(self) -> str:
         """Look at ledger and runs, and say what could not be read."""
         try:
-            if self.registry is not None:
-                ledger = self.registry.ledger
-                self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
+            self.moves()
             keys = self.data.keys("runs")
             self._reported = frozenset(key.split("/")[1] for key in keys if key.endswith(f"/{REPORT_FILE}"))
         except LtrError as error:

@@ -35,7 +35,16 @@ from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["CHAMPION_PERMUTATIONS", "TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
+__all__ = [
+    "CHAMPION_PERMUTATIONS",
+    "TRAINED_ON",
+    "Contest",
+    "HeldOut",
+    "against",
+    "gather",
+    "requests",
+    "without_model",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -205,7 +214,7 @@ def gather(
         baselines=baselines,
         against_random=contest.lead(quality.ndcg(orders["random"])),
         champion=_against_champion(contest, rivals.champion, orders.get("legacy_linear"), baselines),
-        best_recent=_against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
+        best_recent=against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
         slices=parts,
         fairness=_fairness(contest, parts),
         champion_fairness=_champion_fairness(contest),
@@ -322,7 +331,7 @@ def _against_champion(
 ) -> Comparison:
     """Compare with the champion; while there is none, with the legacy weights."""
     if champion is not None:
-        return _against(contest, champion, "champion")
+        return against(contest, champion, "champion")
     if legacy is None:
         return Comparison(version=None, kind="none", reason="nothing is published yet and no legacy weights are set")
     return Comparison(
@@ -334,7 +343,7 @@ def _against_champion(
     )
 
 
-def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
+def against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
     """Compare on the rankings that the rival was not trained on."""
     version, order, unseen = rival.version, contest.order_of(rival), contest.unseen(rival)
     ndcg = np.where(unseen, quality.ndcg(order), np.nan)

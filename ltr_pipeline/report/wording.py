@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # a figure is written without loading what computes it
     from ltr_pipeline.gate.checks.check import Check
     from ltr_pipeline.gate.decision import Decision
 
-__all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
+__all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "named"]
 
 Kind = Literal["score", "delta", "ms", "count", "share"]
 
@@ -88,7 +88,16 @@ def figure(value: float | None, kind: Kind = "score") -> str:
 
 def label(check: Check) -> str:
     """Return the name of a check for people."""
-    return _words(check.name).label
+    return named(check.name)
+
+
+def named(check: str) -> str:
+    """Return the name for people of the check that is so named.
+
+    >>> named("ndcg_at_5"), named("one_of_another_release")
+    ('nDCG@5', 'one of another release')
+    """
+    return _words(check).label
 
 
 def observed(check: Check) -> str:

@@ -30,7 +30,7 @@ from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ids import Version, hourly
 
-__all__ = ["HISTORY", "Act", "Ledger", "Move"]
+__all__ = ["HISTORY", "Act", "Kind", "Ledger", "Move"]
 
 HISTORY: Final = "history"
 NEWEST: Final = f"{HISTORY}/newest.json"

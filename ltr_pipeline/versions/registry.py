@@ -19,7 +19,7 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
-from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
+from ltr_pipeline.errors import LtrError, OvertakenError, RegistryError, UnknownVersionError, WeightsError
 from ltr_pipeline.printable import counted
 from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
@@ -85,7 +85,8 @@ class Registry:
 
     Several processes may call every method at once, and again after one was killed. The ledger keeps `who` and `why`.
     A caller that may be tried again gives its act a `move_id` that stays the same, such as the run's id: the second try
-    then finds and returns the entry of the first.
+    then finds and returns the entry of the first. One who has shown the ledger to a person gives the number of its
+    newest entry as `seen`: when another has been entered since, nothing is done.
 
     Parameters
     ----------
@@ -146,6 +147,7 @@ class Registry:
         why: str,
         move_id: str | None = None,
         leaving: str | None = None,
+        seen: int | None = None,
     ) -> Move:
         """Move `latest` to `version` and pin it there, after verifying that it loads and scores as recorded.
 
@@ -160,13 +162,15 @@ class Registry:
             There is no such version.
         RegistryError
             No former version is left.
+        OvertakenError
+            The ledger's newest entry is not `seen`.
         WeightsError
             The version does not load, or is not what was published.
         """
         act = Act.of(who, why, move_id)
 
         def decide(head: Move | None) -> Move:
-            if move_id and (done := self.ledger.find(head, lambda m: m.move_id == move_id)):
+            if done := self._done(head, move_id, seen):
                 return done
             if leaving is not None and (_known(head).pin or _known(head).to != leaving):
                 return _known(head)
@@ -214,13 +218,13 @@ class Registry:
         entry = self._do(decide) if self.ledger.head() else None
         return entry if entry and entry.move_id == act.move_id else None
 
-    def pin(self, *, who: str, why: str) -> Move:
-        """Keep `latest` where it is until `unpin`; RegistryError before the first publish."""
-        return self._set_pin("pin", Act.of(who, why, None))
+    def pin(self, *, who: str, why: str, move_id: str | None = None, seen: int | None = None) -> Move:
+        """Keep `latest` where it is until `unpin`; RegistryError before the first publish, OvertakenError."""
+        return self._set_pin("pin", Act.of(who, why, move_id), move_id, seen)
 
-    def unpin(self, *, who: str, why: str) -> Move:
-        """Let the next publish move `latest` again; it moves nothing now. RegistryError before the first publish."""
-        return self._set_pin("unpin", Act.of(who, why, None))
+    def unpin(self, *, who: str, why: str, move_id: str | None = None, seen: int | None = None) -> Move:
+        """Let the next publish move `latest` again; it moves nothing now. RegistryError, OvertakenError as `pin`."""
+        return self._set_pin("unpin", Act.of(who, why, move_id), move_id, seen)
 
     def prune(self, keep: int | None = 30, *, who: str, why: str, moves: int = 30, dry_run: bool = False) -> list[str]:
         """Remove old versions for good: their documents and the files beside them.
@@ -383,8 +387,18 @@ class Registry:
         end = weights.data.window.end
         return f"its data ends {end:%F %R}, that of {before} later, {promoted_end:%F %R}" if end < promoted_end else ""
 
-    def _set_pin(self, move: Literal["pin", "unpin"], act: Act) -> Move:
+    def _done(self, head: Move | None, move_id: str | None, seen: int | None) -> Move | None:
+        """Return what an act has entered already; OvertakenError when it has not, and the head is not `seen`."""
+        if move_id and (done := self.ledger.find(head, lambda m: m.move_id == move_id)):
+            return done
+        if seen is not None and head and head.seq != seen:
+            raise OvertakenError(f"nothing was done, since the ledger has changed since you looked: {head}; look again")
+        return None
+
+    def _set_pin(self, move: Literal["pin", "unpin"], act: Act, move_id: str | None, seen: int | None) -> Move:
         def decide(head: Move | None) -> Move:
+            if done := self._done(head, move_id, seen):
+                return done
             head = _known(head)
             return head if head.pin == (move == "pin") else act.entry(head, move, head.to, to=head.to, pin=not head.pin)
 

@@ -48,6 +48,7 @@ from support.history import (
     REJECTED,
     ROLLED_BACK,
     Quick,
+    enter,
     name_of,
     reader_of,
     write_history,
@@ -283,8 +284,9 @@ class TestNothingAndLittle:
 
     @every_page
     def test_one_day_is_enough(self, name: str, tmp_path: Path) -> None:
-        write_history(Quick(tmp_path / "data"), days=1)
         reader = reader_of(tmp_path)
+        assert reader.registry is not None
+        write_history(Quick(tmp_path / "data"), reader.registry.ledger, days=1)
         page = shown(name, reader.facts(NOW), reader=reader)
         assert "will stand here" not in page.text
 
@@ -357,6 +359,8 @@ class TestSafety:
         )
         history.write(PostedMetrics(date=DAY, at=NOW, metrics={EVIL: 1.0}))
         reader = reader_of(tmp_path)
+        assert reader.registry is not None
+        enter(reader.registry.ledger, "publish", EVIL, EVIL, who=EVIL, why=EVIL)
         facts, lists = reader.facts(NOW), [ShownList(at=NOW, query_id=EVIL, version=EVIL, user_id=EVIL, items=[EVIL])]
         pages = [
             render(
@@ -470,7 +474,7 @@ class TestWhatIsAsked:
             asked(words)
 
     def test_right_words(self) -> None:
-        assert asked({"page": "2", "days": "90", "date": "2025-07-15", "version": "a", "other": "x"}) == Asked(
+        assert asked({"page": "2", "days": "90", "date": "2025-07-15", "version": "a", "more": "x"}) == Asked(
             days=90, page=2, date=DAY, version="a"
         )
 

@@ -207,3 +207,8 @@ def test_wheel_holds_what_runs(tmp_path: Path) -> None:
     assert {f"ltr_pipeline/airflow/dags/{name}.py" for name in DAGS} <= names
     for path in (path for path in Path("ltr_pipeline").rglob("*") if path.is_file() and path.suffix != ".pyc"):
         assert path.as_posix() in names
+    (entries,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
+    assert (
+        "[airflow.plugins]\nltr_pipeline = ltr_pipeline.airflow.plugin:LtrPlugin"
+        in ZipFile(wheel).read(entries).decode()
+    )

@@ -1,7 +1,7 @@
 """The note on each nightly run in Airflow's UI: how it ended, why, and where its report is.
 
 A task cannot write a note on its own run, so the scheduler does when the run ends, from what its tasks handed on as
-XComs. It loads this plugin by the package's entry point.
+XComs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
-from airflow.plugins_manager import AirflowPlugin
 from airflow.utils.state import TaskInstanceState
 
 from ltr_pipeline.airflow.keys import AT_HAND, FAILURE_KEY, OUTCOME_KEY
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from sqlalchemy.orm import Session
 
-__all__ = ["LtrPlugin"]
+__all__ = ["Notes"]
 
 _DAGS: Final = ("train_ltr_daily",)
 _BEGINNINGS: Final = ("Published ", "Kept the former version: ", "No model was trained: ", "Failed ", AT_HAND)
@@ -28,7 +27,7 @@ _LONGEST: Final = 1000  # characters, as Airflow's column has
 _ROOM: Final = 450  # of them for the reason: the rest is said after it
 
 
-class _Notes:
+class Notes:
     """Listens to runs that end."""
 
     @hookimpl
@@ -113,10 +112,3 @@ def _shortened(text: str) -> str:
     """Return text that leaves room for the rest of the note, of characters that every database takes."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return printable if len(printable) <= _ROOM else f"{printable[:_ROOM]} …"
-
-
-class LtrPlugin(AirflowPlugin):
-    """Listeners that this package adds to Airflow."""
-
-    name = "ltr_pipeline"
-    listeners = [_Notes()]  # noqa: RUF012 - Airflow's own form
