@@ -23,7 +23,8 @@
     │   └── UnknownVersionError
     └── StorageError           an object cannot be read or written
         ├── NotFoundError
-        └── AlreadyExistsError
+        ├── AlreadyExistsError
+        └── BusyError              another has what is needed, or has just changed it; later it may be had
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -117,3 +118,7 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """An object with that key exists already and is never overwritten."""
+
+
+class BusyError(StorageError):
+    """Another run has what this one needs, or has changed it meanwhile; the same again may work."""
