@@ -46,7 +46,7 @@ def write_waiting(run: Run) -> None:
 
 def asking(run: Run) -> Asking:
     """Return what people were asked about the run's decision, and answered; NotFoundError when it was not judged."""
-    return Asking(run.storage, f"runs/{run.name}", run.reference(DECISION.name)["sha256"])
+    return Asking(run.storage, run.folder, run.reference(DECISION.name)["sha256"])
 
 
 def heard(run: Run, decision: Decision) -> str:
