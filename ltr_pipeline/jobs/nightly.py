@@ -19,7 +19,14 @@ from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.features.source import Sources, checked
 from ltr_pipeline.dataset.load import IDS, Dataset, PartName, load_part
 from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
+from ltr_pipeline.errors import (
+    LtrError,
+    NothingToLearnError,
+    RegistryError,
+    SettingsError,
+    UnknownVersionError,
+    WeightsError,
+)
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.approval import Answer, check_approvable, said
@@ -62,6 +69,7 @@ from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.registry import Registry
 
 __all__ = [
@@ -411,16 +419,17 @@ def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
 
 
 def _prune(registry: Registry, who: str, keep: int | None) -> None:
-    """Remove old versions, if that is wanted; what cannot be removed now can be tomorrow."""
-    if keep is not None:
-        try:
-            registry.prune(keep, who=who, why="LTR_KEEP_VERSIONS")
-        except LtrError as error:
-            log.warning("old versions were not pruned", error=str(error))
+    """Remove old refreshes, and old versions if that is wanted; what cannot be removed now can be tomorrow."""
+    try:
+        registry.prune(
+            keep, who=who, why="hourly versions are kept for a week" if keep is None else "LTR_KEEP_VERSIONS"
+        )
+    except LtrError as error:
+        log.warning("old versions were not pruned", error=str(error))
 
 
 def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
-    """Leave ``latest`` where it is and write the report that says why.
+    """Leave ``latest`` where it is and write the report that says why; from a refresh it moves back to its parent.
 
     Where a person was to be asked, that is the answer, or why there is none. A run that somebody approved and published
     stays as it is.
@@ -429,8 +438,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         answer, former = asking(run).answer(), run.read_if_readable(OUTCOME)
         if answer and answer.choice == "publish" and former and former.version:
             return _told(run, former, decision)
-        latest = run.settings.registry.promoted()
-        stays = f"{latest} stays in use" if latest else "nothing is published yet"
+        stays, latest = _former(run, decision)
         outcome = Outcome(
             run=run.name,
             version=None,
@@ -443,6 +451,24 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         write_outcome(run, outcome)
         remember_night(run)
         return _told(run, outcome, decision)
+
+
+def _former(run: Run, decision: Decision) -> tuple[str, str | None]:
+    """Say which version is in use after a night that was kept, for people and as its id."""
+    registry, moved = run.settings.registry, None
+    if decision.mode != "dry_run" and registry.promoted():
+        who = f"run {run.name}"
+        try:
+            moved = registry.expire(
+                Version.parse(run.name).time, who=who, why="the night was kept", move_id=f"{who}: expire"
+            )
+        except (WeightsError, UnknownVersionError) as error:
+            log.warning("the refresh in use stays, as its parent cannot be used", error=str(error))
+        _prune(registry, who, None)
+    latest = registry.promoted()
+    if moved and moved.to == latest:
+        return f"latest moved back from {moved.before} to {latest}", latest
+    return f"{latest} stays in use" if latest else "nothing is published yet", latest
 
 
 def notify(judged: Json, settings: Settings | None = None) -> None:
