@@ -14,7 +14,7 @@ from ltr_pipeline.gate.approval import Asking, said
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
-from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, INPUTS, OUTCOME, REPORT, TRAINED
+from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, FRESH, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.champion import Alarm, alarm
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.page import render
@@ -69,7 +69,7 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
     inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
     evidence, decision, settings = run.read(EVIDENCE), run.read(DECISION), run.settings
     champion = inputs.champion if trained.untrained else evidence.champion.version  # None: it could not be loaded
-    yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
+    yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings, run.kind)
     return Night(
         run=run.name,
         date=inputs.date,
@@ -93,7 +93,8 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
         yesterday_dataset=yesterday.read_if_readable(DATASET),
         hashes=_hashes(trained, manifest, settings),
         libraries=document.libraries(),
-        lineage=document.lineage(settings.seed),
+        lineage=document.lineage(settings.seed, evidence.refreshed),
+        fresh=run.read_if_readable(FRESH),
     )
 
 

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -112,6 +112,9 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Whether somebody asked for the run, instead of the schedule.
     occasions
         Declared events of the window, as the calendar had them.
+    night, mode
+        Of an hourly refresh of `champion`: the night on whose test days it is judged, and how it is made; None of a
+        night.
     """
 
     run: str
@@ -129,6 +132,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     by_hand: bool = False
     occasions: tuple[Occasion, ...] = ()
     arrived: list[str] = []
+    night: str | None = None
+    mode: Literal["refit", "full"] | None = None
 
     @property
     def landings(self) -> list[str]:
