@@ -192,7 +192,7 @@ class Settings(Channels):
     keep_versions: int | None = env(
         "LTR_KEEP_VERSIONS",
         None,
-        "Number of versions that the nightly run keeps when it prunes; empty = it prunes none.",
+        "Number of nightly versions that the nightly run keeps; empty = all. Hourly ones it keeps for a week.",
         ge=1,
     )
     buckets: int = env(

@@ -206,7 +206,7 @@ def show(version: Annotated[str, typer.Argument(help="Version id or run, such as
 
 @app.command(rich_help_panel=VERSIONS)
 def history(as_json: AsJson = False) -> None:
-    """Print the ledger: every publish, rollback, pin, unpin and prune, oldest first, and the nights that kept."""
+    """Print the ledger: every move of `latest`, its pin and every prune, oldest first, and the nights that kept."""
     from ltr_pipeline.cli import models
 
     models.history(as_json)
@@ -263,14 +263,14 @@ def unpin(reason: Reason = "unpinned by hand") -> None:
 @app.command(rich_help_panel=VERSIONS)
 def prune(
     *,
-    keep: Annotated[int, typer.Option(min=1, help="Number of newest versions to keep.")] = 30,
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest nightly versions to keep.")] = 30,
     moves: Annotated[
         int, typer.Option(min=1, help="Number of newest ledger entries whose versions are kept, too.")
     ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed and remove nothing.")] = False,
     reason: Reason = "pruned by hand",
 ) -> None:
-    """Remove old versions for good; `latest` and what the newest moves or a rollback need always stay."""
+    """Remove old versions for good, hourly ones after a week; `latest` and what moves or a rollback need stay."""
     from ltr_pipeline.cli import models
 
     models.prune(keep, moves, dry_run, reason)

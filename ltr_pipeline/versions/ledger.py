@@ -392,7 +392,8 @@ class Ledger:
     def _sealed(self, move: Move, head: Move | None) -> Move:
         """Return the entry with its time and the hash of the one before it, and signed."""
         previous = self._seen[head.seq].sha256 if head else ""
-        move = msgspec.structs.replace(move, previous=previous, when=self.now())
+        when = self.now() if self.clock else move.when
+        move = msgspec.structs.replace(move, previous=previous, when=when)
         return msgspec.structs.replace(move, signature=signing.sign(msgspec.json.encode(move), self._keys))
 
     def _read(self, seq: int) -> _Entry:
