@@ -10,7 +10,7 @@ from typing import Any
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.decision import Decision
-from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.evidence import Evidence, Refreshed
 from ltr_pipeline.gate.examples import Examples
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.diagnosis import Finding
@@ -83,3 +83,8 @@ class Night:
     hashes: Mapping[str, str] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refreshed(self) -> Refreshed | None:
+        """Return what is told of an hourly refresh alone; None of a night."""
+        return self.evidence.refreshed if self.evidence else None
