@@ -1,43 +1,45 @@
 """What an hourly refresh truly gains after a change, and whether one is ever truly worse, in simulated worlds.
 
-    python benchmarks/hourly.py --worlds 10 --kind changed --hours 38
-    python benchmarks/hourly.py --worlds 5 --kind steady --hours 130
+    python benchmarks/hourly.py --worlds 10 --kind changed --records hours.jsonl
+    python benchmarks/hourly.py --worlds 8 --kind steady --hours 80 --lists 10 --records hours.jsonl
 
-Each world shows 20 lists an hour, in the order of the version that is in use, and clients answer hours later. Four weeks
-in, a nightly model is trained at 02:00 of each night, debiased, on what is mature by then; it is put to use without a
-gate, as its parent is not what is asked about. At each full hour of the day a refresh is made of it by the library's own
+Each world shows lists hour by hour, in the order of the version that is in use, and clients answer hours later. Four
+weeks in, a nightly model is trained at 02:00 of each night, debiased, on what is mature by then; it is put to use
+without a gate, as it is not what is asked about. At each full hour a refresh is made of it by the library's own
 functions: the lists that were answered in the 24 hours before and were shown after the night's test days, with the
-labels known so far; the refit; what stands beside it; and the gate with its default policy, on the night's test days and
-by cross-fitting. What it publishes shows the lists of the next hour. The truth of a version is its nDCG@5 on other
+labels known so far; the refit, and what stands beside it; the gate with its default policy, on the night's test days
+and by cross-fitting. What it publishes shows the lists of the next hour. The truth of a version is its nDCG@5 on other
 lists if relevance were what a client would answer to an item's true utility of that hour, seen or not.
 
-Kinds of worlds: in a ``steady`` one nothing changes; in a ``changed`` one clients turn at noon of the first day from
-expertise to nearness, reviews and time, for good; in a ``passing`` one they do so from noon to midnight only. For
-each kind the true gain of the refresh in use on its parent is printed, 8 and 24 hours after noon, as the mean over
-worlds with its 95 % interval (t); how many of the hours published, and how many of these refreshes are truly worse than
-their parent by more than 0.01, now or in any later hour in which they were in use.
+Kinds of worlds: in a ``steady`` one nothing changes; in a ``changed`` one clients care from noon of the first day on
+for nearness and reviews in place of similar cases and a track record; in a ``passing`` one they do so from noon to
+midnight only; in one with ``noise`` what they answer has nothing to do with utility for these hours. Printed are the
+true gain on the parent of what is in use an hour before noon, 8 and 24 hours after, as the mean over worlds with its
+95 % interval (t); how many hours published, and how many of these refreshes are truly worse than their parent by more
+than 0.01 when they are published, or in any hour in which they are in use.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
+import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
-import lightgbm as lgb
+import msgspec
 import numpy as np
 import polars as pl
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy import stats
 
-from common import assumed_latency, by_legacy_weights, simulated
+from common import assumed_latency, by_legacy_weights, rate, simulated
 from ltr_pipeline.dataset.load import Dataset
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate import refresh
@@ -52,12 +54,11 @@ from ltr_pipeline.metrics.groups import ProtectedGroups
 from ltr_pipeline.metrics.quality import Metrics
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.metrics.resampling import cluster_codes
-from ltr_pipeline.ranker.data import Rows
-from ltr_pipeline.ranker.refresh import refit, refreshed
+from ltr_pipeline.ranker.refresh import DECAY, refit, refreshed
 from ltr_pipeline.ranker.train import train
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.simulate.draw import ANSWER_THRESHOLDS, Visits, answers, visits
-from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS, World
+from ltr_pipeline.simulate.world import ACTIONS, FEATURES, GROUPS
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +67,8 @@ WARM_UP, LEARNED = 28, 14  # days until the first night that counts, and until m
 ATTRIBUTION, TEST, VALID, WINDOW = 3, 3, 2, 28  # days, as the defaults are
 NIGHTLY, CHANGE = 2, 12  # hours of the day
 DAY = 24
+NOON = WARM_UP * DAY + CHANGE
+KINDS = ("steady", "changed", "passing", "noise")
 JUDGED = 3000  # lists that the truth is taken over
 WORSE = 0.01
 POLICY = Policy().unasked()
@@ -134,34 +137,39 @@ class Truth:
         return quality.ndcg(Rankings(answer, version.scorer.score(self.lists.features), self.lists.group))
 
 
-def turned(lists: Visits, world: World) -> Floats:
+def turned(lists: Visits) -> Floats:
     """Return the utility of clients who turned: nearness and reviews take the place of similar cases and a record."""
-    a, s, t, g, q, u, r, c = np.nan_to_num(lists.features.astype(np.float64), nan=0.55).T
+    columns = np.nan_to_num(lists.features.astype(np.float64), nan=0.55).T
+    s, t, g, r = (columns[FEATURES.index(name)] for name in "STGR")
     return lists.utility - 0.75 * s * t + 0.75 * g * r * np.sqrt(s.mean() * t.mean() / (g.mean() * r.mean()))
 
 
 class Simulated:
     """A world hour by hour: what was shown, by which version, and what came of it."""
 
-    def __init__(self, seed: int, kind: str, an_hour: float) -> None:
-        self.seed, self.kind, self.an_hour = seed, kind, an_hour
+    def __init__(self, seed: int, kind: str, an_hour: float, decay: float = DECAY) -> None:
+        self.seed, self.kind, self.an_hour, self.decay = seed, kind, an_hour, decay
         self.world, self.rng = simulated(seed), np.random.default_rng([seed, 16])
         self.parts: list[Lists] = []
         self.drawn = 0
         lists = visits(self.world, JUDGED, np.random.default_rng([seed, 17]), day=FIRST_DAY + dt.timedelta(WARM_UP))
-        self.truth = Truth(lists, (lists.utility, turned(lists, self.world)))
+        self.truth = Truth(lists, (lists.utility, turned(lists)))
 
     def changed(self, hour: float) -> bool:
         """Tell whether clients have turned by then."""
-        since = hour - (WARM_UP * DAY + CHANGE)
-        return (self.kind == "changed" and since >= 0) or (self.kind == "passing" and 0 <= since < DAY - CHANGE)
+        return (self.kind == "changed" and hour >= NOON) or (
+            self.kind == "passing" and NOON <= hour < NOON + DAY - CHANGE
+        )
 
     def show(self, hour: int, hours: int, version: Version | None) -> None:
         """Show the lists of some hours, in the order of a version or, before there is one, of the legacy weights."""
         count = int(self.rng.poisson(self.an_hour * hours))
         seen = visits(self.world, count, self.rng, day=FIRST_DAY + dt.timedelta(hour // DAY))
         if self.changed(hour):
-            moved = turned(seen, self.world) - seen.utility
+            moved = turned(seen) - seen.utility
+            seen = Visits(**{f.name: getattr(seen, f.name) for f in fields(Visits)} | {"appeal": seen.appeal + moved})
+        elif self.kind == "noise" and NOON <= hour < NOON + DAY - CHANGE:
+            moved = self.rng.permutation(seen.utility) - seen.utility
             seen = Visits(**{f.name: getattr(seen, f.name) for f in fields(Visits)} | {"appeal": seen.appeal + moved})
         of, score = np.repeat(np.arange(count), seen.group), by_legacy_weights(seen.features)
         if version:
@@ -265,9 +273,11 @@ def judge(night: Night, new: Version, beside: refresh.Refreshed, trees: int, row
     return decide(replace(evidence, fairness=found), POLICY)
 
 
-class Hour(NamedTuple):
+class Hour(msgspec.Struct):
     """What an hour's refresh was, and what is true of it."""
 
+    kind: str
+    lists: float
     world: int
     hour: int  # since midnight of the day of the change
     positives: int
@@ -282,9 +292,8 @@ class Hour(NamedTuple):
     seconds: float
 
 
-def hours(seed: int, kind: str, count: int, an_hour: float) -> Iterator[Hour]:
+def hours(world: Simulated, count: int) -> Iterator[Hour]:
     """Live through the hours of a world from midnight of the day that counts."""
-    world = Simulated(seed, kind, an_hour)
     for day in range(WARM_UP):
         if day == LEARNED:
             night = Night(world, day * DAY)
@@ -312,13 +321,14 @@ def live(world: Simulated, night: Night, in_use: Version, now: int) -> tuple[Hou
         night.valid.dataset(night.cutoff),
         parameters=night.trained.parameters,
         positive=POSITIVE,
+        decay=world.decay,
     )
     new = Version(text, Scorer.from_model(text, FEATURES))
     beside = refresh.refreshed(
         "20250629_0215",
         parent.scorer,
         fresh,
-        partial(refit, parent.text),
+        partial(refit, parent.text, decay=world.decay),
         mode="refit",
         positive=POSITIVE,
         debiased=False,
@@ -333,6 +343,8 @@ def live(world: Simulated, night: Night, in_use: Version, now: int) -> tuple[Hou
     used = gain.mean() if in_use is new else np.nanmean(world.truth.of(in_use, changed=changed) - true)
     champion = next(check for check in decision.checks if check.name == "champion")
     return Hour(
+        kind=world.kind,
+        lists=world.an_hour,
         world=world.seed,
         hour=now - WARM_UP * DAY,
         positives=beside.positives,
@@ -348,25 +360,71 @@ def live(world: Simulated, night: Night, in_use: Version, now: int) -> tuple[Hou
     ), in_use
 
 
-def mean(values: Any) -> str:
-    values = np.asarray(values)
-    half = (
-        stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+def mean(values: Sequence[float]) -> str:
+    """Write a mean over worlds with its 95 % interval (t)."""
+    found = np.asarray(values)
+    if len(found) < 2:
+        return signed(found.mean(), 4)
+    half = stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
+    return f"{signed(found.mean(), 4)} ({signed(found.mean() - half, 4)} to {signed(found.mean() + half, 4)})"
+
+
+def print_table(lived: Sequence[Hour]) -> None:
+    print(
+        "| world | lists an hour | worlds, hours | published | true gain in use: before noon | 8 h after | 24 h after |"
     )
-    return f"{signed(values.mean(), 4)} ({signed(values.mean() - half, 4)} to {signed(values.mean() + half, 4)})"
+    print("|---|---|---|---|---|---|---|")
+    for kind, lists in dict.fromkeys((hour.kind, hour.lists) for hour in lived):
+        found = [hour for hour in lived if (hour.kind, hour.lists) == (kind, lists)]
+        after = [[hour.in_use for hour in found if hour.hour == CHANGE + later] for later in (-1, 8, 24)]
+        cells = [
+            kind,
+            f"{lists:g}",
+            f"{len({hour.world for hour in found})}, {len(found):,}",
+            rate(sum(hour.verdict == "publish" for hour in found), len(found)),
+            *(mean(gains) if gains else "–" for gains in after),
+        ]
+        print(f"| {' | '.join(cells)} |")
+    print(
+        "\n| world | lists an hour | published: mean true gain | worst | worse by over 0.01 | hours in use that are |"
+    )
+    print("|---|---|---|---|---|---|")
+    for kind, lists in dict.fromkeys((hour.kind, hour.lists) for hour in lived):
+        found = [hour for hour in lived if (hour.kind, hour.lists) == (kind, lists)]
+        published = [hour.gain for hour in found if hour.verdict == "publish"]
+        cells = [
+            kind,
+            f"{lists:g}",
+            signed(np.mean(published), 4),
+            signed(min(published), 4),
+            rate(sum(gain < -WORSE for gain in published), len(published)),
+            rate(sum(hour.in_use < -WORSE for hour in found), len(found)),
+        ]
+        print(f"| {' | '.join(cells)} |")
+    print(f"\n{len(lived):,} hours; {statistics.median(hour.seconds for hour in lived):.1f} s an hour (median).")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", choices=["steady", "changed", "passing"], default="changed")
+    parser.add_argument("--kind", choices=KINDS, default="changed")
     parser.add_argument("--worlds", type=int, default=5)
     parser.add_argument("--first", type=int, default=0, help="seed of the first world")
-    parser.add_argument("--hours", type=int, default=38, help="of each world, from midnight of the day of the change")
+    parser.add_argument("--hours", type=int, default=36, help="of each world, from midnight of the day of the change")
     parser.add_argument("--lists", type=float, default=20, help="shown an hour")
+    parser.add_argument("--decay", type=float, default=DECAY, help="share of its former value that a leaf keeps")
+    parser.add_argument("--records", help="file that hours are added to; the tables are of all that it holds")
     options = parser.parse_args()
+    lived: list[Hour] = []
     for seed in range(options.first, options.first + options.worlds):
-        for found in hours(seed, options.kind, options.hours, options.lists):
-            print(json.dumps(found._asdict() | {"kind": options.kind, "lists": options.lists}), flush=True)
+        for hour in hours(Simulated(seed, options.kind, options.lists, options.decay), options.hours):
+            lived.append(hour)
+            if options.records:
+                with Path(options.records).open("ab") as file:
+                    file.write(msgspec.json.encode(hour) + b"\n")
+            print(f"world {seed}, hour {hour.hour}: {hour.verdict}, {hour.gain:+.4f}", file=sys.stderr, flush=True)
+    if options.records:
+        lived = [msgspec.json.decode(line, type=Hour) for line in Path(options.records).read_bytes().splitlines()]
+    print_table(lived)
     return 0
 
 

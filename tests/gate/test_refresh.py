@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import polars as pl

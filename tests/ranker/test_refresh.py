@@ -130,7 +130,7 @@ def test_a_model_of_other_features_is_left_to_the_night(parent: tuple[str, Train
 
 
 def test_what_lightgbm_cannot_refit_is_said_in_one_line(parent: tuple[str, Trained]) -> None:
-    with pytest.raises(RankerError, match="LightGBM refuses to refit the model: .*LTR_HOURLY_MODE=full"):
+    with pytest.raises(RankerError, match=r"LightGBM refuses to refit the model: .*LTR_HOURLY_MODE=full"):
         refit(parent[0], replace(TURNED, relevance=TURNED.relevance * 40))
     with pytest.raises(RankerError, match="refuses to refit"):
         refit("no model", TURNED)
