@@ -205,5 +205,7 @@ def _deltas(evidence: Evidence) -> Iterator[tuple[str, float | None]]:
             others[rival.kind] = rival.delta
         if rival and rival.unbiased:
             yield f"unbiased_delta_{name}", rival.unbiased.value
+    if evidence.refreshed:
+        others["parent"] = evidence.refreshed.delta
     for name, delta in others.items():
         yield f"delta_{name}", delta.value if delta else None

@@ -32,9 +32,8 @@ class Night:
     because
         Why a model was trained, or why not.
     landing, dataset, trained, evidence, decision
-        What each step left behind.
-    fresh
-        Of an hourly refresh: the rankings that it was made from; `dataset` is that of the night it was judged by.
+        What each step left behind; the dataset of an hourly refresh is that of the night by whose test days it was
+        judged.
     version
         The version that was published; None when none was.
     promoted
@@ -65,7 +64,6 @@ class Night:
     because: str = ""
     landing: Manifest | None = None
     dataset: DatasetManifest | None = None
-    fresh: DatasetManifest | None = None
     trained: Trained | None = None
     evidence: Evidence | None = None
     decision: Decision | None = None

@@ -14,7 +14,7 @@ from ltr_pipeline.gate.approval import Asking, said
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report import diagnosis, notify
-from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, FRESH, INPUTS, OUTCOME, REPORT, TRAINED
+from ltr_pipeline.report.artefacts import DATASET, DECISION, EVIDENCE, EXAMPLES, INPUTS, OUTCOME, REPORT, TRAINED
 from ltr_pipeline.report.champion import Alarm, alarm
 from ltr_pipeline.report.night import Night
 from ltr_pipeline.report.page import render
@@ -94,7 +94,6 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
         hashes=_hashes(trained, manifest, settings),
         libraries=document.libraries(),
         lineage=document.lineage(settings.seed, evidence.refreshed),
-        fresh=run.read_if_readable(FRESH),
     )
 
 

@@ -108,7 +108,6 @@ def _sections(night: Night) -> list[tuple[str, str]]:
     present = {
         "findings": (LOOK_FIRST, night.findings),
         "gate": ("The gate", night.decision),
-        "refresh": ("The refresh", night.refreshed and night.fresh),
         "quality": ("Ranking quality", ranked),
         "examples": ("Example rankings", night.examples and night.examples.examples),
         "exploration": ("Exploration", measured and measured.coins),
