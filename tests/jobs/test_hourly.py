@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
+import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ltr_pipeline.errors import SettingsError, SourceError
@@ -28,8 +30,9 @@ from ltr_pipeline.schedule import night_of
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.storage.lease import Terms, held
 from ltr_pipeline.versions.weights import decode
+from support.hourhangs import hanging
 from support.hours import BY, HOUR, LATE, NEXT, REFRESH, a_day_after_a_night, copied, refresh
-from support.small import DAY, LENIENT, NIGHT, RUN, UNDECIDED, WHO, moment
+from support.small import DAY, LENIENT, NIGHT, RUN, UNDECIDED, WHO, moment, small_settings
 from support.webhook import Server, running
 
 
@@ -61,8 +64,6 @@ def after(template: Path, refreshed: Path, tmp_path: Path) -> Settings:
 
 
 def copied_settings(template: Path, folder: Path, **fields: object) -> Settings:
-    from support.small import small_settings
-
     return small_settings(folder, events_path=str(template / "audit.log"), **fields)
 
 
@@ -114,11 +115,13 @@ def test_what_it_read_and_made_of_it_can_be_looked_up(after: Settings) -> None:
     assert record.fresh_delta is not None
     address, page = report_of(after, REFRESH)
     assert address.endswith(f"refreshes/{REFRESH}/report.html")
-    for said in ("Learning-to-rank hourly refresh", f"an hourly refresh of {RUN}", "Position bias was not taken out", f"Published {REFRESH}"):
+    for said in (
+        "Learning-to-rank hourly refresh",
+        f"an hourly refresh of {RUN}",
+        "Position bias was not taken out",
+        f"Published {REFRESH}",
+    ):
         assert said in page.decode()
-
-
-
 
 
 def test_the_nights_know_nothing_of_it(after: Settings) -> None:
@@ -297,8 +300,6 @@ def test_a_person_is_forgotten_in_what_a_killed_refresh_left(after: Settings, te
     run = run_of(after, "20250715_2235")
     table = next(key for key in after.data.keys(f"runs/{RUN}/dataset") if key.endswith(".parquet"))
     after.data.put(run.key(f"dataset/{table.rpartition('/')[2]}"), after.data.get(table))
-    import polars as pl
-
     user = pl.read_parquet(after.data.root / table)["user_id"].drop_nulls()[0]
     assert forget_in_runs(after.data, user) >= 2
     assert after.data.keys(run.folder) == []
@@ -380,3 +381,45 @@ def test_a_refresh_that_fails_leaves_the_night_alone(
             refresh(settings)
     assert night_inputs(settings) == night_inputs(other)
     assert settings.registry.promoted() == RUN
+
+
+def test_a_refresh_that_is_stopped_while_it_lands_lets_the_night_go_on(
+    template: Path, settings: Settings, tmp_path: Path
+) -> None:
+    with hanging(tmp_path, template / "audit.log", "stopped") as child:
+        found = night_inputs(settings)
+        assert found["landed"]["impressions"] > 0
+        child.send_signal(signal.SIGCONT)
+        told, _ = child.communicate(timeout=60)
+    assert "has landed while the run of 20250715_2335 read the same events" in told
+    assert [one.moment for one in landed(settings.data)] == [night_of(NIGHT), night_of(NEXT)]
+    assert list(Chain(settings.data).problems()) == []
+    assert night_inputs(settings) == found
+
+
+def test_a_refresh_that_hangs_and_renews_for_ever_lets_the_night_go_on(
+    template: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landings, "land", partial(landings.land, terms=Terms(lasts=1.0, longest=2.0)))
+    with hanging(tmp_path, template / "audit.log", "asleep") as child:
+        assert night_inputs(settings)["landed"]["impressions"] > 0
+        assert child.poll() is None
+    assert [one.moment for one in landed(settings.data)] == [night_of(NIGHT), night_of(NEXT)]
+
+
+def test_a_night_that_overlaps_with_a_refresh_is_as_ever_and_the_refresh_waits_for_the_next(
+    template: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The night publishes while the refresh is being made: of the two, it is the night that is in use."""
+    build = hourly.build_fresh
+
+    def meanwhile(*given: Any) -> Any:
+        judged = chain.judge({"moment": moment(NEXT)}, LENIENT, settings)
+        assert chain.finish(judged, WHO, settings)["latest"] == "20250716_0215"
+        return build(*given)
+
+    monkeypatch.setattr(hourly, "build_fresh", meanwhile)
+    outcome = refresh(settings)
+    assert (outcome["version"], outcome["moved"], outcome["latest"]) == (REFRESH, False, "20250716_0215")
+    assert outcome["reason"] == f"it was refit from {RUN}, and 20250716_0215 is in use by now"
+    assert settings.registry.promoted() == "20250716_0215"

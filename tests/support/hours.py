@@ -1,4 +1,4 @@
-"""A night that was published, and the day after it, which no hour has landed yet: what an hourly refresh begins with."""
+"""A night that was published, and the day after it, which no hour has landed yet: where an hourly refresh begins."""
 
 from __future__ import annotations
 
