@@ -351,11 +351,16 @@ class Ledger:
             needed |= {move.version, move.to, move.before or move.to}
         return needed
 
-    def known(self, head: Move, versions: Iterable[str]) -> tuple[dict[str, Move], set[str]]:
-        """Return the entries that published `versions`, and which are pruned, reading no more than that takes."""
+    def known(
+        self, head: Move, versions: Iterable[str], since: datetime | None = None
+    ) -> tuple[dict[str, Move], set[str]]:
+        """Return the entries that published `versions`, and which are pruned, reading no more than that takes.
+
+        Entries from before a time are not looked at.
+        """
         unknown, published, pruned = set(versions), dict[str, Move](), set[str]()
         for move in self.backwards(head, anew=False):
-            if not unknown:
+            if not unknown or (since and move.when < since):
                 break
             pruned |= unknown.intersection(move.pruned)
             if move.move == "publish" and move.version in unknown - pruned:

@@ -35,6 +35,9 @@ __all__ = ["REFRESH_DAYS", "Listed", "Published", "Registry", "Verified"]
 REFRESH_DAYS: Final = 7
 """A refresh that is not `latest` is kept for so long, and then pruned."""
 
+SWEPT_DAYS: Final = 60
+"""Where nightly versions are all kept, old refreshes are looked for among those published in so many days."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -240,14 +243,13 @@ class Registry:
         if moves < 1 or (keep is not None and keep < 1):
             raise RegistryError(f"cannot keep {keep} versions and what {moves} moves need: give at least 1 of each")
         act, stored, now = Act.of(who, why, None), self.storage.keys(""), self.ledger.now()
-        ids = stored_ids(stored)
+        ids, since = stored_ids(stored), now - timedelta(days=SWEPT_DAYS) if keep is None else None
 
         def old(head: Move) -> list[Move]:
             """Return the publishes of the versions that go, newest version first."""
-            entered, pruned = self.ledger.known(head, ids)
+            entered, pruned = self.ledger.known(head, ids, since)
             nights = [v for v in ids if v not in pruned and not (v in entered and entered[v].parent)]
-            needed = self.ledger.needed(head, moves)
-            goes = {*nights[len(nights) if keep is None else keep :]} - needed
+            goes = set() if keep is None else {*nights[keep:]} - self.ledger.needed(head, moves)
             over = now - timedelta(days=REFRESH_DAYS)
             goes |= {v for v, entry in entered.items() if entry.parent and entry.when < over and v != head.to}
             return [entered[v] for v in ids if v in goes & entered.keys()]
@@ -263,7 +265,7 @@ class Registry:
         if dry_run:
             return [entry.version for entry in old(_known(self.ledger.head()))]
         entry = self._do(decide)
-        gone = sorted(self.ledger.known(entry, ids)[1])
+        gone = sorted(self.ledger.known(entry, ids, since)[1])
         for version in [*gone, *half_pruned_ids(stored)]:  # of this act, and of one that was killed
             self.documents.prune(version, when=entry.when, who=entry.who)
         return list(entry.pruned) if entry.move_id == act.move_id else []

@@ -69,7 +69,7 @@ ACTS: dict[str, tuple[Act, Act]] = {
 
 
 ON_S3 = ("first publish",)
-LONG_ON_S3 = ("rollback", "prune")  # one kill takes longer there, and the acts share their steps
+LONG_ON_S3 = ("rollback", "prune", "expire")  # one kill takes longer there, and the acts share their steps
 
 
 RACE = "race"

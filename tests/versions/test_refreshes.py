@@ -242,6 +242,13 @@ def test_a_prune_leaves_the_refresh_in_use_and_its_parent_however_old(storage):
     assert registry.rollback(**BY).to == C
 
 
+def test_a_night_looks_for_old_refreshes_no_further_back_than_it_must(storage):
+    """The ledger of a year of hours is long; by hand all of it is read."""
+    registry = aged(storage, 61, 59, 1)
+    assert registry.prune(None, **BY) == ["20250716_0435"]
+    assert registry.prune(keep=3, **BY) == ["20250716_0335"]
+
+
 def test_a_prune_of_both_says_how_many_of_each(storage):
     assert aged(storage, 9, 8).prune(keep=1, moves=1, who="ann", why="test") == ["20250716_0335", A]
     note = "1 version removed, the newest 1 kept; 1 hourly version older than 7 days removed"
