@@ -24,17 +24,19 @@ from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.quality import Delta
 from ltr_pipeline.metrics.rankings import Rankings, starts
-from ltr_pipeline.ranker.data import Rows, folds, rankings
+from ltr_pipeline.ranker.data import Rows, folds, preferences, rankings
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.schema import QUERY_ID
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["FOLDS", "against_parent", "audited", "gather", "refreshed"]
+__all__ = ["against_parent", "audited", "gather", "refreshed"]
 
 FOLDS: Final = 5
+MANY: Final = 2000
+"""Rankings with a preference from which on two folds do: half of them teach nearly what all do, and sooner."""
 
 
-def against_parent(parent: Scorer, fresh: Dataset, again: Callable[[Rows], str], count: int = FOLDS) -> Delta | None:
+def against_parent(parent: Scorer, fresh: Dataset, again: Callable[[Rows], str]) -> Delta | None:
     """Compare a refresh with its parent on the rankings that it was made from; None with too few users.
 
     Parameters
@@ -43,10 +45,8 @@ def against_parent(parent: Scorer, fresh: Dataset, again: Callable[[Rows], str],
         With queries and users.
     again
         Makes a refresh of some of the rankings, by the same recipe; its text.
-    count
-        In so many parts the queries are taken apart, each scored by a refresh of the others.
     """
-    first = starts(fresh.group)
+    first, count = starts(fresh.group), 2 if preferences(fresh) >= MANY else FOLDS
     fold = folds(fresh.ids[QUERY_ID].gather(first).to_list(), count)
     crossed = np.full(len(fold), np.nan)
     for number in range(count):

@@ -106,6 +106,27 @@ def test_no_ranking_is_scored_by_what_learned_from_its_query(by_a: str) -> None:
     assert all(3 < len(part) < 24 for part in held_out)
 
 
+def test_two_folds_do_where_there_are_many_rankings(by_a: str) -> None:
+    few, times = pairs(), 40
+    many = Dataset(
+        np.tile(few.features, (times, 1)),
+        few.feature_names,
+        np.tile(few.relevance, times),
+        np.tile(few.group, times),
+        None,
+        pl.concat([few.ids.with_columns(pl.col("query_id") + f"-{number}") for number in range(times)]),
+    )
+    sizes: list[int] = []
+
+    def again(part: Rows) -> str:
+        sizes.append(len(part.group))
+        return by_a
+
+    against_parent(scorer(by_a), many, again)
+    assert sum(sizes) == len(many.group) == LISTS * times
+    assert sizes == pytest.approx([LISTS * times / 2] * 2, rel=0.1)
+
+
 def test_folds_that_teach_nothing_are_left_out(by_a: str, by_s: str) -> None:
     parts: list[int] = []
 
