@@ -356,11 +356,12 @@ def test_killed_before_any_write_it_is_repeated_to_the_same_end_and_the_night_is
         settings = copied(template, tmp_path / str(write))
         if not killed_before(settings, monkeypatch, write):
             break
-        left = copied(tmp_path / str(write), tmp_path / f"{write}-night")
-        left = copied_settings(template, tmp_path / f"{write}-night")
-        assert left.registry.promoted() in (RUN, REFRESH)
-        assert night_inputs(left) == wanted
-        assert list(Chain(left.data).problems()) == []
+        assert settings.registry.promoted() in (RUN, REFRESH)
+        if write % 4 == 0:
+            copied(tmp_path / str(write), tmp_path / f"{write}-night")
+            left = copied_settings(template, tmp_path / f"{write}-night")
+            assert night_inputs(left) == wanted
+            assert list(Chain(left.data).problems()) == []
         again = refresh(settings)
         assert (again["version"], again["latest"]) == (REFRESH, REFRESH)
         assert settings.registry.load(REFRESH).identity == identity
