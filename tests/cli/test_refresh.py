@@ -13,6 +13,11 @@ from support.hours import a_day_after_a_night
 from support.small import LENIENT, RUN, small_settings
 
 
+def said(output: str) -> str:
+    """What was printed, however it was wrapped."""
+    return " ".join(output.split())
+
+
 def test_an_hour_is_refreshed_and_where_it_is_kept_it_is_said_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -25,19 +30,16 @@ def test_an_hour_is_refreshed_and_where_it_is_kept_it_is_said_why(
     settings.registry.pin(who="ann", why="hold")
     kept = CliRunner().invoke(app, ["refresh"])
     assert kept.exit_code == 0, kept.output
-    assert f"{RUN} stays in use: there is nothing to refresh: latest is pinned to {RUN}" in " ".join(
-        kept.output.split()
-    )
+    assert f"{RUN} stays in use: there is nothing to refresh: latest is pinned to {RUN}" in said(kept.output)
     settings.registry.unpin(who="ann", why="go on")
     given = [f"--variable={name}={value}" for name, value in LENIENT.items() if name != "ltr_fairness_max"]
     done = CliRunner().invoke(app, ["refresh", *given])
     assert done.exit_code == 0, done.output
     newest = settings.registry.versions()[0]
-    said = " ".join(done.output.split())
     assert newest.parent == RUN
-    assert "Verdict: publish" in said
-    assert f"Refresh {newest.version}: latest moved from {RUN} to {newest.version}" in said
-    assert f"refreshes/{newest.version}/report.html" in said.replace(" ", "")
+    assert "Verdict: publish" in done.output
+    assert f"Refresh {newest.version}: latest moved from {RUN} to {newest.version}" in said(done.output)
+    assert f"refreshes/{newest.version}/report.html" in done.output.replace("\n", "")
     monkeypatch.setattr("sys.argv", ["ltr", "refresh", "--variable", "ltr_ndcg=1"])
     with pytest.raises(SystemExit):
         main()
