@@ -256,6 +256,11 @@ class Settings(Channels):
         True,
         "Remove position bias while training: true = estimated beside the trees, coins = by exploration, false = no.",
     )
+    hourly_mode: Literal["refit", "full"] = env(
+        "LTR_HOURLY_MODE",
+        "refit",
+        "How the hourly DAG makes a model: refit = new values for the nightly model's trees, full = trained anew.",
+    )
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."
     )

@@ -83,6 +83,20 @@ def run(
 
 
 @app.command(rich_help_panel=NIGHTS)
+def refresh(
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(help="Gate Variable to set, such as ltr_ndcg_min=0.6; others are read from AIRFLOW_VAR_…."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but publish nothing.")] = False,
+) -> None:
+    """Refresh the nightly model from what was answered since, as the DAG train_ltr_hourly does, without Airflow."""
+    from ltr_pipeline.cli import nightly
+
+    nightly.refresh(variable or [], dry_run=dry_run)
+
+
+@app.command(rich_help_panel=NIGHTS)
 def runs(
     limit: Annotated[int, typer.Option(min=1, help="Number of newest nights.")] = 30, as_json: AsJson = False
 ) -> None:
@@ -97,7 +111,7 @@ def report(
     run: Annotated[str | None, typer.Argument(help="Name of the run; default: the newest that has a report.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Print where the report of a night is."""
+    """Print where the report of a night, or of an hourly refresh, is."""
     from ltr_pipeline.cli import nights
 
     nights.report(run, open_it)
