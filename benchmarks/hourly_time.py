@@ -24,19 +24,19 @@ from pathlib import Path
 import structlog
 
 from ltr_pipeline.dataset.build import build_fresh
-from ltr_pipeline.dataset.load import IDS, load_part
+from ltr_pipeline.dataset.load import IDS, load_part, thinned
 from ltr_pipeline.dataset.windows import since_test
 from ltr_pipeline.events.chain import arrived
 from ltr_pipeline.events.manifest import Landed, account_of
 from ltr_pipeline.gate import refresh
 from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.document import weights_document
-from ltr_pipeline.gate.measure import TRAINED_ON, Contest, HeldOut
+from ltr_pipeline.gate.measure import TRAINED_ON, HeldOut
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.chain import CHAIN, finish
 from ltr_pipeline.mapping import load_mapping
-from ltr_pipeline.ranker.refresh import refit, refreshed
+from ltr_pipeline.ranker.refresh import MOST_ROWS, refit, refreshed
 from ltr_pipeline.report.artefacts import DATASET, EVIDENCE, TABLES
 from ltr_pipeline.runs import extract
 from ltr_pipeline.runs.run import Run
@@ -83,7 +83,7 @@ def night(folder: Path, impressions: int, trees: int) -> tuple[Settings, str]:
     first = NIGHT - WINDOW_DAYS * DAY
     lists = round(impressions / WINDOW_DAYS / LISTED)
     world = World(legacy_weights=load_mapping().legacy_weights, rankings_per_day=lists, start=first)
-    for last, days in ((NIGHT - 4 * DAY, WINDOW_DAYS - 4), *((NIGHT - back * DAY, 1) for back in (3, 2, 1))):
+    for last, days in ((NIGHT - 5 * DAY, WINDOW_DAYS - 5), *((NIGHT - back * DAY, 1) for back in (4, 3, 2, 1))):
         write_log(Path(settings.events_path), world, last - days * DAY, days, append=True)
         extract.land(settings, night_of(last), night_of(first) - DAY, last_try=True)
     write_log(Path(settings.events_path), world, NIGHT - DAY, 1, append=True)
@@ -107,7 +107,7 @@ def make(settings: Settings, version: str, clock: Clock) -> None:
         partitions = arrived(settings.data, windows.start - DAY, MOMENT, keys)
         fresh = build_fresh(settings.data, "refreshes/r/dataset", partitions, lately, mapping, windows)
     with clock.step("load"):
-        data = load_part(settings.data, "refreshes/r/dataset", fresh, "train")
+        data = thinned(load_part(settings.data, "refreshes/r/dataset", fresh, "train"), MOST_ROWS)
         valid, test, learned = (
             load_part(settings.data, run.key(TABLES), manifest, part, ids)
             for part, ids in (("valid", ()), ("test", IDS), ("train", TRAINED_ON))
@@ -122,7 +122,7 @@ def make(settings: Settings, version: str, clock: Clock) -> None:
         beside = refresh.refreshed(version, parent.scorer, data, again, mode="refit", positive=positive, debiased=False)
     with clock.step("measure on the test days"):
         days = HeldOut(test, manifest, learned.ids, seed=settings.seed, group_share_min=settings.group_share_min)
-        contest = Contest(days, Scorer.from_model(text, manifest.features), Rivals(champion=parent))
+        contest = refresh.contest(days, Scorer.from_model(text, manifest.features), Rivals(champion=parent))
         audit = refresh.audited(run.read(EVIDENCE).audit, trained.importance, parent.importance)
         landed = Landed.of(account_of(settings.data, lately))
         found = refresh.gather(contest, landed, trained, fresh, beside, audit)
@@ -142,8 +142,9 @@ def make(settings: Settings, version: str, clock: Clock) -> None:
         )
         weights.encode(made)
     print(
-        f"  {manifest.train.rows:,} rows trained the parent, {manifest.test.rows:,} judge, {fresh.train.rows:,} are "
-        f"fresh, {trained.trees} trees; verdict: {decision.verdict} {decision.reasons}"
+        f"  {manifest.train.rows:,} rows trained the parent; {len(contest.data.relevance):,} of {manifest.test.rows:,} "
+        f"judge, {len(data.relevance):,} of {fresh.train.rows:,} are learned from; {trained.trees} trees; "
+        f"verdict: {decision.verdict} {decision.reasons}"
     )
 
 

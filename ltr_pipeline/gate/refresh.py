@@ -7,6 +7,7 @@ with its parent on the fresh rankings, by cross-fitting: each is scored by a ref
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
 
@@ -14,22 +15,24 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from ltr_pipeline.dataset.load import Dataset
+from ltr_pipeline.dataset.load import Dataset, thinned
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.errors import NothingToLearnError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.evidence import Evidence, Refreshed
+from ltr_pipeline.gate.rivals import Rivals
 from ltr_pipeline.metrics import quality
 from ltr_pipeline.metrics.audit import FeatureAudit
 from ltr_pipeline.metrics.quality import Delta
 from ltr_pipeline.metrics.rankings import Rankings, starts
 from ltr_pipeline.ranker.data import Rows, folds, preferences, rankings
+from ltr_pipeline.ranker.refresh import MOST_ROWS
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.schema import QUERY_ID
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["against_parent", "audited", "gather", "refreshed"]
+__all__ = ["against_parent", "audited", "contest", "gather", "refreshed"]
 
 FOLDS: Final = 5
 MANY: Final = 2000
@@ -94,6 +97,14 @@ def refreshed(
         delta=against_parent(scorer, fresh, again),
         debiased=debiased,
     )
+
+
+def contest(days: measure.HeldOut, challenger: Scorer, rivals: Rivals) -> measure.Contest:
+    """Put a refresh on a night's test days, or every n-th of their rankings where there are many.
+
+    Those that are left rule out far smaller losses than the gate asks about, and an hour has not the time of a night.
+    """
+    return measure.Contest(dataclasses.replace(days, test=thinned(days.test, MOST_ROWS)), challenger, rivals)
 
 
 def gather(

@@ -20,13 +20,17 @@ from ltr_pipeline.ranker.data import TrainingData
 from ltr_pipeline.ranker.debias import weights
 from ltr_pipeline.ranker.train import Trained, described, row_weights, text_of
 
-__all__ = ["DECAY", "FEWEST_POSITIVE", "check_enough", "refit", "refreshed"]
+__all__ = ["DECAY", "FEWEST_POSITIVE", "MOST_ROWS", "check_enough", "refit", "refreshed"]
 
 DECAY: Final = 0.9
 """Share of its former value that a leaf keeps."""
 
 FEWEST_POSITIVE: Final = 200
 """With fewer positive answers a refresh learns nothing but noise: an hour of a small team has one or two."""
+
+MOST_ROWS: Final = 50_000
+"""About so many rows are learned from, and judged by, at most (`dataset.load.thinned`): more take longer and tell
+hardly more."""
 
 
 def check_enough(fresh: TrainingData, positive: int) -> int:

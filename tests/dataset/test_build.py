@@ -1,3 +1,4 @@
+import dataclasses
 import zlib
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,7 +12,7 @@ from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset import labels
 from ltr_pipeline.dataset.build import build, build_fresh
 from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
-from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part
+from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part, thinned
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows, since_test
 from ltr_pipeline.errors import DatasetError
@@ -427,3 +428,17 @@ def test_however_partitions_were_bucketed_the_fresh_rankings_are_the_same(storag
         found.append(rows(storage, manifest, "r/dataset"))
     assert len(found[0]) == 12
     assert all(one.equals(found[0]) for one in found)
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(60, 20), (59, 10), (30, 10), (29, 7), (12, 4)])
+def test_a_part_is_thinned_by_whole_rankings(storage, rows, kept):
+    data = load_part(storage, "runs/r/dataset", built(storage, land(storage, *events())), "train")
+    weighted = dataclasses.replace(
+        data, weight=np.arange(20, dtype=np.float32), propensity=np.full(60, 0.5, np.float32)
+    )
+    found = thinned(weighted, rows)
+    assert (len(found.group), len(found.relevance), found.ids.height) == (kept, 3 * kept, 3 * kept)
+    assert found.weight.tolist() == list(range(0, 20, -(-60 // rows)))
+    assert found.ids.rows() == [row for row in data.ids.rows() if row in set(found.ids.rows())]
+    assert (found.features.shape, len(found.position), len(found.propensity)) == ((3 * kept, 8), 3 * kept, 3 * kept)
+    assert thinned(data, 29).weight is None

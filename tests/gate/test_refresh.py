@@ -20,7 +20,7 @@ from ltr_pipeline.events.manifest import Landed, account_of
 from ltr_pipeline.gate import refresh
 from ltr_pipeline.gate.decision import decide
 from ltr_pipeline.gate.document import weights_document
-from ltr_pipeline.gate.measure import TRAINED_ON, Contest, HeldOut
+from ltr_pipeline.gate.measure import TRAINED_ON, HeldOut
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.refresh import against_parent, audited
 from ltr_pipeline.gate.rivals import Rivals, load_rival
@@ -206,7 +206,7 @@ def test_a_refresh_of_a_night_is_measured_judged_and_written_down(settings: Sett
     )
     learned, test = (load_part(settings.data, run.key(TABLES), night, part) for part in ("train", "test"))
     days = HeldOut(test, night, learned.ids.select(TRAINED_ON), seed=7, group_share_min=0.01)
-    contest = Contest(days, Scorer.from_model(text, night.features), Rivals(champion=parent))
+    contest = refresh.contest(days, Scorer.from_model(text, night.features), Rivals(champion=parent))
     landed = Landed.of(account_of(settings.data, lately))
     audit = audited(found.audit, trained.importance, parent.importance)
     evidence = refresh.gather(contest, landed, trained, fresh, beside, audit)
@@ -259,6 +259,19 @@ def test_a_refresh_of_a_night_is_measured_judged_and_written_down(settings: Sett
     )
     assert (full.data.train.start, full.data.train.end) == (night.train.start, MOMENT)
     assert full.data.counts["train_rankings"] == night.train.rankings + fresh.rankings
+
+
+def test_many_test_rankings_are_thinned(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(RUN, settings)
+    night = run.read(DATASET)
+    learned, test = (load_part(settings.data, run.key(TABLES), night, part) for part in ("train", "test"))
+    days = HeldOut(test, night, learned.ids.select(TRAINED_ON), seed=7, group_share_min=0.01)
+    parent = load_rival(settings.registry, RUN)
+    whole = refresh.contest(days, parent.scorer, Rivals(champion=parent))
+    monkeypatch.setattr(refresh, "MOST_ROWS", len(test.relevance) // 2)
+    half = refresh.contest(days, parent.scorer, Rivals(champion=parent))
+    assert (len(whole.ndcg), len(half.ndcg)) == (len(test.group), -(-len(test.group) // 2))
+    assert half.ndcg == pytest.approx(whole.ndcg[::2], nan_ok=True)
 
 
 def test_a_refresh_counts_as_trained_up_to_its_moment(settings: Settings) -> None:
