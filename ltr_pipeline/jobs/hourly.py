@@ -19,7 +19,7 @@ import structlog
 
 from ltr_pipeline.dataset.build import build_fresh
 from ltr_pipeline.dataset.features.source import Sources
-from ltr_pipeline.dataset.load import Dataset
+from ltr_pipeline.dataset.load import Dataset, thinned
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.dataset.windows import Windows, since_test
 from ltr_pipeline.errors import BusyError, DatasetError, LtrError, NotFoundError, NothingToLearnError
@@ -41,7 +41,7 @@ from ltr_pipeline.monitoring.records import NightRecord, RefreshRecord
 from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.ranker.data import Rows, joined
 from ltr_pipeline.ranker.debias import examination
-from ltr_pipeline.ranker.refresh import check_enough, refit, refreshed
+from ltr_pipeline.ranker.refresh import MOST_ROWS, check_enough, refit, refreshed
 from ltr_pipeline.ranker.train import Trained, train
 from ltr_pipeline.report.artefacts import (
     DATASET,
@@ -242,6 +242,8 @@ def _judged(run: Run, inputs: Inputs, policy: Policy) -> Json:
     fresh_manifest = _built(run, inputs, manifest)
     fresh = part(run, fresh_manifest, "train")
     check_enough(fresh, settings.mapping.least_positive)
+    if inputs.mode != "full":
+        fresh = thinned(fresh, MOST_ROWS)
     parent, document = _parent(settings, inputs)
     night = _Night.of(Run(inputs.night or "", settings), manifest)
     made = (_trained if inputs.mode == "full" else _refit)(settings, document, fresh, night)
@@ -331,7 +333,7 @@ def _evidence(
         best_recent=load_rival(settings.registry, inputs.best_recent),
         legacy_weights=settings.mapping.legacy_weights,
     )
-    contest = measure.Contest(held_out, Scorer.from_model(made.text, night.manifest.features), published)
+    contest = beside.contest(held_out, Scorer.from_model(made.text, night.manifest.features), published)
     against = beside.refreshed(
         parent.version,
         parent.scorer,
