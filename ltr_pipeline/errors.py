@@ -24,7 +24,8 @@
     │   └── OvertakenError     somebody else was first
     └── StorageError           an object cannot be read or written
         ├── NotFoundError
-        └── AlreadyExistsError
+        ├── AlreadyExistsError
+        └── BusyError              another has what is needed, or has just changed it; later it may be had
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -122,3 +123,7 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """An object with that key exists already and is never overwritten."""
+
+
+class BusyError(StorageError):
+    """Another run has what this one needs, or has changed it meanwhile; the same again may work."""

@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import msgspec
 
-from ltr_pipeline.errors import LtrError, UnknownVersionError
+from ltr_pipeline.errors import LtrError, NotFoundError, UnknownVersionError
 from ltr_pipeline.monitoring.records import (
     KINDS,
     Alert,
@@ -22,7 +22,7 @@ from ltr_pipeline.monitoring.records import (
     SegmentsTrained,
 )
 from ltr_pipeline.monitoring.store import History
-from ltr_pipeline.runs.names import REPORT_FILE
+from ltr_pipeline.runs.names import NIGHTS, REFRESHES, REPORT_FILE
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
@@ -197,8 +197,11 @@ class Reader:
         return self.history.newest(DriftReport, date)
 
     def report(self, run: str) -> bytes:
-        """Return the report of a run; NotFoundError, StorageError."""
-        return self.data.get(f"runs/{run}/{REPORT_FILE}")
+        """Return the report of a night, else of the refresh of that name; NotFoundError, StorageError."""
+        try:
+            return self.data.get(f"{NIGHTS}/{run}/{REPORT_FILE}")
+        except NotFoundError:
+            return self.data.get(f"{REFRESHES}/{run}/{REPORT_FILE}")
 
     def weights(self, version: str) -> Weights:
         """Return the document of a version; UnknownVersionError, WeightsError, StorageError."""
@@ -210,7 +213,7 @@ class Reader:
         """Look at ledger and runs, and say what could not be read."""
         try:
             self.moves()
-            keys = self.data.keys("runs")
+            keys = self.data.keys(NIGHTS)
             self._reported = frozenset(key.split("/")[1] for key in keys if key.endswith(f"/{REPORT_FILE}"))
         except LtrError as error:
             return str(error)

@@ -42,6 +42,7 @@ __all__ = [
     "HeldOut",
     "against",
     "gather",
+    "owners",
     "requests",
     "without_model",
 ]
@@ -116,7 +117,7 @@ class Contest:
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
         self.times, self.asked_by = self.data.ids[TIME].gather(first), self.data.ids[USER_ID].gather(first)
-        self.clusters, self._questions = _owners(self.data.ids[first])
+        self.clusters, self._questions = owners(self.data.ids[first])
         self.groups = _groups(days)
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
@@ -381,7 +382,7 @@ def _seen(contest: Contest, rival: Rival, ndcg: NDArray[np.float64]) -> str:
     return f"{rival.version} was trained up to {rival.seen_until:%Y-%m-%d}: {new} test rankings are new to it"
 
 
-def _owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a number for who asked, a user or where unknown a query, and one for what, from a row of each ranking."""
     user, query = pl.col(USER_ID), pl.col(QUERY_ID)
     asker = pl.when(user.is_null()).then(pl.struct(pl.lit(None, pl.String).alias("u"), query.alias("q")))

@@ -49,6 +49,7 @@ _CHECKS = {
     "queries": _Words("Test rankings", "≥", "count"),
     "champion": _Words("Against the champion", "CI >", "delta"),
     "best_recent": _Words(f"Against the best of {RECENT_DAYS} days", "CI >", "delta"),
+    "parent_delta": _Words("Against its parent, lately", "", "delta"),
     "coin": _Words("Coin check", "", "share"),
     "unbiased_delta": _Words("By coin pairs", "CI >", "delta"),
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),

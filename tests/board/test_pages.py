@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from ltr_pipeline.monitoring.records import (
     SegmentsTrained,
 )
 from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.versions.ledger import Act
 from support.history import (
     DAY,
     DRIFTED,
@@ -160,6 +162,14 @@ class TestWhatPagesTell:
         text = Outline(render("overview", month, Asked(), Here(Links(), ranks="20250101_0215"))).text
         assert "20250101_0215 ranks" in text
         assert f"`latest` is {name_of(DAY)}, but this service ranks with 20250101_0215" in text
+
+    def test_an_hourly_version_in_use_says_of_which_night_it_is(self, month: Facts) -> None:
+        head, hour = month.moves[-1], "20250715_0835"
+        act = Act.of("airflow/hourly", "passed the gate", None)
+        move = act.entry(head, "publish", hour, to=hour, pin=False, parent=head.to)
+        text = shown("overview", dataclasses.replace(month, moves=[*month.moves, move])).text
+        assert f"{hour} is in use" in text
+        assert f", hourly, of {head.to}: passed the gate (airflow/hourly)." in text
 
     def test_nights_are_drawn_listed_and_lead_to_their_reports(self, month: Facts) -> None:
         page = shown("nights", month)

@@ -23,6 +23,7 @@ from ltr_pipeline.versions.registry import Published, Registry, Verified
 from ltr_pipeline.versions.weights import Golden, decode, encode
 from support.documents import document
 from support.forks import ACTS, BY, LONG_ON_S3, ON_S3, RACE, A, B, C, D, Place, copy, publish
+from support.interrupted import Interrupted
 from support.programs import run
 
 
@@ -573,30 +574,6 @@ def test_verify_names_everything_that_is_wrong_and_ends(storage, tmp_path):
     assert problems.keys() == {"20240101_0215", "latest", "a stray folder"}
     assert registry.repair()
     assert "latest" not in {verified.version for verified in registry.verify() if not verified.ok}
-
-
-class Interrupted:
-    """Lets somebody else act right before the verb on a key that starts with `prefix`, once."""
-
-    def __init__(self, storage: Storage, verb: str, prefix: str, act: Callable[[Registry], object]) -> None:
-        self.storage = storage
-        self.when, self.act = (verb, prefix), act
-
-    def __getattr__(self, verb: str) -> object:
-        return getattr(self.storage, verb)
-
-    def _interrupt(self, verb: str, key: str) -> None:
-        if self.when[0] == verb and key.startswith(self.when[1]):
-            self.when = ("", "")
-            self.act(Registry(self.storage))
-
-    def create(self, key: str, data: bytes) -> None:
-        self._interrupt("create", key)
-        self.storage.create(key, data)
-
-    def point(self, key: str, target: str) -> None:
-        self._interrupt("point", key)
-        self.storage.point(key, target)
 
 
 @pytest.mark.parametrize(
