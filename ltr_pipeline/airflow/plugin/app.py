@@ -172,8 +172,9 @@ class _Pages:
     ) -> Answer:
         if act not in ACTS:
             return missing(here, "there is no such act")
+        acts = self.board.acts
         try:
-            facts, shown, asked = self.board.acts.shown(act, about)
+            facts, shown, asked = acts.shown(act, about)
         except StorageError:
             raise
         except LtrError as error:
@@ -191,8 +192,9 @@ class _Pages:
         def tell() -> Answer:
             if not why:
                 return self._confirming(here, user, act, asked, fault=NO_REASON, status=422)
+            acts = self.board.acts
             try:
-                move = self.board.acts.do(act, asked, who=here.reader, why=why, move_id=f"airflow:{page_id}")
+                move = acts.do(act, asked, who=here.reader, why=why, move_id=f"airflow:{page_id}")
             except OvertakenError as error:
                 return self._confirming(here, user, act, asked, why=why, fault=str(error), status=409)
             except StorageError:

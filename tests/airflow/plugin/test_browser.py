@@ -100,6 +100,7 @@ def test_a_person_finds_the_board_rolls_back_pins_unpins_and_publishes(
         done == f"Latest moved from {KEPT_TOO} to {move.to} (rollback by otto: offers dropped), pinned until ltr unpin."
     )
     assert [each.move for each in nights.registry.history()[-4:]] == ["publish", "pin", "unpin", "rollback"]
+    nights.registry.unpin(who="test", why="other tests publish, too")
 
 
 def test_each_run_has_a_tab_with_its_own_report(opened: Opened, beside_nights: ApiServer) -> None:
