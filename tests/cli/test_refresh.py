@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from typer.testing import CliRunner
 
-from ltr_pipeline.cli.commands import app
-from ltr_pipeline.cli.main import main
-from support.hours import a_day_after_a_night
+from ltr_pipeline.cli import nightly
+from support.commands import ltr
+from support.hours import LATE, REFRESH, a_day_after_a_night
 from support.small import LENIENT, RUN, small_settings
 
 
-def said(output: str) -> str:
-    """What was printed, however it was wrapped."""
-    return " ".join(output.split())
-
-
 def test_an_hour_is_refreshed_and_where_it_is_kept_it_is_said_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_day_after_a_night(tmp_path)
     settings = small_settings(tmp_path)
@@ -27,20 +23,19 @@ def test_an_hour_is_refreshed_and_where_it_is_kept_it_is_said_why(
         monkeypatch.setenv(f"LTR_{name}", str(tmp_path / place))
     monkeypatch.setenv("LTR_WINDOW_DAYS", "12")
     monkeypatch.setenv("AIRFLOW_VAR_LTR_FAIRNESS_MAX", LENIENT["ltr_fairness_max"])
+    clock = SimpleNamespace(now=lambda _: LATE)
+    monkeypatch.setattr(nightly, "dt", SimpleNamespace(datetime=clock, UTC=dt.UTC))
     settings.registry.pin(who="ann", why="hold")
-    kept = CliRunner().invoke(app, ["refresh"])
-    assert kept.exit_code == 0, kept.output
-    assert f"{RUN} stays in use: there is nothing to refresh: latest is pinned to {RUN}" in said(kept.output)
+    kept = ltr("refresh")
+    assert kept.code == 0
+    assert f"{RUN} stays in use: there is nothing to refresh: latest is pinned to {RUN}" in " ".join(kept.out.split())
     settings.registry.unpin(who="ann", why="go on")
-    given = [f"--variable={name}={value}" for name, value in LENIENT.items() if name != "ltr_fairness_max"]
-    done = CliRunner().invoke(app, ["refresh", *given])
-    assert done.exit_code == 0, done.output
-    newest = settings.registry.versions()[0]
-    assert newest.parent == RUN
-    assert "Verdict: publish" in done.output
-    assert f"Refresh {newest.version}: latest moved from {RUN} to {newest.version}" in said(done.output)
-    assert f"refreshes/{newest.version}/report.html" in done.output.replace("\n", "")
-    monkeypatch.setattr("sys.argv", ["ltr", "refresh", "--variable", "ltr_ndcg=1"])
-    with pytest.raises(SystemExit):
-        main()
-    assert "no such Variable" in capsys.readouterr().err
+    done = ltr("refresh", *(f"--variable={name}={value}" for name, value in LENIENT.items() if "fair" not in name))
+    assert done.code == 0
+    assert settings.registry.load(REFRESH).parent == RUN
+    assert "Verdict: publish" in done.out
+    assert f"Refresh {REFRESH}: latest moved from {RUN} to {REFRESH}" in " ".join(done.out.split())
+    assert f"refreshes/{REFRESH}/report.html" in done.out.replace("\n", "")
+    wrong = ltr("refresh", "--variable", "ltr_ndcg=1")
+    assert wrong.code
+    assert "no such Variable" in wrong.err

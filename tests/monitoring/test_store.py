@@ -18,6 +18,7 @@ from ltr_pipeline.monitoring.records import (
     Outcomes,
     PostedMetrics,
     Record,
+    RefreshRecord,
     SegmentsTrained,
 )
 from ltr_pipeline.monitoring.store import FOLDER, History, remember, subject_of
@@ -43,6 +44,7 @@ ONE_OF_EACH: list[Record] = [
     ),
     SegmentsTrained(date=DAY, level="user", version=1, in_use=True, entities=9),
     PostedMetrics(date=DAY, at=NOON, metrics={"accuracy": 0.95}),
+    RefreshRecord(run="20250701_1235", date=DAY, verdict="keep", parent="20250701_0215", mode="refit", positives=900),
 ]
 
 
