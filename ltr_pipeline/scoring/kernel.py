@@ -1,7 +1,7 @@
 """Bit vectors in C (`kernel.c`), many rows at once; where nobody compiled it, `tables` do the same in numpy.
 
-The libraries lie beside the source, one for each number of rows that a processor can score at once
-(``deploy/kernel.py``). Their names have the source's hash, so that a library of another release is never loaded.
+The libraries lie beside the sources, one for each number of rows that a processor can score at once
+(``deploy/kernel.py``). Their names have the sources' hash, so that a library of another release is never loaded.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from ltr_pipeline.scoring.nodes import Bits, masks_and_leaves, nodes_of
 from ltr_pipeline.scoring.trees import Tree
 
-__all__ = ["FOLDER", "SOURCE", "Compiled", "Kernel", "fastest", "library", "load"]
+__all__ = ["FOLDER", "SOURCES", "Compiled", "Kernel", "fastest", "library", "load"]
 
 FOLDER: Final = Path(__file__).parent
-SOURCE: Final = FOLDER / "kernel.c"
+SOURCES: Final = tuple(FOLDER / name for name in ("kernel.c", "reading.c"))
 
 NARROWEST: Final = 4
 """Rows at once that every processor can score, if only one after the other."""
@@ -33,11 +33,12 @@ WORD: Final = np.iinfo(np.uint32).bits
 
 def library(lanes: int, folder: Path = FOLDER) -> Path:
     """Return where the library for so many rows at once is, or would be."""
-    return folder / f"kernel-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}-{lanes}.so"
+    text = b"".join(source.read_bytes() for source in SOURCES)
+    return folder / f"kernel-{hashlib.sha256(text).hexdigest()[:12]}-{lanes}.so"
 
 
 class Kernel:
-    """The compiled library for `lanes` rows at once.
+    """The compiled library for `lanes` rows at once; its functions are described in C.
 
     Raises
     ------
@@ -49,9 +50,15 @@ class Kernel:
         self.lanes = lanes
         found = ctypes.CDLL(str(library(lanes, folder)))
         self.widest: int = found.widest()
-        address, count = ctypes.c_void_p, ctypes.c_int64
+        address, count, text = ctypes.c_void_p, ctypes.c_int64, ctypes.c_char_p
         self.score = found.score
         self.score.argtypes, self.score.restype = [address, address, count, count, address, address], None
+        self.read_rows = found.read_rows
+        self.read_rows.argtypes = [text, count, count, text, address, address, address, address]
+        self.read_rows.restype = count
+        self.write_objects = found.write_objects
+        self.write_objects.argtypes = [text, count, count, text, address, address]
+        self.write_objects.restype = count
 
 
 def load(folder: Path = FOLDER) -> Kernel:

@@ -57,7 +57,7 @@ class Scorer:
         self.used = frozenset(self.features if used is None else used)
         self._model = model
         self._contributions = contributions
-        self._reader = Reader(self.features)
+        self._reader = Reader(self.features, fastest())
 
     @classmethod
     def from_model(cls, model_text: str, features: Sequence[str]) -> Scorer:

@@ -5,11 +5,6 @@ Each test of scores runs for numpy and for the kernel of every width that this p
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import lightgbm as lgb
 import numpy as np
 import pytest
@@ -24,7 +19,6 @@ from ltr_pipeline.scoring.tables import Tables
 from ltr_pipeline.scoring.trees import read_trees
 from support import forests
 from support.documents import model_text
-from support.programs import CHECKOUT
 
 NAMES = ["a", "b", "c"]
 STRANGE = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-36, -1e-36, 1e-35, -1e-35, 1.1e-35, -1.1e-35, 3e38, -3e38]
@@ -96,33 +90,6 @@ def test_scores_are_those_of_lightgbm(parameters: dict[str, object], kernel: Ker
 @pytest.mark.parametrize("seed", range(30))
 def test_scores_of_trees_that_nobody_would_train_are_those_of_lightgbm(seed: int, kernel: Kernel | None) -> None:
     forests.compare(seed, [kernel])
-
-
-@pytest.mark.long
-def test_a_kernel_stays_within_its_memory(tmp_path: Path) -> None:
-    """A thousand boosters, by kernels that end the process at a wrong address and at what C does not define."""
-    forests.compiled(tmp_path, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    asan = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
-    environment = os.environ | {
-        "LD_PRELOAD": asan.strip(),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
-        "PYTHONMALLOC": "malloc",
-        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests")]),
-    }
-
-    def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    done = sanitized("-m", "support.forests", str(tmp_path), "1000", "1000")
-    assert done.returncode == 0, done.stderr
-    overrun = (
-        "import sys, numpy as np; from pathlib import Path; from ltr_pipeline.scoring.kernel import Compiled, Kernel; "
-        "from ltr_pipeline.scoring.trees import read_trees; from support.documents import model_text; "
-        "made = Compiled(read_trees(model_text()).trees, np.uint32, Kernel(4, Path(sys.argv[1]))); "
-        "made._room = 1; made.score(np.zeros((99, 2), np.float32))"
-    )
-    assert "heap-buffer-overflow" in sanitized("-c", overrun, str(tmp_path)).stderr  # so it would have been seen
 
 
 @pytest.mark.parametrize(

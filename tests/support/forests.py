@@ -1,15 +1,8 @@
-"""Boosters that no training would make, and rows that part their trees; and a kernel fuzzed with them.
-
-    python -m support.forests FOLDER SEED COUNT
-
-scores COUNT boosters by each kernel in FOLDER that this processor can run, and compares every bit with LightGBM. A test
-runs it with kernels that were compiled with sanitizers.
-"""
+"""Boosters that no training would make, and rows that part their trees."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 
 import lightgbm as lgb
@@ -18,7 +11,7 @@ from numpy.typing import NDArray
 
 from deploy.kernel import WIDTHS, CompilerError, compile_kernel
 from ltr_pipeline.scoring.forest import Forest
-from ltr_pipeline.scoring.kernel import SOURCE, Kernel
+from ltr_pipeline.scoring.kernel import FOLDER, Kernel
 from ltr_pipeline.scoring.trees import Trees, read_trees
 from support import servers
 
@@ -32,7 +25,7 @@ ROOM = (1, 3, 4, 5, 8, 15, 16, 17, 33, 70)  # rows
 def compiled(folder: Path, *flags: str) -> None:
     """Compile the kernel in each width."""
     try:
-        compile_kernel(SOURCE, folder, *flags)
+        compile_kernel(FOLDER, folder, *flags)
     except CompilerError as error:
         servers.missing("C compiler", str(error))
 
@@ -120,10 +113,3 @@ def compare(seed: int, ways: list[Kernel | None]) -> None:
         assert forest is not None
         found = forest.score(matrix)
         assert found.tobytes() == expected.tobytes(), f"seed {seed}, {kernel and kernel.lanes} lanes"
-
-
-if __name__ == "__main__":
-    every: list[Kernel | None] = [*loaded(Path(sys.argv[1])).values()]
-    first, count = map(int, sys.argv[2:])
-    for number in range(first, first + count):
-        compare(number, every)
