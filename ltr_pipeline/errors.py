@@ -20,10 +20,12 @@
     │   └── DatabaseUnavailableError  it cannot be had now; later it may
     ├── ScoringError           a scoring job is wrong, or rows of a table cannot be scored
     ├── RegistryError          a version cannot be published, promoted or found
-    │   └── UnknownVersionError
+    │   ├── UnknownVersionError
+    │   └── OvertakenError     somebody else was first
     └── StorageError           an object cannot be read or written
         ├── NotFoundError
-        └── AlreadyExistsError
+        ├── AlreadyExistsError
+        └── BusyError              another has what is needed, or has just changed it; later it may be had
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -107,6 +109,10 @@ class UnknownVersionError(RegistryError):
     """No version of that name is in the registry."""
 
 
+class OvertakenError(RegistryError):
+    """The ledger, or a decision, is no longer the one that a person looked at."""
+
+
 class StorageError(LtrError):
     """An object cannot be read from or written to storage."""
 
@@ -117,3 +123,7 @@ class NotFoundError(StorageError):
 
 class AlreadyExistsError(StorageError):
     """An object with that key exists already and is never overwritten."""
+
+
+class BusyError(StorageError):
+    """Another run has what this one needs, or has changed it meanwhile; the same again may work."""

@@ -106,6 +106,8 @@ def prune_weights(
 ) -> list[str]:
     """Remove all but the newest `keep` versions, ``latest`` and what the newest `moves` of the ledger need.
 
+    Hourly versions are not counted among these, and go when they are a week old.
+
     Returns
     -------
     Versions that were removed, newest first; with `dry_run` those that would be.

@@ -1,4 +1,4 @@
-"""When the daily runs are due: the nightly one at 02:15 UTC, what follows it later; and what a moment is called.
+"""When runs are due: the nightly one at 02:15 UTC, what follows it, the hourly one; and what a moment is called.
 
 Light: DAG files import it.
 """
@@ -10,6 +10,7 @@ from typing import Final
 
 __all__ = [
     "EVERY_NIGHT",
+    "HOURLY",
     "MONITORING",
     "NIGHTLY",
     "SCORING",
@@ -24,6 +25,9 @@ DUE: Final = dt.time(2, 15, tzinfo=dt.UTC)
 
 NIGHTLY: Final = f"{DUE.minute} {DUE.hour} * * *"
 """Cron expression of the nightly run, in UTC."""
+
+HOURLY: Final = "35 * * * *"
+"""Cron expression of the hourly refresh: 20 minutes after the night began, which is mostly over by then."""
 
 EVERY_NIGHT: Final = "every night"
 """Why a night trains, where each does."""

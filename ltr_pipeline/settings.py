@@ -192,7 +192,7 @@ class Settings(Channels):
     keep_versions: int | None = env(
         "LTR_KEEP_VERSIONS",
         None,
-        "Number of versions that the nightly run keeps when it prunes; empty = it prunes none.",
+        "Number of nightly versions that the nightly run keeps; empty = all. Hourly ones it keeps for a week.",
         ge=1,
     )
     buckets: int = env(
@@ -255,6 +255,11 @@ class Settings(Channels):
         "LTR_DEBIAS",
         True,
         "Remove position bias while training: true = estimated beside the trees, coins = by exploration, false = no.",
+    )
+    hourly_mode: Literal["refit", "full"] = env(
+        "LTR_HOURLY_MODE",
+        "refit",
+        "How the hourly DAG makes a model: refit = new values for the nightly model's trees, full = trained anew.",
     )
     parameters: Annotated[dict[str, Any], NoDecode] = env(
         "LTR_PARAMETERS", {}, "LightGBM parameters that join or replace defaults, as a JSON object (docs/training.md)."

@@ -10,7 +10,7 @@ from typing import Any
 from ltr_pipeline.airflow.keys import FAILURE_KEY
 from ltr_pipeline.airflow.runtime import run_settings
 
-__all__ = ["deadline_missed", "run_failed", "task_failed"]
+__all__ = ["deadline_missed", "hour_failed", "run_failed", "task_failed"]
 
 _TOLD_BY_ITS_TASK = "task_failure"
 
@@ -20,9 +20,22 @@ def task_failed(context: Mapping[str, Any]) -> None:
 
     A run at hand that a person has stopped is no news for the channels.
     """
+    _failed(context, told_before=False)
+
+
+def hour_failed(context: Mapping[str, Any]) -> None:
+    """Tell as `task_failed` does, but not again where the run before has failed as well: a day has 24 of them."""
+    told_before = False
+    with suppress(Exception):  # a killed task is told of by the DAG processor, which cannot ask
+        before = context["task_instance"].get_previous_dagrun()
+        told_before = before is not None and str(getattr(before.state, "value", before.state)) == "failed"
+    _failed(context, told_before=told_before)
+
+
+def _failed(context: Mapping[str, Any], *, told_before: bool) -> None:
     instance, exception = context["task_instance"], context.get("exception")
     error = exception or "the task ended without an exception; it may have been killed"
-    if not isinstance(exception, KeyboardInterrupt):
+    if not isinstance(exception, KeyboardInterrupt) and not told_before:
         _tell(f"{instance.dag_id} {instance.run_id}", instance.task_id, error, logs=instance.log_url)
     if exception:  # so this is the task's own process: the DAG processor, which calls for killed ones, cannot push
         with suppress(Exception):  # the channels know

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
+from urllib.parse import parse_qs
 
 from ltr_pipeline.errors import RequestError
 
-__all__ = ["FURTHEST", "PERIODS", "Asked", "Page", "asked", "day", "paged", "whole"]
+__all__ = ["FURTHEST", "LONGEST_FORM", "PERIODS", "Asked", "Page", "asked", "day", "fields", "paged", "whole"]
 
 T = TypeVar("T")
 
@@ -18,6 +19,8 @@ PERIODS: Final = (30, 90, 365)
 LONGEST: Final = 256  # characters of a version's name
 FURTHEST: Final = 1_000_000  # pages
 FURTHEST_RUN: Final = 2**63 - 1
+LONGEST_FORM: Final = 256 * 1024  # bytes: the ids of all rows of a page, and the rest
+MOST_FIELDS: Final = 200
 
 
 class Asked(NamedTuple):
@@ -37,6 +40,8 @@ class Asked(NamedTuple):
         Version to tell of; empty = all.
     run
         Number of the run of batch scoring to tell of; None = the one that matters most.
+    one, other
+        Versions to compare; empty = those that suggest themselves.
     """
 
     days: int = PERIODS[0]
@@ -45,6 +50,8 @@ class Asked(NamedTuple):
     date: dt.date | None = None
     version: str = ""
     run: int | None = None
+    one: str = ""
+    other: str = ""
 
 
 def asked(words: Mapping[str, str]) -> Asked:
@@ -52,11 +59,17 @@ def asked(words: Mapping[str, str]) -> Asked:
     days = whole(words, "days", PERIODS[0])
     if days not in PERIODS:
         raise RequestError(f"days must be one of {', '.join(map(str, PERIODS))}")
-    version = words.get("version", "")
-    if len(version) > LONGEST:
-        raise RequestError(f"version must have at most {LONGEST} characters")
+    version, one, other = (_version(words, name) for name in ("version", "one", "other"))
     run = whole(words, "run", 1, FURTHEST_RUN) if "run" in words else None
-    return Asked(days, day(words, "until"), whole(words, "page", 1), day(words, "date"), version, run)
+    at = day(words, "until"), whole(words, "page", 1), day(words, "date")
+    return Asked(days, *at, version, run, one, other)
+
+
+def _version(words: Mapping[str, str], name: str) -> str:
+    version = words.get(name, "")
+    if len(version) > LONGEST:
+        raise RequestError(f"{name} must have at most {LONGEST} characters")
+    return version
 
 
 def whole(words: Mapping[str, str], name: str, default: int, most: int = FURTHEST) -> int:
@@ -85,6 +98,20 @@ def day(words: Mapping[str, str], name: str) -> dt.date | None:
     if found.isoformat() != given:
         raise RequestError(f"{name} must be a day such as 2025-07-15")
     return found
+
+
+def fields(body: bytes, longest: int) -> dict[str, list[str]]:
+    """Return the fields of a form that was sent; RequestError where it is larger than `longest` bytes, or has too many.
+
+    >>> fields(b"who=Ana&row=1&row=2", 100)
+    {'who': ['Ana'], 'row': ['1', '2']}
+    """
+    if len(body) > longest:
+        raise RequestError(f"the form is larger than {longest} bytes")
+    try:
+        return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise RequestError(f"the form has more than {MOST_FIELDS} fields") from None
 
 
 class Page(NamedTuple, Generic[T]):

@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import msgspec
 
-from ltr_pipeline.errors import LtrError
+from ltr_pipeline.errors import LtrError, NotFoundError, UnknownVersionError
 from ltr_pipeline.monitoring.records import (
     KINDS,
     Alert,
@@ -22,10 +22,11 @@ from ltr_pipeline.monitoring.records import (
     SegmentsTrained,
 )
 from ltr_pipeline.monitoring.store import History
-from ltr_pipeline.runs.names import REPORT_FILE
+from ltr_pipeline.runs.names import NIGHTS, REFRESHES, REPORT_FILE
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Registry
+from ltr_pipeline.versions.weights import Weights
 
 __all__ = ["DAYS", "ByReference", "DriftDay", "Facts", "FeatureDay", "Reader"]
 
@@ -184,21 +185,35 @@ class Reader:
             problem=problem,
         )
 
+    def moves(self) -> Sequence[Move]:
+        """Return the ledger as it is now, oldest entry first; RegistryError, StorageError."""
+        if self.registry is not None:
+            ledger = self.registry.ledger
+            self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
+        return self._moves
+
     def drift(self, date: dt.date | None) -> DriftReport | None:
         """Return the whole report of a day, by default the newest; None without one. StorageError."""
         return self.history.newest(DriftReport, date)
 
     def report(self, run: str) -> bytes:
-        """Return the report of a run; NotFoundError, StorageError."""
-        return self.data.get(f"runs/{run}/{REPORT_FILE}")
+        """Return the report of a night, else of the refresh of that name; NotFoundError, StorageError."""
+        try:
+            return self.data.get(f"{NIGHTS}/{run}/{REPORT_FILE}")
+        except NotFoundError:
+            return self.data.get(f"{REFRESHES}/{run}/{REPORT_FILE}")
+
+    def weights(self, version: str) -> Weights:
+        """Return the document of a version; UnknownVersionError, WeightsError, StorageError."""
+        if self.registry is None:
+            raise UnknownVersionError("there is no registry here")
+        return self.registry.documents.stored(version).weights
 
     def _look(self) -> str:
         """Look at ledger and runs, and say what could not be read."""
         try:
-            if self.registry is not None:
-                ledger = self.registry.ledger
-                self._moves = [*ledger.backwards(ledger.head(), anew=False)][::-1]
-            keys = self.data.keys("runs")
+            self.moves()
+            keys = self.data.keys(NIGHTS)
             self._reported = frozenset(key.split("/")[1] for key in keys if key.endswith(f"/{REPORT_FILE}"))
         except LtrError as error:
             return str(error)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, urlencode
 
-__all__ = ["FEATURES", "PAGES", "Links", "file_names"]
+__all__ = ["ACTS", "COMPARE", "FEATURES", "PAGES", "Links", "file_names"]
 
 PAGES: Final = {
     "overview": "Overview",
     "nights": "Nights",
+    "versions": "Versions",
     "drift": "Drift",
     "outcomes": "Outcomes",
     "predictions": "Predictions",
@@ -20,6 +21,12 @@ PAGES: Final = {
     "segments": "Segments",
 }
 """Pages and their titles, in their order."""
+
+COMPARE: Final = "compare"
+"""The page of two versions, which needs somebody who serves it."""
+
+ACTS: Final = "act"
+"""Folder of the pages that acts are confirmed on."""
 
 FEATURES: Final = "drift"
 """Folder of the pages of features."""
@@ -59,6 +66,14 @@ class Links:
         if name in ("", ".", ".."):  # browsers take these for folders, however they are written
             return None
         return self.page(f"{FEATURES}/{quote(name, safe='')}", **asked)
+
+    def compare(self, one: str, other: str) -> str | None:
+        """Return the address of the page of two versions; None where it has none."""
+        return self.page(COMPARE, one=one, other=other) if self.served else None
+
+    def act(self, act: str, **asked: object) -> str:
+        """Return the address of the page that an act is confirmed on, or that its form is sent to."""
+        return self.page(f"{ACTS}/{act}", **asked)
 
     def report(self, run: str) -> str:
         """Return the address of a night's report."""

@@ -14,7 +14,7 @@ from ltr_pipeline.monitoring.records import Figure, NightRecord, PostedMetrics
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import figure
 
-__all__ = ["Nights", "judged", "nights", "trend", "verdict"]
+__all__ = ["Nights", "approvable", "judged", "nights", "trend", "verdict"]
 
 ROWS: Final = 31
 POSTS: Final = 10
@@ -57,6 +57,12 @@ def verdict(night: NightRecord) -> tuple[str, str]:
     if night.verdict == "publish" and night.answered_by:
         return "pass", "approved by a person"
     return LOOKS[night.verdict], VERDICTS[night.verdict]
+
+
+def approvable(night: NightRecord) -> bool:
+    """Tell whether a person may publish what a night kept: the data could not decide, and nothing failed."""
+    kept = night.trained and night.verdict == "keep" and night.version is None and not night.dry_run
+    return kept and "fail" not in night.checks.values()
 
 
 def trend(facts: Facts, asked: Asked) -> Chart | None:

@@ -15,6 +15,7 @@ from ltr_pipeline.board.words import beside, count, short, valued
 from ltr_pipeline.monitoring.records import Alert, NightRecord, Outcomes
 from ltr_pipeline.report.text import enumerated, minute
 from ltr_pipeline.report.wording import NONE, figure
+from ltr_pipeline.versions.ids import hourly
 
 __all__ = ["Overview", "Tile", "alerts", "alone", "newest_of_each", "overview", "since"]
 
@@ -237,4 +238,5 @@ def since(facts: Facts) -> str:
     if move is None:
         return ""
     pinned = " It is pinned: no night moves it until `ltr unpin`." if facts.moves[-1].pin else ""
-    return f"Since {minute(move.when)}: {move.why} ({move.who}).{pinned}"
+    kind = f", {hourly(move.parent)}" if move.parent else ""
+    return f"Since {minute(move.when)}{kind}: {move.why} ({move.who}).{pinned}"

@@ -14,8 +14,20 @@ from typing import Any, Final, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from ltr_pipeline.board import batches, drift, nights, outcomes, overview, predictions, recommendations, segments, words
+from ltr_pipeline.board import (
+    batches,
+    drift,
+    nights,
+    outcomes,
+    overview,
+    predictions,
+    recommendations,
+    segments,
+    versions,
+    words,
+)
 from ltr_pipeline.board.asked import PERIODS, Asked
+from ltr_pipeline.board.confirm import LONGEST_REASON, Confirmation, Form
 from ltr_pipeline.board.facts import Facts
 from ltr_pipeline.board.links import PAGES, Links
 from ltr_pipeline.board.recommendations import Draft, Proposed
@@ -23,9 +35,20 @@ from ltr_pipeline.board.shown import ShownList
 from ltr_pipeline.monitoring.records import DriftReport
 from ltr_pipeline.report import text
 from ltr_pipeline.report.scale import Scale
-from ltr_pipeline.report.wording import NONE, STATUS, figure
+from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, limit, named, observed
+from ltr_pipeline.versions.weights import Weights
 
-__all__ = ["Here", "feature_page", "login_page", "message_page", "policy", "render", "warm"]
+__all__ = [
+    "Here",
+    "compare_page",
+    "confirm_page",
+    "feature_page",
+    "login_page",
+    "message_page",
+    "policy",
+    "render",
+    "warm",
+]
 
 STYLE_FILES: Final = (("ltr_pipeline.report", "report.css"), ("ltr_pipeline.board", "board.css"))
 
@@ -42,11 +65,23 @@ class Here:
         The version that ranks in this process; None where no service shows the page.
     leave
         Whether there is a session to end.
+    acts
+        Whether who looks may roll back, pin and publish here.
+    answers
+        Whether who looks may answer recommendations.
+    reader
+        Name of who looks, by their login; empty where it does not say, and who answers types it.
+    seal
+        What the form for an answer is sent with; empty where nobody asks for it.
     """
 
     links: Links
     ranks: str | None = None
     leave: bool = False
+    acts: bool = False
+    answers: bool = True
+    reader: str = ""
+    seal: str = ""
 
 
 def render(
@@ -77,6 +112,8 @@ def render(
             view: Any = overview.overview(facts, asked)
         case "nights":
             view = nights.nights(facts, asked)
+        case "versions":
+            view = versions.versions(facts, asked)
         case "drift":
             view = drift.drift(facts, asked, report)
         case "outcomes":
@@ -98,6 +135,19 @@ def feature_page(facts: Facts, asked: Asked, here: Here, report: DriftReport | N
     if view is None:
         return None
     return _rendered("drift", name, here, template="feature", facts=facts, asked=asked, view=view)
+
+
+def compare_page(facts: Facts, here: Here, one: Weights, other: Weights) -> str:
+    """Render the page of two versions."""
+    view = versions.compared(one, other)
+    title = f"{one.version} beside {other.version}"
+    return _rendered("versions", title, here, template="compare", facts=facts, promoted=facts.promoted, view=view)
+
+
+def confirm_page(facts: Facts, here: Here, asked: Confirmation, form: Form) -> str:
+    """Render the page that somebody confirms an act on."""
+    name = "nights" if asked.act == "publish" else "versions"
+    return _rendered(name, asked.title, here, template="confirm", facts=facts, view=asked, form=form)
 
 
 def login_page(here: Here, goal: str = "", problem: str = "") -> str:
@@ -133,7 +183,7 @@ def _style() -> _Style:
 
 def warm() -> None:
     """Read the templates, which the first page would otherwise wait for."""
-    for name in (*PAGES, "feature", "login", "message"):
+    for name in (*PAGES, "compare", "confirm", "feature", "login", "message"):
         _environment().get_template(f"{name}.html.j2")
 
 
@@ -167,7 +217,11 @@ def _environment() -> jinja2.Environment:
         "count": partial(figure, kind="count"),
         "delta": partial(figure, kind="delta"),
         "day": text.day,
+        "interval": interval,
+        "limit": limit,
         "minute": text.minute,
+        "named": named,
+        "observed": observed,
         "score": figure,
         "sentence": text.sentence,
         "share": text.percent,
@@ -178,6 +232,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "CSS": Markup(_style().css),  # noqa: S704 - our own file
         "LOOKS": recommendations.LOOKS,
+        "LONGEST_REASON": LONGEST_REASON,
         "MEASURES": words.MEASURES,
         "NONE": NONE,
         "PAGES": PAGES,
@@ -186,6 +241,7 @@ def _environment() -> jinja2.Environment:
         "STATES": batches.STATES,
         "STATUS": STATUS,
         "Scale": Scale,
+        "approvable": nights.approvable,
         "counted": words.count,
         "judged": nights.judged,
         "mark": recommendations.mark,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -103,7 +103,7 @@ def mark(one: Proposal) -> str:
     return msgspec.json.encode([one.query_id, one.item_id]).decode()
 
 
-def draft(words: dict[str, list[str]]) -> Draft:
+def draft(words: Mapping[str, Sequence[str]]) -> Draft:
     """Read a form; RequestError where no page of ours has made it.
 
     >>> draft({"run": ["8"], "seen": ["2"], "answer": ["approved"], "row": ['["q","i"]'], "which": ["marked"]}).marked

@@ -6,17 +6,15 @@ Reading Parquet takes 50 MB that a process never gives back. Who has no room for
 from __future__ import annotations
 
 import datetime as dt
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from ltr_pipeline.board.child import Place, answer
 from ltr_pipeline.errors import LtrError, NotFoundError, StorageError
 from ltr_pipeline.events.partitions import MANIFEST, newest_first
 from ltr_pipeline.schema import (
@@ -32,7 +30,6 @@ from ltr_pipeline.schema import (
 )
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
-from ltr_pipeline.storage.uri import open_storage
 
 __all__ = ["MOST", "ShownList", "apart", "newest_lists", "partitions"]
 
@@ -80,8 +77,7 @@ class ShownList(msgspec.Struct, frozen=True, kw_only=True):
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What a child is told by its standard input."""
 
-    uri: str
-    s3: dict[str, Any]
+    place: Place
     most: int
 
 
@@ -128,17 +124,9 @@ def apart(uri: str, s3: S3Options, most: int = MOST) -> list[ShownList]:
     StorageError
         They cannot be read, or not in time.
     """
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(s3).items()}
-    told = msgspec.json.encode(_Asked(uri=uri, s3=options, most=most))
-    command = [sys.executable, "-m", "ltr_pipeline.board.shown"]
-    try:
-        done = subprocess.run(command, input=told, capture_output=True, timeout=CHILD_SECONDS, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StorageError(f"the shown lists cannot be read: {error}") from None
-    if done.returncode:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise StorageError(f"the shown lists cannot be read: {last}")
-    return msgspec.json.decode(done.stdout, type=list[ShownList])
+    asked = _Asked(place=Place.of(uri, s3), most=most)
+    found = answer("ltr_pipeline.board.shown", asked, CHILD_SECONDS, "the shown lists cannot be read")
+    return msgspec.json.decode(found, type=list[ShownList])
 
 
 def _of_partition(data: Storage, manifest: str, most: int) -> list[ShownList]:
@@ -222,9 +210,8 @@ def _shown(rows: list[dict[str, Any]]) -> ShownList:
 
 def _main() -> None:
     asked = msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked)
-    known = asked.s3 | {"ca_file": Path(asked.s3["ca_file"]) if asked.s3.get("ca_file") else None}
     try:
-        found = newest_lists(open_storage(asked.uri, S3Options(**known)), asked.most)
+        found = newest_lists(asked.place.open(), asked.most)
     except LtrError as error:
         sys.exit(str(error))
     sys.stdout.buffer.write(msgspec.json.encode(found))

@@ -83,6 +83,20 @@ def run(
 
 
 @app.command(rich_help_panel=NIGHTS)
+def refresh(
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(help="Gate Variable to set, such as ltr_ndcg_min=0.6; others are read from AIRFLOW_VAR_…."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge, but publish nothing.")] = False,
+) -> None:
+    """Refresh the nightly model from what was answered since, as the DAG train_ltr_hourly does, without Airflow."""
+    from ltr_pipeline.cli import nightly
+
+    nightly.refresh(variable or [], dry_run=dry_run)
+
+
+@app.command(rich_help_panel=NIGHTS)
 def runs(
     limit: Annotated[int, typer.Option(min=1, help="Number of newest nights.")] = 30, as_json: AsJson = False
 ) -> None:
@@ -97,7 +111,7 @@ def report(
     run: Annotated[str | None, typer.Argument(help="Name of the run; default: the newest that has a report.")] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Print where the report of a night is."""
+    """Print where the report of a night, or of an hourly refresh, is."""
     from ltr_pipeline.cli import nights
 
     nights.report(run, open_it)
@@ -206,7 +220,7 @@ def show(version: Annotated[str, typer.Argument(help="Version id or run, such as
 
 @app.command(rich_help_panel=VERSIONS)
 def history(as_json: AsJson = False) -> None:
-    """Print the ledger: every publish, rollback, pin, unpin and prune, oldest first, and the nights that kept."""
+    """Print the ledger: every move of `latest`, its pin and every prune, oldest first, and the nights that kept."""
     from ltr_pipeline.cli import models
 
     models.history(as_json)
@@ -263,14 +277,14 @@ def unpin(reason: Reason = "unpinned by hand") -> None:
 @app.command(rich_help_panel=VERSIONS)
 def prune(
     *,
-    keep: Annotated[int, typer.Option(min=1, help="Number of newest versions to keep.")] = 30,
+    keep: Annotated[int, typer.Option(min=1, help="Number of newest nightly versions to keep.")] = 30,
     moves: Annotated[
         int, typer.Option(min=1, help="Number of newest ledger entries whose versions are kept, too.")
     ] = 30,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed and remove nothing.")] = False,
     reason: Reason = "pruned by hand",
 ) -> None:
-    """Remove old versions for good; `latest` and what the newest moves or a rollback need always stay."""
+    """Remove old versions for good, hourly ones after a week; `latest` and what moves or a rollback need stay."""
     from ltr_pipeline.cli import models
 
     models.prune(keep, moves, dry_run, reason)

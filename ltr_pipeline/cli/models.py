@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Final
 
@@ -20,7 +20,7 @@ from ltr_pipeline.report.wording import figure
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.signing import make_private_key, public_keys, signing_keys
 from ltr_pipeline.versions.documents import document_key
-from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.ids import Version, hourly
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Listed
 
@@ -47,13 +47,23 @@ def versions(as_json: bool) -> None:
             listed.version,
             f"{listed.created_at:{_MINUTE}}" if listed.created_at else "",
             figure(listed.ndcg_at_5),
-            ("latest" if listed.is_latest else "") + (", pinned" if listed.pinned else ""),
+            ", ".join(_state(listed)),
             listed.sha256[:12],
             escape(listed.problem or ""),
         )
         for listed in found
     ]
     print_table(("Version", "Created (UTC)", "nDCG@5", "", "sha256", ""), rows)
+
+
+def _state(listed: Listed) -> Iterator[str]:
+    """Yield what is to be said of a version beside its figures."""
+    if listed.is_latest:
+        yield "latest"
+    if listed.pinned:
+        yield "pinned"
+    if listed.parent:
+        yield hourly(listed.parent)
 
 
 def _in_use(found: Sequence[Listed]) -> str:
@@ -64,7 +74,8 @@ def _in_use(found: Sequence[Listed]) -> str:
     latest = next((listed for listed in found if listed.is_latest), None)
     if latest is None:
         return f"{count}; latest is none of them, which `ltr verify` explains"
-    return f"{count}; latest is {latest.version}" + (", pinned until `ltr unpin`" if latest.pinned else "")
+    kind = f" ({hourly(latest.parent)})" if latest.parent else ""
+    return f"{count}; latest is {latest.version}{kind}" + (", pinned until `ltr unpin`" if latest.pinned else "")
 
 
 def show(version: str) -> None:
@@ -161,7 +172,7 @@ def unpin(reason: str) -> None:
 
 
 def prune(keep: int, moves: int, dry_run: bool, reason: str) -> None:
-    """Remove all versions but the newest `keep` and what the newest `moves` of the ledger or a rollback need."""
+    """Remove refreshes of former weeks, and all but the newest `keep` versions and what moves or a rollback need."""
     gone = load_settings().registry.prune(keep, who=me(), why=reason, moves=moves, dry_run=dry_run)
     what = "would be removed" if dry_run else "removed"
     console.print(f"{len(gone)} versions {what}" + (f": {', '.join(gone)}" if gone else ""))

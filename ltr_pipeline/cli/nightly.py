@@ -1,4 +1,4 @@
-"""Run a night, try a log, simulate one, publish what a night has judged."""
+"""Run a night, refresh its model, try a log, simulate one, publish what a night has judged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ltr_pipeline.events.partitions import landed_at, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.gate.policy import VARIABLES
-from ltr_pipeline.jobs import approval, chain, nightly
+from ltr_pipeline.jobs import approval, chain, hourly, nightly
 from ltr_pipeline.local.foreground import follow
 from ltr_pipeline.local.lock import held
 from ltr_pipeline.local.standalone import airflow_home
@@ -40,7 +40,7 @@ from ltr_pipeline.report.artefacts import DATASET, DECISION, INPUTS, OUTCOME, RE
 from ltr_pipeline.report.champion import alarm
 from ltr_pipeline.report.outcome import write_outcome
 from ltr_pipeline.report.text import joined
-from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.names import REFRESHES, run_name
 from ltr_pipeline.runs.run import Json, Outcome, Run, judged
 from ltr_pipeline.schedule import newest_night, night_of
 from ltr_pipeline.schema import TIME
@@ -49,7 +49,7 @@ from ltr_pipeline.simulate import growing
 from ltr_pipeline.storage.uri import open_storage
 from ltr_pipeline.versions.latest import LATEST
 
-__all__ = ["approve", "passes", "publish", "run", "run_dag", "simulate", "try_log"]
+__all__ = ["approve", "passes", "publish", "refresh", "run", "run_dag", "simulate", "try_log"]
 
 DAG = "train_ltr_daily"
 REFUSED = 2  # exit code of a run that was not begun; why stands in its last line
@@ -183,6 +183,36 @@ def _print_events(night: Run) -> None:
     print_findings(diagnosis.of_run(night))
 
 
+def refresh(pairs: Sequence[str], *, dry_run: bool) -> None:
+    """Refresh the nightly model once, as the DAG train_ltr_hourly does, without Airflow, and print how that ended."""
+    settings, moment = load_settings(), dt.datetime.now(dt.UTC)
+    request = {"moment": moment.isoformat(), "by_hand": True, "dry_run": dry_run}
+    outcome = hourly.refresh(request, _variables(pairs), me(), settings)
+    if outcome["report"]:
+        print_gate(Run(outcome["run"], settings, REFRESHES).read(DECISION))
+        console.print()
+    print_line(f"Refresh {outcome['run']}: {outcome['reason']}")
+    if outcome["report"]:
+        print_line(f"report:  {outcome['report']}")
+
+
+def _variables(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the gate's Variables: those of the environment, as Airflow reads them, and over them the pairs."""
+    found = {each.name: os.environ.get(f"AIRFLOW_VAR_{each.name.upper()}") for each in VARIABLES}
+    return {name: value for name, value in found.items() if value is not None} | _pairs(pairs)
+
+
+def _pairs(pairs: Sequence[str]) -> dict[str, str]:
+    variables = dict(_pair(text) for text in pairs)
+    known = [variable.name for variable in VARIABLES]
+    if unknown := sorted(set(variables) - set(known)):
+        raise SettingsError(
+            f"--variable {unknown[0]}: no such Variable{did_you_mean(unknown[0], known) or '.'} "
+            f"There are {', '.join(known)}"
+        )
+    return variables
+
+
 def try_log(log: Path, mapping: Path | None, pairs: Sequence[str], folder: Path | None) -> None:
     """Print whether a log would pass the gate with the Variables in `pairs`; exit with 1 if it would not."""
     if not passes(log, mapping, pairs, folder):
@@ -191,13 +221,7 @@ def try_log(log: Path, mapping: Path | None, pairs: Sequence[str], folder: Path 
 
 def passes(log: Path, mapping: Path | None, pairs: Sequence[str] = (), folder: Path | None = None) -> bool:
     """Print whether a log would pass the gate, read by a mapping file or by LTR_MAPPING, and return it."""
-    variables = dict(_pair(text) for text in pairs)
-    known = [variable.name for variable in VARIABLES]
-    if unknown := sorted(set(variables) - set(known)):
-        raise SettingsError(
-            f"--variable {unknown[0]}: no such Variable{did_you_mean(unknown[0], known) or '.'} "
-            f"There are {', '.join(known)}"
-        )
+    variables = _pairs(pairs)
     if folder and folder.exists() and any(folder.iterdir()):
         raise SettingsError(f"--folder {folder} is not empty; name a new one")
     scratch = folder or Path(tempfile.mkdtemp(prefix="ltr-try-"))

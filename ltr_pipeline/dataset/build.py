@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as Partitions
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +68,7 @@ from ltr_pipeline.storage.digest import file_sha256
 __all__ = [
     "answered",
     "build",
+    "build_fresh",
     "events",
     "first_shown",
     "joined_events",
@@ -113,6 +115,67 @@ def build(
         No partition is given, one has not landed whole, a landed table cannot be read or was altered, or a feature
         table cannot be read or contradicts itself.
     """
+    built = _built(data, folder, partitions, mapping, windows, sources)
+    return _summary(built, mapping, windows, split(_questions_by_day(built.counts, windows), windows))
+
+
+def build_fresh(
+    data: Storage,
+    folder: str,
+    partitions: Partitions[str, str],
+    lately: Collection[str],
+    mapping: Mapping,
+    windows: Windows,
+    sources: Sources | None = None,
+) -> DatasetManifest:
+    """Label the rankings that an answer arrived for lately, whole, with what is known of them by now.
+
+    All of them are the training part; nothing is held out. The feedback that is accounted for is what arrived lately.
+    Else as `build`.
+
+    Parameters
+    ----------
+    partitions
+        Folders of all landed tables that may hold events of the window, and the SHA-256 of the manifest of each.
+    lately
+        Those of them whose answers are asked for.
+    windows
+        With the moment that labels are known by (`windows.since_test`).
+
+    Raises
+    ------
+    DatasetError
+        As `build`.
+    """
+    built = _built(data, folder, partitions, mapping, windows, sources, lately)
+    everything, nothing = Span(start=windows.start, end=windows.cutoff), Span(start=windows.cutoff, end=windows.cutoff)
+    return _summary(built, mapping, windows, (everything, nothing, nothing))
+
+
+@dataclass(frozen=True)
+class _Built:
+    """All buckets of a dataset, before it is split."""
+
+    landed: _LandedTables
+    snapshots: Partitions[FeatureTable, Snapshot]
+    buckets: Sequence[_Bucket]
+
+    @cached_property
+    def counts(self) -> pl.DataFrame:
+        """The counts of all buckets, added up."""
+        counts = pl.concat([bucket.counts for bucket in self.buckets])
+        return counts.group_by(_COUNTED).agg(pl.col("n").sum())
+
+
+def _built(
+    data: Storage,
+    folder: str,
+    partitions: Partitions[str, str],
+    mapping: Mapping,
+    windows: Windows,
+    sources: Sources | None,
+    lately: Collection[str] | None = None,
+) -> _Built:
     if not partitions:
         days = f"the {windows.window_days} days before {windows.cutoff:%Y-%m-%d}"
         raise DatasetError(f"nothing has landed for {days}; extract events first")
@@ -123,15 +186,17 @@ def build(
     }
     with ExitStack() as files, ThreadPoolExecutor(_WORKERS) as workers:
         tables = {table: files.enter_context(snapshot.local(data)) for table, snapshot in snapshots.items()}
-        built = list(
-            workers.map(
-                lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows, tables), range(landed.buckets)
-            )
+        built = workers.map(
+            lambda bucket: _build_bucket(landed, bucket, folder, mapping, windows, tables, lately),
+            range(landed.buckets),
         )
+        return _Built(landed, snapshots, list(built))
+
+
+def _summary(dataset: _Built, mapping: Mapping, windows: Windows, spans: tuple[Span, Span, Span]) -> DatasetManifest:
+    landed, built, counts = dataset.landed, dataset.buckets, dataset.counts
     feedback = sum((bucket.feedback for bucket in built), Account())
     unseen = pl.concat([bucket.unseen for bucket in built])
-    counts = pl.concat([bucket.counts for bucket in built]).group_by(_COUNTED).agg(pl.col("n").sum())
-    spans = split(_questions_by_day(counts, windows), windows)
     train, valid, test = (_part(counts, span, windows.start, mapping.model_features) for span in spans)
     newest = next((part for part in (test, valid, train) if part.rows), train)
     return DatasetManifest(
@@ -149,7 +214,7 @@ def build(
         repeated_positions=_total(counts, "repeated_positions"),
         several_users=_total(counts, "several_users"),
         skewed=sum(bucket.skewed for bucket in built),
-        feature_tables={table.name: _use(table, snapshot, built) for table, snapshot in snapshots.items()},
+        feature_tables={table.name: _use(table, snapshot, built) for table, snapshot in dataset.snapshots.items()},
         differ_in_case=_differ_in_case(landed, unseen) if len(unseen) > _MANY_UNSEEN * feedback.landed else 0,
     )
 
@@ -175,8 +240,9 @@ def _build_bucket(
     mapping: Mapping,
     windows: Windows,
     tables: Partitions[FeatureTable, Path],
+    lately: Collection[str] | None,
 ) -> _Bucket:
-    labelled = _label(landed, bucket, mapping, mapping.features, windows)
+    labelled = _label(landed, bucket, mapping, mapping.features, windows, lately)
     rows, without = labelled.table, {}
     for table, path in tables.items():
         rows, without[table.name] = as_of(rows, known(path, table, rows[table.column]), table)
@@ -358,7 +424,14 @@ def first_shown(data: Storage, partitions: Partitions[str, str], policies: str, 
 _SHOWN: Final[dict[Any, Any]] = {column: impression_types(())[column] for column in (POLICY, TIME)}
 
 
-def _label(landed: _LandedTables, bucket: int, mapping: Mapping, features: Sequence[str], windows: Windows) -> Labelled:
+def _label(
+    landed: _LandedTables,
+    bucket: int,
+    mapping: Mapping,
+    features: Sequence[str],
+    windows: Windows,
+    lately: Collection[str] | None = None,
+) -> Labelled:
     return label_bucket(
         landed.read(IMPRESSIONS, bucket, impression_types(features)),
         landed.read(FEEDBACK, bucket, FEEDBACK_TYPES),
@@ -366,6 +439,7 @@ def _label(landed: _LandedTables, bucket: int, mapping: Mapping, features: Seque
         features=features,
         windows=windows,
         session_gap=mapping.session_gap,
+        lately=None if lately is None else landed.read(FEEDBACK, bucket, FEEDBACK_TYPES, among=lately),
     )
 
 
@@ -386,13 +460,29 @@ class _LandedTables:
             self._sha256 |= {f"{partition}/{info.name}": info.sha256 for info in manifest.files}
         self.buckets = math.gcd(*self._buckets.values())
 
-    def read(self, table: str, bucket: int, types: dict[str, Any], wanted: pl.Expr | None = None) -> pl.DataFrame:
-        """Read all rows of one bucket, or those that are wanted, partition after partition, as they landed."""
+    def read(
+        self,
+        table: str,
+        bucket: int,
+        types: dict[str, Any],
+        wanted: pl.Expr | None = None,
+        among: Collection[str] | None = None,
+    ) -> pl.DataFrame:
+        """Read all rows of one bucket, or those that are wanted, partition after partition, as they landed.
+
+        Parameters
+        ----------
+        among
+            Partitions to read; None = all.
+        """
         keys = [
             table_key(partition, table, landed)
             for partition, count in self._buckets.items()
+            if among is None or partition in among
             for landed in range(bucket, count, self.buckets)
         ]
+        if not keys:
+            return pl.DataFrame(schema=types)
         try:
             with ExitStack() as files:
                 rows = pl.scan_parquet(

@@ -72,6 +72,7 @@ DROPPED_IMPRESSIONS: Final = {
     "left_out": "the calendar leaves out the day that the ranking began on",
     "list_too_long": f"more than {MAX_GROUP_ROWS:,} candidates, which LightGBM cannot train on",
     "single_candidate": "nothing to rank: no other candidate is left",
+    "unanswered": "nothing that the ranking was answered with arrived lately, and only such rankings are wanted",
 }
 DROPPED_FEEDBACK: Final = {
     "after_cutoff": "event time at or after the end of the window",
@@ -148,6 +149,7 @@ def label_bucket(
     features: Sequence[str],
     windows: Windows,
     session_gap: timedelta | None = None,
+    lately: pl.DataFrame | None = None,
 ) -> Labelled:
     """Label the rankings of one bucket.
 
@@ -169,15 +171,23 @@ def label_bucket(
     session_gap
         Where no ranking was named, what a user was shown for a query without a longer gap is one, and feedback of a
         user that names none belongs to an impression of that user; None leaves it at the pair (query, UTC day).
+    lately
+        The part of `feedback` that arrived lately: only rankings that some of it counts for are wanted, and it alone is
+        accounted for. None: all rankings are, and all of it is.
     """
     met = _met(impressions, feedback, features, windows, session_gap)
-    candidates = met.once.filter(pl.col(_REASON).is_null())
+    candidates, reasons = met.once.filter(pl.col(_REASON).is_null()), met.reasons
     judged = _meaning(_feedback_reasons(met.joined, candidates, windows), relevance)
     table = _with_relevance(candidates, judged.filter(pl.col(_REASON).is_null()))
+    if lately is not None:
+        judged = judged.join(_typed(lately, FEEDBACK_TYPES), on=_PLACE, how="semi", nulls_equal=True)
+        wanted = table.join(judged.filter(pl.col(_REASON).is_null()), on=_RANKING, how="semi", nulls_equal=True)
+        unanswered = pl.repeat("unanswered", table.height - wanted.height, dtype=pl.String, eager=True)
+        reasons, table = pl.concat([reasons.drop_nulls(), unanswered, wanted[_REASON]]), wanted
     return Labelled(
         table=table.select(*_LABELLED_COLUMNS, *map(feature_column, features)).sort(TIME, *_CANDIDATE),
-        impressions=_account(impressions.height, met.reasons),
-        feedback=_account(feedback.height, judged[_REASON]),
+        impressions=_account(impressions.height, reasons),
+        feedback=_account(feedback.height if lately is None else lately.height, judged[_REASON]),
         unseen=judged.filter(pl.col(_REASON) == "no_impression")
         .join(met.seen, on=[QUERY_ID, ITEM_ID], how="anti")
         .select(spelling())

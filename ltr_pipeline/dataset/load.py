@@ -32,7 +32,7 @@ from ltr_pipeline.schema import (
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.digest import file_sha256
 
-__all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part"]
+__all__ = ["IDS", "UNKNOWN_POSITION", "Dataset", "PartName", "load_part", "thinned"]
 
 IDS: Final = (QUERY_ID, RANKING_ID, ITEM_ID, USER_ID, TIME, PROTECTED_GROUP, AS_SERVED)
 UNKNOWN_POSITION: Final = MAX_GROUP_ROWS + 1
@@ -116,6 +116,25 @@ def load_part(
         ids=rest.select(ids),
         propensity=_propensities(rest[PROPENSITY]),
         weight=_weights(pl.concat(days), manifest.windows),
+    )
+
+
+def thinned(data: Dataset, rows: int) -> Dataset:
+    """Return at most about so many rows: every n-th ranking."""
+    step = -(-len(data.relevance) // rows)
+    if step <= 1:
+        return data
+    chosen = np.arange(len(data.group)) % step == 0
+    kept = np.repeat(chosen, data.group)
+    return Dataset(
+        features=data.features[kept],
+        feature_names=data.feature_names,
+        relevance=data.relevance[kept],
+        group=data.group[chosen],
+        position=None if data.position is None else data.position[kept],
+        ids=data.ids.filter(pl.Series(kept)),
+        propensity=None if data.propensity is None else data.propensity[kept],
+        weight=None if data.weight is None else data.weight[chosen],
     )
 
 

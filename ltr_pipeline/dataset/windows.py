@@ -11,7 +11,7 @@ import msgspec
 from ltr_pipeline.calendar import Occasion, weight_on
 from ltr_pipeline.errors import DatasetError
 
-__all__ = ["Span", "Windows", "split"]
+__all__ = ["Span", "Windows", "since_test", "split"]
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,6 +37,9 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Declared events of these days, as they were when the run began. Rankings of days that are left out are in no
         part: a model that was not to learn from a day is not to be judged by it either, since the gate asks about
         ordinary days to come.
+    known_by
+        Rankings count before their attribution windows have closed, with the labels known by this moment of the last
+        day; None: only those whose windows have.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     min_queries: int = 0
     skew_seconds: float = 0.0
     occasions: tuple[Occasion, ...] = ()
+    known_by: datetime | None = None
 
     def __post_init__(self) -> None:
         if self.cutoff.utcoffset() != timedelta(0) or self.cutoff.timetz() != time(tzinfo=UTC):
@@ -71,8 +75,13 @@ class Windows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def mature_end(self) -> datetime:
-        """End of the days whose attribution windows have closed, exclusive."""
-        return self.cutoff - timedelta(days=self.attribution_days)
+        """End of the days whose attribution windows have closed, exclusive, or of all where that does not matter."""
+        return self.cutoff - timedelta(days=0 if self.known_by else self.attribution_days)
+
+    @property
+    def end(self) -> datetime:
+        """Return the moment after which nothing is known."""
+        return self.known_by or self.cutoff
 
     @property
     def days(self) -> list[date]:
@@ -94,6 +103,37 @@ class Span(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     start: datetime
     end: datetime
+
+
+def since_test(windows: Windows, test_end: datetime, moment: datetime, occasions: tuple[Occasion, ...] = ()) -> Windows:
+    """Return the days from the end of a night's test part up to a moment, with the labels known by then.
+
+    Parameters
+    ----------
+    windows
+        Those of the night.
+    test_end
+        End of its test part, a midnight (UTC).
+    occasions
+        Declared events of the days up to the moment.
+
+    Raises
+    ------
+    DatasetError
+        There are no more days than those of attribution: the moment is older than the night.
+
+    Examples
+    --------
+    >>> night = Windows(cutoff=datetime(2025, 1, 11, tzinfo=UTC))
+    >>> found = since_test(night, night.mature_end, datetime(2025, 1, 11, 10, 35, tzinfo=UTC))
+    >>> f"{found.start:%d %H:%M} to {found.cutoff:%d %H:%M}, known by {found.end:%d %H:%M}"
+    '08 00:00 to 12 00:00, known by 11 10:35'
+    """
+    utc = moment.astimezone(UTC)
+    cutoff = datetime.combine(utc.date(), time(), UTC) + timedelta(days=1)
+    return msgspec.structs.replace(
+        windows, cutoff=cutoff, window_days=(cutoff - test_end).days, known_by=utc, occasions=occasions
+    )
 
 
 def split(asked: Sequence[int], windows: Windows) -> tuple[Span, Span, Span]:

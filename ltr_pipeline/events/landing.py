@@ -5,7 +5,8 @@ and everything between is a function of the range; so a landing that is killed a
 
 A range begins where the newest landing by moment ended, and names that landing. If another one lands before this one is
 complete, the range is stale: it never completes, and a retry makes a new one. So every record lands once, whoever lands
-next.
+next. That nobody else completes a partition at the very same time, a lease sees to, which is asked for the time it has
+left right before the manifest is written; and whoever was stopped between the two, sees it afterwards and withdraws.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import structlog
 
-from ltr_pipeline.errors import AlreadyExistsError, SourceError
+from ltr_pipeline.errors import AlreadyExistsError, BusyError, SourceError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.decoding.checks import feedback_schema, impression_schema
 from ltr_pipeline.events.decoding.decode import Decoded, Decoder
@@ -37,11 +38,13 @@ from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.schema import FEEDBACK, IMPRESSIONS, TIME, file_name
 from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
+from ltr_pipeline.storage.lease import TERMS, Lease, Terms, held
 
 __all__ = ["cursor", "land"]
 
 log = structlog.get_logger(__name__)
 
+LEASE: Final = "landing"
 RANGE: Final = "range.json"
 MOST_KINDS: Final = 20
 MOST_FEATURES: Final = 100
@@ -74,6 +77,7 @@ def land(
     fallback: str = "",
     keys: Sequence[Key] = (),
     threads: int | None = None,
+    terms: Terms = TERMS,
 ) -> Manifest:
     """Land what arrived between the newest partition's end and now; one that has landed is returned as it is.
 
@@ -95,21 +99,30 @@ def land(
         The first that can sign signs the manifest.
     threads
         Blocks decoded at once; default: one for each processor, at most 4.
+    terms
+        Of the lease: above all, how long another run that lands is waited for.
 
     Raises
     ------
     SourceError
-        The source cannot be read, a later partition has landed already or does so meanwhile (a backfill reads no
-        source: see `partitions_for`), or a landed file was altered.
+        The source cannot be read, a later partition has landed already (a backfill reads no source: see
+        `partitions_for`), or a landed file was altered.
+    BusyError
+        Another run lands, and took longer than there was patience for; or it was faster.
     """
     if there := landed_at(storage, moment):
         manifest = manifest_of(storage, there.folder)
         verify(storage, manifest)
         return manifest
     partition = Partition.at(moment)
-    plan = _plan(storage, partition, source, since)
     threads = threads or min(4, os.cpu_count() or 1)
-    with tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch:
+    with (
+        held(storage, LEASE, f"the run {partition.name}", terms) as lease,
+        tempfile.TemporaryDirectory(prefix="ltr-landing-") as scratch,
+    ):
+        if there := landed_at(storage, moment):
+            return manifest_of(storage, there.folder)  # another attempt of the same run was faster
+        plan = _plan(storage, partition, source, since)
         writers = _Writers(Path(scratch), buckets, Decoder(mapping, plan.since), plan, partition.date)
         writers.add(source.read(plan.range), threads)
         manifest = Manifest(
@@ -123,10 +136,7 @@ def land(
             files=writers.close(),
             **writers.account(),
         )
-        manifest = Chain(storage, keys).sealed(manifest)
-        if there := landed_at(storage, moment):
-            return manifest_of(storage, there.folder)  # another attempt of the same run was faster
-        _store(storage, manifest, plan, Path(scratch))
+        manifest = _stored(storage, Chain(storage, keys).sealed(manifest), plan, Path(scratch), lease)
     log.info("events landed", read=manifest.read, quarantined=manifest.quarantined, ignored=manifest.ignored)
     try:
         source.commit(plan.range)
@@ -194,25 +204,43 @@ def cursor(storage: Storage, name: str) -> Sequence[Segment]:
     return ()
 
 
-def _store(storage: Storage, manifest: Manifest, plan: _Plan, scratch: Path) -> None:
-    """Store the files of a partition, and with its manifest complete it, unless another run has landed meanwhile."""
+def _stored(storage: Storage, manifest: Manifest, plan: _Plan, scratch: Path, lease: Lease) -> Manifest:
+    """Store the files of a partition, and with its manifest complete it, unless another run has landed meanwhile.
+
+    Returns
+    -------
+    The manifest that completes it: of another attempt of the same run, if that was faster.
+    """
     folder = manifest.partition.folder
-    ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}", f"{folder}/{MANIFEST}"}
+    if storage.exists(f"{folder}/{MANIFEST}"):
+        return manifest_of(storage, folder)
+    ours = {f"{folder}/{info.name}" for info in manifest.files} | {f"{folder}/{RANGE}"}
     for key in set(storage.keys(folder)) - ours:  # of a killed attempt with other settings
         storage.delete(key)
     for info in manifest.files:
         storage.put_file(f"{folder}/{info.name}", scratch / info.name)
+    lease.ensure()
     _check_is_next(storage, manifest.partition, plan)
-    storage.put(f"{folder}/{MANIFEST}", encoded(manifest))
+    try:
+        storage.create(f"{folder}/{MANIFEST}", encoded(manifest))
+    except AlreadyExistsError:
+        return manifest_of(storage, folder)
+    try:
+        _check_is_next(storage, manifest.partition, plan)
+    except BusyError:  # it was stopped for longer than it had the lease, or its write was held up for so long
+        storage.delete(f"{folder}/{MANIFEST}")
+        raise
+    return manifest
 
 
 def _check_is_next(storage: Storage, partition: Partition, plan: _Plan) -> None:
-    now = newest(storage)
-    if now and now.folder not in (plan.after, partition.folder):
-        raise SourceError(
-            f"{now.name} has landed while the run of {partition.name} read the same events, of which it has landed "
-            "none; repeat it"
-        )
+    """Raise BusyError where a partition lies between this one and the one that it follows, or after it."""
+    for now in (newest(storage), newest(storage, before=partition.moment)):
+        if now and now.folder not in (plan.after, partition.folder):
+            raise BusyError(
+                f"{now.name} has landed while the run of {partition.name} read the same events, of which it has landed "
+                "none; repeat it"
+            )
 
 
 class _Writers:

@@ -33,7 +33,9 @@ __all__ = [
     "called",
     "days",
     "folder_of",
+    "following",
     "is_backfill",
+    "is_past",
     "landed",
     "landed_at",
     "landed_dates",
@@ -170,6 +172,18 @@ def landed_dates(storage: Storage, most: int | None = None) -> list[dt.date]:
     """Return the days that something has landed on, each once, ascending; with `most`, so many of the newest."""
     listed = (day for day in sorted(storage.folders(EVENTS), reverse=True) if _of_day(storage, day))
     return sorted(dt.date.fromisoformat(day.removeprefix(_DAY)) for day in islice(listed, most))
+
+
+def following(storage: Storage, moment: dt.datetime) -> Partition | None:
+    """Return the first partition that landed at a moment or after it; None without one."""
+    least = Partition.at(moment).moment
+    return min((one for one in landed(storage, least.date()) if one.moment >= least), default=None)
+
+
+def is_past(storage: Storage, moment: dt.datetime) -> bool:
+    """Tell whether the run of a moment is a day late at least: what has landed since is of other nights, too."""
+    found = newest(storage)
+    return found is not None and found.moment >= Partition.at(moment).moment + DAY
 
 
 def is_backfill(storage: Storage, moment: dt.datetime) -> bool:

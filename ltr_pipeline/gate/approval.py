@@ -7,17 +7,15 @@ that of a decision made again, counts for nothing.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import msgspec
 
 from ltr_pipeline.errors import NotFoundError, RegistryError
 from ltr_pipeline.printable import counted
 from ltr_pipeline.storage.base import Storage
-
-if TYPE_CHECKING:  # commands that look nights up read answers, too
-    from ltr_pipeline.gate.decision import Decision
 
 __all__ = [
     "ANSWER_FILE",
@@ -206,7 +204,35 @@ def _overdue(question: Question | None) -> str:
     return f"nobody answered within {counted(minutes, 'minute')}"
 
 
-def check_approvable(run: str, decision: Decision) -> None:
+class Checked(Protocol):
+    """A check, as far as an approval looks at it."""
+
+    @property
+    def status(self) -> str:
+        """What it found."""
+
+    @property
+    def reason(self) -> str:
+        """What that means."""
+
+
+class Judgement(Protocol):
+    """A decision, as far as an approval looks at it; those who show one have no room for what makes it."""
+
+    @property
+    def mode(self) -> str:
+        """Of the gate."""
+
+    @property
+    def checks(self) -> Sequence[Checked]:
+        """All of them."""
+
+    @property
+    def document(self) -> str | None:
+        """SHA-256 of what may be published."""
+
+
+def check_approvable(run: str, decision: Judgement) -> None:
     """Raise RegistryError where nobody may approve: only what the data could not decide is a matter for people."""
     failed = [check.reason for check in decision.checks if check.status == "fail"]
     if decision.mode == "dry_run":

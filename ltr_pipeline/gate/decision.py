@@ -151,6 +151,8 @@ def _of_the_model(evidence: Evidence, policy: Policy) -> Iterator[Check]:
     yield ranker.latency_p95(evidence.latency, policy)
     yield rivals.champion(evidence, policy)
     yield rivals.best_recent(evidence, policy)
+    if evidence.refreshed:
+        yield rivals.parent_delta(evidence.refreshed)
     yield coin
     yield unbiased
     audited = leaks.feature_audit(evidence)

@@ -17,7 +17,7 @@ from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.errors import WeightsError
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.decision import Decision
-from ltr_pipeline.gate.evidence import Evidence, Fallback
+from ltr_pipeline.gate.evidence import Evidence, Fallback, Refreshed
 from ltr_pipeline.mapping import Mapping
 from ltr_pipeline.metrics.reliability import Reliability
 from ltr_pipeline.ranker.train import Trained, label_gain
@@ -45,11 +45,16 @@ def weights_document(
     found: Evidence,
     decision: Decision,
     seed: int,
+    fresh: DatasetManifest | None = None,
 ) -> Weights:
     """Collect everything a reader of the model needs in one record.
 
     Parameters
     ----------
+    manifest
+        Of the night's dataset; of a refresh, of the night that it is judged on the test days of.
+    fresh
+        The fresh rankings that a refresh was made from; None for a nightly model.
     test
         Where the golden requests are taken from; at least one ranking.
     seed
@@ -64,11 +69,11 @@ def weights_document(
         features=[weights.Feature(name=name, missing=trained.missing_rules[name]) for name in manifest.features],
         label_gain=label_gain(mapping.max_relevance),
         relevance=mapping.relevance,
-        data=_data(manifest, mapping),
+        data=_data(manifest, mapping) if fresh is None else _refreshed_data(manifest, fresh, found, mapping),
         metrics=msgspec.to_builtins(found.metrics),
         gate=msgspec.to_builtins(decision),
         champion=msgspec.to_builtins(found.champion),
-        lineage=lineage(seed) | {"parameters": trained.parameters} | _joined(mapping),
+        lineage=lineage(seed, found.refreshed) | {"parameters": trained.parameters} | _joined(mapping),
         libraries=libraries(),
         latency=msgspec.to_builtins(found.latency) if found.latency else {},
         golden=_golden(test, Scorer.from_model(model_text, manifest.features)),
@@ -94,9 +99,11 @@ def _calibration(fitted: Calibration | None, measured: Reliability | None) -> Ca
     return msgspec.structs.replace(fitted, error=measured.error if measured else None)
 
 
-def lineage(seed: int) -> dict[str, Any]:
-    """Describe how a model of the nightly run came to be."""
-    return {"mode": "daily", "parent": None, "seed": seed}
+def lineage(seed: int, refreshed: Refreshed | None = None) -> dict[str, Any]:
+    """Describe how a model of a nightly run came to be, or one that was refreshed since."""
+    if refreshed is None:
+        return {"mode": "daily", "parent": None, "seed": seed}
+    return {"mode": refreshed.mode, "parent": refreshed.parent, "seed": seed, "debiased": refreshed.debiased}
 
 
 def _joined(mapping: Mapping) -> dict[str, Any]:
@@ -163,6 +170,24 @@ def _data(manifest: DatasetManifest, mapping: Mapping) -> weights.Data:
         **{name: _window(part) for name, part in parts.items()},
         counts=counts,
         hashes=hashes(manifest, mapping),
+    )
+
+
+def _refreshed_data(
+    manifest: DatasetManifest, fresh: DatasetManifest, found: Evidence, mapping: Mapping
+) -> weights.Data:
+    """Describe what a refresh was made of: fresh rankings, and where it was trained anew the night's, too."""
+    night, end = _data(manifest, mapping), fresh.windows.end
+    anew = found.refreshed is not None and found.refreshed.mode == "full"
+    learned = {"train_impressions": found.train_impressions, "train_rankings": fresh.train.rankings}
+    if anew:
+        learned["train_rankings"] += manifest.train.rankings
+    return msgspec.structs.replace(
+        night,
+        window=weights.Window(start=manifest.windows.start, end=end),
+        train=weights.Window(start=(manifest if anew else fresh).train.start, end=end),
+        counts=night.counts | learned,
+        hashes=night.hashes | {f"fresh {name}": sha256 for name, sha256 in hashes(fresh, mapping).items()},
     )
 
 

@@ -16,7 +16,7 @@ from ltr_pipeline.metrics.slices import Slice
 from ltr_pipeline.metrics.unbiased import Examination, UnbiasedDelta
 from ltr_pipeline.scoring.latency import Latency
 
-__all__ = ["Comparison", "Evidence", "Fallback"]
+__all__ = ["Comparison", "Evidence", "Fallback", "Refreshed"]
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -64,6 +64,31 @@ class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def beats_random(self) -> bool:
         """Return whether they are better than chance: the whole interval is above 0."""
         return self.against_random is not None and self.against_random.low > 0
+
+
+class Refreshed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An hourly refresh beside its parent, on the fresh rankings that it was made from.
+
+    Attributes
+    ----------
+    parent
+        Version of the nightly model that it was made from.
+    mode
+        ``refit``: the parent's trees with new values; ``full``: trained anew.
+    positives
+        Positive answers to the fresh rankings.
+    delta
+        Refresh minus parent, each ranking scored by a refresh that was made without its query; None with too few
+        users. What will still be answered is not known yet.
+    debiased
+        Whether position bias was taken out of what the fresh rankings teach.
+    """
+
+    parent: str
+    mode: Literal["refit", "full"]
+    positives: int
+    delta: Delta | None
+    debiased: bool
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,6 +139,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Interactions of the window that could belong to an impression, and those that do not.
     reliability
         What the calibrated scores state beside what came of it; None where the scores have no calibration.
+    refreshed
+        Of an hourly refresh; None for a nightly model.
     """
 
     trees: int
@@ -139,6 +166,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     champion_fairness: Fairness | None = None
     champion_latency: Latency | None = None
     due: bool = True
+    refreshed: Refreshed | None = None
 
     @property
     def judged(self) -> Metrics:

@@ -35,7 +35,17 @@ from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer
 
-__all__ = ["CHAMPION_PERMUTATIONS", "TRAINED_ON", "Contest", "HeldOut", "gather", "requests", "without_model"]
+__all__ = [
+    "CHAMPION_PERMUTATIONS",
+    "TRAINED_ON",
+    "Contest",
+    "HeldOut",
+    "against",
+    "gather",
+    "owners",
+    "requests",
+    "without_model",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +117,7 @@ class Contest:
         self.fewest = days.manifest.windows.min_queries
         first = starts(self.data.group)
         self.times, self.asked_by = self.data.ids[TIME].gather(first), self.data.ids[USER_ID].gather(first)
-        self.clusters, self._questions = _owners(self.data.ids[first])
+        self.clusters, self._questions = owners(self.data.ids[first])
         self.groups = _groups(days)
         self.rankings = self.scored(challenger)
         self.ndcg = quality.ndcg(self.rankings)
@@ -205,7 +215,7 @@ def gather(
         baselines=baselines,
         against_random=contest.lead(quality.ndcg(orders["random"])),
         champion=_against_champion(contest, rivals.champion, orders.get("legacy_linear"), baselines),
-        best_recent=_against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
+        best_recent=against(contest, rivals.best_recent, "best_recent") if rivals.best_recent else None,
         slices=parts,
         fairness=_fairness(contest, parts),
         champion_fairness=_champion_fairness(contest),
@@ -322,7 +332,7 @@ def _against_champion(
 ) -> Comparison:
     """Compare with the champion; while there is none, with the legacy weights."""
     if champion is not None:
-        return _against(contest, champion, "champion")
+        return against(contest, champion, "champion")
     if legacy is None:
         return Comparison(version=None, kind="none", reason="nothing is published yet and no legacy weights are set")
     return Comparison(
@@ -334,7 +344,7 @@ def _against_champion(
     )
 
 
-def _against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
+def against(contest: Contest, rival: Rival, kind: Literal["champion", "best_recent"]) -> Comparison:
     """Compare on the rankings that the rival was not trained on."""
     version, order, unseen = rival.version, contest.order_of(rival), contest.unseen(rival)
     ndcg = np.where(unseen, quality.ndcg(order), np.nan)
@@ -372,7 +382,7 @@ def _seen(contest: Contest, rival: Rival, ndcg: NDArray[np.float64]) -> str:
     return f"{rival.version} was trained up to {rival.seen_until:%Y-%m-%d}: {new} test rankings are new to it"
 
 
-def _owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def owners(ids: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return a number for who asked, a user or where unknown a query, and one for what, from a row of each ranking."""
     user, query = pl.col(USER_ID), pl.col(QUERY_ID)
     asker = pl.when(user.is_null()).then(pl.struct(pl.lit(None, pl.String).alias("u"), query.alias("q")))

@@ -81,6 +81,15 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """
         return tuning.read(cls, values)
 
+    def unasked(self) -> Policy:
+        """Return the policy of a run that asks nobody: it keeps where it would ask.
+
+        >>> Policy(on_inconclusive="ask").unasked() == Policy()
+        True
+        """
+        asks = {name: "keep" for name in ("on_inconclusive", "on_not_evaluable") if getattr(self, name) == "ask"}
+        return msgspec.structs.replace(self, **asks)
+
 
 VARIABLES: Final = variables_of(Policy)
 """Every Airflow Variable of the gate, in the order of `Policy`."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 import structlog
 
-from ltr_pipeline.errors import LtrError
+from ltr_pipeline.errors import LtrError, UnknownVersionError, WeightsError
 from ltr_pipeline.gate.policy import RECENT_DAYS
 from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.versions.documents import stored_ids
 from ltr_pipeline.versions.golden import check_golden
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
@@ -67,30 +68,54 @@ def rivals(registry: Registry, moment: dt.datetime) -> tuple[str | None, str | N
     Returns
     -------
     champion, best_recent
-        The promoted version, and the best other one by its own nDCG@5 that was promoted in the `RECENT_DAYS` before and
-        not rolled back from; None where there is none.
+        The promoted version, or the parent of a refresh that is promoted, and the best other one by its own nDCG@5 that
+        was promoted in the `RECENT_DAYS` before and not rolled back from; None where there is none. Neither is a
+        refresh.
     """
-    champion = registry.promoted()
-    recent = _in_use(registry.history()) - {champion}
-    scored = [
-        (listed.ndcg_at_5, listed.version)
-        for listed in registry.versions()
-        if listed.version in recent
-        and listed.ndcg_at_5 is not None
-        and dt.timedelta() < moment - Version.parse(listed.version).time <= dt.timedelta(RECENT_DAYS)
-    ]
+    ledger = registry.ledger
+    head = ledger.head()
+    if head is None:
+        return None, None
+    champion = ledger.nightly(head)
+    recent = {
+        version
+        for version in stored_ids(registry.storage.keys(""))
+        if dt.timedelta() < moment - Version.parse(version).time <= dt.timedelta(RECENT_DAYS)
+    }
+    wanted = _in_use(ledger.backwards(head, anew=False), recent) - {champion}
+    scored = [(ndcg, version) for version in wanted if (ndcg := _ndcg(registry, version)) is not None]
     return champion, max(scored)[1] if scored else None
 
 
-def _in_use(history: Iterable[Move]) -> set[str]:
-    """Return the versions that `latest` moved to, without those rolled back from, which nobody wants to match."""
-    found: set[str] = set()
-    for move in history:
+def _in_use(moves: Iterable[Move], versions: Set[str]) -> set[str]:
+    """Return which of `versions` `latest` moved to, without refreshes, and those rolled back from: nobody wants these.
+
+    Parameters
+    ----------
+    moves
+        The ledger, newest entry first; it is read no further than to the publish of the oldest of `versions`.
+    """
+    unseen, used = set(versions), dict[str, bool]()
+    for move in moves:
+        if not unseen:
+            break
+        if move.move == "rollback" and move.before and move.moved:
+            used.setdefault(move.before, False)
         if move.moved:
-            found.add(move.to)
-        if move.move == "rollback" and move.before != move.to:
-            found.discard(move.before or "")
-    return found
+            used.setdefault(move.to, move.parent is None)
+        used |= {version: False for version in move.pruned if version not in used}
+        if move.move == "publish":
+            unseen.discard(move.version)
+    return {version for version in versions if used.get(version)}
+
+
+def _ndcg(registry: Registry, version: str) -> float | None:
+    """Return the nDCG@5 that a version was published with; None of one that cannot be read."""
+    try:
+        return registry.documents.stored(version).weights.ndcg_at_5
+    except (WeightsError, UnknownVersionError) as error:
+        log.warning("version cannot be compared with", version=version, error=str(error))
+        return None
 
 
 def load_rival(registry: Registry, version: str | None) -> Rival | None:
@@ -107,6 +132,6 @@ def load_rival(registry: Registry, version: str | None) -> Rival | None:
     return Rival(
         version=version,
         scorer=scorer,
-        seen_until=document.data.valid.end,
+        seen_until=max(document.data.train.end, document.data.valid.end),
         importance=document.model.importance,
     )

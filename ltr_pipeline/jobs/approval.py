@@ -10,7 +10,7 @@ import datetime as dt
 
 import structlog
 
-from ltr_pipeline.errors import RegistryError
+from ltr_pipeline.errors import OvertakenError, RegistryError
 from ltr_pipeline.gate.approval import Choice, check_approvable, reason_of
 from ltr_pipeline.jobs.nightly import publish_weights
 from ltr_pipeline.report import notify
@@ -98,11 +98,18 @@ def answer(
         return counts.choice
 
 
-def approve(name: str, who: str, why: str, settings: Settings) -> Json:
+def approve(name: str, who: str, why: str, settings: Settings, *, seen: str | None = None) -> Json:
     """Approve by hand what the gate of a run could not decide, publish it, and return the outcome.
+
+    Parameters
+    ----------
+    seen
+        SHA-256 of the decision that the person was shown; None = whichever it is.
 
     Raises
     ------
+    OvertakenError
+        The run was judged again since the person looked.
     RegistryError
         The reason is empty, the gate passed the run, or a check failed, which nobody overrules.
     SourceError
@@ -115,5 +122,8 @@ def approve(name: str, who: str, why: str, settings: Settings) -> Json:
         if decision.verdict == "publish":
             raise RegistryError(f"run {name} passed the gate, so nobody need approve it; `ltr publish {name}`")
         check_approvable(name, decision)
-        asking(run).approve(who=who, why=why)
+        known = asking(run)
+        if seen not in (None, known.about):
+            raise OvertakenError(f"nothing was done, since run {name} was judged again since you looked; look again")
+        known.approve(who=who, why=why)
     return publish_weights(handed, who, settings)

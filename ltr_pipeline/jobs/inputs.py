@@ -9,10 +9,10 @@ import structlog
 
 from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset.windows import Windows
-from ltr_pipeline.errors import LtrError, SettingsError, StorageError
+from ltr_pipeline.errors import LtrError, SettingsError, SourceError, StorageError
 from ltr_pipeline.events.chain import arrived, partitions_for
 from ltr_pipeline.events.manifest import Landed, account_of
-from ltr_pipeline.events.partitions import is_backfill, newest
+from ltr_pipeline.events.partitions import following, is_backfill, is_past, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.gate.rivals import load_rival, rivals
@@ -39,12 +39,9 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, sour
     _check_days(date, window_days, settings)
     start = windows(date, window_days, settings).start
     occasions = tuple(settings.calendar.between(start.date(), date - DAY))
-    landed, landings = None, list[str]()
     check_one_world(settings.data, start, settings.mapping, simulated=settings.simulated)
-    if not is_backfill(settings.data, moment):
-        extract.land(settings, moment, start, last_try=asked.last_try, source=source)
-        landings = list(arrived(settings.data, moment - DAY, moment, settings.trusted_keys))
-        landed = Landed.of(account_of(settings.data, landings))
+    landings = _landings(settings, moment, start, last_try=asked.last_try, source=source)
+    landed = Landed.of(account_of(settings.data, landings)) if landings else None
     manifests = partitions_for(settings.data, date, start, settings.trusted_keys)
     champion, best_recent = rivals(settings.registry, moment)
     decided = _due(run, date, asked, rule, champion, backfill=landed is None)
@@ -65,6 +62,27 @@ def freeze(run: Run, moment: dt.datetime, asked: RunRequest, rule: Retrain, sour
         by_hand=asked.by_hand,
         occasions=occasions,
     )
+
+
+def _landings(
+    settings: Settings, moment: dt.datetime, start: dt.datetime, *, last_try: bool, source: Source | None
+) -> list[str]:
+    """Land what arrived since the last run, and return the partitions of the 24 hours up to this one, oldest first.
+
+    Where a later run has landed first, as an hourly one does when the night is late, its partition takes the place of
+    this run's own: it holds what this one would have landed. A night that is a day late or more has none.
+    """
+    data = settings.data
+    if is_past(data, moment):
+        return []
+    if not is_backfill(data, moment):
+        try:
+            extract.land(settings, moment, start, last_try=last_try, source=source)
+        except SourceError:
+            if not is_backfill(data, moment):  # else that run has landed while this one waited for it
+                raise
+    last = following(data, moment)
+    return list(arrived(data, moment - DAY, last.moment if last else moment, settings.trusted_keys))
 
 
 def _due(run: Run, date: dt.date, asked: RunRequest, rule: Retrain, champion: str | None, *, backfill: bool) -> Due:

@@ -9,28 +9,33 @@ gives the same result: what the run reads is frozen in ``inputs.json`` when it s
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import structlog
 
 from ltr_pipeline.dataset.build import build
 from ltr_pipeline.dataset.features.source import Sources, checked
-from ltr_pipeline.dataset.load import IDS, Dataset, PartName, load_part
-from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.errors import LtrError, NothingToLearnError, RegistryError, SettingsError
+from ltr_pipeline.dataset.load import Dataset
+from ltr_pipeline.errors import (
+    LtrError,
+    NothingToLearnError,
+    RegistryError,
+    SettingsError,
+    UnknownVersionError,
+    WeightsError,
+)
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.gate import measure
 from ltr_pipeline.gate.approval import Answer, check_approvable, said
 from ltr_pipeline.gate.audit import AUDITED, inspect
-from ltr_pipeline.gate.decision import Decision, decide
-from ltr_pipeline.gate.document import frozen, weights_document
+from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Evidence
 from ltr_pipeline.gate.examples import NONE, Examples, choose
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.gate.rivals import Rivals, load_rival
 from ltr_pipeline.jobs.inputs import check_date, freeze, windows
+from ltr_pipeline.jobs.judging import decided, model_text, part
 from ltr_pipeline.metrics.audit import Gains
 from ltr_pipeline.metrics.rankings import starts
 from ltr_pipeline.metrics.slices import SegmentsBefore, UserSegments
@@ -54,17 +59,19 @@ from ltr_pipeline.report.artefacts import (
     WEIGHTS,
 )
 from ltr_pipeline.report.champion import alarm
-from ltr_pipeline.report.history import remember_night
+from ltr_pipeline.report.history import remember_run
 from ltr_pipeline.report.outcome import asking, heard, tell, write_outcome
-from ltr_pipeline.runs.names import run_name
+from ltr_pipeline.runs.names import NIGHTS, run_name
 from ltr_pipeline.runs.run import Inputs, Json, Outcome, Run, RunRequest, logged, opened, task
 from ltr_pipeline.schema import QUERY_ID, USER_ID
 from ltr_pipeline.scoring.scorer import Scorer
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions import weights
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.registry import Registry
 
 __all__ = [
+    "asked_of",
     "build_dataset",
     "check_date",
     "evaluate_ranker",
@@ -107,10 +114,7 @@ def extract_events(
     DatasetError
         A feature table of the mapping cannot be read.
     """
-    try:
-        asked = msgspec.convert(request, RunRequest)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"the run's parameters are wrong: {unknown_keys(error, RunRequest)}") from error
+    asked = asked_of(request)
     moment = asked.moment.astimezone(dt.UTC)
     with logged(run_name(moment), settings, "extract_events") as run:
         Policy.from_variables(variables)
@@ -129,6 +133,14 @@ def extract_events(
         log.info("inputs frozen", partitions=len(inputs.partitions), champion=inputs.champion, **landed)
         log.info("training is due" if inputs.trains else "no training is due", because=inputs.because)
         return run.write(INPUTS, inputs, counts=landed)
+
+
+def asked_of(request: Json) -> RunRequest:
+    """Parse the request of a run; SettingsError names what is wrong in it."""
+    try:
+        return msgspec.convert(request, RunRequest)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"the run's parameters are wrong: {unknown_keys(error, RunRequest)}") from error
 
 
 def _asked_now(run: Run, inputs: Inputs, asked: RunRequest) -> Inputs:
@@ -183,8 +195,8 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
         try:
             if not inputs.trains:
                 return _written(run, *untrained(inputs.because, due=False))
-            valid = _part(run, manifest, "valid", ids=())
-            learned = _part(run, manifest, "train", ids=() if preferences(valid) else [QUERY_ID])
+            valid = part(run, manifest, "valid", ids=())
+            learned = part(run, manifest, "train", ids=() if preferences(valid) else [QUERY_ID])
             text, trained = train(
                 learned,
                 valid,
@@ -219,10 +231,6 @@ def _queries(part: Dataset) -> list[str] | None:
     return part.ids[QUERY_ID].gather(starts(part.group)).to_list() if QUERY_ID in part.ids else None
 
 
-def _part(run: Run, manifest: DatasetManifest, part: PartName, ids: Sequence[str] = IDS) -> Dataset:
-    return load_part(run.storage, run.key(TABLES), manifest, part, ids)
-
-
 def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
     """Measure the challenger, its rivals and the baselines on the test days.
 
@@ -240,7 +248,7 @@ def evaluate_ranker(trained: Json, settings: Settings | None = None) -> Json:
 
 def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     settings, manifest, inputs = run.settings, run.read(DATASET), run.read(INPUTS)
-    learned, test = _part(run, manifest, "train", ids=(*measure.TRAINED_ON, *AUDITED)), _part(run, manifest, "test")
+    learned, test = part(run, manifest, "train", ids=(*measure.TRAINED_ON, *AUDITED)), part(run, manifest, "test")
     days = measure.HeldOut(
         test=test,
         manifest=manifest,
@@ -253,7 +261,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
     if trained.untrained:
         known = Rivals(champion=champion, legacy_weights=legacy)
         return measure.without_model(trained.untrained, days, known, inputs.landed, due=trained.due), NONE
-    challenger = Scorer.from_model(_model_text(run, trained), manifest.features)
+    challenger = Scorer.from_model(model_text(run, trained), manifest.features)
     best_recent = load_rival(settings.registry, inputs.best_recent)
     published = Rivals(champion=champion, best_recent=best_recent, legacy_weights=legacy)
     gains = Gains(
@@ -262,7 +270,7 @@ def _evidence(run: Run, trained: Trained) -> tuple[Evidence, Examples]:
         vouched=settings.mapping.known_before,
     )
     joined = {name for use in manifest.feature_tables.values() for name in use.features}
-    audit = inspect(learned, _part(run, manifest, "valid", ids=AUDITED), test, gains, joined)
+    audit = inspect(learned, part(run, manifest, "valid", ids=AUDITED), test, gains, joined)
     contest = measure.Contest(days, challenger, published)
     found = measure.gather(contest, inputs.landed, audit, trained.linear, trained.calibration)
     return found, choose(contest)
@@ -291,11 +299,6 @@ def _segments_now(settings: Settings, test: Dataset, first_day: dt.date) -> User
         return None
 
 
-def _model_text(run: Run, trained: Trained) -> str:
-    """Read the model that `trained` tells of."""
-    return run.verified(MODEL, trained.model_sha256).decode()
-
-
 def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settings | None = None) -> Json:
     """Judge the evidence and freeze the document that may be published.
 
@@ -308,33 +311,7 @@ def quality_gate(evaluated: Json, variables: Mapping[str, str], settings: Settin
         A Variable has a wrong value.
     """
     with task("quality_gate", evaluated, EVIDENCE, settings) as (run, found):
-        policy = Policy.from_variables(variables)
-        if run.read(INPUTS).dry_run:
-            policy = msgspec.structs.replace(policy, gate_mode="dry_run")
-        decision = decide(found, policy)
-        manifest = run.read(DATASET)
-        if found.trees and manifest.test.rankings:  # else there is nothing to publish, and the gate keeps
-            document = _frozen_document(run, manifest, found, decision)
-            run.write(WEIGHTS, document)
-            decision = msgspec.structs.replace(decision, document=hashlib.sha256(document).hexdigest())
-        log.info("gate decided", verdict=decision.verdict, reasons=decision.reasons)
-        return run.write(DECISION, decision, verdict=decision.verdict)
-
-
-def _frozen_document(run: Run, manifest: DatasetManifest, found: Evidence, decision: Decision) -> bytes:
-    trained = run.read(TRAINED)
-    new = weights_document(
-        run.name,
-        _model_text(run, trained),
-        mapping=run.settings.mapping,
-        manifest=manifest,
-        test=_part(run, manifest, "test"),
-        trained=trained,
-        found=found,
-        decision=decision,
-        seed=run.settings.seed,
-    )
-    return frozen(run.read_if_there(WEIGHTS), new, run.settings.registry.documents.keys)
+        return decided(run, found, Policy.from_variables(variables))
 
 
 def publish_weights(judged: Json, who: str, settings: Settings | None = None) -> Json:
@@ -376,11 +353,12 @@ def publish_weights(judged: Json, who: str, settings: Settings | None = None) ->
         outcome = Outcome(run=run.name, latest=registry.promoted(), **fields)
         log.info("weights published", version=published.version, moved=published.moved, reason=published.reason)
         page = write_outcome(run, _first_outcome(run, outcome))
-        remember_night(run)
+        remember_run(run)
         registry.documents.attach(published.version, REPORT.name, page)
-        _prune(registry, who, run.settings.keep_versions)
+        if run.kind == NIGHTS:
+            _prune(registry, who, run.settings.keep_versions)
         metrics = {name: estimate["value"] for name, estimate in document.metrics.items()}
-        return {**_told(run, outcome, decision), "metrics": metrics}
+        return {**_told(run, outcome, decision), "metrics": metrics, "mode": document.lineage.get("mode", "daily")}
 
 
 def _approval(run: Run, decision: Decision) -> Answer | None:
@@ -411,16 +389,17 @@ def _first_outcome(run: Run, outcome: Outcome) -> Outcome:
 
 
 def _prune(registry: Registry, who: str, keep: int | None) -> None:
-    """Remove old versions, if that is wanted; what cannot be removed now can be tomorrow."""
-    if keep is not None:
-        try:
-            registry.prune(keep, who=who, why="LTR_KEEP_VERSIONS")
-        except LtrError as error:
-            log.warning("old versions were not pruned", error=str(error))
+    """Remove old refreshes, and old versions if that is wanted; what cannot be removed now can be tomorrow."""
+    try:
+        registry.prune(
+            keep, who=who, why="hourly versions are kept for a week" if keep is None else "LTR_KEEP_VERSIONS"
+        )
+    except LtrError as error:
+        log.warning("old versions were not pruned", error=str(error))
 
 
 def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
-    """Leave ``latest`` where it is and write the report that says why.
+    """Leave ``latest`` where it is and write the report that says why; from a refresh it moves back to its parent.
 
     Where a person was to be asked, that is the answer, or why there is none. A run that somebody approved and published
     stays as it is.
@@ -429,8 +408,7 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         answer, former = asking(run).answer(), run.read_if_readable(OUTCOME)
         if answer and answer.choice == "publish" and former and former.version:
             return _told(run, former, decision)
-        latest = run.settings.registry.promoted()
-        stays = f"{latest} stays in use" if latest else "nothing is published yet"
+        stays, latest = _former(run, decision)
         outcome = Outcome(
             run=run.name,
             version=None,
@@ -441,8 +419,26 @@ def keep_previous(judged: Json, settings: Settings | None = None) -> Json:
         )
         log.info("former model kept", latest=latest)
         write_outcome(run, outcome)
-        remember_night(run)
+        remember_run(run)
         return _told(run, outcome, decision)
+
+
+def _former(run: Run, decision: Decision) -> tuple[str, str | None]:
+    """Say which version is in use after a run that was kept, for people and as its id: a night ends what was hourly."""
+    registry, moved = run.settings.registry, None
+    if run.kind == NIGHTS and decision.mode != "dry_run" and registry.promoted():
+        who = f"run {run.name}"
+        try:
+            moved = registry.expire(
+                Version.parse(run.name).time, who=who, why="the night was kept", move_id=f"{who}: expire"
+            )
+        except (WeightsError, UnknownVersionError) as error:
+            log.warning("the refresh in use stays, as its parent cannot be used", error=str(error))
+        _prune(registry, who, None)
+    latest = registry.promoted()
+    if moved and moved.to == latest:
+        return f"latest moved back from {moved.before} to {latest}", latest
+    return f"{latest} stays in use" if latest else "nothing is published yet", latest
 
 
 def notify(judged: Json, settings: Settings | None = None) -> None:

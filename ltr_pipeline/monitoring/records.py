@@ -28,6 +28,7 @@ __all__ = [
     "PostedMetrics",
     "Record",
     "Reference",
+    "RefreshRecord",
     "SegmentsTrained",
 ]
 
@@ -138,6 +139,55 @@ class NightRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     answer: str = ""
     answered_by: str = ""
     answer_reason: str = ""
+
+
+class RefreshRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="refresh"):
+    """An hourly refresh.
+
+    Attributes
+    ----------
+    run, date
+        Its name and its day.
+    verdict
+        ``publish`` or ``keep``, by the gate; ``none`` where it was not judged, as there was nothing to refresh or
+        another run was landing.
+    parent, mode
+        The nightly version that it was made from, and how: ``refit`` or ``full``; None where it did not get that far.
+    version, moved, latest, reason
+        As of a night.
+    positives
+        Positive answers to the rankings that it was made from.
+    ndcg_at_5, delta
+        Of the refresh on the test days of the newest night, and refresh minus parent there.
+    fresh_delta
+        Refresh minus parent on the fresh rankings.
+    checks
+        Status of each check of the gate, by name.
+    impressions, feedback, quarantined
+        What landed in the 24 hours up to it.
+    simulated, dry_run
+        As of a night.
+    """
+
+    run: str
+    date: dt.date
+    verdict: Literal["publish", "keep", "none"]
+    parent: str | None = None
+    mode: str | None = None
+    version: str | None = None
+    moved: bool = False
+    latest: str | None = None
+    reason: str = ""
+    positives: int = 0
+    ndcg_at_5: Figure | None = None
+    delta: Figure | None = None
+    fresh_delta: Figure | None = None
+    checks: dict[str, str] = {}
+    impressions: int = 0
+    feedback: int = 0
+    quarantined: int = 0
+    simulated: bool = False
+    dry_run: bool = False
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True):
@@ -440,10 +490,11 @@ class PostedMetrics(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind",
     metrics: Annotated[dict[str, float], msgspec.Meta(max_length=50)]
 
 
-Record: TypeAlias = NightRecord | DriftReport | Outcomes | BatchRun | SegmentsTrained | PostedMetrics
+Record: TypeAlias = NightRecord | RefreshRecord | DriftReport | Outcomes | BatchRun | SegmentsTrained | PostedMetrics
 
 KINDS: Final[dict[str, type[Record]]] = {
     "nights": NightRecord,
+    "refreshes": RefreshRecord,
     "drift": DriftReport,
     "outcomes": Outcomes,
     "batches": BatchRun,

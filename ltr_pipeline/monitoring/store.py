@@ -28,6 +28,7 @@ from ltr_pipeline.monitoring.records import (
     Outcomes,
     PostedMetrics,
     Record,
+    RefreshRecord,
     SegmentsTrained,
 )
 from ltr_pipeline.storage.base import Storage
@@ -211,7 +212,7 @@ def subject_of(record: Record) -> str:
     'lead-score.7'
     """
     match record:
-        case NightRecord():
+        case NightRecord() | RefreshRecord():
             parts = [record.run]
         case DriftReport():
             parts = ["data"]

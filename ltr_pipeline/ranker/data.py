@@ -5,14 +5,15 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.metrics.rankings import starts
+from ltr_pipeline.schema import MAX_GROUP_ROWS
 
-__all__ = ["Rows", "TrainingData", "held_out", "preferences", "rankings"]
+__all__ = ["Rows", "TrainingData", "folds", "held_out", "joined", "preferences", "rankings"]
 
 _ONE_IN: Final = 5
 
@@ -90,4 +91,45 @@ def held_out(queries: Sequence[str]) -> NDArray[np.bool_]:
 
     CRC-32 decides, so that a query is on the same side in every night, on every machine and in every release.
     """
-    return np.array([zlib.crc32(query.encode()) % _ONE_IN == 0 for query in queries], dtype=bool)
+    return np.asarray(folds(queries, _ONE_IN) == 0)
+
+
+def folds(queries: Sequence[str], count: int) -> NDArray[np.int64]:
+    """Give each ranking a number below `count` by its query, as `held_out` does."""
+    return np.array([zlib.crc32(query.encode()) % count for query in queries], dtype=np.int64)
+
+
+def joined(first: TrainingData, then: TrainingData) -> Rows:
+    """Return the rankings of both, of the same features.
+
+    What only one of them knows is filled in for the other: a position far below all others, no propensity, and a weight
+    of 1.
+    """
+    return Rows(
+        features=np.concatenate([first.features, then.features]),
+        feature_names=tuple(first.feature_names),
+        relevance=np.concatenate([first.relevance, then.relevance]),
+        group=np.concatenate([first.group, then.group]),
+        position=_filled(first.position, then.position, (first, then), MAX_GROUP_ROWS + 1),
+        propensity=_filled(first.propensity, then.propensity, (first, then), np.nan),
+        weight=_filled(first.weight, then.weight, (first, then), 1, of_rankings=True),
+    )
+
+
+def _filled(
+    first: NDArray[Any] | None,
+    then: NDArray[Any] | None,
+    data: tuple[TrainingData, TrainingData],
+    unknown: float,
+    *,
+    of_rankings: bool = False,
+) -> NDArray[Any] | None:
+    """Return a column of both, with `unknown` for the one that lacks it; None where both do."""
+    if first is None and then is None:
+        return None
+    lengths = (len(one.group) if of_rankings else len(one.relevance) for one in data)
+    dtype = (first if first is not None else then).dtype  # type: ignore[union-attr]
+    parts = (first, then)
+    return np.concatenate(
+        [np.full(n, unknown, dtype) if part is None else part for part, n in zip(parts, lengths, strict=True)]
+    )

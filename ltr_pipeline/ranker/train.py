@@ -29,7 +29,18 @@ from ltr_pipeline.ranker.parameters import CATEGORICAL, FIXED, complete
 from ltr_pipeline.scoring.calibration import Calibration
 from ltr_pipeline.scoring.linear import Linear
 
-__all__ = ["Chooser", "Trained", "boost", "check_parameters", "label_gain", "train", "untrained"]
+__all__ = [
+    "Chooser",
+    "Trained",
+    "boost",
+    "check_parameters",
+    "described",
+    "label_gain",
+    "row_weights",
+    "text_of",
+    "train",
+    "untrained",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -212,20 +223,57 @@ def train(
     by_position = bool(debias) and not looked_at
     fit = partial(boost, seed=seed, threads=threads, debias=by_position, looked_at=looked_at)
     booster, chosen_by = _boosted(train, valid, queries, chosen | {"label_gain": label_gain(highest)}, fit)
-    text = _text(booster)
-    linear, shares = distilled(booster, train)
+    debiased = "coins" if looked_at else by_position and train.position is not None
+    text, trained = described(
+        booster,
+        train,
+        valid,
+        parameters=chosen | {"seed": seed, "debias": debiased},
+        positive=positive,
+        seconds=time.perf_counter() - started,
+    )
+    return text, msgspec.structs.replace(trained, chosen_by=chosen_by)
+
+
+def described(
+    booster: lgb.Booster,
+    learned: TrainingData,
+    valid: TrainingData,
+    *,
+    parameters: Mapping[str, Any],
+    positive: int,
+    seconds: float,
+) -> tuple[str, Trained]:
+    """Return the text of a model that was made, with all that is told of it and measured beside it.
+
+    Parameters
+    ----------
+    learned
+        What the linear weights are distilled on.
+    valid
+        What the calibration is fitted on; the trees must not have been.
+    parameters
+        That the trees and their values were made with.
+    seconds
+        It took so long.
+
+    Raises
+    ------
+    NothingToLearnError
+        No tree has a split.
+    """
+    text = text_of(booster)
+    linear, shares = distilled(booster, learned)
     scores = _scores(booster, valid)
     return text, Trained(
         trees=text.count("\nTree="),
         importance=_importance(booster),
         valid_ndcg_at_5=_ndcg(scores, valid) if preferences(valid) else None,
-        parameters=chosen
-        | {"seed": seed, "debias": "coins" if looked_at else by_position and train.position is not None},
+        parameters=dict(parameters),
         missing_rules=missing_rules(booster),
         linear_weights=shares,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         model_sha256=_sha256(text),
-        chosen_by=chosen_by,
         linear=linear,
         calibration=calibrate(scores, valid.relevance, positive),
     )
@@ -292,11 +340,11 @@ def boost(
         options,
         categories,
         position=train.position if debias else None,
-        weight=_row_weights(train, weights(train, looked_at)),
+        weight=row_weights(train, weights(train, looked_at)),
     )
     held_out = []
     if valid:
-        held_out = [_lightgbm_rows(valid, options, categories, weight=_row_weights(valid), reference=rows)]
+        held_out = [_lightgbm_rows(valid, options, categories, weight=row_weights(valid), reference=rows)]
     stop = lgb.early_stopping(patience, first_metric_only=True, verbose=False, min_delta=_MIN_GAIN)
     try:
         return lgb.train(options, rows, rounds, valid_sets=held_out, callbacks=[stop] if valid and patience else [])
@@ -305,7 +353,7 @@ def boost(
         raise RankerError(f"LightGBM refuses to train: {reason}; check the parameters {options}") from error
 
 
-def _row_weights(data: TrainingData, of_answers: NDArray[np.float32] | None = None) -> NDArray[np.float32] | None:
+def row_weights(data: TrainingData, of_answers: NDArray[np.float32] | None = None) -> NDArray[np.float32] | None:
     """Return what each row counts for: what its ranking does, times what its answer does; None where all are alike.
 
     LightGBM multiplies a row's gradient and hessian by it after the pairs of its ranking were added up, and before
@@ -384,7 +432,7 @@ def _differ(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
     return bool(((left != right) & ~(np.isnan(left) & np.isnan(right))).any())
 
 
-def _text(booster: lgb.Booster) -> str:
+def text_of(booster: lgb.Booster) -> str:
     """Return the model's text without the parts that depend on the machine."""
     text: str = booster.model_to_string()
     return re.sub(r"^\[num_threads: \d+\]$", "[num_threads: 1]", text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The artefacts of a nightly run: every file of its folder and what it holds, in the order they are written."""
+"""The artefacts of a run: every file of its folder and what it holds, in the order they are written."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ __all__ = [
     "DECISION",
     "EVIDENCE",
     "EXAMPLES",
+    "FRESH",
     "INPUTS",
     "MODEL",
     "OUTCOME",
@@ -45,6 +46,11 @@ TABLES: Final = "dataset"
 """Folder of the labelled tables."""
 
 DATASET: Final = Artefact(DATASET_FILE, DatasetManifest)
+"""Of an hourly refresh: that of the night on whose test days it is judged, and whose folder has its tables."""
+
+FRESH: Final = Artefact("fresh.json", DatasetManifest)
+"""Of an hourly refresh: the rankings that it is made from."""
+
 MODEL: Final = Artefact("model.txt", bytes)
 TRAINED: Final = Artefact(TRAINED_FILE, Trained)
 SEGMENTS: Final = Artefact(SEGMENTS_FILE, SegmentsBefore)

@@ -1,4 +1,4 @@
-"""The history's record of a judged night, made of what the night left behind."""
+"""The history's record of a judged night, or of an hourly refresh, made of what the run left behind."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ltr_pipeline.errors import LtrError
 from ltr_pipeline.gate.decision import Decision
 from ltr_pipeline.gate.evidence import Comparison, Evidence
 from ltr_pipeline.metrics.quality import Delta, Estimate, Metrics
-from ltr_pipeline.monitoring.records import Figure, NightRecord
+from ltr_pipeline.monitoring.records import Figure, NightRecord, RefreshRecord
 from ltr_pipeline.monitoring.store import History, remember
 from ltr_pipeline.report.artefacts import DECISION, EVIDENCE, INPUTS, OUTCOME
 from ltr_pipeline.report.outcome import asking, heard
-from ltr_pipeline.runs.names import moment_of
+from ltr_pipeline.runs.names import NIGHTS, REFRESHES, moment_of
 from ltr_pipeline.runs.run import Inputs, Outcome, Run
 from ltr_pipeline.scoring.latency import Latency
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.ids import Version
 
-__all__ = ["night_record", "refill", "remember_night"]
+__all__ = ["night_record", "refill", "refresh_record", "remember_run"]
 
 log = structlog.get_logger(__name__)
 
 
-def remember_night(run: Run) -> None:
-    """Write a night that has ended to the history; no failure of that ends the run, and `refill` makes up for it."""
+def remember_run(run: Run) -> None:
+    """Write a run that has ended to the history; no failure of that ends the run, and `refill` makes up for a night."""
     try:
-        record = night_record(run)
+        record = refresh_record(run) if run.kind == REFRESHES else night_record(run)
     except LtrError as error:
-        log.warning("the history lacks this night", run=run.name, error=str(error))
+        log.warning("the history lacks this run", run=run.name, error=str(error))
         return
     if record is not None:
         remember(run.settings.data, record)
@@ -55,7 +55,7 @@ def refill(settings: Settings, since: dt.date | None = None) -> list[str]:
     """
     history = History(settings.data)
     known, first = history.subjects(NightRecord), since or dt.date.min
-    ended = {key.split("/")[1] for key in settings.data.keys("runs") if key.endswith(f"/{OUTCOME.name}")}
+    ended = {key.split("/")[1] for key in settings.data.keys(NIGHTS) if key.endswith(f"/{OUTCOME.name}")}
     missing = sorted(run for run in ended - known if moment_of(run) is not None and _day(run) >= first)
     records = {run: night_record(Run(run, settings)) for run in missing}
     for record in filter(None, records.values()):
@@ -81,6 +81,37 @@ def night_record(run: Run) -> NightRecord | None:
         answer=heard(run, decision),
         answered_by=answer.who if answer else "",
         answer_reason=answer.why if answer else "",
+    )
+
+
+def refresh_record(run: Run) -> RefreshRecord | None:
+    """Return the record of an hourly refresh; None where it has not ended, or cannot be read here."""
+    inputs, outcome = run.read_if_readable(INPUTS), run.read_if_readable(OUTCOME)
+    evidence, decision = run.read_if_readable(EVIDENCE), run.read_if_readable(DECISION)
+    if outcome is None:
+        return None
+    landed = inputs.landed if inputs else None
+    beside = evidence.refreshed if evidence else None
+    return RefreshRecord(
+        run=run.name,
+        date=_day(run.name),
+        verdict=_verdict(decision, outcome) if decision else "none",
+        parent=inputs.champion if inputs else None,
+        mode=inputs.mode if inputs else None,
+        version=outcome.version,
+        moved=outcome.moved,
+        latest=outcome.latest,
+        reason=outcome.reason,
+        positives=beside.positives if beside else 0,
+        ndcg_at_5=_figure(evidence.metrics.ndcg_at_5) if evidence else None,
+        delta=_figure(evidence.champion.delta) if evidence else None,
+        fresh_delta=_figure(beside.delta) if beside else None,
+        checks={check.name: check.status for check in decision.checks} if decision else {},
+        impressions=landed.impressions if landed else 0,
+        feedback=landed.feedback if landed else 0,
+        quarantined=landed.records_quarantined if landed else 0,
+        simulated=bool(inputs and inputs.simulated),
+        dry_run=bool(inputs and inputs.dry_run),
     )
 
 
@@ -174,5 +205,7 @@ def _deltas(evidence: Evidence) -> Iterator[tuple[str, float | None]]:
             others[rival.kind] = rival.delta
         if rival and rival.unbiased:
             yield f"unbiased_delta_{name}", rival.unbiased.value
+    if evidence.refreshed:
+        others["parent"] = evidence.refreshed.delta
     for name, delta in others.items():
         yield f"delta_{name}", delta.value if delta else None

@@ -10,7 +10,7 @@ from typing import Any
 from ltr_pipeline.dataset.manifest import DatasetManifest
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.decision import Decision
-from ltr_pipeline.gate.evidence import Evidence
+from ltr_pipeline.gate.evidence import Evidence, Refreshed
 from ltr_pipeline.gate.examples import Examples
 from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.diagnosis import Finding
@@ -32,7 +32,8 @@ class Night:
     because
         Why a model was trained, or why not.
     landing, dataset, trained, evidence, decision
-        What each step left behind.
+        What each step left behind; the dataset of an hourly refresh is that of the night by whose test days it was
+        judged.
     version
         The version that was published; None when none was.
     promoted
@@ -80,3 +81,8 @@ class Night:
     hashes: Mapping[str, str] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def refreshed(self) -> Refreshed | None:
+        """Return what is told of an hourly refresh alone; None of a night."""
+        return self.evidence.refreshed if self.evidence else None

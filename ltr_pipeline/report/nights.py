@@ -19,7 +19,9 @@ from ltr_pipeline.runs.names import (
     DECISION_FILE,
     EVIDENCE_FILE,
     INPUTS_FILE,
+    NIGHTS,
     OUTCOME_FILE,
+    REFRESHES,
     REPORT_FILE,
     TRAINED_FILE,
 )
@@ -77,7 +79,7 @@ def nights(settings: Settings, limit: int | None = None) -> list[PastNight]:
 
 
 def report_of(settings: Settings, name: str | None) -> tuple[str, bytes]:
-    """Return the address and the bytes of the report of a run, or of the newest run that has one.
+    """Return the address and the bytes of the report of a night or a refresh, or of the newest night that has one.
 
     Raises
     ------
@@ -85,11 +87,18 @@ def report_of(settings: Settings, name: str | None) -> tuple[str, bytes]:
         There is no such report.
     """
     data = settings.data
-    reported = [run for run, found in _files(data).items() if REPORT_FILE in found and name in (None, run)]
+    reported = {
+        run: _key(run, REPORT_FILE)
+        for run, found in _files(data).items()
+        if REPORT_FILE in found and name in (None, run)
+    }
+    refresh = f"{REFRESHES}/{name}/{REPORT_FILE}"
+    if name and not reported and is_id(name) and data.exists(refresh):
+        reported = {name: refresh}
     if not reported:
-        where = f"of run {name}" if name else f"below {data.uri('runs')}"
+        where = f"of run {name}" if name else f"below {data.uri(NIGHTS)}"
         raise SourceError(f"there is no report {where}; `ltr runs` lists the runs and where their reports are")
-    key = _key(max(reported, key=Version.parse), REPORT_FILE)
+    key = reported[max(reported, key=Version.parse)]
     return data.uri(key), data.get(key)
 
 
@@ -110,7 +119,7 @@ def verdict_of(settings: Settings, name: str) -> dict[str, Any] | None:
 
 
 def _key(run: str, name: str) -> str:
-    return f"runs/{run}/{name}"
+    return f"{NIGHTS}/{run}/{name}"
 
 
 def _json(data: Storage, key: str, kind: Any = Any) -> Any:  # noqa: ANN401 - whatever is there
@@ -124,7 +133,7 @@ def _json(data: Storage, key: str, kind: Any = Any) -> Any:  # noqa: ANN401 - wh
 def _files(data: Storage) -> dict[str, set[str]]:
     """Return the names of the files in each run's folder."""
     files: defaultdict[str, set[str]] = defaultdict(set)
-    for key in data.keys("runs"):
+    for key in data.keys(NIGHTS):
         _, run, *name = key.split("/", 2)
         if name and is_id(run):
             files[run].add(name[0])
@@ -155,7 +164,7 @@ def _unfinished(data: Storage, run: str, files: set[str]) -> str:
 
 def _waiting(data: Storage, run: str) -> str:
     """Say where a question about a run is answered; empty where none is open."""
-    asking = Asking(data, f"runs/{run}", hashlib.sha256(data.get(_key(run, DECISION_FILE))).hexdigest())
+    asking = Asking(data, f"{NIGHTS}/{run}", hashlib.sha256(data.get(_key(run, DECISION_FILE))).hexdigest())
     question = None if asking.answer() else asking.question()
     if question is None:
         return ""

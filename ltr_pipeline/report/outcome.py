@@ -46,7 +46,7 @@ def write_waiting(run: Run) -> None:
 
 def asking(run: Run) -> Asking:
     """Return what people were asked about the run's decision, and answered; NotFoundError when it was not judged."""
-    return Asking(run.storage, f"runs/{run.name}", run.reference(DECISION.name)["sha256"])
+    return Asking(run.storage, run.folder, run.reference(DECISION.name)["sha256"])
 
 
 def heard(run: Run, decision: Decision) -> str:
@@ -69,7 +69,7 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
     inputs, manifest, trained = run.read(INPUTS), run.read(DATASET), run.read(TRAINED)
     evidence, decision, settings = run.read(EVIDENCE), run.read(DECISION), run.settings
     champion = inputs.champion if trained.untrained else evidence.champion.version  # None: it could not be loaded
-    yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings)
+    yesterday = Run(run_name(Version.parse(run.name).time - dt.timedelta(days=1)), settings, run.kind)
     return Night(
         run=run.name,
         date=inputs.date,
@@ -93,7 +93,7 @@ def _night(run: Run, outcome: Outcome, *, waits: bool) -> Night:
         yesterday_dataset=yesterday.read_if_readable(DATASET),
         hashes=_hashes(trained, manifest, settings),
         libraries=document.libraries(),
-        lineage=document.lineage(settings.seed),
+        lineage=document.lineage(settings.seed, evidence.refreshed),
     )
 
 

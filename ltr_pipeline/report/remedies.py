@@ -60,6 +60,7 @@ _CHECKS: Final = {
     "latency_p95": "Smaller models rank faster: lower num_iterations or num_leaves in LTR_PARAMETERS.",
     "champion": _WORSE,
     "best_recent": _WORSE,
+    "parent_delta": "The parent stays until a later hour, or the next night, does better.",
     "coin": (
         "A feature knows where the item was shown, or was computed after the list was shown. Look under Features for "
         "what is new, and log features as they are when the list is ranked."

@@ -13,7 +13,7 @@ from ltr_pipeline.dataset.manifest import DatasetManifest, Part
 from ltr_pipeline.dataset.windows import Span
 from ltr_pipeline.events.manifest import Manifest
 from ltr_pipeline.gate.checks.check import Check
-from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback, Refreshed
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
 from ltr_pipeline.gate.suspects import suspicions
@@ -61,6 +61,26 @@ def rankers(evidence: Evidence) -> list[Ranker]:
     return rows + [Ranker(name, "", m, None) for name, m in evidence.baselines.items() if name not in known]
 
 
+def refreshed(refresh: Refreshed) -> str:
+    """Say what a refresh is, and whether position bias was taken out of what it learned.
+
+    >>> refreshed(Refreshed(parent="20250715_0215", mode="full", positives=900, delta=None, debiased=True))
+    'This is an hourly refresh of 20250715_0215: trained anew, with 900 positive answers that arrived since.'
+    """
+    made = "its trees, with new values learned from" if refresh.mode == "refit" else "trained anew, with"
+    since = "to lists that were answered lately" if refresh.mode == "refit" else "that arrived since"
+    what = f"This is an hourly refresh of {refresh.parent}: {made} {refresh.positives:,} positive answers {since}."
+    if refresh.debiased:
+        return what
+    why = ""
+    if refresh.mode == "refit":
+        why = (
+            ": LightGBM takes no positions when it refits. LTR_HOURLY_MODE=full trains anew, debiased; so does "
+            "LTR_DEBIAS=coins, with enough exploration"
+        )
+    return f"{what} Position bias was not taken out of these answers, which favour what was shown on top{why}."
+
+
 def _of_fallback(fallback: Fallback) -> str:
     """Say what a service does where the model cannot rank."""
     if fallback.beats_random:
@@ -89,7 +109,16 @@ def check_scale(check: Check) -> Scale | None:
     return Scale.from_zero(*(value * 1.1 for value in drawn if value is not None))
 
 
-_AROUND = {"ndcg_at_5", "beats_random", "champion", "best_recent", "coin", "unbiased_delta", "suspicious_gain"}
+_AROUND = {
+    "ndcg_at_5",
+    "beats_random",
+    "champion",
+    "best_recent",
+    "parent_delta",
+    "coin",
+    "unbiased_delta",
+    "suspicious_gain",
+}
 
 DIMENSIONS = {
     "protected_group": "Protected group",

@@ -130,7 +130,8 @@ def _advice(night: Night, decision: Decision) -> Iterator[str]:
     elif night.waits:
         yield f"where nobody answers in Airflow, `ltr approve {night.run}` with a reason publishes it later"
     elif decision.verdict != "publish" and decision.mode != "dry_run":
-        yield "nothing changes for users, and the next night trains a new model on newer events"
+        later = "in an hour another refresh is made" if night.refreshed else "the next night trains a new model"
+        yield f"nothing changes for users, and {later} on newer events"
         if serious(night.findings):
             yield f"begin with “{LOOK_FIRST}” below: it may be the cause"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # a figure is written without loading what computes it
     from ltr_pipeline.gate.checks.check import Check
     from ltr_pipeline.gate.decision import Decision
 
-__all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit"]
+__all__ = ["GATE_COLUMNS", "NONE", "STATUS", "figure", "gate_rows", "gate_table", "interval", "label", "limit", "named"]
 
 Kind = Literal["score", "delta", "ms", "count", "share"]
 
@@ -49,6 +49,7 @@ _CHECKS = {
     "queries": _Words("Test rankings", "≥", "count"),
     "champion": _Words("Against the champion", "CI >", "delta"),
     "best_recent": _Words(f"Against the best of {RECENT_DAYS} days", "CI >", "delta"),
+    "parent_delta": _Words("Against its parent, lately", "", "delta"),
     "coin": _Words("Coin check", "", "share"),
     "unbiased_delta": _Words("By coin pairs", "CI >", "delta"),
     "suspicious_gain": _Words("Too good to be true", "≤", "delta"),
@@ -88,7 +89,16 @@ def figure(value: float | None, kind: Kind = "score") -> str:
 
 def label(check: Check) -> str:
     """Return the name of a check for people."""
-    return _words(check.name).label
+    return named(check.name)
+
+
+def named(check: str) -> str:
+    """Return the name for people of the check that is so named.
+
+    >>> named("ndcg_at_5"), named("one_of_another_release")
+    ('nDCG@5', 'one of another release')
+    """
+    return _words(check).label
 
 
 def observed(check: Check) -> str:

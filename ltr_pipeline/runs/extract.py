@@ -17,6 +17,7 @@ from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.events.sources.kafka import KafkaSource
 from ltr_pipeline.settings import Settings
+from ltr_pipeline.storage.lease import TERMS, Terms
 
 __all__ = ["land"]
 
@@ -24,7 +25,13 @@ log = structlog.get_logger(__name__)
 
 
 def land(
-    settings: Settings, moment: dt.datetime, since: dt.datetime, *, last_try: bool, source: Source | None = None
+    settings: Settings,
+    moment: dt.datetime,
+    since: dt.datetime,
+    *,
+    last_try: bool,
+    source: Source | None = None,
+    terms: Terms = TERMS,
 ) -> Manifest:
     """Land what arrived since the newest landing, as the partition of the run of a moment.
 
@@ -40,9 +47,13 @@ def land(
         The task will not be tried again, so that a topic which is away is not waited for any longer.
     source
         Where to read instead of what is configured.
+    terms
+        How long another run that lands is waited for.
 
     Raises
     ------
+    BusyError
+        Another run lands, and took longer than there was patience for; or it was faster.
     SourceUnavailableError
         The topic cannot be reached now, and there will be another try, or falling back is switched off.
     SourceError, SettingsError
@@ -59,6 +70,7 @@ def land(
             since=since,
             fallback=fallback,
             keys=settings.trusted_keys,
+            terms=terms,
         )
 
     files = FileSource(settings.events_path)

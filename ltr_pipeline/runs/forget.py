@@ -6,7 +6,7 @@ import polars as pl
 
 from ltr_pipeline.dataset.features.snapshot import PREFIX
 from ltr_pipeline.dataset.features.source import ENTITY
-from ltr_pipeline.runs.names import EXAMPLES_FILE
+from ltr_pipeline.runs.names import EXAMPLES_FILE, NIGHTS, REFRESHES
 from ltr_pipeline.schema import LABELLED, USER_ID
 from ltr_pipeline.storage.base import Storage
 
@@ -20,7 +20,7 @@ def forget_in_runs(storage: Storage, user_id: str) -> int:
     queries and items, and may show this user's.
     """
     gone = 0
-    for key in storage.keys("runs"):
+    for key in (*storage.keys(NIGHTS), *storage.keys(REFRESHES)):
         column = _users_of(key)
         if column and _holds(storage, key, column, user_id):
             storage.delete("/".join([*key.split("/")[:2], EXAMPLES_FILE]))

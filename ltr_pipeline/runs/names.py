@@ -15,7 +15,9 @@ __all__ = [
     "EVIDENCE_FILE",
     "EXAMPLES_FILE",
     "INPUTS_FILE",
+    "NIGHTS",
     "OUTCOME_FILE",
+    "REFRESHES",
     "REPORT_FILE",
     "SEGMENTS_FILE",
     "TRAINED_FILE",
@@ -23,6 +25,12 @@ __all__ = [
     "newest_judged",
     "run_name",
 ]
+
+NIGHTS: Final = "runs"
+"""Folder of the nightly runs in the data storage."""
+
+REFRESHES: Final = "refreshes"
+"""Folder of the hourly refreshes."""
 
 INPUTS_FILE: Final = "inputs.json"
 DATASET_FILE: Final = "dataset.json"
@@ -36,11 +44,11 @@ REPORT_FILE: Final = "report.html"
 
 
 def newest_judged(data: Storage) -> str | None:
-    """Return the name of the newest run that has a verdict; None without one.
+    """Return the name of the newest nightly run that has a verdict; None without one.
 
     It is the newest by the run's own moment, not by that of its verdict: an old day that is run again is not tonight's.
     """
-    judged = [key.split("/")[1] for key in data.keys("runs") if key.endswith(f"/{DECISION_FILE}")]
+    judged = [key.split("/")[1] for key in data.keys(NIGHTS) if key.endswith(f"/{DECISION_FILE}")]
     known = [(moment, run) for run in judged if (moment := moment_of(run)) is not None]
     return max(known)[1] if known else None
 

@@ -1,6 +1,7 @@
 """One run's folder: what it was asked for, what each task left there, and its line in every log.
 
-A run is named after its moment, ``YYYYMMDD_HHMM`` (UTC), and so is the version it may publish. Its artefacts are
+The folders of nights lie in one folder, those of hourly refreshes in another, so that whoever lists nights sees no
+other. A run is named after its moment, ``YYYYMMDD_HHMM`` (UTC), and so is the version it may publish. Its artefacts are
 written whole or not at all; what one task hands to the next is a small reference: address, sha256, a few counts.
 """
 
@@ -11,7 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 import structlog
@@ -21,7 +22,7 @@ from ltr_pipeline.errors import LtrError, NotFoundError, SourceError
 from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.events.partitions import Partition
 from ltr_pipeline.runs.logs import run_log
-from ltr_pipeline.runs.names import DECISION_FILE
+from ltr_pipeline.runs.names import DECISION_FILE, NIGHTS
 from ltr_pipeline.runs.outcome import Outcome
 from ltr_pipeline.schedule import EVERY_NIGHT
 from ltr_pipeline.settings import Settings, load_settings
@@ -83,6 +84,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     sha256: str
     counts: Json = {}
     verdict: str | None = None
+    kind: str = NIGHTS
 
 
 class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,6 +112,9 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Whether somebody asked for the run, instead of the schedule.
     occasions
         Declared events of the window, as the calendar had them.
+    night, mode
+        Of an hourly refresh of `champion`: the night on whose test days it is judged, and how it is made; None of a
+        night.
     """
 
     run: str
@@ -127,6 +132,8 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     by_hand: bool = False
     occasions: tuple[Occasion, ...] = ()
     arrived: list[str] = []
+    night: str | None = None
+    mode: Literal["refit", "full"] | None = None
 
     @property
     def landings(self) -> list[str]:
@@ -163,16 +170,24 @@ class Artefact(Generic[T]):
 
 
 class Run:
-    """The artefacts of one run."""
+    """The artefacts of one run.
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    Parameters
+    ----------
+    kind
+        Folder of the runs of its kind: `names.NIGHTS` or `names.REFRESHES`.
+    """
+
+    def __init__(self, name: str, settings: Settings, kind: str = NIGHTS) -> None:
         self.name = name
         self.settings = settings
+        self.kind = kind
+        self.folder = f"{kind}/{name}"
         self.storage: Storage = settings.data
 
     def key(self, name: str) -> str:
         """Return the storage key of a file or folder of the run."""
-        return f"runs/{self.name}/{name}"
+        return f"{self.folder}/{name}"
 
     def uri(self, artefact: Artefact[Any]) -> str:
         """Return the address of an artefact."""
@@ -190,7 +205,11 @@ class Run:
 
     def _reference(self, name: str, data: bytes, **about: Any) -> Json:  # noqa: ANN401
         reference = Reference(
-            run=self.name, uri=self.storage.uri(self.key(name)), sha256=hashlib.sha256(data).hexdigest(), **about
+            run=self.name,
+            uri=self.storage.uri(self.key(name)),
+            sha256=hashlib.sha256(data).hexdigest(),
+            kind=self.kind,
+            **about,
         )
         return dict(msgspec.to_builtins(reference))
 
@@ -239,12 +258,12 @@ def task(name: str, handed: Json, artefact: Artefact[T], settings: Settings | No
         The artefact is no longer the one that the task before wrote.
     """
     reference = opened(handed)
-    with logged(reference.run, settings, name) as run:
+    with logged(reference.run, settings, name, reference.kind) as run:
         yield run, run.verified(artefact, reference.sha256)
 
 
 @contextmanager
-def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
+def logged(name: str, settings: Settings | None, task: str, kind: str = NIGHTS) -> Iterator[Run]:
     """Open the run, with its name, date and task on every log line, and log the end of the task.
 
     Without `settings` those of the environment are taken.
@@ -254,7 +273,7 @@ def logged(name: str, settings: Settings | None, task: str) -> Iterator[Run]:
     with run_log(settings.log_folder, style=settings.log_format, run=name, date=date, task=task):
         log.info("task started", world=settings.world)
         try:
-            yield Run(name, settings)
+            yield Run(name, settings, kind)
         except LtrError as error:
             log.error("task failed", error=str(error), kind=type(error).__name__)  # noqa: TRY400 - the message says it all
             raise

@@ -41,7 +41,7 @@ LAST_POLL: Final = Gauge(
 )
 WEIGHTS_CREATED: Final = Gauge(
     "ltr_weights_created_timestamp_seconds",
-    "Time when the weights in use were made; 0 = legacy weights.",
+    "Time when the weights in use were made, of hourly ones by their night; 0 = legacy weights.",
     multiprocess_mode="livemin",
 )
 EVENTS: Final = Counter("ltr_events_total", "Event messages, by kind and outcome.", ["kind", "outcome"])

@@ -10,7 +10,7 @@ from typing import Final
 from ltr_pipeline.errors import RegistryError, UnknownVersionError
 from ltr_pipeline.schedule import minute_name
 
-__all__ = ["PATTERN", "Version"]
+__all__ = ["PATTERN", "Version", "hourly"]
 
 PATTERN: Final = r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})(?:_([1-9][0-9]{0,5}))?"
 """Year, month, day, hour, minute, and a number from 2 up."""
@@ -52,3 +52,12 @@ class Version:
             return cls(datetime(year, month, day, hour, minute, tzinfo=UTC), number)
         except ValueError as error:
             raise UnknownVersionError(f"{unknown} ({error})") from error
+
+
+def hourly(parent: str | None) -> str:
+    """Say of a refresh which nightly version it was refit from; nothing of a nightly one, which has no parent.
+
+    >>> hourly("20250714_0215"), hourly(None)
+    ('hourly, of 20250714_0215', '')
+    """
+    return f"hourly, of {parent}" if parent else ""

@@ -15,8 +15,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 from uuid import uuid4
 
@@ -28,14 +28,14 @@ from ltr_pipeline.errors import AlreadyExistsError, NotFoundError, RegistryError
 from ltr_pipeline.printable import one_line
 from ltr_pipeline.signing import Key
 from ltr_pipeline.storage.base import Storage
-from ltr_pipeline.versions.ids import Version
+from ltr_pipeline.versions.ids import Version, hourly
 
-__all__ = ["HISTORY", "Act", "Ledger", "Move"]
+__all__ = ["HISTORY", "Act", "Kind", "Ledger", "Move"]
 
 HISTORY: Final = "history"
 NEWEST: Final = f"{HISTORY}/newest.json"
 LISTED: Final = re.compile(rf"{HISTORY}/([0-9]{{8}})\.json")
-Kind = Literal["publish", "rollback", "pin", "unpin", "prune"]
+Kind = Literal["publish", "rollback", "expire", "pin", "unpin", "prune"]
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Move(
     seq
         1, 2, 3, ...
     version
-        Version that was published, rolled back to, pinned or unpinned; of a prune, the version that `latest` is.
+        Version that was published, or went back to, pinned or unpinned; of a prune, the version that `latest` is.
     before, to
         Versions that `latest` was and is; equal when it did not move. `before` is ``"from"`` in JSON, null in the first
         entry.
@@ -71,6 +71,8 @@ class Move(
         Hash of the version's document, where the move read it.
     pruned
         Versions that are gone for good from this entry on; their ids are never used again.
+    parent
+        Where a refresh was published or rolled back to: the nightly version that it was refit from; else None.
     previous
         SHA-256 of the entry before, as it is stored; empty in the first. None in entries of releases before 0.2.
     signature
@@ -90,6 +92,7 @@ class Move(
     move_id: str
     sha256: str | None
     pruned: tuple[str, ...] = ()
+    parent: str | None = None
     previous: str | None = None
     signature: str | None = None
 
@@ -110,8 +113,10 @@ class Move(
         if self.before is None:
             return f"latest is {self.to}, the first version"
         if self.moved:
-            return f"latest moved from {self.before} to {self.to}"
-        published = f"{self.version} was published, " if self.move == "publish" else ""
+            kind = f", {hourly(self.parent)}" if self.parent else ""
+            return f"latest moved from {self.before} to {self.to}{kind}"
+        kind = f" ({hourly(self.parent)})" if self.parent else ""
+        published = f"{self.version}{kind} was published, " if self.move == "publish" else ""
         return f"{published}latest stays {self.to}"
 
     @property
@@ -146,6 +151,7 @@ class Act(NamedTuple):
         note: str = "",
         sha256: str | None = None,
         pruned: tuple[str, ...] = (),
+        parent: str | None = None,
     ) -> Move:
         """Make the entry that follows `head`."""
         return Move(
@@ -162,6 +168,7 @@ class Act(NamedTuple):
             move_id=self.move_id,
             sha256=sha256,
             pruned=pruned,
+            parent=parent,
         )
 
 
@@ -294,8 +301,13 @@ class Ledger:
         """Find the newest entry that is `wanted`, from `head` down to the one after entry `after`; None without one."""
         return next((move for move in self.backwards(head, after, anew=False) if wanted(move)), None)
 
+    def nightly(self, head: Move) -> str:
+        """Return the nightly version that `latest` is, or was refit from where it is a refresh."""
+        since = self.find(head, lambda move: move.moved)
+        return (since and since.parent) or head.to
+
     def former(self, head: Move) -> str:
-        """Return the version that was promoted before the present one.
+        """Return the nightly version that was promoted before the present one: of a refresh, that is its parent.
 
         Versions that were rolled back from since they were last promoted are left out, and so are pruned ones.
 
@@ -304,14 +316,21 @@ class Ledger:
         RegistryError
             No former version is left.
         """
+        found = next(self._good(head), None)
+        if found is None:
+            raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
+        return found
+
+    def _good(self, head: Move) -> Iterator[str]:
+        """Yield the nightly versions that a rollback may go to, the one promoted last first."""
         left = {head.to}
         for move in self.backwards(head):
-            if move.to not in left:
-                return move.to
+            if move.moved and move.parent is None and move.to not in left:
+                left.add(move.to)
+                yield move.to
             left.update(move.pruned)
             if move.move == "rollback" and move.before and Version.parse(move.to) < Version.parse(move.before):
                 left.add(move.before)
-        raise RegistryError(f"no good version was promoted before {head.to}; choose one of `ltr versions`")
 
     def published_or_pruned(self, head: Move | None, version: str) -> Move | None:
         """Return the newest entry that published or pruned `version`; None when there is none."""
@@ -320,25 +339,38 @@ class Ledger:
         )
 
     def needed(self, head: Move, moves: int) -> set[str]:
-        """Return the versions that the newest `moves` entries name, and the one that a rollback would go to."""
-        needed = {head.to}
-        for move in self.backwards(head, after=max(0, head.seq - moves)):
+        """Return the versions that the newest `moves` entries name, and the one that a rollback would go to.
+
+        Refreshes come 24 times a day; that they were published counts for none of these entries. Where one is `latest`,
+        its parent is needed, and also what a rollback from that would go to: it will have expired by then.
+        """
+        needed = {head.to, nightly := self.nightly(head)}
+        needed |= set(islice(self._good(head), 1 if nightly == head.to else 2))
+        lasting = (move for move in self.backwards(head) if not (move.move == "publish" and move.parent))
+        for move in islice(lasting, moves):
             needed |= {move.version, move.to, move.before or move.to}
-        with suppress(RegistryError):
-            needed.add(self.former(head))
         return needed
 
-    def known(self, head: Move, versions: Iterable[str]) -> tuple[set[str], set[str]]:
-        """Return which of `versions` are published, and which are pruned, reading no more entries than that takes."""
-        unknown, published, pruned = set(versions), set[str](), set[str]()
-        for move in self.backwards(head):
-            if not unknown:
+    def known(
+        self, head: Move, versions: Iterable[str], since: datetime | None = None
+    ) -> tuple[dict[str, Move], set[str]]:
+        """Return the entries that published `versions`, and which are pruned, reading no more than that takes.
+
+        Entries from before a time are not looked at.
+        """
+        unknown, published, pruned = set(versions), dict[str, Move](), set[str]()
+        for move in self.backwards(head, anew=False):
+            if not unknown or (since and move.when < since):
                 break
             pruned |= unknown.intersection(move.pruned)
             if move.move == "publish" and move.version in unknown - pruned:
-                published.add(move.version)
-            unknown -= pruned | published
+                published[move.version] = move
+            unknown -= pruned | published.keys()
         return published, pruned
+
+    def now(self) -> datetime:
+        """Return the time that an entry gets that is made now."""
+        return self.clock() if self.clock else datetime.now(UTC)
 
     def _create(self, move: Move) -> bool:
         """Create an entry, and return whether it is ours; after a lost answer the move id tells."""
@@ -365,7 +397,7 @@ class Ledger:
     def _sealed(self, move: Move, head: Move | None) -> Move:
         """Return the entry with its time and the hash of the one before it, and signed."""
         previous = self._seen[head.seq].sha256 if head else ""
-        when = self.clock() if self.clock else move.when
+        when = self.now() if self.clock else move.when
         move = msgspec.structs.replace(move, previous=previous, when=when)
         return msgspec.structs.replace(move, signature=signing.sign(msgspec.json.encode(move), self._keys))
 

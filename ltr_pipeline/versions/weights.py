@@ -181,7 +181,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     champion
         Version that the model was compared with, and the difference; null when there was none.
     lineage, libraries, latency
-        Parent and mode of training, versions of libraries, measured latency in ms.
+        Parent and mode of training, versions of libraries, measured latency in ms. The parent is the nightly version
+        that a refresh was refit from; null for a nightly version.
     golden
         Golden requests, at least one.
     linear_weights
@@ -216,6 +217,12 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def feature_names(self) -> list[str]:
         """Names of the features in model order."""
         return [feature.name for feature in self.features]
+
+    @property
+    def parent(self) -> str | None:
+        """The nightly version that this one was refit from; None for a nightly version."""
+        parent: str | None = self.lineage.get("parent")
+        return parent
 
     @property
     def ndcg_at_5(self) -> float | None:
@@ -360,6 +367,9 @@ def _contradictions(weights: Weights) -> Iterator[str]:
         yield f"{len(weights.label_gain)} label gains do not cover relevance {highest}"
     if not isinstance(weights.metrics.get("ndcg_at_5", {}).get("value", ""), float | int | None):
         yield "metrics.ndcg_at_5.value is not there or not a number"
+    parent = weights.lineage.get("parent")
+    if parent is not None and not (isinstance(parent, str) and re.fullmatch(PATTERN, parent)):
+        yield f"lineage.parent is {parent!r}, which is no version"
 
 
 def _model_problems(model: Model, names: Sequence[str]) -> Iterator[str]:

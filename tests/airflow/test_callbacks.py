@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from deploy.native.minio import S3Server
-from ltr_pipeline.airflow.callbacks import deadline_missed, run_failed, task_failed
+from ltr_pipeline.airflow.callbacks import deadline_missed, hour_failed, run_failed, task_failed
 from ltr_pipeline.airflow.runtime import run_settings
 from ltr_pipeline.errors import SettingsError, SourceError
 from ltr_pipeline.gate.decision import decide
@@ -45,6 +45,20 @@ def test_a_failed_task_is_told_with_its_error(webhook: Server, tmp_path: Path) -
     logged = (tmp_path / "ltr_training.log").read_text()
     assert "the log is gone" in logged
     assert "hunter2" not in logged
+
+
+@pytest.mark.parametrize(("before", "told"), [("failed", 0), ("success", 1), (None, 1), ("unknown", 1)])
+def test_an_hour_that_failed_is_told_unless_the_one_before_was(webhook: Server, before: str | None, told: int) -> None:
+    def previous() -> SimpleNamespace | None:
+        if before == "unknown":
+            raise RuntimeError("the DAG processor cannot ask")
+        return SimpleNamespace(state=before) if before else None
+
+    instance = SimpleNamespace(
+        dag_id="train_ltr_hourly", run_id="r-1", task_id="refresh_ranker", log_url="", get_previous_dagrun=previous
+    )
+    hour_failed({"task_instance": instance, "exception": SourceError("the log is gone")})
+    assert len(webhook.got) == told
 
 
 def test_a_wrong_setting_is_told_though_the_settings_cannot_be_read(

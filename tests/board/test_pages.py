@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import re
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from ltr_pipeline.monitoring.records import (
     SegmentsTrained,
 )
 from ltr_pipeline.monitoring.store import History
+from ltr_pipeline.versions.ledger import Act
 from support.history import (
     DAY,
     DRIFTED,
@@ -46,6 +48,7 @@ from support.history import (
     REJECTED,
     ROLLED_BACK,
     Quick,
+    enter,
     name_of,
     reader_of,
     write_history,
@@ -160,6 +163,14 @@ class TestWhatPagesTell:
         assert "20250101_0215 ranks" in text
         assert f"`latest` is {name_of(DAY)}, but this service ranks with 20250101_0215" in text
 
+    def test_an_hourly_version_in_use_says_of_which_night_it_is(self, month: Facts) -> None:
+        head, hour = month.moves[-1], "20250715_0835"
+        act = Act.of("airflow/hourly", "passed the gate", None)
+        move = act.entry(head, "publish", hour, to=hour, pin=False, parent=head.to)
+        text = shown("overview", dataclasses.replace(month, moves=[*month.moves, move])).text
+        assert f"{hour} is in use" in text
+        assert f", hourly, of {head.to}: passed the gate (airflow/hourly)." in text
+
     def test_nights_are_drawn_listed_and_lead_to_their_reports(self, month: Facts) -> None:
         page = shown("nights", month)
         (label,) = [svg["aria-label"] for svg in page.attributes("svg") if "nDCG@5 of" in (svg.get("aria-label") or "")]
@@ -273,8 +284,9 @@ class TestNothingAndLittle:
 
     @every_page
     def test_one_day_is_enough(self, name: str, tmp_path: Path) -> None:
-        write_history(Quick(tmp_path / "data"), days=1)
         reader = reader_of(tmp_path)
+        assert reader.registry is not None
+        write_history(Quick(tmp_path / "data"), reader.registry.ledger, days=1)
         page = shown(name, reader.facts(NOW), reader=reader)
         assert "will stand here" not in page.text
 
@@ -347,6 +359,8 @@ class TestSafety:
         )
         history.write(PostedMetrics(date=DAY, at=NOW, metrics={EVIL: 1.0}))
         reader = reader_of(tmp_path)
+        assert reader.registry is not None
+        enter(reader.registry.ledger, "publish", EVIL, EVIL, who=EVIL, why=EVIL)
         facts, lists = reader.facts(NOW), [ShownList(at=NOW, query_id=EVIL, version=EVIL, user_id=EVIL, items=[EVIL])]
         pages = [
             render(
@@ -460,7 +474,7 @@ class TestWhatIsAsked:
             asked(words)
 
     def test_right_words(self) -> None:
-        assert asked({"page": "2", "days": "90", "date": "2025-07-15", "version": "a", "other": "x"}) == Asked(
+        assert asked({"page": "2", "days": "90", "date": "2025-07-15", "version": "a", "more": "x"}) == Asked(
             days=90, page=2, date=DAY, version="a"
         )
 

@@ -10,6 +10,7 @@ import pytest
 
 from ltr_pipeline.versions.registry import Registry
 from support.commands import A, B, C, ltr, project, published, typed
+from support.documents import document
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def test_the_list_for_machines(registry: Registry) -> None:
         "is_latest": True,
         "pinned": True,
         "ndcg_at_5": 0.75,
+        "parent": None,
         "problem": None,
     }
     assert [(row["version"], row["is_latest"], row["pinned"]) for row in older] == [
@@ -101,6 +103,22 @@ def test_the_history_says_who_did_what_and_why(registry: Registry) -> None:
     assert f"latest moved from {C} to {A} (rollback by " in back
     assert back.endswith(": offers [/dropped]), pinned until `ltr unpin`")
     assert freed.endswith(": fixed); the next publish moves it")
+
+
+def test_an_hourly_version_is_told_from_a_nightly_one(registry: Registry) -> None:
+    hour = "20250716_0935"
+    registry.publish(document(hour, high=0.8, parent=C), who="airflow/hourly", why="passed the gate")
+    first, _, newest, nightly, *_ = ltr("versions").out.splitlines()
+    assert first == f"4 versions; latest is {hour} (hourly, of {C})"
+    assert f"latest, hourly, of {C}" in newest
+    assert nightly.split()[0] == C
+    assert "hourly" not in nightly
+    assert [row["parent"] for row in ltr("versions", "--json").json] == [C, None, None, None]
+    assert ltr("show", hour).json["lineage"]["parent"] == C
+    moved = f"latest moved from {C} to {hour}, hourly, of {C} (publish by airflow/hourly: passed the gate)"
+    assert ltr("history").out.rstrip().endswith(moved)
+    assert ltr("history", "--json").json[-1]["parent"] == C
+    assert f"latest moved from {hour} to {C} (rollback by " in ltr("rollback", "--reason", "drill").out
 
 
 def test_a_rollback_without_a_version_goes_to_the_previous_good_one(registry: Registry) -> None:

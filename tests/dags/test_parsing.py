@@ -19,7 +19,8 @@ from ltr_pipeline.jobs.chain import CHAIN, ENDS, LAST
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.variables import VARIABLES
 
-DAGS = ["classify_segments_daily", "monitor_ltr", "score_rows_daily", "train_ltr_daily", "train_segments"]
+HOURLY = "train_ltr_hourly"
+DAGS = ["classify_segments_daily", "monitor_ltr", "score_rows_daily", "train_ltr_daily", HOURLY, "train_segments"]
 HEAVY = ("lightgbm", "matplotlib", "numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn")
 
 
@@ -42,6 +43,17 @@ def test_schedule_and_policies(bag: DagBag) -> None:
     assert dag.deadline
 
 
+def test_the_hourly_dag_is_off_until_it_is_toggled_and_ends_within_its_hour(bag: DagBag) -> None:
+    dag = bag.dags[HOURLY]
+    assert dag.schedule == "35 * * * *"
+    assert (dag.catchup, dag.max_active_runs, dag.is_paused_upon_creation) == (False, 1, True)
+    assert dag.dagrun_timeout < timedelta(hours=1)
+    (task,) = dag.tasks
+    assert (task.retries + 1) * task.execution_timeout < dag.dagrun_timeout
+    assert set(dag.params) == {"dry_run"}
+    assert [alias.name for alias in task.outlets] == ["ltr_weights_moved"]
+
+
 @pytest.mark.parametrize("name", DAGS)
 def test_every_task_has_the_policies(bag: DagBag, name: str) -> None:
     dag = bag.dags[name]
@@ -49,13 +61,13 @@ def test_every_task_has_the_policies(bag: DagBag, name: str) -> None:
     assert dag.dagrun_timeout
     for task in dag.tasks:
         assert task.owner == "ranking"
-        assert task.retries == 3
+        assert task.retries == (1 if name == HOURLY else 3)
         assert task.retry_exponential_backoff
         assert task.retry_policy
         assert timedelta() < task.execution_timeout < dag.dagrun_timeout
         callbacks = task.on_failure_callback
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]  # a mapped task has it as it was given
-        assert [callback.__name__ for callback in callbacks] == ["task_failed"]
+        assert [callback.__name__ for callback in callbacks] == ["hour_failed" if name == HOURLY else "task_failed"]
         assert task.doc_md
 
 
@@ -207,3 +219,8 @@ def test_wheel_holds_what_runs(tmp_path: Path) -> None:
     assert {f"ltr_pipeline/airflow/dags/{name}.py" for name in DAGS} <= names
     for path in (path for path in Path("ltr_pipeline").rglob("*") if path.is_file() and path.suffix != ".pyc"):
         assert path.as_posix() in names
+    (entries,) = (name for name in names if name.endswith(".dist-info/entry_points.txt"))
+    assert (
+        "[airflow.plugins]\nltr_pipeline = ltr_pipeline.airflow.plugin:LtrPlugin"
+        in ZipFile(wheel).read(entries).decode()
+    )

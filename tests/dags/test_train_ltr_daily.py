@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.settings import Settings, load_settings
 from ltr_pipeline.simulate.log import write_log
 from ltr_pipeline.simulate.world import World
+from support.dagruns import moved_events, note
 
 FIRST = dt.date(2026, 9, 1)
 NIGHT = dt.date(2026, 10, 1)
@@ -57,29 +57,6 @@ def run(dag: DAG, settings: Settings) -> Run:
         return states | {"run": str(done.state), "run_id": done.run_id, "tries": str(tries)}
 
     return night
-
-
-def moved_events(run_id: str) -> list[dict[str, Any]]:
-    """Return what the Asset's followers got from a run."""
-    from airflow.configuration import conf
-
-    database = sqlite3.connect(conf.get("database", "sql_alchemy_conn").removeprefix("sqlite:///"))
-    found = database.execute(
-        "select e.extra from asset_event e join asset a on a.id = e.asset_id "
-        "where a.name = 'ltr_weights' and e.source_run_id = ?",
-        [run_id],
-    )
-    return [json.loads(extra) for (extra,) in found]
-
-
-def note(run_id: str) -> str:
-    """Return what Airflow shows on the page of a run."""
-    from airflow.models.dagrun import DagRun
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    with create_session() as session:
-        return session.scalars(select(DagRun).where(DagRun.run_id == run_id)).one().note or ""
 
 
 def test_a_good_model_is_published_and_a_repeat_changes_nothing(run: Run, settings: Settings, tmp_path: Path) -> None:

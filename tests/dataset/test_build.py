@@ -1,3 +1,4 @@
+import dataclasses
 import zlib
 from datetime import UTC, date, datetime, timedelta
 
@@ -9,11 +10,11 @@ from msgspec.structs import replace
 
 from ltr_pipeline.calendar import Occasion
 from ltr_pipeline.dataset import labels
-from ltr_pipeline.dataset.build import build
+from ltr_pipeline.dataset.build import build, build_fresh
 from ltr_pipeline.dataset.labels import FEEDBACK_TYPES, impression_types
-from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part
+from ltr_pipeline.dataset.load import UNKNOWN_POSITION, load_part, thinned
 from ltr_pipeline.dataset.manifest import DatasetManifest
-from ltr_pipeline.dataset.windows import Windows
+from ltr_pipeline.dataset.windows import Windows, since_test
 from ltr_pipeline.errors import DatasetError
 from ltr_pipeline.events.chain import partitions_for
 from ltr_pipeline.events.landing import land as land_events
@@ -376,3 +377,68 @@ def test_ids_in_another_spelling_are_counted_across_buckets_where_many_join_noth
     dropped = manifest.feedback.dropped["no_impression"]
     assert dropped == len(range(0, 200, share))
     assert manifest.differ_in_case == (dropped if share == 1 else 0)
+
+
+NIGHT = replace(WINDOWS, cutoff=WINDOWS.cutoff - timedelta(days=1))  # tested on the 10th and 11th
+NOON = datetime(2025, 7, 14, 12, tzinfo=UTC)
+FRESH = since_test(NIGHT, NIGHT.mature_end, NOON)
+
+
+def arrivals(storage, buckets=(4, 2)):
+    """Land what was shown, with the answers of all days but the last, and then those of the last."""
+    impressions, feedback = events()
+    young = feedback["time"] >= datetime(2025, 7, 14, tzinfo=UTC)
+    first = land(storage, impressions, feedback.filter(~young), buckets[0], date="2025-07-14")
+    return first, land(storage, impressions.clear(), feedback.filter(young), buckets[1], date="2025-07-15")
+
+
+def test_fresh_rankings_are_those_that_an_answer_arrived_for_lately(storage):
+    first, last = arrivals(storage)
+    manifest = build_fresh(storage, "r/dataset", dict.fromkeys((first, last), ""), [last], MAPPING, FRESH)
+    data = load_part(storage, "r/dataset", manifest, "train")
+    assert sorted(data.ids["query_id"].unique()) == [f"case-9-{number}" for number in range(4)]
+    assert (len(data.group), data.relevance.sum()) == (4, 4 * 2)
+    assert (manifest.train.start, manifest.train.end) == (NIGHT.mature_end, datetime(2025, 7, 15, tzinfo=UTC))
+    assert (manifest.train.rows, manifest.train.eligible) == (12, 4)
+    assert manifest.valid.rows == manifest.test.rows == 0
+    assert manifest.windows.end == NOON
+    assert manifest.impressions.dropped == {"before_window": 7 * 12, "unanswered": 2 * 12}
+    assert (manifest.feedback.landed, manifest.feedback.used) == (4, 4), "only what arrived lately is accounted for"
+
+
+def test_without_an_answer_lately_nothing_is_fresh(storage):
+    first, last = arrivals(storage)
+    manifest = build_fresh(storage, "r/dataset", dict.fromkeys((first, last), ""), [], MAPPING, FRESH)
+    assert manifest.rankings == manifest.feedback.landed == 0
+    assert len(load_part(storage, "r/dataset", manifest, "train").group) == 0
+
+
+def test_all_that_was_answered_since_the_test_days_is_fresh_where_all_arrived_lately(storage):
+    both = arrivals(storage)
+    manifest = build_fresh(storage, "r/dataset", dict.fromkeys(both, ""), both, MAPPING, FRESH)
+    assert manifest.train.rankings == 3 * 4
+
+
+def test_however_partitions_were_bucketed_the_fresh_rankings_are_the_same(storage, tmp_path):
+    found = []
+    for number, buckets in enumerate([(4, 4), (4, 2), (2, 4), (1, 8)]):
+        storage = LocalStorage(tmp_path / str(number))
+        first, last = arrivals(storage, buckets)
+        manifest = build_fresh(storage, "r/dataset", dict.fromkeys((first, last), ""), [last], MAPPING, FRESH)
+        found.append(rows(storage, manifest, "r/dataset"))
+    assert len(found[0]) == 12
+    assert all(one.equals(found[0]) for one in found)
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(60, 20), (59, 10), (30, 10), (29, 7), (12, 4)])
+def test_a_part_is_thinned_by_whole_rankings(storage, rows, kept):
+    data = load_part(storage, "runs/r/dataset", built(storage, land(storage, *events())), "train")
+    weighted = dataclasses.replace(
+        data, weight=np.arange(20, dtype=np.float32), propensity=np.full(60, 0.5, np.float32)
+    )
+    found = thinned(weighted, rows)
+    assert (len(found.group), len(found.relevance), found.ids.height) == (kept, 3 * kept, 3 * kept)
+    assert found.weight.tolist() == list(range(0, 20, -(-60 // rows)))
+    assert found.ids.rows() == [row for row in data.ids.rows() if row in set(found.ids.rows())]
+    assert (found.features.shape, len(found.position), len(found.propensity)) == ((3 * kept, 8), 3 * kept, 3 * kept)
+    assert thinned(data, 29).weight is None

@@ -37,19 +37,21 @@ def said(item, action, after, query="q", **more):
     return {"query_id": query, "item_id": item, "action": action, "time": NOON + after, **more}
 
 
-def label(impressions, feedback=(), windows=WINDOWS, session_gap=None):
-    """Place every row where it stands, and label them."""
+def label(impressions, feedback=(), windows=WINDOWS, session_gap=None, lately=None):
+    """Place every row where it stands, and label them; `lately` are the numbers of the answers that arrived lately."""
 
     def table(rows, types):
         return pl.DataFrame([{**PLACE, "offset": n, **row} for n, row in enumerate(rows)], schema=types)
 
+    answers = table(feedback, FEEDBACK_TYPES)
     return label_bucket(
         table(impressions, impression_types(["A"])),
-        table(feedback, FEEDBACK_TYPES),
+        answers,
         relevance=RELEVANCE,
         features=["A"],
         windows=windows,
         session_gap=session_gap,
+        lately=None if lately is None else answers[list(lately)],
     )
 
 
@@ -355,12 +357,52 @@ FEEDBACK_ROWS = st.lists(INTERACTION, max_size=15)
 @given(IMPRESSION_ROWS, FEEDBACK_ROWS)
 def test_every_record_is_used_duplicate_or_dropped_once(impressions, feedback):
     labelled = label(impressions, feedback)
+    account_for(labelled, len(impressions), len(feedback))
+
+
+def account_for(labelled, impressions, feedback):
     for account, reasons in ((labelled.impressions, DROPPED_IMPRESSIONS), (labelled.feedback, DROPPED_FEEDBACK)):
         assert account.landed == account.used + account.duplicates + sum(account.dropped.values())
         assert set(account.dropped) <= set(reasons)
-    assert labelled.impressions.landed == len(impressions)
+    assert labelled.impressions.landed == impressions
     assert labelled.impressions.used == labelled.table.height
-    assert labelled.feedback.landed == len(feedback)
+    assert labelled.feedback.landed == feedback
+
+
+@given(IMPRESSION_ROWS, FEEDBACK_ROWS, st.sets(st.integers(0, 14)))
+def test_rankings_answered_lately_are_those_of_all_that_such_an_answer_counts_for(impressions, feedback, chosen):
+    lately = sorted(number for number in chosen if number < len(feedback))
+    found, everything = label(impressions, feedback, lately=lately), label(impressions, feedback)
+    account_for(found, len(impressions), len(lately))
+    ranking = ["query_id", "ranking_id"]
+    assert found.table.equals(everything.table.join(found.table, on=ranking, how="semi", maintain_order="left"))
+    assert bool(found.table.height) == bool(found.feedback.used)
+    assert label(impressions, feedback, lately=range(len(feedback))).feedback == everything.feedback
+
+
+def test_a_ranking_counts_whole_when_one_answer_to_it_arrived_lately():
+    impressions = [shown(item, query=query) for query in "pqr" for item in "ab"]
+    feedback = [said("a", "accepted", HOUR, "p"), said("b", "won", 2 * HOUR, "p"), said("a", "won", HOUR, "q")]
+    found = label(impressions, [*feedback, said("a", "hired", HOUR, "r")], lately=[1, 3])
+    assert relevance(found) == {("p|2025-01-10", "a"): 2, ("p|2025-01-10", "b"): 3}
+    assert (found.impressions.used, found.impressions.dropped) == (2, {"unanswered": 4})
+    assert (found.feedback.landed, found.feedback.used, found.feedback.dropped) == (2, 1, {"unknown_action": 1})
+
+
+def test_what_arrives_again_did_not_arrive_lately():
+    impressions = [shown("a"), shown("b")]
+    answers = [said("a", "accepted", HOUR, event_id="e")] * 2
+    assert label(impressions, answers, lately=[1]).table.is_empty()
+    assert label(impressions, answers, lately=[0]).table.height == 2
+
+
+def test_labels_known_by_a_moment_need_not_be_mature():
+    young = replace(WINDOWS, known_by=WINDOWS.cutoff - 6 * HOUR)
+    impressions, feedback = [shown(item, 10 * DAY) for item in "ab"], [said("a", "won", 10 * DAY + HOUR)]
+    assert label(impressions, feedback).impressions.dropped == {"immature": 2}
+    assert relevance(label(impressions, feedback, young)) == {("q|2025-01-20", "a"): 3, ("q|2025-01-20", "b"): 0}
+    late = [said("a", "won", 3 * DAY + MOMENT)]
+    assert label([shown("a"), shown("b")], late, young).feedback.dropped == {"too_late": 1}
 
 
 @given(IMPRESSION_ROWS, FEEDBACK_ROWS, st.randoms(use_true_random=False))

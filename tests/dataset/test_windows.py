@@ -1,4 +1,4 @@
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ltr_pipeline.calendar import Occasion
-from ltr_pipeline.dataset.windows import Windows, split
+from ltr_pipeline.dataset.windows import Windows, since_test, split
 from ltr_pipeline.errors import DatasetError
 
 CUTOFF = datetime(2025, 7, 15, tzinfo=UTC)
@@ -150,3 +150,25 @@ def test_a_window_of_a_year_has_its_seasons():
     train, valid, test = split([50] * 362, windows)
     assert (train.start, (train.end - train.start).days) == (datetime(2024, 7, 15, tzinfo=UTC), 357)
     assert ((valid.end - valid.start).days, (test.end - test.start).days) == (2, 3)
+
+
+def test_the_days_since_a_nights_test_part_begin_where_it_ends():
+    young = since_test(DEFAULT, DEFAULT.mature_end, datetime(2025, 7, 15, 23, 35, tzinfo=UTC), occasions=(SALE,))
+    assert (young.start, young.cutoff) == (DEFAULT.mature_end, CUTOFF + timedelta(days=1))
+    assert (young.mature_end, young.end) == (young.cutoff, datetime(2025, 7, 15, 23, 35, tzinfo=UTC))
+    assert young.left_out == [SALE.first]
+    before_the_night = since_test(DEFAULT, DEFAULT.mature_end, datetime(2025, 7, 16, 1, 35, tzinfo=UTC))
+    assert (before_the_night.start, before_the_night.window_days) == (DEFAULT.mature_end, 5)
+
+
+def test_a_moment_is_taken_in_utc():
+    moment = datetime(2025, 7, 16, 1, 35, tzinfo=timezone(timedelta(hours=2)))
+    assert since_test(DEFAULT, DEFAULT.mature_end, moment).end == datetime(2025, 7, 15, 23, 35, tzinfo=UTC)
+
+
+def test_a_moment_before_the_night_is_refused():
+    with pytest.raises(DatasetError, match="use a longer window"):
+        since_test(DEFAULT, DEFAULT.mature_end, CUTOFF - timedelta(days=2))
+
+
+SALE = Occasion(name="Sale", first=date(2025, 7, 14), last=date(2025, 7, 14), weight=0)

@@ -201,7 +201,7 @@ def test_a_forget_that_was_killed_is_completed_by_the_next(zone: Zone, tmp_path:
 
     class Stopping(Killed):
         def delete(self, key: str) -> None:
-            self.count()
+            self.count(key)
             super().delete(key)
 
     calm = tmp_path / "calm"

@@ -351,7 +351,7 @@ def test_a_killed_landing_is_repeated_to_the_same_bytes(tmp_path: Path) -> None:
 
 def contents(root: Path) -> dict[str, bytes]:
     data = LocalStorage(root)
-    return {key: data.get(key) for key in data.keys()}  # noqa: SIM118
+    return {key: data.get(key) for key in data.keys("events")}
 
 
 @pytest.mark.long

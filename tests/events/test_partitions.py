@@ -5,19 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ltr_pipeline.errors import NotFoundError, SourceError
+from ltr_pipeline.errors import BusyError, NotFoundError, SourceError
 from ltr_pipeline.events.chain import Chain, arrived, partitions_for
 from ltr_pipeline.events.forget import accept, forget
-from ltr_pipeline.events.landing import cursor, land
+from ltr_pipeline.events.landing import LEASE, cursor, land
 from ltr_pipeline.events.manifest import Manifest, manifest_of, read_manifest, read_quarantine, together
 from ltr_pipeline.events.partitions import (
     Partition,
@@ -36,10 +39,12 @@ from ltr_pipeline.events.sources.files import FileSource
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schedule import night_of
 from ltr_pipeline.signing import signing_keys
+from ltr_pipeline.storage.lease import Terms, held
 from ltr_pipeline.storage.local import LocalStorage
 from support.former import FORMER, former_site
 from support.landing import Site
 from support.landinghistory import History
+from support.landingstops import stopped_before_its_manifest
 from support.messages import answered, shown
 
 DAY = dt.timedelta(days=1)
@@ -183,8 +188,14 @@ def test_a_run_before_the_newest_landing_lands_nothing(site: Site) -> None:
     assert len(landed(site.data)) == 1
 
 
+LAPSES: Final = Terms(lasts=0.2, longest=0.0)
+"""Of a lease that is not renewed, as if its holder took longer than it may have it."""
+
+OPTIONS: Final[dict[str, Any]] = {"buckets": 2, "since": SINCE, "terms": LAPSES}
+
+
 class Overtaken(FileSource):
-    """A source whose reader another run overtakes."""
+    """A source whose reader takes so long that another run overtakes it."""
 
     def __init__(self, site: Site, moment: dt.datetime) -> None:
         super().__init__(site.log)
@@ -192,16 +203,15 @@ class Overtaken(FileSource):
 
     def read(self, span: Range) -> Iterator[Block]:
         yield from super().read(span)
-        self.site.land(self.moment)
+        land(self.site.data, self.moment, FileSource(self.site.log), self.site.mapping, **OPTIONS)
 
 
 @pytest.mark.parametrize("other", [hour(2), hour(9)])
 def test_of_two_runs_that_read_the_same_one_lands_it(site: Site, other: dt.datetime) -> None:
     site.night(NIGHT, [shown(lawyer="a")])
     site.write([shown(lawyer="b")])
-    options: dict[str, Any] = {"buckets": 2, "since": SINCE}
-    with pytest.raises(SourceError, match=r"has landed while the run of 20250716_0435 read the same events"):
-        land(site.data, hour(4), Overtaken(site, other), site.mapping, **options)
+    with pytest.raises(BusyError, match=r"has landed while the run of 20250716_0435 read the same events"):
+        land(site.data, hour(4), Overtaken(site, other), site.mapping, **OPTIONS)
     assert [one.moment for one in landed(site.data)] == [NIGHT, other]
     site.write([shown(lawyer="c")])
     if other > hour(4):
@@ -211,6 +221,42 @@ def test_of_two_runs_that_read_the_same_one_lands_it(site: Site, other: dt.datet
     else:
         site.land(hour(4))  # it had planned to read again what has landed
     assert items(site, [one.folder for one in landed(site.data)]) == [["a"], ["b"], ["c"]]
+    assert list(Chain(site.data).problems()) == []
+
+
+def test_who_lands_while_another_does_waits_or_says_who(site: Site) -> None:
+    site.write([shown(lawyer="a")])
+    with (
+        held(site.data, LEASE, "the run 20250716_0335", Terms(lasts=30.0)),
+        pytest.raises(BusyError, match=r"^the run 20250716_0335 \(process .* has the lease on .*leases/landing"),
+    ):
+        land(site.data, hour(4), FileSource(site.log), site.mapping, buckets=2, since=SINCE, terms=Terms(patience=0.0))
+    assert landed(site.data) == []
+    with ThreadPoolExecutor(4) as runs:
+        list(runs.map(lambda number: _land_sometime(site, hour(number)), (4, 5, 6, 7)))
+    site.write([shown(lawyer="b")])
+    site.land(hour(8))
+    assert items(site, [one.folder for one in landed(site.data)])[-1] == ["b"]
+    assert sum(manifest_of(site.data, one.folder).read for one in landed(site.data)) == 2
+    assert list(Chain(site.data).problems()) == []
+
+
+def _land_sometime(site: Site, moment: dt.datetime) -> None:
+    """Land, unless a later run was faster."""
+    with suppress(SourceError):
+        site.land(moment)
+
+
+def test_a_run_that_is_stopped_right_before_its_manifest_lands_nothing_twice(site: Site) -> None:
+    site.night(NIGHT, [shown(lawyer="a")])
+    site.write([shown(lawyer="b")])
+    with stopped_before_its_manifest(site.data.root, site.log, hour(3)) as child:
+        assert folder_of(hour(3)) not in [one.folder for one in landed(site.data)]
+        land(site.data, hour(4), FileSource(site.log), site.mapping, buckets=2, since=SINCE, terms=Terms(lasts=0.2))
+        child.send_signal(signal.SIGCONT)
+        _, told = child.communicate(timeout=60)
+    assert "BusyError: 20250716_0435 has landed while the run of 20250716_0335 read the same events" in told
+    assert items(site, [one.folder for one in landed(site.data)]) == [["a"], ["b"]]
     assert list(Chain(site.data).problems()) == []
 
 

@@ -12,7 +12,7 @@ from ltr_pipeline.events.manifest import Landed
 from ltr_pipeline.gate.checks import leaks
 from ltr_pipeline.gate.checks.check import Check
 from ltr_pipeline.gate.decision import Decision, blocks, decide
-from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Refreshed
 from ltr_pipeline.gate.policy import VARIABLES, Policy
 from ltr_pipeline.metrics.changes import Change
 from ltr_pipeline.metrics.coins import CoinCheck
@@ -109,6 +109,11 @@ GOOD = Evidence(
 )
 
 
+def beside(found):
+    """A refresh and its parent on fresh rankings."""
+    return Refreshed(parent="20250714_0215", mode="refit", positives=900, delta=found, debiased=False)
+
+
 def looking(**fields):
     """GOOD, but for what its only feature looks like."""
     return replace(GOOD, audit=[replace(GOOD.audit[0], **fields)])
@@ -150,6 +155,9 @@ CASES = {
     ("best_recent", "inconclusive"): replace(GOOD, best_recent=against(delta(-0.005, 0.02), "best_recent")),
     ("best_recent", "not_evaluable"): replace(GOOD, best_recent=against(None, "best_recent", "trained on these days")),
     ("best_recent", "skipped"): replace(GOOD, best_recent=None),
+    ("parent_delta", "pass"): replace(GOOD, refreshed=beside(delta(0.01))),
+    ("parent_delta", "fail"): replace(GOOD, refreshed=beside(delta(-0.006))),
+    ("parent_delta", "not_evaluable"): replace(GOOD, refreshed=beside(None)),
     ("coin", "pass"): replace(GOOD, coins=coins()),
     ("coin", "fail"): replace(GOOD, coins=coins(60, p_value=0.0009)),
     ("coin", "inconclusive"): replace(GOOD, coins=coins(60, p_value=0.0099)),
@@ -361,6 +369,20 @@ def test_a_check_that_keeps_outweighs_one_that_asks():
     assert (decision.verdict, len(decision.reasons)) == ("keep", 2)
 
 
+def test_a_refresh_that_is_not_shown_to_be_worse_than_its_parent_passes():
+    for value, status in ((-0.004, "pass"), (-0.005, "pass"), (-0.0051, "fail")):
+        assert status_of(decide(replace(GOOD, refreshed=beside(delta(value))), Policy()), "parent_delta") == status
+    assert "parent_delta" not in {check.name for check in decide(GOOD, Policy()).checks}, "a night has no parent"
+
+
+def test_who_asks_nobody_keeps_where_the_policy_asks():
+    asks = Policy(on_inconclusive="ask", on_not_evaluable="ask")
+    undecided = CASES["champion", "inconclusive"]
+    assert (decide(undecided, asks).verdict, decide(undecided, asks.unasked()).verdict) == ("ask", "keep")
+    publishes = Policy(on_inconclusive="publish", on_not_evaluable="ask").unasked()
+    assert (publishes.on_inconclusive, publishes.on_not_evaluable) == ("publish", "keep")
+
+
 def test_thresholds_are_inclusive_where_they_say_so():
     at = replace(
         GOOD,
@@ -544,7 +566,8 @@ def test_records_survive_json():
 
 
 def test_every_check_is_in_the_table():
-    assert {check.name for check in decide(GOOD, Policy()).checks} == {name for name, _ in CASES}
+    refreshed = replace(GOOD, refreshed=beside(delta(0.01)))
+    assert {check.name for check in decide(refreshed, Policy()).checks} == {name for name, _ in CASES}
 
 
 def test_the_latency_by_the_clock_stands_beside_the_one_that_is_judged():

@@ -316,6 +316,30 @@ def test_a_version_that_was_never_in_use_is_no_rival(registry: Registry) -> None
     assert rivals(registry, NOW) == (A, None)
 
 
+def test_a_refresh_is_neither_champion_nor_rival(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8, f"v{B}": 0.7})
+    hours = [f"{B[:8]}_{hour:02}35" for hour in (3, 4, 5)]
+    for hour, high in zip(hours, (0.95, 0.96, 0.97), strict=True):
+        assert registry.publish(document(hour, high=high, parent=B), who="ann", why="test").moved
+    assert rivals(registry, NOW) == (B, A)
+    registry.rollback(hours[0], who="ann", why="test")
+    assert rivals(registry, NOW) == (B, A)
+    registry.rollback(A, who="ann", why="test")
+    assert rivals(registry, NOW) == (A, B)  # the refresh was rolled back from, not what it was refit from
+    registry.unpin(who="ann", why="test")
+    publish(registry, **{f"v{C}": 0.6})
+    assert rivals(registry, NOW) == (C, A)
+
+
+def test_what_was_rolled_back_from_or_cannot_be_read_is_no_rival(registry: Registry) -> None:
+    publish(registry, **{f"v{A}": 0.8, f"v{B}": 0.9, f"v{C}": 0.85})
+    publish(registry, **{f"v{D}": 0.95})
+    registry.rollback(C, who="ann", why="test")
+    assert rivals(registry, NOW) == (C, B)
+    registry.storage.put(f"{B}/ltr_weights.json", b"{}")
+    assert rivals(registry, NOW) == (C, A)
+
+
 def test_a_rival_is_loaded_with_its_own_model(registry: Registry) -> None:
     publish(registry, **{f"v{A}": 0.8})
     found = load_rival(registry, A)

@@ -75,7 +75,7 @@ def test_until_it_is_answered_the_run_waits_and_says_where(handed: Json, setting
         approval.tell(handed, QUESTION, LINK, UNTIL, told)
     (message,) = hook.got
     assert message["title"] == f"LTR run {RUN}: publish it? The gate cannot decide"
-    assert f"Please decide until 2025-07-15 04:00 UTC: {LINK}" in message["message"]
+    assert f"Please decide until 2025-07-15 04:00 UTC.\n\nAnswer: {LINK}" in message["message"]
     (night,) = nights(settings)
     assert night.verdict == "unfinished"
     assert night.reason == f"a person decides until 2025-07-15 04:00 UTC whether it is published: {LINK}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ltr_pipeline.events.manifest import manifest_of
+from ltr_pipeline.events.manifest import Manifest, manifest_of
 from ltr_pipeline.events.partitions import folder_of
 from ltr_pipeline.jobs import nightly
 from ltr_pipeline.report import diagnosis
@@ -52,11 +53,37 @@ def test_a_night_that_an_hour_has_overtaken_reads_what_that_landed(tmp_path: Pat
     settings = small_settings(tmp_path)
     simulate(tmp_path)
     at = night_of(NIGHT) + HOUR
-    landings.land(settings, at, SINCE, last_try=True)
+    landed = landings.land(settings, at, SINCE, last_try=True)
+    landings.land(settings, at + HOUR, SINCE, last_try=True)
+    assert extract(settings)["counts"]["impressions"] == landed.impressions
+    inputs = Run("20250715_0215", settings).read(INPUTS)
+    assert (inputs.landings, inputs.partitions) == ([folder_of(at)], [folder_of(at)])
+    assert nightly.build_dataset(extract(settings), {}, settings)["counts"]["train"] > 0
+
+
+def test_a_night_that_an_hour_overtakes_while_it_waits_reads_what_that_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small_settings(tmp_path)
+    simulate(tmp_path)
+    at, land = night_of(NIGHT) + HOUR, landings.land
+
+    def overtaken(*given: Any, **also: Any) -> Manifest:
+        land(settings, at, SINCE, last_try=True)
+        return land(*given, **also)
+
+    monkeypatch.setattr(landings, "land", overtaken)
+    assert extract(settings)["counts"]["impressions"] > 0
+    assert Run("20250715_0215", settings).read(INPUTS).landings == [folder_of(at)]
+
+
+def test_a_night_of_the_past_counts_nothing_as_landed(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    simulate(tmp_path)
+    landings.land(settings, night_of(NIGHT) + DAY, SINCE, last_try=True)
     assert extract(settings)["counts"] == {}
     inputs = Run("20250715_0215", settings).read(INPUTS)
-    assert (inputs.landed, inputs.landings, inputs.partitions) == (None, [], [folder_of(at)])
-    assert nightly.build_dataset(extract(settings), {}, settings)["counts"]["train"] > 0
+    assert (inputs.landed, inputs.landings, inputs.partitions) == (None, [], [folder_of(night_of(NIGHT) + DAY)])
 
 
 def test_runs_of_a_former_release_are_read_and_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

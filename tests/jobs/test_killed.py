@@ -21,7 +21,7 @@ from support.jobkills import TASKS
 from support.programs import run
 from support.small import LENIENT, RUN, UNDECIDED, WHO, artefacts, simulate, small_settings, up_to
 
-FORMER = "20250714_0215"
+FORMER, HOUR = "20250714_0215", "20250714_2335"
 FROZEN = "ltr_weights.json"
 
 
@@ -38,8 +38,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         reference = up_to(
             "evaluate_ranker" if task == "quality_gate" else "quality_gate", settings, variables=variables
         )
-        if task == "next publish":
+        if task in ("next publish", "keep over a refresh"):
             settings.registry.publish(document(FORMER), who=WHO, why="test")
+        if task == "keep over a refresh":
+            assert settings.registry.publish(document(HOUR, high=0.8, parent=FORMER), who=WHO, why="test").moved
         (folder / task / "reference.json").write_text(json.dumps(reference))
         shutil.copytree(start, folder / task / "calm", symlinks=True)
     run("jobkills", folder)
@@ -102,6 +104,22 @@ def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> Non
         assert "outcome.json" in artefacts(small_settings(root))
         assert all(result.ok for result in registry.verify())
     assert halfway > 1  # some were killed after the ledger had the move
+
+
+def test_a_killed_keep_moves_latest_back_to_the_night_once(killed: Path) -> None:
+    folder, halfway = killed / "keep over a refresh", 0
+    undisturbed = TASKS["keep over a refresh"](folder / "calm", reference(folder))
+    assert undisturbed["latest"] == FORMER
+    for root in attempts(folder):
+        registry = small_settings(root).registry
+        assert latest(registry) in {FORMER, HOUR}
+        halfway += registry.promoted() == FORMER
+        there = {"report": Run(RUN, small_settings(root)).uri(REPORT)}
+        assert TASKS["keep over a refresh"](root, reference(folder)) == undisturbed | there
+        assert latest(registry) == registry.promoted() == FORMER
+        assert [(move.move, move.to) for move in registry.history()[2:]] == [("expire", FORMER)]
+        assert all(result.ok for result in registry.verify())
+    assert halfway > 1
 
 
 def latest(registry: Registry) -> str | None:

@@ -378,3 +378,58 @@ def test_a_night_with_nothing_to_learn_from_measures_the_champion_all_the_same(
     assert later.read(DECISION).champion.version == RUN
     nightly.keep_previous(judged, settings)
     assert f"The champion, {RUN}" in later.read(REPORT).decode()
+
+
+def refresh(settings: Settings, version: str, parent: str) -> None:
+    published = settings.registry.publish(document(version, high=0.8, parent=parent), who="hourly", why="test")
+    assert published.moved
+
+
+def test_a_night_that_is_kept_moves_latest_from_a_refresh_back_to_its_parent(settings: Settings) -> None:
+    former, registry = "20250714_0215", settings.registry
+    registry.publish(document(former), who="ann", why="by hand")
+    refresh(settings, "20250714_2335", former)
+    judged = up_to("quality_gate", settings)
+    assert json.loads(artefacts(settings)["inputs.json"])["champion"] == former
+    kept = nightly.keep_previous(judged, settings)
+    assert (kept["latest"], registry.promoted()) == (former, former)
+    assert kept["reason"].startswith(f"latest moved back from 20250714_2335 to {former}: ")
+    expired = registry.history()[-1]
+    assert (expired.move, expired.who, expired.why) == ("expire", f"run {RUN}", "the night was kept")
+    assert nightly.keep_previous(judged, settings) == kept
+    refresh(settings, "20250715_0235", former)  # the next hour
+    again = nightly.keep_previous(judged, settings)
+    assert (again["latest"], registry.promoted()) == ("20250715_0235", "20250715_0235")
+    assert registry.history()[-1].move == "publish"
+
+
+def test_a_dry_run_expires_nothing(settings: Settings) -> None:
+    former = "20250714_0215"
+    settings.registry.publish(document(former), who="ann", why="by hand")
+    refresh(settings, "20250714_2335", former)
+    judged = up_to("quality_gate", settings, variables=LENIENT | {"ltr_gate_mode": "dry_run"})
+    kept = nightly.keep_previous(judged, settings)
+    assert (kept["latest"], settings.registry.promoted()) == ("20250714_2335", "20250714_2335")
+
+
+def test_a_refresh_stays_where_its_parent_cannot_be_used(settings: Settings) -> None:
+    former, registry = "20250714_0215", settings.registry
+    registry.publish(document(former), who="ann", why="by hand")
+    refresh(settings, "20250714_2335", former)
+    judged = up_to("quality_gate", settings)
+    registry.storage.put(f"{former}/ltr_weights.json", b"{}")
+    kept = nightly.keep_previous(judged, settings)
+    assert (kept["latest"], registry.promoted()) == ("20250714_2335", "20250714_2335")
+
+
+def test_a_night_takes_the_place_of_a_refresh_and_removes_old_ones(settings: Settings) -> None:
+    former, registry = "20250714_0215", settings.registry
+    registry.publish(document(former), who="ann", why="by hand")
+    registry.ledger.clock = lambda: dt.datetime.now(dt.UTC) - dt.timedelta(days=8)
+    for hour, high in (("20250714_2135", 0.8), ("20250714_2235", 0.85)):
+        registry.publish(document(hour, high=high, parent=former), who="hourly", why="test")
+    registry.ledger.clock = None
+    outcome = nightly.publish_weights(up_to("quality_gate", settings), WHO, settings)
+    assert (outcome["moved"], outcome["latest"]) == (True, RUN)
+    assert [listed.version for listed in registry.versions()] == [RUN, former]
+    assert registry.history()[-1].why == "hourly versions are kept for a week"

@@ -80,7 +80,7 @@ def test_a_person_is_asked_and_told_why(handed: list[Json], settings: Settings) 
         told = settings.model_copy(update={"notify_urls": (f"json://127.0.0.1:{hook.port}",)})
         segment_approval.tell(handed, QUESTION, "http://airflow/x", NOW, told)
     (message,) = hook.got
-    assert "Please decide until 2025-07-15 06:15 UTC: http://airflow/x" in message["message"]
+    assert "Please decide until 2025-07-15 06:15 UTC.\n\nAnswer: http://airflow/x" in message["message"]
     again = segment_approval.begin(handed, QUESTION, settings)
     assert again
     assert again["until"] == NOW.isoformat()

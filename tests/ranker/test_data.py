@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltr_pipeline.ranker.data import Rows, held_out, preferences, rankings
+from ltr_pipeline.dataset.load import UNKNOWN_POSITION
+from ltr_pipeline.ranker.data import Rows, folds, held_out, joined, preferences, rankings
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=40))
@@ -46,3 +47,27 @@ def test_chosen_rankings_keep_their_rows(lists, known):
     assert sorted([*part.features[:, 0].tolist(), *rest.features[:, 0].tolist()]) == numbers.tolist()
     assert (part.position.tolist() if known else part.position) == (part.features[:, 0].tolist() if known else None)
     assert preferences(part) + preferences(rest) == preferences(data) == sum(len(set(g)) > 1 for g, _ in lists)
+
+
+def test_folds_are_those_of_the_query_and_the_first_of_five_is_held_out():
+    queries = [f"case-{number}" for number in range(2000)]
+    found = folds(queries, 5)
+    assert (found == 0).tolist() == held_out(queries).tolist()
+    assert np.bincount(found, minlength=5) == pytest.approx(np.full(5, 400), abs=80)
+
+
+def test_two_sets_of_rankings_are_joined_with_what_only_one_knows_filled_in():
+    one = Rows(np.array([[1], [2]], np.float32), ("A",), np.array([1, 0], np.int8), np.array([2], np.int32))
+    two = replace(
+        one,
+        features=one.features + 2,
+        position=np.array([1, 2], np.int32),
+        propensity=np.array([0.5, 0.5], np.float32),
+        weight=np.array([3], np.float32),
+    )
+    both = joined(one, two)
+    assert (both.features.ravel().tolist(), both.group.tolist()) == ([1, 2, 3, 4], [2, 2])
+    assert (both.position.tolist(), both.weight.tolist()) == ([UNKNOWN_POSITION] * 2 + [1, 2], [1, 3])
+    assert np.isnan(both.propensity).tolist() == [True, True, False, False]
+    plain = joined(one, one)
+    assert (plain.position, plain.propensity, plain.weight) == (None, None, None)

@@ -25,6 +25,7 @@ from support.nights import (
     LANDING,
     NIGHTS,
     OCCASIONS,
+    REFRESHED,
     RELIABILITY,
     TRAINED,
     UNFAIR,
@@ -33,6 +34,7 @@ from support.nights import (
     estimate,
     example,
     night,
+    refreshed,
     rejected,
     unfair,
     unjudgeable,
@@ -256,6 +258,23 @@ class TestSections:
         text = outline(night(trained=gone, former=former, dataset=dataset)).text
         assert "Vanished: no value in the test days: T" in text
         assert "Seen in the events, but not on the allow-list: Z2" in text
+
+    def test_a_refresh_says_what_it_is_and_that_position_bias_was_not_taken_out(self):
+        text = outline(refreshed()).text
+        made = "an hourly refresh of 20251119_0215: its trees, with new values learned from 1,391 positive answers"
+        assert made in text
+        assert "Position bias was not taken out of these answers" in text
+        assert "it corrected for position bias when the trees were trained" in text
+        assert "Against its parent, lately +0.004" in text
+        assert "hourly refresh" not in outline(night()).text
+
+    @pytest.mark.parametrize("mode", ["refit", "full"])
+    def test_a_refresh_whose_answers_were_debiased_has_nothing_to_say_of_that(self, mode):
+        debiased = replace(REFRESHED, mode=mode, debiased=True)
+        text = outline(night(replace(EVIDENCE, refreshed=debiased))).text
+        assert "an hourly refresh of 20251119_0215" in text
+        assert "Position bias was not" not in text
+        assert "it corrects for position bias in training" in text
 
     def test_the_champions_fairness_stands_beside_the_challengers(self):
         words = outline(unfair()).words

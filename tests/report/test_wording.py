@@ -15,9 +15,9 @@ from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.report.message import aligned
 from ltr_pipeline.report.wording import STATUS, figure, gate_rows, gate_table, interval, label, limit
-from support.nights import EVIDENCE
+from support.nights import EVIDENCE, REFRESHED
 
-DECISION = decide(EVIDENCE, Policy())
+DECISION = decide(replace(EVIDENCE, refreshed=REFRESHED), Policy())
 
 
 def check(name: str, **fields: object) -> Check:

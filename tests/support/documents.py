@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.weights import Data, Feature, Golden, Model, Weights, Window
 
 DAY = timedelta(days=1)
@@ -24,10 +25,16 @@ def model_text(low: float = 0.25, high: float = 0.75, names: tuple[str, ...] = (
     )
 
 
-def document(version: str = "20250714_0215", *, high: float = 0.75, end: datetime | None = None) -> Weights:
-    """Document whose content is told apart by `high`; its data ends at `end`, by default at the version's midnight."""
+def document(
+    version: str = "20250714_0215", *, high: float = 0.75, end: datetime | None = None, parent: str | None = None
+) -> Weights:
+    """Document whose content is told apart by `high`; its data ends at `end`, by default at the version's midnight.
+
+    With a parent it is a refresh of that, and its data ends at its minute.
+    """
     text = model_text(high=high)
-    end = end or datetime.strptime(version[:8], "%Y%m%d").replace(tzinfo=UTC)
+    moment = Version.parse(version).time
+    end = end or (moment if parent else moment.replace(hour=0, minute=0))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Weights(
         version=version,
@@ -47,7 +54,7 @@ def document(version: str = "20250714_0215", *, high: float = 0.75, end: datetim
         metrics={"ndcg_at_5": {"value": high, "low": 0.7, "high": 0.8, "n": 100, "gain": "exponential"}},
         gate={"verdict": "publish", "checks": []},
         champion=None,
-        lineage={"parent": None, "mode": "full"},
+        lineage={"parent": parent, "mode": "refit" if parent else "daily"},
         libraries={"lightgbm": "4"},
         latency={"p95_ms": 1.5},
         golden=[Golden(query_id="q1", items=[{"A": 0.2, "S": None}, {"A": 0.9, "S": 0.1}], scores=[0.25, high])],

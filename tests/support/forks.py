@@ -20,6 +20,7 @@ from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.ledger import Move
 from ltr_pipeline.versions.registry import Published, Registry
 from ltr_pipeline.versions.trial import end_trials, try_model
@@ -27,6 +28,9 @@ from support.documents import document
 from support.killing import die, finish, fork
 
 A, B, C, D = (f"202507{day}_0215" for day in (14, 15, 16, 17))
+HOUR = "20250715_0935"
+"""A refresh of `B`."""
+
 BY = {"who": "ann", "why": "test"}
 
 Act = Callable[[Registry], object]
@@ -52,12 +56,20 @@ ACTS: dict[str, tuple[Act, Act]] = {
     "publish while pinned": (three_pinned, lambda r: r.publish(document(D), move_id="run", **BY)),
     "rollback": (three_pinned, lambda r: r.rollback(move_id="run", **BY)),
     "unpin": (three_pinned, lambda r: r.unpin(**BY)),
+    "refresh": (
+        lambda r: publish(r, A, B),
+        lambda r: r.publish(document(HOUR, high=0.8, parent=B), move_id="run", **BY),
+    ),
+    "expire": (
+        lambda r: publish(r, A, B).publish(document(HOUR, high=0.8, parent=B), **BY),
+        lambda r: r.expire(Version.parse(C).time, move_id="run", **BY),
+    ),
     "prune": (lambda r: publish(r, A, B, C, D), lambda r: r.prune(keep=1, moves=1, **BY)),
 }
 
 
 ON_S3 = ("first publish",)
-LONG_ON_S3 = ("rollback", "prune")  # one kill takes longer there, and the acts share their steps
+LONG_ON_S3 = ("rollback", "prune", "expire")  # one kill takes longer there, and the acts share their steps
 
 
 RACE = "race"

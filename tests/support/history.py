@@ -34,7 +34,7 @@ from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.schedule import night_of
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.local import LocalStorage
-from ltr_pipeline.versions.ledger import Act, Ledger, Move
+from ltr_pipeline.versions.ledger import Act, Kind, Ledger, Move
 from ltr_pipeline.versions.registry import Registry
 
 
@@ -283,31 +283,36 @@ def _move(ledger: Ledger, night: NightRecord, ago: int, former: str | None) -> s
     at = night_of(night.date) + dt.timedelta(minutes=9)
     if night.version:
         to = night.version if night.moved else former or night.version
-        _enter(
-            ledger,
-            "airflow/nightly",
-            "passed the gate",
-            "publish",
-            night.version,
-            to,
-            pin=ago in range(ROLLED_BACK - 2, ROLLED_BACK),
-            at=at,
-        )
+        enter(ledger, "publish", night.version, to, pin=ago in range(ROLLED_BACK - 2, ROLLED_BACK), at=at)
     if ago == ROLLED_BACK and former and night.version:
-        _enter(ledger, "ana", "users like it less", "rollback", former, former, pin=True, at=at + dt.timedelta(hours=9))
+        later = at + dt.timedelta(hours=9)
+        enter(ledger, "rollback", former, former, who="ana", why="users like it less", pin=True, at=later)
         return former
     if ago == ROLLED_BACK - 2 and former:
-        _enter(ledger, "ana", "the cause is mended", "unpin", former, former, pin=False, at=at + dt.timedelta(hours=9))
+        later = at + dt.timedelta(hours=9)
+        enter(ledger, "unpin", former, former, who="ana", why="the cause is mended", at=later)
     return night.latest
 
 
-def _enter(ledger: Ledger, who: str, why: str, move: str, version: str, to: str, *, pin: bool, at: dt.datetime) -> None:
+def enter(
+    ledger: Ledger,
+    move: Kind,
+    version: str,
+    to: str,
+    *,
+    who: str = "airflow/nightly",
+    why: str = "passed the gate",
+    pin: bool = False,
+    at: dt.datetime = NOW,
+    pruned: Sequence[str] = (),
+) -> Move:
+    """Add an entry to the ledger as it is, whatever versions there are."""
     act = Act.of(who, why, None)
 
     def decide(head: Move | None) -> Move:
-        return replace(act.entry(head, move, version, to=to, pin=pin), when=at)  # type: ignore[arg-type]
+        return replace(act.entry(head, move, version, to=to, pin=pin, pruned=tuple(pruned)), when=at)
 
-    ledger.append(decide)
+    return ledger.append(decide)
 
 
 def _report(run: str) -> bytes:

@@ -23,6 +23,7 @@ from ltr_pipeline.report.artefacts import WEIGHTS
 from ltr_pipeline.runs.run import Json
 from ltr_pipeline.versions.trial import end_trials, try_model
 from ltr_pipeline.versions.weights import decode
+from support.documents import document
 from support.killing import die, finish, fork
 from support.small import LENIENT, WHO, artefacts, small_settings
 
@@ -39,6 +40,7 @@ TASKS: dict[str, Callable[[Path, Json], Json]] = {
     "first publish": lambda folder, judged: nightly.publish_weights(judged, WHO, small_settings(folder)),
     "next publish": lambda folder, judged: nightly.publish_weights(judged, WHO, small_settings(folder)),
     "approved publish": approved,
+    "keep over a refresh": lambda folder, judged: nightly.keep_previous(judged, small_settings(folder)),
 }
 
 
@@ -61,9 +63,10 @@ def kill_everywhere(task: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    try_model(document())  # here once, or each of dozens of forks would
     for each in TASKS:
         folder = Path(sys.argv[1]) / each
         if frozen := artefacts(small_settings(folder / "start")).get(WEIGHTS.name):
-            try_model(decode(frozen))  # here once, or each of dozens of forks would
-            end_trials()
+            try_model(decode(frozen))
+        end_trials()
         kill_everywhere(each, folder)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
+from threading import current_thread, main_thread
 
 import polars as pl
 
-from ltr_pipeline.errors import SourceError
+from ltr_pipeline.errors import SourceError, StorageError
 from ltr_pipeline.events.chain import Chain
 from ltr_pipeline.events.landing import land
 from ltr_pipeline.events.manifest import Manifest, manifest_of
@@ -16,6 +17,7 @@ from ltr_pipeline.events.partitions import Partition, landed, landed_at, newest
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.mapping import load_mapping
 from ltr_pipeline.schedule import night_of
+from ltr_pipeline.storage.lease import Terms
 from ltr_pipeline.storage.local import LocalStorage
 from support.former import as_former
 
@@ -26,31 +28,34 @@ SINCE = dt.datetime(2025, 7, 1, tzinfo=dt.UTC)
 WRITES = 5
 """Writes that a landing makes: the range, three files, the manifest; one more where the range was planned before."""
 
+TERMS = Terms(lasts=0.05)
+"""Of a lease that no run after a killed one waits for long."""
+
 
 class KilledError(Exception):
     """The process ends here."""
 
 
 class Killed(LocalStorage):
-    """A storage that ends the process before one of its writes."""
+    """A storage that ends the process before one of its writes, of which those of a lease are none."""
 
     left = WRITES + 1
 
-    def count(self) -> None:
-        self.left -= 1
+    def count(self, key: str) -> None:
+        self.left -= not key.startswith("leases/")
         if self.left < 0:
-            raise KilledError
+            raise KilledError if current_thread() is main_thread() else StorageError("the process has ended")
 
     def put(self, key: str, data: bytes) -> None:
-        self.count()
+        self.count(key)
         super().put(key, data)
 
     def create(self, key: str, data: bytes) -> None:
-        self.count()
+        self.count(key)
         super().create(key, data)
 
     def put_file(self, key: str, path: Path) -> None:
-        self.count()
+        self.count(key)
         super().put_file(key, path)
 
 
@@ -98,7 +103,7 @@ class History:
         before = newest(data)
         self._tried.append(moment)
         try:
-            manifest = land(data, moment, self._source(), load_mapping(), buckets=1, since=SINCE)
+            manifest = land(data, moment, self._source(), load_mapping(), buckets=1, since=SINCE, terms=TERMS)
         except KilledError:
             return
         except SourceError:

@@ -15,7 +15,7 @@ from ltr_pipeline.dataset.windows import Windows
 from ltr_pipeline.events.manifest import Landed, Manifest
 from ltr_pipeline.events.source import Range
 from ltr_pipeline.gate.decision import decide
-from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Fallback, Refreshed
 from ltr_pipeline.gate.examples import Example, Examples, Kind, Place
 from ltr_pipeline.gate.policy import Policy
 from ltr_pipeline.metrics.audit import FeatureAudit
@@ -461,6 +461,17 @@ def explored() -> Night:
     return night(replace(EVIDENCE, champion=champion, coins=coins, examination=looked_at))
 
 
+REFRESHED = Refreshed(parent="20251119_0215", mode="refit", positives=1391, delta=delta(0.004, 0.006), debiased=False)
+
+
+def refreshed() -> Night:
+    """Made anew in an hour of the day."""
+    trained = replace(
+        TRAINED, chosen_by=None, parameters=TRAINED.parameters | {"refit_decay_rate": 0.9, "debias": False}
+    )
+    return night(replace(EVIDENCE, refreshed=REFRESHED), trained=trained)
+
+
 def tabled() -> Night:
     """Two features are of a table with times."""
     return night(dataset=replace(DATASET, feature_tables={"profiles": TABLE_USE}))
@@ -561,6 +572,7 @@ NIGHTS = {
     "approved": approved,
     "unanswered": unanswered,
     "explored": explored,
+    "refreshed": refreshed,
     "unexplored": unexplored,
     "tabled": tabled,
     "declared": declared,

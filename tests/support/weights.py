@@ -96,10 +96,10 @@ def slow(version: str, trees: int = 20_000) -> Weights:
     return _rescored(document(version), head + "".join(blocks) + tail, trees)
 
 
-def infinite(version: str) -> Weights:
+def infinite(version: str, parent: str | None = None) -> Weights:
     """A document that verifies, as its golden requests do not come to the leaf that is infinite: A above 0.5."""
     good = msgspec.structs.replace(
-        document(version), golden=[Golden(query_id="q1", items=[{"A": 0.2, "S": None}], scores=[0.0])]
+        document(version, parent=parent), golden=[Golden(query_id="q1", items=[{"A": 0.2, "S": None}], scores=[0.0])]
     )
     return _rescored(good, model_text(high=float("inf")), 1)
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from deploy.native.minio import BUCKET, S3Server
-from ltr_pipeline.errors import LtrError, RegistryError, UnknownVersionError, WeightsError
+from ltr_pipeline.errors import LtrError, OvertakenError, RegistryError, UnknownVersionError, WeightsError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.latest import LATEST
 from ltr_pipeline.versions.ledger import Move
@@ -23,6 +23,7 @@ from ltr_pipeline.versions.registry import Published, Registry, Verified
 from ltr_pipeline.versions.weights import Golden, decode, encode
 from support.documents import document
 from support.forks import ACTS, BY, LONG_ON_S3, ON_S3, RACE, A, B, C, D, Place, copy, publish
+from support.interrupted import Interrupted
 from support.programs import run
 
 
@@ -163,6 +164,38 @@ def test_a_machine_leaves_latest_alone_where_somebody_has_moved_or_pinned_it(reg
     assert (back.move, back.to, back.pin) == ("rollback", B, True)
     assert registry.rollback(**BY, leaving=C) == back
     assert_whole(registry)
+
+
+ACTS_SEEN = {
+    "rollback": lambda registry, **more: registry.rollback(A, **more),
+    "pin": lambda registry, **more: registry.pin(**more),
+    "unpin": lambda registry, **more: registry.unpin(**more),
+}
+
+
+@pytest.mark.parametrize("act", ACTS_SEEN)
+def test_who_looked_before_another_entry_does_nothing_and_is_told_of_it(registry, act):
+    for version in (A, B):
+        registry.publish(document(version), **BY)
+    registry.publish(document(C), who="airflow", why="passed the gate")
+    before = registry.history()
+    with pytest.raises(OvertakenError, match=rf"changed since you looked: latest moved from {B} to {C} .*airflow"):
+        ACTS_SEEN[act](registry, who="ann", why="as shown", seen=2)
+    assert registry.history() == before
+
+
+@pytest.mark.parametrize("act", ACTS_SEEN)
+def test_an_act_that_is_sent_again_finds_its_own_entry_whatever_came_since(registry, act):
+    for version in (A, B):
+        registry.publish(document(version), **BY)
+    if act == "unpin":
+        registry.pin(**BY)
+    told = {"who": "ann", "why": "as shown", "move_id": "page-1", "seen": registry.history()[-1].seq}
+    first = ACTS_SEEN[act](registry, **told)
+    registry.publish(document(C), **BY)
+    before = registry.history()
+    assert ACTS_SEEN[act](registry, **told) == first
+    assert registry.history() == before
 
 
 def test_a_listing_does_not_read_again_what_is_known(registry):
@@ -541,30 +574,6 @@ def test_verify_names_everything_that_is_wrong_and_ends(storage, tmp_path):
     assert problems.keys() == {"20240101_0215", "latest", "a stray folder"}
     assert registry.repair()
     assert "latest" not in {verified.version for verified in registry.verify() if not verified.ok}
-
-
-class Interrupted:
-    """Lets somebody else act right before the verb on a key that starts with `prefix`, once."""
-
-    def __init__(self, storage: Storage, verb: str, prefix: str, act: Callable[[Registry], object]) -> None:
-        self.storage = storage
-        self.when, self.act = (verb, prefix), act
-
-    def __getattr__(self, verb: str) -> object:
-        return getattr(self.storage, verb)
-
-    def _interrupt(self, verb: str, key: str) -> None:
-        if self.when[0] == verb and key.startswith(self.when[1]):
-            self.when = ("", "")
-            self.act(Registry(self.storage))
-
-    def create(self, key: str, data: bytes) -> None:
-        self._interrupt("create", key)
-        self.storage.create(key, data)
-
-    def point(self, key: str, target: str) -> None:
-        self._interrupt("point", key)
-        self.storage.point(key, target)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import hmac
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 
@@ -250,6 +251,15 @@ def test_identity_is_what_was_learned_not_when_or_how_fast():
     assert again.identity == good.identity
     assert document(high=0.8).identity != good.identity
     assert replace(good, data=replace(good.data, hashes={"labelled": "1" * 64})).identity != good.identity
+
+
+def test_a_refresh_has_a_parent_that_is_a_version():
+    assert good.parent is None
+    assert decode(encode(document(parent="20250713_0215"))).parent == "20250713_0215"
+    assert replace(good, lineage={}).parent is None
+    for wrong in ("../x", "latest", 20250713):
+        with pytest.raises(WeightsError, match=f"lineage.parent is {re.escape(repr(wrong))}, which is no version"):
+            encode(replace(good, lineage={"parent": wrong}))
 
 
 def test_a_model_that_lightgbm_wrote_is_accepted():

@@ -23,6 +23,7 @@ from support.service import Server as Service
 from support.webhook import Server, running
 
 DAG = "train_ltr_daily"
+HOURLY = "train_ltr_hourly"
 FOLLOWER = "follow_ltr_weights"
 WIDE = "wide"
 WIDE_FILE = f"""
@@ -187,6 +188,38 @@ def test_toggled_dag_runs_green_emits_its_asset_and_its_follower_gets_the_versio
     note = api("GET", f"/api/v2/dags/{DAG}/dagRuns/{run['dag_run_id']}")["note"]
     assert note.startswith(f"Published {latest['version']}: ")
     assert f"`ltr report {latest['version']} --open` shows it" in note
+
+
+@pytest.mark.long
+def test_the_hourly_dag_is_toggled_on_lands_refreshes_and_is_gated(
+    api: Api, simulated: None, environment: dict[str, str]
+) -> None:
+    details = wait("DAG", lambda: api("GET", f"/api/v2/dags/{HOURLY}/details"))
+    assert details["is_paused"] is True
+    assert "It is off until you toggle it on" in details["doc_md"]
+    toggle(api, DAG)
+    night = finished(api, DAG)
+    assert night["state"] == "success"
+    parent = f"{night['logical_date'][:10].replace('-', '')}_0215"
+    toggle(api, HOURLY)
+    finished(api, HOURLY)  # that of the newest hour, which the night may have overtaken
+    runs = f"/api/v2/dags/{HOURLY}/dagRuns"
+    name = api("POST", runs, {"logical_date": None})["dag_run_id"]
+    ended = ("success", "failed")
+    run = wait("hour", lambda: (found := api("GET", f"{runs}/{name}"))["state"] in ended and found)
+    assert run["state"] == "success", run
+    note = wait("note", lambda: api("GET", f"{runs}/{name}")["note"])
+    assert "/refreshes/" in note  # it was judged, whatever came of it
+    landed = Path(environment["AIRFLOW_HOME"], "var", "simulated", "data", "events")
+    assert len(list(landed.glob("date=*/run=*/manifest.json"))) >= 2
+    versions = {each["version"]: each for each in json.loads(ltr(environment, "versions", "--json"))}
+    (latest,) = [each for each in versions.values() if each["is_latest"]]
+    if note.startswith("Published "):
+        assert latest["parent"] == parent
+        wait("reload", lambda: health(environment)["version"] == latest["version"])
+    else:
+        assert parent in (latest["version"], latest["parent"])
+    assert "ok" in ltr(environment, "verify")
 
 
 def test_the_service_has_airflow_begin_a_run(api: Api, simulated: None, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from ltr_pipeline.gate.checks.check import Check, between, checked, versus
-from ltr_pipeline.gate.evidence import Comparison, Evidence
+from ltr_pipeline.gate.evidence import Comparison, Evidence, Refreshed
 from ltr_pipeline.gate.figures import signed
 from ltr_pipeline.gate.policy import RECENT_DAYS, Policy
 from ltr_pipeline.metrics.unbiased import UnbiasedDelta
 
-__all__ = ["best_recent", "champion", "unbiased_delta", "who", "without"]
+__all__ = ["best_recent", "champion", "parent_delta", "unbiased_delta", "who", "without"]
 
 
 def champion(evidence: Evidence, policy: Policy) -> Check:
@@ -56,6 +56,18 @@ def unbiased_delta(evidence: Evidence, policy: Policy) -> Check:
         reason = "no rival, or too few coin pairs that users answered differently, so clicks decide"
         return checked(name, "skipped", reason, threshold=threshold)
     return max(judged, key=lambda check: ("pass", "skipped", "fail").index(check.status))
+
+
+def parent_delta(refreshed: Refreshed) -> Check:
+    """Fail where a refresh is worse than its parent on the fresh rankings: the whole interval is below 0."""
+    name, delta = "parent_delta", refreshed.delta
+    if delta is None:
+        reason = f"too few fresh rankings or users to compare with {refreshed.parent}, which was refreshed"
+        return checked(name, "not_evaluable", reason, threshold=0)
+    found = f"{signed(delta.value)} nDCG@5 ({between(delta)}) against {refreshed.parent}, which was refreshed"
+    if delta.high < 0:
+        return versus(name, "fail", f"worse on fresh rankings: {found}", delta, 0)
+    return versus(name, "pass", f"not shown to be worse on fresh rankings: {found}", delta, 0)
 
 
 def _unbiased(rival: Comparison, delta: UnbiasedDelta, policy: Policy) -> Check:

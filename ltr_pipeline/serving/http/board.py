@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
-from ltr_pipeline.board import page, proposals
-from ltr_pipeline.board.asked import Asked, asked
-from ltr_pipeline.board.links import PAGES, Links
-from ltr_pipeline.board.recommendations import Draft, draft
-from ltr_pipeline.errors import LtrError, NotFoundError, RequestError, ScoringError
+from ltr_pipeline.board import page
+from ltr_pipeline.board.answers import Answer, Answers, gone_to
+from ltr_pipeline.board.asked import LONGEST_FORM, fields
+from ltr_pipeline.board.links import COMPARE, PAGES, Links
+from ltr_pipeline.errors import RequestError
 from ltr_pipeline.serving.http import session
 from ltr_pipeline.serving.http.auth import RefusedError, check_own, is_local
 from ltr_pipeline.serving.http.bodies import FORM, BodyError
-from ltr_pipeline.versions.documents import is_id
 
 if TYPE_CHECKING:
     from ltr_pipeline.serving.http.app import Parts
@@ -29,29 +26,14 @@ __all__ = ["BOARD", "add_board"]
 
 BOARD: Final = "/board/"
 
-HEADERS: Final = {
-    "cache-control": "no-store",
-    "referrer-policy": "same-origin",  # with no-referrer, browsers would send their own forms without an origin
-    "x-content-type-options": "nosniff",
-}
-REPORT_POLICY: Final = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-)
-FRAMES: Final = "; frame-ancestors 'self'"
-
 UNKNOWN_KEY: Final = "This key is not known."
 CROWDED: Final = "Too many keys are being tried; wait a moment."
 OTHERS: Final = "This page names people: it is shown on this machine only while no key is set; set LTR_API_KEYS."
-HERE: Final = ", by the board"
-"""After a name that somebody gives: the key says that they may answer, and not who they are."""
-
 NAMES_PEOPLE: Final = ("predictions", "recommendations")
 
 _GOAL: Final = re.compile(r"[A-Za-z0-9_.~%=&?/-]*")
 LONGEST_GOAL: Final = 512
-LONGEST_FORM: Final = 8192  # bytes, of a login
-LONGEST_ANSWER: Final = 256 * 1024  # with the ids of all rows of a page
-MOST_FIELDS: Final = 200
+LONGEST_LOGIN: Final = 8192  # bytes
 
 
 class _Board:
@@ -61,6 +43,7 @@ class _Board:
         self._parts = parts
         self._keys = parts.settings.keys
         self._logins = session.Logins()
+        self._answers = Answers(parts.settings, parts.kept)
 
     def slash(self) -> Response:
         return _to("board/")
@@ -69,46 +52,34 @@ class _Board:
         return self._shown(request, "overview")
 
     def named(self, request: Request, name: str) -> Response:
-        if name in PAGES and name != "overview":
-            return self._shown(request, name)
-        return self._barred(request) or _missing(self._here(request), "there is no such page")
+        return self._shown(request, "" if name == "overview" else name)
+
+    def compare(self, request: Request) -> Response:
+        here = self._here(request)
+        return self._barred(request) or _page(self._answers.compare(request.query_params, here))
 
     def feature(self, request: Request, feature: str) -> Response:
         here = self._here(request, 1)
-
-        def told() -> Response:
-            words = asked(request.query_params)
-            report = self._parts.kept.report(words.date)
-            found = page.feature_page(self._parts.kept.facts(), words, here, report, feature)
-            return _page(found) if found else _missing(here, "nothing is known of this feature on that day")
-
-        return self._barred(request, 1) or _told(told, here)
+        return self._barred(request, 1) or _page(self._answers.feature(feature, request.query_params, here))
 
     def report(self, request: Request, run: str) -> Response:
-        here = self._here(request, 1)
-
-        def told() -> Response:
-            with suppress(NotFoundError):
-                if is_id(run):
-                    return _page(self._parts.kept.reader.report(run), policy=REPORT_POLICY)
-            return _missing(here, "there is no report of this night")
-
-        return self._barred(request, 1) or _told(told, here)
+        return self._barred(request, 1) or _page(self._answers.report(run, self._here(request, 1)))
 
     def login(self, request: Request) -> Response:
         if session.may_read(request.headers, self._keys):
             return _to("./")
-        return _page(page.login_page(self._here(request), _goal(request.query_params.get("goal", ""))))
+        goal = _goal(request.query_params.get("goal", ""))
+        return _page(Answer(page.login_page(self._here(request), goal)))
 
     async def enter(self, request: Request) -> Response:
         if away := self._foreign(request):
             return away
-        given = await self._form(request, LONGEST_FORM)
+        given = await self._form(request, LONGEST_LOGIN)
         key, goal = given.get("key", [""])[0].strip(), _goal(given.get("goal", [""])[0])
         allowed = await self._logins.allow(key, self._keys)
         if not allowed:
             said, status = (CROWDED, 429) if allowed is None else (UNKNOWN_KEY, 401)
-            return _page(page.login_page(self._here(request), goal, said), status)
+            return _page(Answer(page.login_page(self._here(request), goal, said), status))
         answer = _to(f"./{goal}")
         value = await run_in_threadpool(session.opened, key)
         answer.headers["set-cookie"] = _cookie(request, value, session.SECONDS)
@@ -122,60 +93,30 @@ class _Board:
         return answer
 
     async def answer(self, request: Request) -> Response:
-        """Take an answer to recommendations, and show the page again."""
+        """Take an answer to recommendations."""
         here = self._here(request)
         try:
             session.may_write(request.headers, self._keys, request.client.host if request.client else None)
         except RefusedError as error:
-            return _page(page.message_page(here, "No entry", str(error)), error.status)
-        given = await self._form(request, LONGEST_ANSWER)
-
-        def told() -> Response:
-            wanted = draft(given)
-            try:
-                proposals.answer(self._parts.settings, wanted, f"{name}{HERE}" if (name := wanted.who.strip()) else "")
-            except ScoringError as error:
-                return self._recommendations(here, Asked(run=wanted.run), wanted, str(error))
-            return _to(Links().page("recommendations", run=wanted.run))
-
-        return await run_in_threadpool(_told, told, here)
+            return _page(Answer(page.message_page(here, "No entry", str(error)), error.status))
+        given = await self._form(request, LONGEST_FORM)
+        return _page(await run_in_threadpool(self._answers.answered, given, here))
 
     async def _form(self, request: Request, longest: int) -> dict[str, list[str]]:
         """Return the fields of a form; BodyError where it is too large."""
         body = await self._parts.bodies.read(request, FORM)
-        if len(body) > longest:
-            raise BodyError(413, f"the form is larger than {longest} bytes")
         try:
-            return parse_qs(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-        except ValueError:
-            raise BodyError(413, f"the form has more than {MOST_FIELDS} fields") from None
-
-    def _recommendations(
-        self, here: page.Here, words: Asked, refused: Draft | None = None, problem: str = ""
-    ) -> Response:
-        """Return the page of recommendations; 409 where an answer was refused, 404 where there is no such run."""
-        try:
-            proposed = proposals.look(self._parts.settings, words)
-        except ScoringError as error:
-            return _missing(here, str(error))
-        facts = self._parts.kept.facts()
-        text = page.render("recommendations", facts, words, here, proposed=proposed, draft=refused, problem=problem)
-        return _page(text, 409 if problem else 200)
+            return fields(body, longest)
+        except RequestError as error:
+            raise BodyError(413, str(error)) from None
 
     def _shown(self, request: Request, name: str) -> Response:
-        here, kept = self._here(request), self._parts.kept
-
-        def told() -> Response:
-            if name in NAMES_PEOPLE and not self._keys and not _is_local(request):
-                return _page(page.message_page(here, PAGES[name], OTHERS), 403)
-            words = asked(request.query_params)
-            if name == "recommendations":
-                return self._recommendations(here, words)
-            report = kept.report(words.date) if name == "drift" else None
-            lists = kept.lists() if name == "predictions" else ()
-            return _page(page.render(name, kept.facts(), words, here, report=report, lists=lists))
-
-        return self._barred(request) or _told(told, here)
+        if barred := self._barred(request):
+            return barred
+        here = self._here(request)
+        if name in NAMES_PEOPLE and not self._keys and not _is_local(request):
+            return _page(Answer(page.message_page(here, PAGES[name], OTHERS), 403))
+        return _page(self._answers.page(name, request.query_params, here))
 
     def _here(self, request: Request, depth: int = 0) -> page.Here:
         leave = bool(self._keys) and session.reads(request.headers, self._keys)
@@ -187,7 +128,7 @@ class _Board:
             return None
         if "x-api-key" in request.headers:
             told = page.message_page(page.Here(Links(depth)), "No entry", "the key in X-API-Key is not known")
-            return _page(told, 403)
+            return _page(Answer(told, 403))
         goal = request.url.path.partition(BOARD)[2] + (f"?{request.url.query}" if request.url.query else "")
         return _to(f"{'../' * depth}login" + (f"?{urlencode({'goal': goal})}" if goal else ""))
 
@@ -196,7 +137,8 @@ class _Board:
         try:
             check_own(request.headers)
         except RefusedError as error:
-            return _page(page.message_page(page.Here(Links()), "No entry", str(error)), error.status)
+            told = page.message_page(page.Here(Links()), "No entry", str(error))
+            return _page(Answer(told, error.status))
         return None
 
 
@@ -209,6 +151,7 @@ def add_board(app: FastAPI, parts: Parts) -> None:
         ("/board/login", board.login),
         ("/board/drift/{feature:path}", board.feature),
         ("/board/reports/{run}", board.report),
+        (f"/board/{COMPARE}", board.compare),
         ("/board/{name}", board.named),
     ):
         routes.get(path)(answer)
@@ -218,28 +161,13 @@ def add_board(app: FastAPI, parts: Parts) -> None:
     app.include_router(routes)
 
 
-def _told(tell: Callable[[], Response], here: page.Here) -> Response:
-    """Return a page, or one that says what is wrong with what was asked, or with the storage."""
-    try:
-        return tell()
-    except RequestError as error:
-        return _page(page.message_page(here, "This address is wrong", str(error)), 422)
-    except LtrError as error:
-        return _page(page.message_page(here, "Not now", str(error)), 503)
-
-
-def _missing(here: page.Here, said: str) -> Response:
-    return _page(page.message_page(here, "Nothing here", said), 404)
-
-
-def _page(content: str | bytes, status: int = 200, policy: str = "") -> Response:
-    headers = HEADERS | {"content-security-policy": (policy or page.policy()) + FRAMES}
-    return HTMLResponse(content, status, headers)
+def _page(answer: Answer) -> Response:
+    return HTMLResponse(answer.content, answer.status, answer.headers)
 
 
 def _to(address: str) -> Response:
-    """Send a browser elsewhere on the board: relative, so that a prefix or a proxy in front changes nothing."""
-    return Response(status_code=303, headers=HEADERS | {"location": address})
+    """Send a browser elsewhere on the board."""
+    return _page(gone_to(address))
 
 
 def _is_local(request: Request) -> bool:

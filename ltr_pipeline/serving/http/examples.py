@@ -222,6 +222,7 @@ LISTED: Final = {
     "is_latest": True,
     "pinned": False,
     "ndcg_at_5": 0.768,
+    "parent": None,
     "problem": None,
     "in_use": True,
     "refused": None,

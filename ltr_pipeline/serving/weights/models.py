@@ -20,6 +20,7 @@ from ltr_pipeline.serving.weights.workers import Refused
 from ltr_pipeline.signing import Key
 from ltr_pipeline.versions import weights
 from ltr_pipeline.versions.golden import check_golden
+from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.trial import end_trials, try_model
 from ltr_pipeline.versions.weights import Weights
 
@@ -53,6 +54,8 @@ class Loaded:
         Features of two candidates of a golden request, the better one first; None without a document.
     calibration
         From its scores to probabilities; None where its document has none.
+    night
+        When the nightly version was made that it is, or was refit from; None without a document.
     traffic
         Counts of the requests it answered.
     """
@@ -67,6 +70,7 @@ class Loaded:
     seconds_a_row: float
     sample: tuple[Mapping[str, float | None], Mapping[str, float | None]] | None = None
     calibration: Calibration | None = None
+    night: datetime | None = None
     traffic: Traffic = field(default_factory=Traffic)
 
 
@@ -101,6 +105,7 @@ def load(data: bytes, *, where: str, keys: Sequence[Key] = (), tried: bool = Fal
         seconds_a_row=seconds_a_row,
         sample=_sample(document),
         calibration=document.calibration or None,
+        night=Version.parse(document.parent).time if document.parent else document.created_at,
     )
 
 

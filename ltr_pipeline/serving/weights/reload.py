@@ -240,7 +240,7 @@ class Reloader:
     def _in_use(self, event: str, **about: object) -> None:
         """Export and log which model ranks from now on."""
         model = self._models.current
-        prometheus.WEIGHTS_CREATED.set(model.created_at.timestamp() if model.created_at else 0)
+        prometheus.WEIGHTS_CREATED.set(model.night.timestamp() if model.night else 0)
         log.info(event, version=model.version, sha256=model.sha256, **about)
 
     def _run(self) -> None:

@@ -109,6 +109,9 @@ def test_newest_is_followed_whether_latest_moves_or_not(registry: Registry) -> N
     variants.poll()
     assert variants.get("newest").version == C
     assert registry.promoted() == A
+    registry.publish(document(f"{C[:8]}_0935", high=0.6, parent=A), who="hour", why="passed")
+    variants.poll()
+    assert variants.get("newest").version == C  # hourly versions come and go
 
 
 def test_what_cannot_be_loaded_is_told_once_and_stays_away(registry: Registry, tmp_path: Path, capfd) -> None:

@@ -119,6 +119,21 @@ def test_a_bad_version_is_left_and_latest_rolled_back_and_pinned(place: Place, t
         server.until(lambda: server.get("/ltr/health")["version"] == "20250718_0215")
 
 
+def test_from_a_bad_hourly_version_latest_goes_back_to_its_night(tmp_path: Path) -> None:
+    """Not to the hourly version before, which the service itself steps back to until it has seen that."""
+    place, good, bad = on_disk(str(tmp_path / "registry")), "20250714_0935", "20250714_1035"
+    place.publish(document(A))
+    place.publish(document(good, high=0.8, parent=A))
+    with Server(tmp_path / "run", place.environment | WATCHED, LTR_AUTO_ROLLBACK="true") as server:
+        assert rank(server)["version"] == good
+        place.publish(infinite(bad, parent=A))
+        server.until(lambda: server.get("/ltr/health")["version"] == bad)
+        ask(server, lambda: server.get(DEBUG)["guard"]["rollback"] is not None)
+        server.until(lambda: server.get("/ltr/health")["version"] == A)
+        move = last_move(place)
+        assert (move.move, move.before, move.to, move.pin) == ("rollback", bad, A, True)
+
+
 def test_without_auto_rollback_a_bad_version_stays_away_from_this_service(tmp_path: Path) -> None:
     place = on_disk(str(tmp_path / "registry"))
     place.publish(document(A))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import signal
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,21 @@ def test_a_change_of_features_is_told_to_those_who_send_lists(tmp_path: Path) ->
         await_version(server, A)
         named = {"query_id": "q", "candidates": [{"item_id": "x", "features": {"A": 1, "S": 0, "Q": 1}}]}
         assert server.post("/ltr/rank", named)["unknown_features"] == ["Q"]
+
+
+def test_an_hourly_version_ranks_is_listed_and_is_as_old_as_its_night(tmp_path: Path) -> None:
+    """Else nobody would be told of nights that are rejected for days."""
+    place, hour = on_disk(str(tmp_path / "registry")), "20250714_0935"
+    place.publish(document(A))
+    place.publish(document(hour, high=0.8, parent=A))
+    with Server(tmp_path / "run", place.environment, WEIGHTS_POLL_SECONDS="0.1") as server:
+        await_version(server, hour)
+        assert [one["parent"] for one in server.get("/ltr/versions")["versions"]] == [A, None]
+        night = dt.datetime(2025, 7, 14, 2, 15, tzinfo=dt.UTC)
+        assert server.metric("ltr_weights_created_timestamp_seconds") == night.timestamp()
+        place.registry.expire(dt.datetime(2025, 7, 15, 2, 15, tzinfo=dt.UTC), who="run", why="the night was kept")
+        await_version(server, A)
+        assert server.post("/ltr/rank", RANK)["version"] == A
 
 
 def test_the_versions_there_are(tmp_path: Path) -> None:

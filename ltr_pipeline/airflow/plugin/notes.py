@@ -1,7 +1,7 @@
-"""The note on each nightly run in Airflow's UI: how it ended, why, and where its report is.
+"""The note on each nightly and hourly run in Airflow's UI: how it ended, why, and where its report is.
 
 A task cannot write a note on its own run, so the scheduler does when the run ends, from what its tasks handed on as
-XComs. It loads this plugin by the package's entry point.
+XComs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.listeners import hookimpl
-from airflow.plugins_manager import AirflowPlugin
 from airflow.utils.state import TaskInstanceState
 
 from ltr_pipeline.airflow.keys import AT_HAND, FAILURE_KEY, OUTCOME_KEY
@@ -20,15 +19,15 @@ if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
     from sqlalchemy.orm import Session
 
-__all__ = ["LtrPlugin"]
+__all__ = ["Notes"]
 
-_DAGS: Final = ("train_ltr_daily",)
+_DAGS: Final = ("train_ltr_daily", "train_ltr_hourly")
 _BEGINNINGS: Final = ("Published ", "Kept the former version: ", "No model was trained: ", "Failed ", AT_HAND)
 _LONGEST: Final = 1000  # characters, as Airflow's column has
 _ROOM: Final = 450  # of them for the reason: the rest is said after it
 
 
-class _Notes:
+class Notes:
     """Listens to runs that end."""
 
     @hookimpl
@@ -86,7 +85,8 @@ def _forget_deadline(run: DagRun, session: Session) -> None:
 def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
     version = outcome["version"]
     published = f"Published {version}" if outcome["moved"] else f"Published {version}, but `latest` did not move"
-    report = f"Report: {outcome['report']} (`ltr report {outcome['run']} --open` shows it)"
+    there = outcome["report"]  # none where there was nothing to judge
+    report = f"Report: {there} (`ltr report {outcome['run']} --open` shows it)" if there else ""
     alarm = outcome.get("alarm")  # of a task before an upgrade there is none
     more = f"{_shortened(alarm)}\n\n{report}" if alarm else report
     kept = "Kept the former version" if outcome.get("due", True) else "No model was trained"
@@ -96,7 +96,7 @@ def _ended(outcome: Mapping[str, Any]) -> tuple[str, str]:
 def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple[str, str]:
     """Say where and why, and what to do; who failed before publishing cannot have moved `latest`."""
     why = " ".join(f"Failed in {task}: {reasons.get(task, 'its log says why').rstrip('.')}." for task in tasks)
-    unknown = not tasks or {"publish_weights", "notify"}.intersection(tasks)
+    unknown = not tasks or {"publish_weights", "notify", "refresh_ranker"}.intersection(tasks)
     stays = "`ltr versions` says whether `latest` has moved" if unknown else "`latest` stays as it was"
     clear = "clear this task with all after it" if tasks else "clear the tasks that have not ended"
     more = f"{stays}. When the cause is gone, {clear}: the run goes on where it stopped."
@@ -106,17 +106,10 @@ def _failed(tasks: Sequence[str], reasons: Mapping[str, str], msg: str) -> tuple
 def _note(run: DagRun, why: str, more: str) -> None:
     """Write a note, unless a person has written one."""
     if not run.note or run.note.startswith(_BEGINNINGS):
-        run.note = f"{_shortened(why)}\n\n{more}"[:_LONGEST]
+        run.note = f"{_shortened(why)}\n\n{more}".strip()[:_LONGEST]
 
 
 def _shortened(text: str) -> str:
     """Return text that leaves room for the rest of the note, of characters that every database takes."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return printable if len(printable) <= _ROOM else f"{printable[:_ROOM]} …"
-
-
-class LtrPlugin(AirflowPlugin):
-    """Listeners that this package adds to Airflow."""
-
-    name = "ltr_pipeline"
-    listeners = [_Notes()]  # noqa: RUF012 - Airflow's own form

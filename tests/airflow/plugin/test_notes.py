@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ltr_pipeline.airflow import plugin
+from ltr_pipeline.airflow.plugin import notes
 
 OUTCOME = {
     "run": "20251120_0215",
@@ -25,7 +25,7 @@ UNFAIR = (
 
 def noted(**fields: Any) -> str:
     run = SimpleNamespace(note=None)
-    plugin._note(run, *plugin._ended(OUTCOME | fields))
+    notes._note(run, *notes._ended(OUTCOME | fields))
     return run.note
 
 
