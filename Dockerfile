@@ -3,6 +3,10 @@
 FROM python:3.11.16-slim-bookworm@sha256:528257d48c1da0dcecc2e725d1ae34498d60c965f1241e39cd6a85a8859bdf84 AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
+# Compiles the kernel that scores (deploy/kernel.py); without it numpy would.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/ltr && python -m venv /opt/build
 # Before the sources, so that a changed line of code does not install everything again.
 COPY requirements-image.lock requirements-build.lock ./
@@ -10,6 +14,7 @@ RUN /opt/ltr/bin/pip install --require-hashes --requirement requirements-image.l
     && /opt/build/bin/pip install --require-hashes --requirement requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY dags dags
+COPY deploy/kernel.py deploy/kernel.py
 COPY ltr_pipeline ltr_pipeline
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/ltr/bin/pip install --no-deps dist/*.whl

@@ -32,11 +32,13 @@ help:
 	@echo "make test-long              longer repetitions of some tests, before a change is done"
 	@echo "make clean                  remove what runs made (not .venv, not your logs)"
 
+KERNEL := deploy/kernel.py ltr_pipeline/scoring/kernel.c ltr_pipeline/scoring/reading.c
+
 # With TRY=1 only what `ltr init` and `ltr try` need; whatever needs the rest installs it then.
 setup: $(if $(TRY),$(TRIED),$(READY))
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml $(KERNEL)
 	@$(PYTHON) deploy/install.py
-$(TRIED): requirements-try.lock pyproject.toml
+$(TRIED): requirements-try.lock pyproject.toml $(KERNEL)
 	@$(PYTHON) deploy/install.py --try
 
 # A stamp, not the database: a migration that was killed, or another version of Airflow, migrates again.

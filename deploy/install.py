@@ -67,6 +67,7 @@ def main() -> None:
     _say(f"Installing {part.words.format(count=_count(part))}.")
     if not (_has_uv() and _installed_by_uv(part)):
         _install_by_pip(part)
+    _compile()
     for stamp in part.stamps:
         (VENV / stamp).touch()
     _say(part.then)
@@ -98,6 +99,16 @@ def _install_by_pip(part: Part) -> None:
     _say("uv cannot install here; pip does it, which takes a few minutes.")
     if not all(_shown([*PIP, "install", *what], dict(os.environ)) for what in _wanted(part)):
         sys.exit("pip cannot install either; what it says of it stands above")
+
+
+def _compile() -> None:
+    """Compile the scoring kernel, or say that there is none: everything works without."""
+    done = subprocess.run(
+        [str(PYTHON), str(ROOT / "deploy" / "kernel.py")], stderr=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        _say(f"Numpy scores models, which takes several times as long as the compiled kernel: {done.stderr.strip()}.")
+        _say("Install a C compiler, such as gcc, and call .venv/bin/python deploy/kernel.py")
 
 
 def _wanted(part: Part) -> tuple[list[str], list[str]]:

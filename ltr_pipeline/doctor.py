@@ -25,6 +25,7 @@ from ltr_pipeline.printable import counted
 from ltr_pipeline.ranker.train import check_parameters
 from ltr_pipeline.report.nights import nights
 from ltr_pipeline.schedule import newest_night
+from ltr_pipeline.scoring.kernel import load
 from ltr_pipeline.settings import Settings, unread
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.variables import VARIABLES, Found
@@ -80,6 +81,7 @@ def examine(
         ("calendar", _calendar),
         ("feature tables", _feature_tables),
         ("parameters", _parameters),
+        ("scoring", lambda _: _scoring()),
         ("gate", lambda _: _gate(variables())),
         ("Kafka", _kafka),
         ("event log", _files),
@@ -174,6 +176,19 @@ def _parameters(settings: Settings) -> Findings:
     check_parameters(settings.parameters, settings.mapping.model_features)
     own = ", ".join(settings.parameters)
     yield "ok", f"LTR_PARAMETERS sets {own}" if own else "LTR_PARAMETERS is empty: training has its defaults"
+
+
+def _scoring() -> Findings:
+    try:
+        kernel = load()
+    except OSError as error:
+        yield (
+            "warning",
+            "numpy scores models, which takes several times as long as the compiled kernel; install a C compiler and "
+            f"call `.venv/bin/python deploy/kernel.py` in a checkout, or build the wheel again ({error})",
+        )
+    else:
+        yield "ok", f"the compiled kernel scores models, {kernel.lanes} rows at once"
 
 
 def _kafka(settings: Settings) -> Findings:

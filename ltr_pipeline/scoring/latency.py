@@ -22,7 +22,7 @@ from ltr_pipeline.errors import RankerError
 from ltr_pipeline.scoring.requests import Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
 
-__all__ = ["Latency", "measure_latency"]
+__all__ = ["Latency", "cpu_name", "measure_latency"]
 
 MIN_CALLS: Final = 1000
 WARM_UP_CALLS: Final = 50
@@ -118,7 +118,7 @@ def measure_latency(scorer: Scorer, requests: Sequence[Request], *, repeats: int
         candidates_p50=float(np.median(sizes)),
         candidates_max=int(sizes.max()),
         trees=scorer.trees,
-        cpu=_cpu(),
+        cpu=cpu_name(),
         turns=own.turns,
         clock=clock.name,
         wall_p50_ms=calls[0],
@@ -193,7 +193,7 @@ def _percentiles_ms(times: NDArray[np.int64]) -> list[float]:
     return found
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
     """Return the name of the processor; `platform` knows it everywhere but on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

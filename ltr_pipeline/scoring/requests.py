@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RequestError
+from ltr_pipeline.scoring.kernel import Kernel
+from ltr_pipeline.scoring.reading import Rows
 
 __all__ = ["LONGEST_NAME", "OPENING_BRACKET", "Candidate", "Features", "Ranked", "Reader", "Request", "is_list"]
 
@@ -79,8 +81,9 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Reader:
     """Reads candidates' features from JSON into rows, for one model."""
 
-    def __init__(self, features: Sequence[str]) -> None:
+    def __init__(self, features: Sequence[str], kernel: Kernel | None) -> None:
         self._names = features
+        self._rows = Rows.of(features, kernel)
         self._by_name = _row_decoder(features, array_like=False)
         self._in_order = _row_decoder(features, array_like=True)
         self._any = msgspec.json.Decoder(dict[str, float | None]).decode
@@ -89,6 +92,23 @@ class Reader:
     def read(self, candidates: Sequence[Candidate]) -> Features:
         """Read the features of `candidates`; RequestError names the candidate and the feature that are wrong."""
         unknown: set[str] = set()
+        if self._rows and (plain := self._rows.read([candidate.features for candidate in candidates])):
+            matrix, careful = plain
+            if careful:
+                rows = [self._carefully(candidates[row], row, unknown) for row in careful]
+                matrix[careful] = _float32(rows, len(self._names))
+        else:
+            matrix = self._by_msgspec(candidates, unknown)
+            careful = list(range(len(candidates)))
+        if careful and np.isinf(matrix).any():
+            row, column = np.argwhere(np.isinf(matrix))[0]
+            raise RequestError(
+                f"{_place(candidates[row], row)}: feature {self._names[column]} is beyond a 32-bit float; give a "
+                "finite number, or null where it is missing"
+            )
+        return Features(matrix=matrix, unknown=tuple(sorted(unknown)))
+
+    def _by_msgspec(self, candidates: Sequence[Candidate], unknown: set[str]) -> NDArray[np.float32]:
         decode = self._in_order if candidates and is_list(candidates[0].features) else self._by_name
         values = msgspec.structs.astuple
         rows: list[Sequence[float | None]] = []
@@ -97,17 +117,10 @@ class Reader:
                 rows.append(values(decode(candidate.features)))
             except _UNREADABLE:
                 rows.append(self._carefully(candidate, len(rows), unknown))
-        matrix = _float32(rows, len(self._names))
-        if np.isinf(matrix).any():
-            row, column = np.argwhere(np.isinf(matrix))[0]
-            raise RequestError(
-                f"{_place(candidates[row], row)}: feature {self._names[column]} is beyond a 32-bit float; give a "
-                "finite number, or null where it is missing"
-            )
-        return Features(matrix=matrix, unknown=tuple(sorted(unknown)))
+        return _float32(rows, len(self._names))
 
     def _carefully(self, candidate: Candidate, row: int, unknown: set[str]) -> Sequence[float | None]:
-        """Read a candidate that has unknown names or an error, or is a list where the first one is an object."""
+        """Read a candidate that the quick way has left: it has unknown names, an error, or is otherwise not plain."""
         place = _place(candidate, row)
         try:
             if is_list(candidate.features):

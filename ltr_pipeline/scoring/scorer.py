@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ltr_pipeline.errors import RankerError
 from ltr_pipeline.scoring.forest import Forest
+from ltr_pipeline.scoring.kernel import fastest
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Features, Ranked, Reader, Request
 from ltr_pipeline.scoring.resting import rest_if_due
@@ -19,7 +20,6 @@ from ltr_pipeline.scoring.trees import Trees, read_trees
 
 __all__ = ["Scorer", "descending", "rank"]
 
-FEW: Final = 1500  # rows times trees below which LightGBM is faster than a forest
 PROBES: Final = 64  # values of each feature by which the two ways to score a model are compared
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class Scorer:
         self.used = frozenset(self.features if used is None else used)
         self._model = model
         self._contributions = contributions
-        self._reader = Reader(self.features)
+        self._reader = Reader(self.features, fastest())
 
     @classmethod
     def from_model(cls, model_text: str, features: Sequence[str]) -> Scorer:
@@ -181,7 +181,7 @@ class _TreeModel:
         self._forest = self._forest_that_agrees(found, len(features))
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float64]:
-        if self._forest is None or len(matrix) * self.trees < FEW:
+        if self._forest is None or not self._forest.pays(len(matrix)):
             return self._predict(matrix, raw_score=True)
         return self._forest.score(matrix)
 
@@ -193,7 +193,7 @@ class _TreeModel:
 
     def _forest_that_agrees(self, found: Trees, features: int) -> Forest | None:
         """Return the forest of the trees; None where there is none, or it scores otherwise than LightGBM."""
-        forest = Forest.of(found)
+        forest = Forest.of(found, fastest())
         if forest is None or len(found.trees) != self.trees:
             return None
         probes = _probes(found, features)

@@ -1,4 +1,7 @@
-"""The quick way to score agrees with LightGBM to the last bit, on values that trees part and on strange ones."""
+"""The quick ways to score agree with LightGBM to the last bit, on values that trees part and on strange ones.
+
+Each test of scores runs for numpy and for the kernel of every width that this processor can run.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ltr_pipeline.scoring import forest
+from deploy.kernel import WIDTHS
+from ltr_pipeline.scoring import scorer, tables
 from ltr_pipeline.scoring.forest import Forest
-from ltr_pipeline.scoring.scorer import FEW, Scorer
+from ltr_pipeline.scoring.kernel import Kernel
+from ltr_pipeline.scoring.scorer import Scorer
+from ltr_pipeline.scoring.tables import Tables
 from ltr_pipeline.scoring.trees import read_trees
+from support import forests
 from support.documents import model_text
 
 NAMES = ["a", "b", "c"]
@@ -36,8 +43,22 @@ def strange_and_parting(booster: lgb.Booster) -> NDArray[np.float32]:
     return np.random.default_rng(1).choice(values, (4000, 3))
 
 
-def forest_of(booster: lgb.Booster) -> Forest | None:
-    return Forest.of(read_trees(booster.model_to_string()))
+def forest_of(booster: lgb.Booster, kernel: Kernel | None = None) -> Forest | None:
+    return Forest.of(read_trees(booster.model_to_string()), kernel)
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Kernel]:
+    return forests.kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(params=["numpy", *WIDTHS])
+def kernel(request: pytest.FixtureRequest) -> Kernel | None:
+    """Each way to score; None is numpy's."""
+    if request.param == "numpy":
+        return None
+    found: dict[int, Kernel] = request.getfixturevalue("kernels")
+    return found.get(request.param) or pytest.skip(f"this processor cannot score {request.param} rows at once")
 
 
 @pytest.mark.parametrize(
@@ -54,24 +75,34 @@ def forest_of(booster: lgb.Booster) -> Forest | None:
     ],
     ids=str,
 )
-def test_scores_are_those_of_lightgbm(parameters: dict[str, object]) -> None:
+def test_scores_are_those_of_lightgbm(parameters: dict[str, object], kernel: Kernel | None) -> None:
     booster = train(**parameters)  # type: ignore[arg-type]
-    made = forest_of(booster)
+    made = forest_of(booster, kernel)
     assert made is not None
     matrix = strange_and_parting(booster)
-    assert np.array_equal(made.score(matrix), booster.predict(matrix, raw_score=True))
-    assert np.array_equal(made.score(matrix[:1]), booster.predict(matrix[:1], raw_score=True))
+    expected = booster.predict(matrix, raw_score=True)
+    assert np.array_equal(made.score(matrix), expected)
+    for rows in (1, 3, 17):
+        assert np.array_equal(made.score(matrix[:rows]), expected[:rows])
+    assert np.array_equal(made.score(np.asfortranarray(matrix)[::2]), expected[::2])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_scores_of_trees_that_nobody_would_train_are_those_of_lightgbm(seed: int, kernel: Kernel | None) -> None:
+    forests.compare(seed, [kernel])
 
 
 @pytest.mark.parametrize(
     "threshold", ["0", "-0", "1e-36", "-1e-36", "1e-35", "-1e-35", "1.0000000180025095e-35", "0.5"]
 )
 @pytest.mark.parametrize("decision", [0, 2, 8, 10])
-def test_thresholds_and_values_near_zero_are_taken_as_lightgbm_takes_them(threshold: str, decision: int) -> None:
+def test_thresholds_and_values_near_zero_are_taken_as_lightgbm_takes_them(
+    threshold: str, decision: int, kernel: Kernel | None
+) -> None:
     text = model_text().replace("threshold=0.5", f"threshold={threshold}")
     text = text.replace("decision_type=2", f"decision_type={decision}")
     matrix = np.column_stack([np.float32(STRANGE), np.zeros(len(STRANGE), np.float32)])
-    made = Forest.of(read_trees(text))
+    made = Forest.of(read_trees(text), kernel)
     assert made is not None
     assert made.score(matrix).tolist() == lgb.Booster(model_str=text).predict(matrix, raw_score=True).tolist()
 
@@ -105,28 +136,37 @@ def test_what_is_no_order_of_numbers_is_left_to_lightgbm(parameters: dict[str, o
         )
 
 
-def test_a_model_of_nothing_but_leaves_is_their_sum() -> None:
+def test_a_model_of_nothing_but_leaves_is_their_sum(kernel: Kernel | None) -> None:
     booster = train(rows=4)  # too few to split
-    made = forest_of(booster)
+    made = forest_of(booster, kernel)
     assert made is not None
     assert made.score(np.zeros((2, 3), np.float32)).tolist() == booster.predict(np.zeros((2, 3))).tolist()
 
 
+def test_rows_that_are_too_short_are_an_error(kernel: Kernel | None) -> None:
+    booster = train(3)
+    made = forest_of(booster, kernel)
+    assert made is not None
+    with pytest.raises(IndexError):
+        made.score(np.zeros((2, 2), np.float32))
+
+
 def test_a_quick_way_that_differs_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Forest, "score", lambda _self, matrix: np.zeros(len(matrix)))
-    scorer = Scorer.from_model(model_text(), ["A", "S"])
-    assert scorer.score(np.float32([[0.25, 0], [0.75, 0]] * FEW)).tolist() == [0.25, 0.75] * FEW
+    found = Scorer.from_model(model_text(), ["A", "S"])
+    assert found.score(np.float32([[0.25, 0], [0.75, 0]] * 2000)).tolist() == [0.25, 0.75] * 2000
 
 
-def test_few_rows_and_many_are_scored_alike() -> None:
+def test_few_rows_and_many_are_scored_alike(monkeypatch: pytest.MonkeyPatch, kernel: Kernel | None) -> None:
     booster = train(100)
-    scorer = Scorer.from_model(booster.model_to_string(), NAMES)
+    monkeypatch.setattr(scorer, "fastest", lambda: kernel)
+    found = Scorer.from_model(booster.model_to_string(), NAMES)
     matrix = strange_and_parting(booster)[:50]
-    assert len(matrix) * 100 > FEW > 10 * 100
-    assert scorer.score(matrix)[:10].tolist() == scorer.score(matrix[:10]).tolist()
+    assert len(matrix) * 100 > Tables.FEWEST > 10 * 100
+    assert found.score(matrix)[:10].tolist() == found.score(matrix[:10]).tolist()
 
 
-def test_a_forest_that_would_take_too_much_memory_is_left_to_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_would_take_too_much_memory_are_left_to_lightgbm(monkeypatch: pytest.MonkeyPatch) -> None:
     booster = train(30)
-    monkeypatch.setattr(forest, "LARGEST_BYTES", 10_000)
+    monkeypatch.setattr(tables, "LARGEST_BYTES", 10_000)
     assert forest_of(booster) is None

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from ltr_pipeline.errors import RankerError, RequestError
 from ltr_pipeline.ranker.data import Rows
 from ltr_pipeline.ranker.train import boost
+from ltr_pipeline.scoring import scorer
+from ltr_pipeline.scoring.kernel import load
 from ltr_pipeline.scoring.linear import Linear
 from ltr_pipeline.scoring.requests import Candidate, Request
 from ltr_pipeline.scoring.scorer import Scorer, rank
+from support import forests
 
 NAMES = ("A", "S")
 WEIGHTS = {"A": 2.0, "S": 0.5}
@@ -18,6 +21,22 @@ WEIGHTS = {"A": 2.0, "S": 0.5}
 def request(*features):
     candidates = [Candidate.of(f"item-{n}", values) for n, values in enumerate(features)]
     return Request(query_id="case-1", candidates=candidates)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory):
+    forests.compiled(folder := tmp_path_factory.mktemp("kernel"))
+    return load(folder)
+
+
+@pytest.fixture(autouse=True, params=["compiled", "numpy"])
+def way(request, monkeypatch):
+    """Every test holds with the compiled kernel and without."""
+    if request.param == "numpy":
+        monkeypatch.setattr(scorer, "fastest", lambda: None)
+        return
+    kernel = request.getfixturevalue("kernel")
+    monkeypatch.setattr(scorer, "fastest", lambda: kernel)
 
 
 @pytest.fixture(scope="module")
@@ -108,17 +127,17 @@ def test_reading_is_what_looking_up_each_name_would_give(rows):
 
 
 def test_contributions_sum_to_the_score(model):
-    for scorer in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
-        matrix = scorer.read(request({"A": 0.7, "S": 0.2}, {"A": None}, {}).candidates).matrix
-        contributions = scorer.contributions(matrix)
+    for each in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
+        matrix = each.read(request({"A": 0.7, "S": 0.2}, {"A": None}, {}).candidates).matrix
+        contributions = each.contributions(matrix)
         assert contributions.shape == (3, 3)
-        np.testing.assert_allclose(contributions.sum(axis=1), scorer.score(matrix), atol=1e-12)
-        assert scorer.contributions(matrix[:0]).shape == (0, 3)
+        np.testing.assert_allclose(contributions.sum(axis=1), each.score(matrix), atol=1e-12)
+        assert each.contributions(matrix[:0]).shape == (0, 3)
 
 
 def test_no_items_have_no_ranks(model):
-    for scorer in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
-        assert rank(request(), scorer) == []
+    for each in (Scorer.from_linear(WEIGHTS, NAMES), Scorer.from_model(model.model_to_string(), NAMES)):
+        assert rank(request(), each) == []
 
 
 def test_a_loaded_model_scores_to_the_bit_as_the_trained_one(model):

@@ -274,6 +274,7 @@ def test_image_holds_what_production_needs_and_nothing_else() -> None:
 def test_wheel_is_built_from_what_the_image_copies(tmp_path: Path) -> None:
     for source in sources():
         path = CHECKOUT / source
+        (tmp_path / source).parent.mkdir(exist_ok=True)
         (copytree if path.is_dir() else copy)(path, tmp_path / source)
     (folder := tmp_path / "dist").mkdir()
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
@@ -282,3 +283,10 @@ def test_wheel_is_built_from_what_the_image_copies(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "ltr_pipeline/airflow/dags/train_ltr_daily.py" in names
     assert "ltr_pipeline/airflow/bundle.py" in names
+    assert len(names) == len(set(names))
+
+
+def test_the_image_that_builds_has_a_compiler() -> None:
+    build, _, run = DOCKERFILE.partition("\nFROM ")[2].partition("\nFROM ")
+    assert "gcc libc6-dev" in build
+    assert "gcc" not in run

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from shutil import copy, copytree
+from shutil import copy, copytree, ignore_patterns
 from types import ModuleType
 
 import pytest
 
+from ltr_pipeline.scoring.kernel import library
 from support.packages import needed
 
 CHECKOUT = Path(__file__).parents[2]
@@ -42,7 +44,7 @@ def clone(tmp_path: Path) -> Path:
         folder.mkdir(exist_ok=True)
         copy(path, folder)
     for name in ("deploy", "dags", "ltr_pipeline"):
-        copytree(CHECKOUT / name, folder / name)
+        copytree(CHECKOUT / name, folder / name, ignore=ignore_patterns("kernel-*.so"))
     small = [lines for name, lines in entries(CHECKOUT / "requirements-try.lock").items() if name in built_by()]
     (folder / "requirements-try.lock").write_text("\n".join(small) + "\n")
     return folder
@@ -57,15 +59,21 @@ def alter(lock: Path) -> None:
     lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{64 * '0'}", lock.read_text()))
 
 
-def setup(clone: Path) -> subprocess.CompletedProcess[str]:
+def setup(clone: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", "setup", "TRY=1", f"PYTHON={sys.executable}"],
         cwd=clone,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def kernels(clone: Path) -> set[str]:
+    """Which kernels lie in the clone."""
+    return {path.name for path in (clone / "ltr_pipeline" / "scoring").glob("*.so")}
 
 
 def version(clone: Path) -> str:
@@ -84,6 +92,7 @@ def test_a_clone_with_a_space_is_set_up_by_uv(clone: Path) -> None:
     assert version(clone) == "0.1.0"
     assert (clone / ".venv" / ".try").exists()
     assert not (clone / ".venv" / ".ready").exists()  # so that `make run` installs the rest
+    assert library(4).name in kernels(clone)
     again = setup(clone)
     assert (again.returncode, "Installing" in again.stdout) == (0, False)
 
@@ -91,10 +100,12 @@ def test_a_clone_with_a_space_is_set_up_by_uv(clone: Path) -> None:
 @pytest.mark.long
 def test_pip_installs_where_uv_cannot_be_had(clone: Path) -> None:
     alter(clone / "requirements-uv.lock")
-    done = setup(clone)
+    done = setup(clone, CC="no-compiler")
     assert done.returncode == 0, done.stderr
     assert "uv cannot install here; pip does it" in done.stdout
+    assert "there is no C compiler here (no-compiler).\n" in done.stdout
     assert version(clone) == "0.1.0"
+    assert kernels(clone) == set()
 
 
 def test_what_has_another_hash_is_not_installed(clone: Path) -> None:

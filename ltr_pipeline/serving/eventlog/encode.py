@@ -37,6 +37,8 @@ from ltr_pipeline.schema import (
     TIME,
     USER_ID,
 )
+from ltr_pipeline.scoring.kernel import fastest
+from ltr_pipeline.scoring.reading import Rows
 from ltr_pipeline.scoring.requests import is_list
 from ltr_pipeline.serving import wire
 from ltr_pipeline.serving.eventlog.layout import (
@@ -341,10 +343,14 @@ class Encoder:
 
 def _served(candidates: Sequence[wire.RankCandidate], names: tuple[str, ...]) -> list[msgspec.Raw]:
     """Return the features as they came, by name where they came as a list."""
-    return [
-        _by_name(candidate.features, names) if is_list(candidate.features) else candidate.features
-        for candidate in candidates
-    ]
+    features = [candidate.features for candidate in candidates]
+    if not (lists := [row for row, given in enumerate(features) if is_list(given)]):
+        return features
+    given, rows = [features[row] for row in lists], _rows(names)
+    written = (rows and rows.write(given)) or [_by_name(values, names) for values in given]
+    for row, by_name in zip(lists, written, strict=True):
+        features[row] = by_name
+    return features
 
 
 def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
@@ -356,6 +362,11 @@ def _by_name(values: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
 
 def _as_pairs(features: msgspec.Raw) -> list[dict[str, Any]]:
     return [dict(zip(PAIR, pair, strict=True)) for pair in _numbers(features).items()]
+
+
+@cache
+def _rows(names: tuple[str, ...]) -> Rows | None:
+    return Rows.of(names, fastest())
 
 
 @cache

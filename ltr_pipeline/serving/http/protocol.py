@@ -69,6 +69,40 @@ class _RefusedError(Exception):
         self.status = status
 
 
+class _Answer:
+    """The transport as an answer sees it: the head waits for the first piece of the body, so that both are one write.
+
+    Written by themselves they are two system calls, and wake the client twice.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write a piece; the first one of the answer waits for the next."""
+        if self._head is None and self._cycle.response_started:  # else it asks for the rest of the request
+            self._head = data
+        else:
+            self._transport.write(self._head + data if self._head else data)
+            self._head = self._head and b""
+
+    def flush(self) -> None:
+        """Write a head that no body has followed."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close behind what was written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """One connection of uvicorn with httptools, which ends where a limit is broken."""
 
@@ -157,6 +191,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, once the end of this one has come."""
         self.since = self.loop.time()
+        if self._answering:
+            self._answering.transport.flush()  # type: ignore[attr-defined] # an `_Answer`
         super().on_response_complete()
         if self.transport.is_closing():
             self._end_unless_read()
@@ -202,6 +238,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 - as in uvicorn
         self._answering = cycle
+        cycle.transport = _Answer(cycle)  # type: ignore[assignment] # as much of a transport as it uses
         super()._start_asgi_task(cycle, app)
 
     def _answer_no_more(self) -> None:

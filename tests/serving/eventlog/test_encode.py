@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,9 @@ from msgspec.structs import replace
 from ltr_pipeline.errors import RequestError, SettingsError
 from ltr_pipeline.events.decoding.decode import Decoder
 from ltr_pipeline.mapping import Mapping, load_mapping
+from ltr_pipeline.scoring.kernel import load
+from ltr_pipeline.scoring.reading import Rows
+from ltr_pipeline.serving.eventlog import encode
 from ltr_pipeline.serving.eventlog.encode import (
     LONGEST_MESSAGE,
     AnsweredList,
@@ -26,6 +30,7 @@ from ltr_pipeline.serving.eventlog.encode import (
     query_of,
 )
 from ltr_pipeline.serving.wire import RankCandidate
+from support import forests
 from support.lists import listed as a_list
 from support.messages import block
 
@@ -233,6 +238,19 @@ def test_an_item_that_is_too_long_for_any_message_is_left_out() -> None:
     mixed = replace(short, candidates=[*short.candidates, *long.candidates], propensities=None)
     lines, too_long = Encoder(LAWYERS).impressions(mixed)
     assert (len(lines), too_long) == (1, 1)
+
+
+def test_lists_are_named_alike_with_the_kernel_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["[0.50,null]", '{"B": 2, "A": 1e3}', "[ -1,\n2 ]"]
+    candidates = [RankCandidate(item_id=text, features=msgspec.Raw(text.encode())) for text in given]
+    answered = a_list(candidates, features=("A", "B"))
+    forests.compiled(tmp_path)
+    ways = []
+    for rows in (Rows.of(("A", "B"), load(tmp_path)), None):
+        monkeypatch.setattr(encode, "_rows", lambda _names, rows=rows: rows)
+        ways.append(Encoder(LAWYERS).impressions(answered))
+    assert ways[0] == ways[1]
+    assert b'"features":{"A":0.50,"B":null}' in ways[0][0][0]
 
 
 def test_only_what_was_shown_in_its_order() -> None:

@@ -144,6 +144,34 @@ def test_a_refused_body_is_read_to_its_end_and_is_no_head(server: Server) -> Non
         assert status(connection) == 200
 
 
+def test_head_and_body_of_an_answer_come_in_one_piece(server: Server) -> None:
+    connection = connected(server)
+    for _ in range(20):
+        connection.sendall(ASKED)
+        head, _, body = connection.recv(1 << 16).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        assert body.endswith(b"}")
+
+
+def test_an_answer_without_a_body_is_sent_and_the_connection_goes_on(server: Server) -> None:
+    connection = connected(server)
+    connection.sendall(ASKED.replace(b"GET", b"HEAD"))
+    assert connection.recv(1 << 16).endswith(b"\r\n\r\n")
+    connection.sendall(ASKED)
+    assert status(connection) == 200
+
+
+def test_who_asks_whether_to_go_on_is_told_before_the_answer(server: Server) -> None:
+    connection = connected(server)
+    head = (
+        b"POST /ltr/feedback HTTP/1.1\r\nHost: a\r\nX-API-Key: %s\r\nContent-Type: application/json\r\n" % KEY.encode()
+    )
+    connection.sendall(head + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+    assert connection.recv(1 << 16) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    connection.sendall(b"{}")
+    assert status(connection) == 422
+
+
 def test_a_few_requests_may_be_sent_at_once_and_are_answered_in_order(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(ASKED * PIPELINED + ASKED[:-4] + b"\r\nConnection: close\r\n\r\n")
