@@ -24,6 +24,7 @@ from ltr_pipeline.versions.weights import Weights
 __all__ = ["Duel", "apart", "in_order", "recorded"]
 
 CHILD_SECONDS: Final = 90.0
+REFRESH: Final = "a refresh is compared with its parent alone, in its own hour"
 FAILED: Final = "it could not be measured"
 KEYS: Final = ("value", "low", "high", "n")
 
@@ -90,6 +91,8 @@ def apart(settings: Settings, one: Weights, other: Weights) -> Duel:
     newer, older = in_order(one, other)
     duel = Duel(newer=newer.version, older=older.version)
     asked = _Asked(place=Place.of(settings.data_uri, settings.s3), newer=newer, older=older)
+    if newer.parent or older.parent:
+        return _unknown(duel, REFRESH)
     try:
         if not settings.data.exists(f"{_run(newer)}/{DATASET_FILE}"):
             return _unknown(duel, _gone(newer))

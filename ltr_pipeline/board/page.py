@@ -36,6 +36,7 @@ from ltr_pipeline.monitoring.records import DriftReport
 from ltr_pipeline.report import text
 from ltr_pipeline.report.scale import Scale
 from ltr_pipeline.report.wording import NONE, STATUS, figure, interval, limit, named, observed
+from ltr_pipeline.versions.ids import hourly
 from ltr_pipeline.versions.weights import Weights
 
 __all__ = [
@@ -243,6 +244,7 @@ def _environment() -> jinja2.Environment:
         "Scale": Scale,
         "approvable": nights.approvable,
         "counted": words.count,
+        "hourly": hourly,
         "judged": nights.judged,
         "mark": recommendations.mark,
         "since": overview.since,

@@ -124,9 +124,10 @@ def versions(facts: Facts, asked: Asked) -> Versions:
 
 
 def chosen(facts: Facts, asked: Asked) -> tuple[str, str]:
-    """Return the two that are asked for; without a word, the one in use and the one before."""
+    """Return the two that are asked for; without a word, the one in use and the nightly one before."""
     one = asked.one or facts.promoted or ""
-    former = next((move.to for move in reversed(facts.moves) if move.to != one), "")
+    lasting = (move.to for move in reversed(facts.moves) if move.to != one and move.parent is None)
+    former = next(lasting, "")
     return one, asked.other or former
 
 

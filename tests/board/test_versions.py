@@ -24,6 +24,7 @@ from ltr_pipeline.versions.registry import Registry
 from ltr_pipeline.versions.weights import Feature
 from support.documents import document
 from support.history import NOW, enter, reader_of
+from support.small import small_settings
 
 A, B, C = "20250713_0215", "20250714_0215", "20250715_0215"
 EVIL = "<img src=x onerror=alert(1)>"
@@ -88,6 +89,22 @@ class TestWhatTheLedgerTells:
         assert "act/" not in render("versions", facts, Asked(), READS)
         assert "act/" not in render("overview", facts, Asked(), READS)
         assert "act/pin" in render("overview", facts, Asked(), ACTS)
+
+    def test_a_refresh_is_told_as_such_and_is_nobodys_to_go_back_to(self, registry: Registry) -> None:
+        hour = "20250714_1035"
+        for version, parent in ((A, None), (B, None), (hour, B)):
+            enter(registry.ledger, "publish", version, version, parent=parent)
+        enter(registry.ledger, "expire", B, B)
+        facts = told(registry)
+        assert [(one.version, one.became) for one in known(facts)] == [
+            (hour, "was in use"),
+            (B, "in use"),
+            (A, "was in use"),
+        ]
+        html = render("versions", facts, Asked(), ACTS)
+        assert f"hourly, of {B}" in html
+        assert re.findall(r"act/rollback\?version=(\w+)", html) == [A]
+        assert chosen(facts, Asked()) == (B, A)
 
 
 class TestTwoSideBySide:
@@ -216,6 +233,12 @@ class TestBeforeAnAct:
         html = confirm_page(facts, ACTS, shown, Form({"seen": "2"}, f"because {EVIL}", "somebody was first"))
         assert 'role="alert" id="fault">Somebody was first.' in html
         assert ">because &lt;img" in html
+
+
+def test_a_refresh_is_compared_with_its_parent_alone(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    found = duel.apart(settings, document("20250714_1035", parent=B), document(A))
+    assert found.reason == "a refresh is compared with its parent alone, in its own hour"
 
 
 def test_a_document_that_is_gone_is_unknown(registry: Registry) -> None:

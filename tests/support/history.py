@@ -305,12 +305,13 @@ def enter(
     pin: bool = False,
     at: dt.datetime = NOW,
     pruned: Sequence[str] = (),
+    parent: str | None = None,
 ) -> Move:
     """Add an entry to the ledger as it is, whatever versions there are."""
     act = Act.of(who, why, None)
 
     def decide(head: Move | None) -> Move:
-        return replace(act.entry(head, move, version, to=to, pin=pin, pruned=tuple(pruned)), when=at)
+        return replace(act.entry(head, move, version, to=to, pin=pin, pruned=tuple(pruned), parent=parent), when=at)
 
     return ledger.append(decide)
 

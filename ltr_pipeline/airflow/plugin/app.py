@@ -37,6 +37,9 @@ from ltr_pipeline.printable import one_line
 __all__ = ["board_app"]
 
 FORM: Final = "application/x-www-form-urlencoded"
+REPORTED: Final = (DAG, "train_ltr_hourly")
+"""DAGs whose runs have a report."""
+
 LISTS_SECONDS: Final = 60.0
 """Shown lists are looked for again when somebody asks after this time."""
 
@@ -110,11 +113,11 @@ class _Pages:
         here = _here(user)
 
         def tell() -> Answer:
-            if dag != DAG:
-                return missing(here, f"runs of {dag} have no report; those of {DAG} do")
-            ours = our_run(run)
+            if dag not in REPORTED:
+                return missing(here, f"runs of {dag} have no report; those of {' and '.join(REPORTED)} do")
+            ours = our_run(dag, run)
             if ours is None:
-                return missing(here, f"Airflow has no run {run} of {DAG}")
+                return missing(here, f"Airflow has no run {run} of {dag}")
             found = self.board.answers.report(ours, here)
             return found if found.status != 404 else missing(here, NOT_YET)
 
