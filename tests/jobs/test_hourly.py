@@ -156,6 +156,7 @@ def test_an_hour_later_the_parent_is_refreshed_and_not_the_refresh(after: Settin
     assert (document.parent, document.champion["version"]) == (RUN, RUN)
 
 
+@pytest.mark.long
 def test_trained_anew_it_has_other_trees(template: Path, tmp_path: Path) -> None:
     settings = copied(template, tmp_path, hourly_mode="full")
     assert refresh(settings)["mode"] == "full"
@@ -267,6 +268,7 @@ def test_an_unreadable_log_is_a_fault(settings: Settings, tmp_path: Path) -> Non
 # ---- what is told ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_channels_hear_what_is_wrong_with_the_events_and_that_once(template: Path, tmp_path: Path) -> None:
     copied(template, tmp_path)
     log = tmp_path / "audit.log"
@@ -384,6 +386,7 @@ def test_a_refresh_that_fails_leaves_the_night_alone(
     assert settings.registry.promoted() == RUN
 
 
+@pytest.mark.long
 def test_a_refresh_that_is_stopped_while_it_lands_lets_the_night_go_on(
     template: Path, settings: Settings, tmp_path: Path
 ) -> None:
@@ -398,6 +401,7 @@ def test_a_refresh_that_is_stopped_while_it_lands_lets_the_night_go_on(
     assert night_inputs(settings) == found
 
 
+@pytest.mark.long
 def test_a_refresh_that_hangs_and_renews_for_ever_lets_the_night_go_on(
     template: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -408,6 +412,7 @@ def test_a_refresh_that_hangs_and_renews_for_ever_lets_the_night_go_on(
     assert [one.moment for one in landed(settings.data)] == [night_of(NIGHT), night_of(NEXT)]
 
 
+@pytest.mark.long
 def test_a_night_that_overlaps_with_a_refresh_is_as_ever_and_the_refresh_waits_for_the_next(
     template: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

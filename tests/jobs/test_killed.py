@@ -84,7 +84,9 @@ def decision(root: Path) -> Json:
     return json.loads(artefacts(small_settings(root))["decision.json"])
 
 
-@pytest.mark.parametrize("task", ["first publish", "next publish", "approved publish"])
+@pytest.mark.parametrize(
+    "task", ["first publish", pytest.param("next publish", marks=pytest.mark.long), "approved publish"]
+)
 def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> None:
     folder, halfway, who = killed / task, 0, "anna" if task == "approved publish" else WHO
     before = len(small_settings(folder / "calm").registry.history())

@@ -24,6 +24,8 @@ from support.documents import document
 from support.service import Server
 from support.weights import RANK, A, B, C, D, infinite
 
+pytestmark = pytest.mark.long
+
 DEBUG = "/api/debug/reload_weights"
 
 

@@ -33,7 +33,7 @@ def kept(tallies: Sequence[Tally], faults: Sequence[Fault]) -> None:
     assert [(tally.fault, tally.broken) for tally in tallies if tally.broken] == []
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)])
 def test_killed_tasks_are_retried_to_the_same_night(site: Site, kills: int) -> None:
     (tally,) = tallies = disturb(site, [KILLED] * kills, random.Random(1))
     kept(tallies, [KILLED] * kills)

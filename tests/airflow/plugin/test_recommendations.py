@@ -15,6 +15,8 @@ from support.apiserver import ApiServer, form_of
 from support.databases import model, opened, run
 from support.recommending import RANK, candidates
 
+pytestmark = pytest.mark.long
+
 PAGE = "/ltr/recommendations"
 Stored = set[tuple[str, str | None, str | None]]
 
