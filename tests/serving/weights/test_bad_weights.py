@@ -58,7 +58,7 @@ def test_slow_weights_are_left_by_this_service_and_latest_stays(tmp_path: Path) 
     place.publish(document(A))
     limits = {"LTR_DEADLINE_MS": "1", "LTR_GUARD_P95_MAX_MS": "0.5"}
     with Server(tmp_path / "run", place.environment | WATCHED | limits, LTR_AUTO_ROLLBACK="true") as server:
-        place.publish(slow(B, trees=1600))
+        place.publish(slow(B))
         server.until(lambda: server.get("/ltr/health")["version"] == B)
         ask(server, lambda: server.get("/ltr/health")["version"] == A, items=100)
         report = server.get(DEBUG)
