@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ltr_pipeline.scoring import kernel
 from ltr_pipeline.versions.ledger import Move
 from support.documents import document
 from support.service import Server
@@ -58,7 +59,7 @@ def test_slow_weights_are_left_by_this_service_and_latest_stays(tmp_path: Path) 
     place.publish(document(A))
     limits = {"LTR_DEADLINE_MS": "1", "LTR_GUARD_P95_MAX_MS": "0.5"}
     with Server(tmp_path / "run", place.environment | WATCHED | limits, LTR_AUTO_ROLLBACK="true") as server:
-        place.publish(slow(B))
+        place.publish(slow(B, trees=20_000 if kernel.fastest() else 1600))
         server.until(lambda: server.get("/ltr/health")["version"] == B)
         ask(server, lambda: server.get("/ltr/health")["version"] == A, items=100)
         report = server.get(DEBUG)
