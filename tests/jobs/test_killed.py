@@ -21,6 +21,8 @@ from support.jobkills import TASKS
 from support.programs import run
 from support.small import LENIENT, RUN, UNDECIDED, WHO, artefacts, simulate, small_settings, up_to
 
+pytestmark = pytest.mark.long
+
 FORMER, HOUR = "20250714_0215", "20250714_2335"
 FROZEN = "ltr_weights.json"
 
@@ -84,9 +86,7 @@ def decision(root: Path) -> Json:
     return json.loads(artefacts(small_settings(root))["decision.json"])
 
 
-@pytest.mark.parametrize(
-    "task", ["first publish", pytest.param("next publish", marks=pytest.mark.long), "approved publish"]
-)
+@pytest.mark.parametrize("task", ["first publish", "next publish", "approved publish"])
 def test_a_killed_publish_ends_as_if_nothing_was(killed: Path, task: str) -> None:
     folder, halfway, who = killed / task, 0, "anna" if task == "approved publish" else WHO
     before = len(small_settings(folder / "calm").registry.history())
