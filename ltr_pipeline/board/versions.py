@@ -217,7 +217,7 @@ def sides(one: Weights, other: Weights) -> Iterator[Row]:
     yield _plain("Latency p95", *(figure(_number(it.latency.get("p95_ms")), "ms") for it in (one, other)))
     yield _plain("Trees", *(figure(it.model.trees, "count") for it in (one, other)))
     yield _plain("Features", *(figure(len(it.features), "count") for it in (one, other)))
-    yield _plain("Training days", *(_days(it.data.train.start, it.data.valid.end) for it in (one, other)))
+    yield _plain("Training days", *(_days(it.data.train.start, it.data.seen_until) for it in (one, other)))
     yield _plain("Test days", *(_days(it.data.test.start, it.data.test.end) for it in (one, other)))
     yield _plain("Compared with then", *(str((it.champion or {}).get("version") or NONE) for it in (one, other)))
     yield _plain("Made", *(f"{when(it.created_at)} UTC" for it in (one, other)))

@@ -132,6 +132,6 @@ def load_rival(registry: Registry, version: str | None) -> Rival | None:
     return Rival(
         version=version,
         scorer=scorer,
-        seen_until=max(document.data.train.end, document.data.valid.end),
+        seen_until=document.data.seen_until,
         importance=document.model.importance,
     )

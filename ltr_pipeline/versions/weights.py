@@ -121,6 +121,11 @@ class Data(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     counts: dict[str, Count]
     hashes: dict[str, Sha256]
 
+    @property
+    def seen_until(self) -> datetime:
+        """End of the days that the model was trained and chosen on; a refresh learns from days after the validation."""
+        return max(self.train.end, self.valid.end)
+
 
 class Golden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request and the scores that the model gave it; every reader must get the same within 1e-9.

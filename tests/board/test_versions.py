@@ -17,11 +17,11 @@ from ltr_pipeline.board.facts import Facts, Reader
 from ltr_pipeline.board.judged import Judged, Line
 from ltr_pipeline.board.links import Links
 from ltr_pipeline.board.page import Here, compare_page, confirm_page, render
-from ltr_pipeline.board.versions import chosen, compared, known, lead_of, versions
+from ltr_pipeline.board.versions import chosen, compared, known, lead_of, sides, versions
 from ltr_pipeline.errors import UnknownVersionError
 from ltr_pipeline.monitoring.records import Figure
 from ltr_pipeline.versions.registry import Registry
-from ltr_pipeline.versions.weights import Feature
+from ltr_pipeline.versions.weights import Feature, Window
 from support.documents import document
 from support.history import NOW, enter, reader_of
 from support.small import small_settings
@@ -250,3 +250,11 @@ def test_no_day_is_newer_by_its_name_alone() -> None:
     later = document(A, end=dt.datetime(2025, 7, 20, tzinfo=dt.UTC))
     assert duel.in_order(later, document(B)) == (later, document(B))
     assert duel.in_order(document(B), later) == (later, document(B))
+
+
+def test_the_training_days_of_a_refresh_go_on_to_its_hour() -> None:
+    made = document("20250714_1035", parent=B)
+    learned = Window(start=made.data.test.end, end=made.data.window.end)
+    refreshed = replace(made, data=replace(made.data, train=learned))
+    (days,) = (row for row in sides(refreshed, document(B)) if row.label == "Training days")
+    assert days.one == "11 Jul 2025 to 14 Jul 2025"
