@@ -1,4 +1,4 @@
-"""What an hourly refresh truly gains after a change, and whether one is ever truly worse, in simulated worlds.
+"""The true gain of an hourly refresh after a change, and whether one is ever truly worse, in simulated worlds.
 
     python benchmarks/hourly.py --worlds 10 --kind changed --records hours.jsonl
     python benchmarks/hourly.py --worlds 8 --kind steady --hours 80 --lists 10 --records hours.jsonl
@@ -274,7 +274,7 @@ def judge(night: Night, new: Version, beside: refresh.Refreshed, trees: int, row
 
 
 class Hour(msgspec.Struct):
-    """What an hour's refresh was, and what is true of it."""
+    """The refresh of an hour, and what is true of it."""
 
     kind: str
     lists: float

@@ -1,10 +1,15 @@
-"""Parts of the note on a run: names of XComs, and the beginning of a run at hand's."""
+"""Names that the DAGs and our part of Airflow's UI share: of DAGs, of XComs, and the beginning of a note."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["AT_HAND", "FAILURE_KEY", "OUTCOME_KEY"]
+__all__ = ["AT_HAND", "FAILURE_KEY", "JUDGED", "NIGHTLY_DAG", "OUTCOME_KEY"]
+
+NIGHTLY_DAG: Final = "train_ltr_daily"
+
+JUDGED: Final = (NIGHTLY_DAG, "train_ltr_hourly")
+"""DAGs whose runs are judged, so that they have a note and a report."""
 
 OUTCOME_KEY: Final = "outcome"
 """Of the task that published or kept: its outcome and the address of the report."""

@@ -1,21 +1,28 @@
-"""Children that do what takes more memory than who shows pages has: asked by their standard input, once."""
+"""Children that do what takes more memory than who shows pages has: asked by their standard input, once.
+
+Who shows the page calls `answer`; the module that it names ends with `serve`.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-from ltr_pipeline.errors import StorageError
+from ltr_pipeline.errors import LtrError, StorageError
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.storage.options import S3Options
 from ltr_pipeline.storage.uri import open_storage
 
-__all__ = ["Place", "answer"]
+__all__ = ["Place", "answer", "serve"]
+
+AskedT = TypeVar("AskedT", bound=msgspec.Struct)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,3 +72,23 @@ def answer(module: str, asked: msgspec.Struct, seconds: float, what: str) -> byt
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
         raise StorageError(f"{what}: {last}")
     return done.stdout
+
+
+def serve(asked: type[AskedT], do: Callable[[AskedT], object]) -> None:
+    """Be the child: read the question, do what is asked, and write the answer as JSON; an `LtrError` is its last word.
+
+    Parameters
+    ----------
+    asked
+        Form of the question.
+    do
+        Answers it.
+    """
+    out = os.dup(1)
+    os.dup2(2, 1)  # what is logged or printed must not get into the answer
+    try:
+        found = do(msgspec.json.decode(sys.stdin.buffer.read(), type=asked))
+    except LtrError as error:
+        sys.exit(" ".join(str(error).split()))
+    with os.fdopen(out, "wb") as answered:
+        answered.write(msgspec.json.encode(found))

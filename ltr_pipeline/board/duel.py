@@ -7,16 +7,15 @@ shows a page has.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from ltr_pipeline.board.child import Place, answer
-from ltr_pipeline.errors import LtrError, NotFoundError, StorageError
+from ltr_pipeline.board.child import Place, answer, serve
+from ltr_pipeline.errors import NotFoundError, StorageError
 from ltr_pipeline.monitoring.records import Figure
-from ltr_pipeline.runs.names import DATASET_FILE, run_name
+from ltr_pipeline.runs.names import DATASET_FILE, NIGHTS, run_name
 from ltr_pipeline.settings import Settings
 from ltr_pipeline.versions.ids import Version
 from ltr_pipeline.versions.weights import Weights
@@ -57,7 +56,7 @@ class Duel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child is told by its standard input."""
+    """The question that a child gets by its standard input."""
 
     place: Place
     newer: Weights
@@ -103,7 +102,7 @@ def apart(settings: Settings, one: Weights, other: Weights) -> Duel:
 
 def _run(weights: Weights) -> str:
     """Return the folder of the night that made a version."""
-    return f"runs/{run_name(Version.parse(weights.version).time)}"
+    return f"{NIGHTS}/{run_name(Version.parse(weights.version).time)}"
 
 
 def _unknown(duel: Duel, reason: str) -> Duel:
@@ -134,7 +133,7 @@ def _measured(asked: _Asked) -> Duel:
     except (NotFoundError, msgspec.DecodeError):
         return _unknown(duel, _gone(newer))
     scorers = [Scorer.from_model(weights.model.text, weights.feature_names) for weights in (newer, older)]
-    rival = Rival(version=older.version, scorer=scorers[1], seen_until=older.data.valid.end)
+    rival = Rival(version=older.version, scorer=scorers[1], seen_until=older.data.seen_until)
     days = measure.HeldOut(
         test=test, manifest=manifest, trained_on=test.ids.select(measure.TRAINED_ON), seed=1, group_share_min=0.0
     )
@@ -145,13 +144,5 @@ def _measured(asked: _Asked) -> Duel:
     return msgspec.structs.replace(duel, delta=Figure(**{key: delta[key] for key in KEYS}))
 
 
-def _main() -> None:
-    try:
-        found = _measured(msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked))
-    except LtrError as error:
-        sys.exit(str(error))
-    sys.stdout.buffer.write(msgspec.json.encode(found))
-
-
 if __name__ == "__main__":
-    _main()
+    serve(_Asked, _measured)

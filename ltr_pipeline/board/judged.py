@@ -8,7 +8,7 @@ import msgspec
 
 from ltr_pipeline.errors import NotFoundError, RegistryError, SourceError
 from ltr_pipeline.gate.approval import check_approvable
-from ltr_pipeline.runs.names import DECISION_FILE, OUTCOME_FILE
+from ltr_pipeline.runs.names import DECISION_FILE, NIGHTS, OUTCOME_FILE
 from ltr_pipeline.storage.base import Storage
 from ltr_pipeline.versions.documents import DOCUMENT, is_id
 
@@ -72,7 +72,7 @@ def judged(data: Storage, run: str) -> Judged:
     SourceError
         It has not been judged, or by another release.
     """
-    folder = f"runs/{run}"
+    folder = f"{NIGHTS}/{run}"
     if not is_id(run):
         raise SourceError(f"{run!r} is no run")
     try:
@@ -103,7 +103,7 @@ def _document(data: Storage, folder: str, decision: _Decision) -> bytes | None:
 
 
 def _problem(data: Storage, run: str, decision: _Decision, document: bytes | None) -> str:
-    outcome = _outcome(data, f"runs/{run}")
+    outcome = _outcome(data, f"{NIGHTS}/{run}")
     if outcome and outcome.version:
         return f"run {run} is published already, as {outcome.version}"
     if decision.verdict == "publish":

@@ -35,7 +35,7 @@ LOOKS: Final = {"approved": "pass", "rejected": "fail", "superseded": "skipped",
 
 @dataclass(frozen=True)
 class Proposed:
-    """What a database has of recommendations.
+    """The recommendations that a database has.
 
     Attributes
     ----------

@@ -6,7 +6,6 @@ Reading Parquet takes 50 MB that a process never gives back. Who has no room for
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby, islice
@@ -14,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ltr_pipeline.board.child import Place, answer
-from ltr_pipeline.errors import LtrError, NotFoundError, StorageError
+from ltr_pipeline.board.child import Place, answer, serve
+from ltr_pipeline.errors import NotFoundError, StorageError
 from ltr_pipeline.events.partitions import MANIFEST, newest_first
 from ltr_pipeline.schema import (
     IMPRESSIONS,
@@ -75,7 +74,7 @@ class ShownList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What a child is told by its standard input."""
+    """The question that a child gets by its standard input."""
 
     place: Place
     most: int
@@ -208,14 +207,5 @@ def _shown(rows: list[dict[str, Any]]) -> ShownList:
     )
 
 
-def _main() -> None:
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked)
-    try:
-        found = newest_lists(asked.place.open(), asked.most)
-    except LtrError as error:
-        sys.exit(str(error))
-    sys.stdout.buffer.write(msgspec.json.encode(found))
-
-
 if __name__ == "__main__":
-    _main()
+    serve(_Asked, lambda asked: newest_lists(asked.place.open(), asked.most))

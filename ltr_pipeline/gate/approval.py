@@ -209,11 +209,11 @@ class Checked(Protocol):
 
     @property
     def status(self) -> str:
-        """What it found."""
+        """Whether it passed, or why it cannot be told."""
 
     @property
     def reason(self) -> str:
-        """What that means."""
+        """A sentence that says so."""
 
 
 class Judgement(Protocol):

@@ -25,7 +25,7 @@ from ltr_pipeline.dataset.windows import Windows, since_test
 from ltr_pipeline.errors import BusyError, DatasetError, LtrError, NotFoundError, NothingToLearnError
 from ltr_pipeline.events.chain import arrived
 from ltr_pipeline.events.manifest import Landed, account_of
-from ltr_pipeline.events.partitions import is_backfill, landed_at
+from ltr_pipeline.events.partitions import Partition, is_backfill, landed_at
 from ltr_pipeline.events.source import Source
 from ltr_pipeline.events.worlds import check_one_world
 from ltr_pipeline.gate import measure
@@ -36,13 +36,13 @@ from ltr_pipeline.gate.rivals import Rival, Rivals, load_rival, rivals
 from ltr_pipeline.jobs import chain
 from ltr_pipeline.jobs.inputs import check_date, windows
 from ltr_pipeline.jobs.judging import decided, part
-from ltr_pipeline.jobs.nightly import asked_of
+from ltr_pipeline.jobs.nightly import asked_of, trainer
 from ltr_pipeline.monitoring.records import NightRecord, RefreshRecord
 from ltr_pipeline.monitoring.store import History
 from ltr_pipeline.ranker.data import Rows, joined
 from ltr_pipeline.ranker.debias import examination
 from ltr_pipeline.ranker.refresh import MOST_ROWS, check_enough, refit, refreshed
-from ltr_pipeline.ranker.train import Trained, train
+from ltr_pipeline.ranker.train import Trained
 from ltr_pipeline.report.artefacts import (
     DATASET,
     DECISION,
@@ -152,7 +152,7 @@ def _frozen(run: Run, asked: RunRequest, source: Source | None) -> Inputs:
     occasions = tuple(settings.calendar.between(manifest.test.end.date(), moment.date()))
     days = since_test(manifest.windows, manifest.test.end, moment, occasions)
     partitions = arrived(settings.data, days.start - DAY, moment, settings.trusted_keys)
-    lately = list(arrived(settings.data, moment - DAY, moment, settings.trusted_keys))
+    lately = [folder for folder in partitions if Partition.of_folder(folder).moment > moment - DAY]
     return Inputs(
         run=run.name,
         date=moment.date(),
@@ -201,7 +201,7 @@ def _days(run: Run, inputs: Inputs, manifest: DatasetManifest) -> Windows:
 
 @dataclass(frozen=True)
 class _Night:
-    """What a refresh needs of a night: what it learned from, and what it was chosen and judged by."""
+    """The parts of a night that a refresh needs: learned from, chosen by, and judged by."""
 
     run: Run
     manifest: DatasetManifest
@@ -252,7 +252,7 @@ def _judged(run: Run, inputs: Inputs, policy: Policy) -> Json:
     log.info("ranker refreshed", mode=inputs.mode, parent=inputs.champion, seconds=round(made.trained.seconds, 2))
     found = _evidence(run, inputs, parent, made, fresh_manifest, fresh, night)
     run.write(EVIDENCE, found)
-    return decided(run, found, policy, tested=night.run, fresh=fresh_manifest)
+    return decided(run, found, policy, test=night.test, fresh=fresh_manifest)
 
 
 def _built(run: Run, inputs: Inputs, manifest: DatasetManifest) -> DatasetManifest:
@@ -294,16 +294,7 @@ def _refit(settings: Settings, document: Weights, fresh: Dataset, night: _Night)
 
 def _trained(settings: Settings, document: Weights, fresh: Dataset, night: _Night) -> _Made:  # noqa: ARG001 - as _refit
     """Train anew on what the night learned from and what is fresh."""
-    how = partial(
-        train,
-        valid=night.valid,
-        parameters=settings.parameters,
-        max_relevance=settings.mapping.max_relevance,
-        positive=settings.mapping.least_positive,
-        seed=settings.seed,
-        threads=settings.threads,
-        debias=settings.debias,
-    )
+    how = partial(trainer(settings), valid=night.valid)
     text, trained = how(joined(night.learned, fresh))
     return _Made(text, trained, lambda some: how(joined(night.learned, some))[0])
 

@@ -28,7 +28,7 @@ def decided(
     found: Evidence,
     policy: Policy,
     *,
-    tested: Run | None = None,
+    test: Dataset | None = None,
     fresh: DatasetManifest | None = None,
 ) -> Json:
     """Judge the evidence, freeze the document that may be published, and return the reference to the decision.
@@ -38,8 +38,8 @@ def decided(
 
     Parameters
     ----------
-    tested
-        The run that has the test rankings, which the document's golden requests are taken from; by default this one.
+    test
+        The test rankings, which the document's golden requests are taken from; by default those of this run are loaded.
     fresh
         What a refresh was made from; None for a night.
     """
@@ -54,7 +54,7 @@ def decided(
             model_text(run, trained),
             mapping=run.settings.mapping,
             manifest=manifest,
-            test=part(tested or run, manifest, "test"),
+            test=part(run, manifest, "test") if test is None else test,
             trained=trained,
             found=found,
             decision=decision,

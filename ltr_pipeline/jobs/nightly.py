@@ -9,7 +9,8 @@ gives the same result: what the run reads is frozen in ``inputs.json`` when it s
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 import structlog
@@ -81,6 +82,7 @@ __all__ = [
     "publish_weights",
     "quality_gate",
     "train_ranker",
+    "trainer",
 ]
 
 log = structlog.get_logger(__name__)
@@ -197,23 +199,26 @@ def train_ranker(built: Json, settings: Settings | None = None) -> Json:
                 return _written(run, *untrained(inputs.because, due=False))
             valid = part(run, manifest, "valid", ids=())
             learned = part(run, manifest, "train", ids=() if preferences(valid) else [QUERY_ID])
-            text, trained = train(
-                learned,
-                valid,
-                queries=_queries(learned),
-                parameters=settings.parameters,
-                max_relevance=settings.mapping.max_relevance,
-                positive=settings.mapping.least_positive,
-                seed=settings.seed,
-                threads=settings.threads,
-                debias=settings.debias,
-            )
+            text, trained = trainer(settings)(learned, valid, queries=_queries(learned))
         except NothingToLearnError as error:
             why = _with_cause(error, run)
             log.info("nothing to learn from", reason=why)
             text, trained = untrained(why)
         log.info("ranker trained", trees=trained.trees, seconds=round(trained.seconds, 2))
         return _written(run, text, trained)
+
+
+def trainer(settings: Settings) -> Callable[..., tuple[str, Trained]]:
+    """Return `ranker.train.train` as the settings have it; rankings are left to give."""
+    return partial(
+        train,
+        parameters=settings.parameters,
+        max_relevance=settings.mapping.max_relevance,
+        positive=settings.mapping.least_positive,
+        seed=settings.seed,
+        threads=settings.threads,
+        debias=settings.debias,
+    )
 
 
 def _written(run: Run, text: str, trained: Trained) -> Json:

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from ltr_pipeline.errors import LtrError
-from ltr_pipeline.runs.names import DECISION_FILE, moment_of, newest_judged
+from ltr_pipeline.runs.names import DECISION_FILE, NIGHTS, moment_of, newest_judged
 from ltr_pipeline.serving import prometheus
 from ltr_pipeline.storage.base import Storage
 
@@ -87,7 +87,7 @@ def look_for_nights(data: Storage, version: str) -> None:
         if name is None:
             return
         prometheus.LAST_JUDGED.set(moment_of(name) or 0)
-        decision = msgspec.json.decode(data.get(f"runs/{name}/{DECISION_FILE}"), type=_Decision)
+        decision = msgspec.json.decode(data.get(f"{NIGHTS}/{name}/{DECISION_FILE}"), type=_Decision)
     except (LtrError, msgspec.DecodeError) as error:
         log.info("nightly runs cannot be read", error=str(error))
         return

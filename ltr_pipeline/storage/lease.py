@@ -94,7 +94,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Watch:
-    """What somebody who waits has seen of a lease: whether its holder may still believe that it has it."""
+    """The lease as somebody who waits has seen it: whether its holder may still believe that it has it."""
 
     def __init__(self, terms: Terms) -> None:
         self._terms = terms

@@ -217,18 +217,19 @@ def test_a_refresh_of_a_night_is_measured_judged_and_written_down(settings: Sett
 
     decision = decide(evidence, Policy.from_variables(LENIENT).unasked())
     assert [check.name for check in decision.checks].count("parent_delta") == 1
-    made = weights_document(
+    documented = partial(
+        weights_document,
         "20250715_2335",
         text,
         mapping=settings.mapping,
         manifest=night,
         test=test,
         trained=trained,
-        found=evidence,
         decision=decision,
         seed=7,
         fresh=fresh,
     )
+    made = documented(found=evidence)
     read = weights.decode(weights.encode(made))
     check_golden(read)
     assert (read.lineage["mode"], read.lineage["parent"], read.lineage["debiased"]) == ("refit", RUN, False)
@@ -245,18 +246,7 @@ def test_a_refresh_of_a_night_is_measured_judged_and_written_down(settings: Sett
     anew = replace(
         evidence, refreshed=replace(beside, mode="full"), train_impressions=night.train.rows + fresh.train.rows
     )
-    full = weights_document(
-        "20250715_2335",
-        text,
-        mapping=settings.mapping,
-        manifest=night,
-        test=test,
-        trained=trained,
-        found=anew,
-        decision=decision,
-        seed=7,
-        fresh=fresh,
-    )
+    full = documented(found=anew)
     assert (full.data.train.start, full.data.train.end) == (night.train.start, MOMENT)
     assert full.data.counts["train_rankings"] == night.train.rankings + fresh.rankings
 

@@ -311,7 +311,7 @@ def test_a_person_is_forgotten_in_what_a_killed_refresh_left(after: Settings, te
 
 
 def night_inputs(settings: Settings) -> dict[str, Any]:
-    """What the next night freezes, without where it landed."""
+    """Return what the next night freezes, without where it landed."""
     nightly.extract_events({"moment": moment(NEXT)}, LENIENT, settings)
     found = json.loads(settings.data.get("runs/20250716_0215/inputs.json"))
     return {name: found[name] for name in ("champion", "best_recent", "landed", "trains", "because", "window_days")}

@@ -116,7 +116,7 @@ def delivered(url: str, message: Message) -> None:
 
 
 class Seen(HTMLParser):
-    """What a person sees of HTML, its tags, and where its links lead."""
+    """The text of HTML that a person sees, its tags, and where its links lead."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -126,7 +126,7 @@ class ApiServer(native.Server):
         self.stop()
 
     def airflow(self, *words: str) -> str:
-        """What one of Airflow's commands prints, over the same database."""
+        """Return what one of Airflow's commands prints, over the same database."""
         return self._run([str(Path(sys.executable).with_name("airflow")), *words])
 
     def _run(self, command: list[str], told: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What Airflow has of a run that ``dag.test()`` did: what followers of the Asset got, and its note."""
+"""All that Airflow has of a run that ``dag.test()`` did: what followers of the Asset got, and its note."""
 
 from __future__ import annotations
 

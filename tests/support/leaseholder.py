@@ -24,7 +24,7 @@ NAME: Final = "landing"
 
 
 class Asked(msgspec.Struct):
-    """What the process is to hold, and where."""
+    """The lease that the process is to hold, and where."""
 
     uri: str
     s3: S3Options | None

@@ -99,20 +99,25 @@ def test_the_dag_waits_paused_beside_the_service(api: Api, environment: dict[str
     assert {parts[part]["status"] for part in ("metadatabase", "scheduler", "dag_processor")} == {"healthy"}
 
 
+def in_bash(script: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a script that ends at its first error."""
+    return subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 def test_the_status_of_the_dag_by_curl_is_as_the_docs_print_it(api: Api) -> None:
     wait("DAG", lambda: api("GET", f"/api/v2/dags/{DAG}/details"))
     docs = (CHECKOUT / "docs" / "airflow.md").read_text()
     (printed,) = re.findall(r"^```sh\n(AIRFLOW_URL=.*?)^```", docs, re.MULTILINE | re.DOTALL)
     login = {"AIRFLOW_USER": api.user, "AIRFLOW_PASSWORD": api.password}
     script = printed.replace("http://127.0.0.1:8080", api.url)
-    done = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", script],
-        env={"PATH": os.environ["PATH"], **login},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = in_bash(script, login)
     assert done.returncode == 0, done.stderr
     said, place = [], 0
     decoder = json.JSONDecoder()
@@ -125,14 +130,7 @@ def test_the_status_of_the_dag_by_curl_is_as_the_docs_print_it(api: Api) -> None
     assert {run["dag_id"] for run in runs["dag_runs"]} <= {DAG}
     assert runs["total_entries"] == api("GET", f"/api/v2/dags/{DAG}/dagRuns")["total_entries"]
     wrong = script.replace("$AIRFLOW_PASSWORD", "wrong")
-    refused = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", wrong],
-        env={"PATH": os.environ["PATH"], **login},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    refused = in_bash(wrong, login)
     assert refused.returncode != 0
     assert "401" in refused.stderr
 

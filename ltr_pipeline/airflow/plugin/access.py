@@ -24,8 +24,9 @@ from airflow.configuration import conf
 from airflow.models import Variable
 from airflow.models.dag import DagModel
 
+from ltr_pipeline.airflow.keys import NIGHTLY_DAG
+
 __all__ = [
-    "DAG",
     "SCORING",
     "Seal",
     "may_act",
@@ -36,9 +37,8 @@ __all__ = [
     "unsealed",
 ]
 
-DAG: Final = "train_ltr_daily"
 SCORING: Final = "score_rows_daily"
-"""What it recommends waits for people."""
+"""Its recommendations wait for people."""
 
 VARIABLE: Final = "ltr_gate_mode"
 """Who may set this one may switch the gate off, and so may overrule it."""
@@ -48,7 +48,7 @@ SECONDS: Final = 3600
 
 
 class Seal(NamedTuple):
-    """What a seal holds for: a person's id, the act, and what the page has shown of it."""
+    """A seal holds for a person's id, an act, and what the page has shown of it."""
 
     user: str
     act: str
@@ -58,7 +58,7 @@ class Seal(NamedTuple):
 def may_act(user: BaseUser) -> bool:
     """Tell whether somebody may edit the DAG and set the gate's Variables."""
     variable = VariableDetails(key=VARIABLE, team_name=Variable.get_team_name(VARIABLE))
-    return _may(user, "PUT", DAG) and get_auth_manager().is_authorized_variable(
+    return _may(user, "PUT", NIGHTLY_DAG) and get_auth_manager().is_authorized_variable(
         method="PUT", details=variable, user=user
     )
 

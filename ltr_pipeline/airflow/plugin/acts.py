@@ -1,4 +1,4 @@
-"""What people may do on the board: what a page shows before, and what is done then."""
+"""The acts of people on the board: what a page shows before, and what is done then."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_DUELS: Final = 64
 
 
 class Asked(NamedTuple):
-    """What an act is asked with: the fields of its form that the person does not type.
+    """The fields of an act's form that the person does not type.
 
     Attributes
     ----------

@@ -19,8 +19,9 @@ from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from ltr_pipeline.airflow.keys import JUDGED, NIGHTLY_DAG
 from ltr_pipeline.airflow.plugin import access
-from ltr_pipeline.airflow.plugin.access import DAG, SCORING, Seal
+from ltr_pipeline.airflow.plugin.access import SCORING, Seal
 from ltr_pipeline.airflow.plugin.acts import Acts, Asked
 from ltr_pipeline.airflow.plugin.runs import our_run
 from ltr_pipeline.airflow.runtime import run_settings
@@ -37,9 +38,6 @@ from ltr_pipeline.printable import one_line
 __all__ = ["board_app"]
 
 FORM: Final = "application/x-www-form-urlencoded"
-REPORTED: Final = (DAG, "train_ltr_hourly")
-"""DAGs whose runs have a report."""
-
 LISTS_SECONDS: Final = 60.0
 """Shown lists are looked for again when somebody asks after this time."""
 
@@ -47,19 +45,19 @@ ANSWER: Final = "recommendations"
 """The page of recommendations, and what its seal holds for."""
 
 NO_REASON: Final = "Say why: it stands in the ledger."
-NOT_YOURS: Final = f"This is for who may edit {DAG} and set the gate's Variables."
+NOT_YOURS: Final = f"This is for who may edit {NIGHTLY_DAG} and set the gate's Variables."
 NOT_YOUR_ANSWER: Final = f"Recommendations are answered by who may edit {SCORING}."
 NOT_SHOWN: Final = f"Recommendations name people: they are shown to who may read {SCORING}."
 NO_SEAL: Final = "This form is refused: its page is too old, or was not made for you. Open it again."
 NOT_YET: Final = "this run has no report yet; one is written when its gate has judged"
 TITLES: Final = {401: "Log in to Airflow", 403: "No entry", 404: "Nothing here"}
 
-READ: Final = Depends(requires_access_dag("GET", param_dag_id=DAG))
+READ: Final = Depends(requires_access_dag("GET", param_dag_id=NIGHTLY_DAG))
 USER: Final = Depends(get_user)
 
 
 class _Board:
-    """What is shown and done, by the settings of this process."""
+    """All that is shown and done, by the settings of this process."""
 
     def __init__(self) -> None:
         page.warm()
@@ -113,8 +111,8 @@ class _Pages:
         here = _here(user)
 
         def tell() -> Answer:
-            if dag not in REPORTED:
-                return missing(here, f"runs of {dag} have no report; those of {' and '.join(REPORTED)} do")
+            if dag not in JUDGED:
+                return missing(here, f"runs of {dag} have no report; those of {' and '.join(JUDGED)} do")
             ours = our_run(dag, run)
             if ours is None:
                 return missing(here, f"Airflow has no run {run} of {dag}")

@@ -1,4 +1,4 @@
-"""What Airflow loads: listeners, the board's app, and where the UI shows it."""
+"""The plugin that Airflow loads: listeners, the board's app, and where the UI shows it."""
 
 from __future__ import annotations
 

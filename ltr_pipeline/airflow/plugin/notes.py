@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.listeners import hookimpl
 from airflow.utils.state import TaskInstanceState
 
-from ltr_pipeline.airflow.keys import AT_HAND, FAILURE_KEY, OUTCOME_KEY
+from ltr_pipeline.airflow.keys import AT_HAND, FAILURE_KEY, JUDGED, OUTCOME_KEY
 
 if TYPE_CHECKING:
     from airflow.models.dagrun import DagRun
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Notes"]
 
-_DAGS: Final = ("train_ltr_daily", "train_ltr_hourly")
 _BEGINNINGS: Final = ("Published ", "Kept the former version: ", "No model was trained: ", "Failed ", AT_HAND)
 _LONGEST: Final = 1000  # characters, as Airflow's column has
 _ROOM: Final = 450  # of them for the reason: the rest is said after it
@@ -33,7 +32,7 @@ class Notes:
     @hookimpl
     def on_dag_run_success(self, dag_run: DagRun) -> None:
         """Note how a run ended that was judged."""
-        if dag_run.dag_id in _DAGS:
+        if dag_run.dag_id in JUDGED:
             with _in_session(dag_run) as (run, session):
                 for outcome in _handed(run, session, OUTCOME_KEY).values():
                     _note(run, *_ended(outcome))
@@ -41,7 +40,7 @@ class Notes:
     @hookimpl
     def on_dag_run_failed(self, dag_run: DagRun, msg: str) -> None:
         """Note which task failed, why, and what to do."""
-        if dag_run.dag_id in _DAGS:
+        if dag_run.dag_id in JUDGED:
             with _in_session(dag_run) as (run, session):
                 _forget_deadline(run, session)
                 failed = run.get_task_instances([TaskInstanceState.FAILED], session=session)

@@ -5,14 +5,12 @@ A child does it: what it imports takes more memory than the API server should ke
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Final
 
 import msgspec
 
-from ltr_pipeline.board.child import answer
-from ltr_pipeline.errors import LtrError, RegistryError, StorageError
+from ltr_pipeline.board.child import answer, serve
+from ltr_pipeline.errors import RegistryError, StorageError
 
 __all__ = ["publish"]
 
@@ -51,19 +49,13 @@ def publish(run: str, seen: str, who: str, why: str) -> str:
     return msgspec.json.decode(said, type=_Published).version
 
 
-def _main() -> None:
-    out = os.dup(1)
-    os.dup2(2, 1)  # what is logged must not get into the answer
+def _published(asked: _Asked) -> _Published:
     from ltr_pipeline.airflow.runtime import run_settings
     from ltr_pipeline.jobs.approval import approve
 
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=_Asked)
-    try:
-        outcome = approve(asked.run, asked.who, asked.why, run_settings(), seen=asked.seen)
-    except LtrError as error:
-        sys.exit(" ".join(str(error).split()))
-    os.write(out, msgspec.json.encode(_Published(version=outcome["version"])))
+    outcome = approve(asked.run, asked.who, asked.why, run_settings(), seen=asked.seen)
+    return _Published(version=outcome["version"])
 
 
 if __name__ == "__main__":
-    _main()
+    serve(_Asked, _published)

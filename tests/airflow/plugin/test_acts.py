@@ -1,4 +1,4 @@
-"""What is done on the board in a running Airflow: only what was shown, once, with a reason, from our own pages."""
+"""Acts on the board in a running Airflow: only what was shown, once, with a reason, from our own pages."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def uma(simple: ApiServer) -> Iterator[httpx.Client]:
 
 
 def stored(database: Database) -> Stored:
-    """What became of the newest run's recommendations."""
+    """Return what became of the newest run's recommendations."""
     query = "SELECT DISTINCT status, answered_by, answer_reason FROM recommendations_v1 WHERE run_id = "
     newest = "(SELECT max(run_id) FROM recommendations_v1)"
     return {(status, by, why) for status, by, why in run(database, query + newest)}
